@@ -1,0 +1,1 @@
+"""The shelf of evaluations: one a file, found by walking this package."""

@@ -1,0 +1,1 @@
+"""The shelf of guides: one a file, found by walking this package."""

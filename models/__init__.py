@@ -1,0 +1,1 @@
+"""The shelf of models: one a file, found by walking this package."""

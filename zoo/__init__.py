@@ -1,0 +1,52 @@
+"""A probabilistic-programming model zoo: declare a Pyro model/guide pair; train, measure and compare it.
+
+Names are imported on first use, so that ``import zoo`` does not import torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zoo.build import build as build
+    from zoo.data import Dataset as Dataset
+    from zoo.data import load_data as load_data
+    from zoo.distributions import dequantise as dequantise
+    from zoo.distributions import likelihood as likelihood
+    from zoo.distributions import observe as observe
+    from zoo.errors import ZooError as ZooError
+    from zoo.event import Event as Event
+    from zoo.pair import Pair as Pair
+    from zoo.pair import Player as Player
+    from zoo.recipe import Recipe as Recipe
+    from zoo.registry import evaluation as evaluation
+    from zoo.registry import family as family
+    from zoo.registry import guide as guide
+    from zoo.scores import Score as Score
+    from zoo.traces import abilities as abilities
+    from zoo.traces import log_prob as log_prob
+    from zoo.traces import log_weights as log_weights
+    from zoo.traces import sample as sample
+    from zoo.training import fit as fit
+
+__version__ = "0.1.0"
+_HOMES = {
+    "zoo.build": ("build",),
+    "zoo.data": ("Dataset", "load_data"),
+    "zoo.distributions": ("dequantise", "likelihood", "observe"),
+    "zoo.errors": ("ZooError",),
+    "zoo.event": ("Event",),
+    "zoo.pair": ("Pair", "Player"),
+    "zoo.recipe": ("Recipe",),
+    "zoo.registry": ("evaluation", "family", "guide"),
+    "zoo.scores": ("Score",),
+    "zoo.traces": ("abilities", "log_prob", "log_weights", "sample"),
+    "zoo.training": ("fit",),
+}
+__all__ = sorted(name for names in _HOMES.values() for name in names)  # noqa: PLE0605 (mirrors the table above)
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(home), name)
+    raise AttributeError(f"module 'zoo' has no attribute {name!r}")

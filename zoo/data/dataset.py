@@ -1,0 +1,70 @@
+"""The value that training and evaluation are given: three splits of one event."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from zoo.errors import ZooError
+from zoo.event import Event
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Three splits of float32 data, each of shape ``(n, *event.shape)``.
+
+    ``source`` tells in one sentence where the data come from, how they are split and any threshold. With ``binarise``,
+    ``train`` holds intensities in [0, 1] and every batch of it is a fresh Bernoulli draw; ``validation`` and ``test``
+    are then drawn once.
+    """
+
+    name: str
+    event: Event
+    train: Tensor
+    validation: Tensor
+    test: Tensor
+    source: str
+    binarise: bool = False
+
+    def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """The train data at ``indices`` (on the data's device): shape ``(len(indices), *event.shape)``.
+
+        Dynamic binarisation draws from ``generator``, or from torch's global stream of that device.
+        """
+        rows = self.train[indices]
+        return torch.bernoulli(rows, generator=generator) if self.binarise else rows
+
+    def to(self, device: str | torch.device) -> Dataset:
+        """The same data on another device."""
+        return self.map(lambda split: split.to(device))
+
+    def reshaped(self, event: Event) -> Dataset:
+        """The same data as ``event``, which may differ in shape only: 8x8 digits for a program that wants 64 numbers.
+
+        Raises:
+            ZooError: another number of dimensions, or another support.
+        """
+        if event.size != self.event.size or event.levels != self.event.levels:
+            raise ZooError(
+                f"{self.name} holds {self.event} ({self.event.size} dimensions), which cannot be taken as {event} "
+                f"({event.size} dimensions): only the shape may differ; choose other data or another event"
+            )
+        return replace(self.map(lambda split: split.reshape(-1, *event.shape)), event=event)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits of the SHA-256 over event, shapes and bytes of the three splits."""
+        digest = hashlib.sha256(f"{self.event} binarise={self.binarise}".encode())
+        for split in (self.train, self.validation, self.test):
+            digest.update(str(tuple(split.shape)).encode())
+            digest.update(split.cpu().contiguous().numpy().data)
+        return digest.hexdigest()[:16]
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Dataset:
+        """The same data set with each of its three splits changed."""
+        return replace(self, train=change(self.train), validation=change(self.validation), test=change(self.test))

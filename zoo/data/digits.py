@@ -1,0 +1,31 @@
+"""Scikit-learn's handwritten digits: 1797 images of 8x8 pixels, 17 levels (0 to 16)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from zoo.data.dataset import Dataset
+from zoo.event import Event
+
+THRESHOLD = 8
+"""The least level that is 1 in ``digits-binary``: half of the greatest one."""
+
+_SPLIT = (1000, 350, 447)
+_SOURCE = "scikit-learn's load_digits in file order: first 1000 train, next 350 validation, last 447 test"
+
+
+def digits() -> Dataset:
+    """The digits with their 17 levels, split as the tutorial literature does."""
+    from sklearn.datasets import load_digits
+
+    train, validation, test = torch.from_numpy(load_digits().images).float().split(_SPLIT)
+    return Dataset("digits", Event((8, 8), 17), train, validation, test, f"{_SOURCE}.")
+
+
+def digits_binary() -> Dataset:
+    """The digits as black and white: 1 where the level is at least `THRESHOLD`."""
+    binary = digits().map(lambda split: (split >= THRESHOLD).float())
+    source = f"{_SOURCE}; a pixel is 1 where its level is at least {THRESHOLD} of 16."
+    return replace(binary, name="digits-binary", event=Event((8, 8), "binary"), source=source)

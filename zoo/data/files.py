@@ -1,0 +1,253 @@
+"""A person's own data: ``.npz``, ``.npy``, ``.csv``, or a folder of PNGs."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from zoo.data.dataset import Dataset
+from zoo.errors import ZooError
+from zoo.event import Event
+
+DEFAULT_SPLIT = (0.8, 0.1, 0.1)
+_SPLITS = ("train", "validation", "test")
+_NUMPY_ERRORS = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+_PNG_MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB"}
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a file holds: its arrays by name (one under ``""``, or the three splits), and what it tells of them."""
+
+    arrays: Mapping[str, Array]
+    columns: Sequence[str] = ()
+    levels: int | None = None
+
+    def place(self, name: str, index: Sequence[int]) -> str:
+        """Where an entry stands, in words that find it again in the file."""
+        array = f" of {name!r}" if name else ""
+        if self.columns:
+            return f"data row {index[0] + 1}, column {self.columns[index[1]]!r}"
+        return f"index ({', '.join(map(str, index))}){array}"
+
+
+def load_file(
+    path: Path, *, split: tuple[float, float, float] | None = None, seed: int = 0, event: Event | None = None
+) -> Dataset:
+    """The data in a file or folder, checked.
+
+    - ``.npz``: arrays ``train``, ``validation`` and ``test``, or one array; ``.npy``: one array; shape ``(n, ...)``.
+    - ``.csv``: numbers separated by commas, a datum a line. The first line is a header unless all its cells are numbers.
+    - a folder: its ``.png`` files by name, all of one size; grey ones are ``(h, w)``, coloured ones ``(3, h, w)``.
+
+    One array is shuffled with ``seed`` and split by the shares ``split``. Without an ``event``, images have 256 levels;
+    else data of only 0 and 1 are binary, integers from 0 to at most 255 have as many levels as the greatest tells, and
+    everything else is real.
+
+    Raises:
+        ZooError: unreadable, not numeric, not finite, of the wrong rank or size, an empty split, out of the event's
+            levels, or real with a column that is constant in the train split (its density would be unbounded).
+    """
+    contents = _read(path)
+    arrays = {name: _numbers(path, contents, name) for name in contents.arrays}
+    event = event or _infer(path, arrays, contents.levels)
+    data = {name: _shaped(path, contents, name, array, event) for name, array in arrays.items()}
+    if "" in data:
+        n = len(data[""])
+        data, story = _divide(path, data[""], split or DEFAULT_SPLIT, seed)
+    elif split is not None:
+        raise ZooError(f"{path} holds its own train, validation and test; leave the split out")
+    else:
+        n = sum(map(len, data.values()))
+        story = "split as in the file"
+    if event.support == "real":
+        _refuse_constant(path, contents, data["train"])
+    sizes = ", ".join(f"{len(data[name])} {name}" for name in _SPLITS)
+    train, validation, test = (torch.from_numpy(np.ascontiguousarray(data[name])) for name in _SPLITS)
+    name = path.resolve().name if path.is_dir() else path.stem
+    return Dataset(name, event, train, validation, test, f"{n} data of {path}, {story}: {sizes}.")
+
+
+def _read(path: Path) -> Contents:
+    if path.is_dir():
+        return _read_pngs(path)
+    if not path.is_file():
+        raise ZooError(f"there is no file or folder {path}; check the path")
+    if path.suffix.lower() not in SUFFIXES:
+        raise ZooError(f"cannot tell what {path} is: expected {', '.join(SUFFIXES)} or a folder of .png files")
+    return _READERS[path.suffix.lower()](path)
+
+
+def _read_numpy(path: Path) -> Contents:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return Contents({"": loaded})
+        with loaded:
+            arrays = {name: loaded[name] for name in loaded.files}
+    except _NUMPY_ERRORS as error:
+        raise ZooError(f"cannot read {path}: expected numpy arrays of numbers without pickles ({error})") from error
+    if set(arrays) == set(_SPLITS):
+        return Contents(arrays)
+    if len(arrays) == 1:
+        return Contents({"": next(iter(arrays.values()))})
+    raise ZooError(
+        f"{path} holds {', '.join(sorted(arrays)) or 'no array'}; expected train, validation and test, or one array"
+    )
+
+
+def _read_csv(path: Path) -> Contents:
+    import pandas as pd
+
+    try:
+        first = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0]
+        header = not all(_is_number(cell) for cell in first if cell.strip())
+        frame = pd.read_csv(path, header=0 if header else None)
+    except (OSError, ValueError) as error:
+        raise ZooError(f"cannot read {path} as numbers separated by commas: {str(error).strip()}") from error
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise ZooError(f"{path}: the lines have more cells than the header; name every column")
+    columns = [str(name) if header else str(number) for number, name in enumerate(frame.columns, 1)]
+    for column, dtype in zip(columns, frame.dtypes, strict=True):
+        if len(frame) and not pd.api.types.is_numeric_dtype(dtype):
+            raise ZooError(f"{path}: column {column!r} is not numeric; drop it or write it as numbers")
+    return Contents({"": frame.to_numpy(np.float64)}, columns)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _read_pngs(folder: Path) -> Contents:
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".png")
+    if not paths:
+        raise ZooError(f"there is no .png file in the folder {folder}")
+    images = [_read_png(path) for path in paths]
+    for path, image in zip(paths, images, strict=True):
+        if image.shape != images[0].shape:
+            raise ZooError(
+                f"the images of a folder are all of one size: {path.name} is {_size(image)}, {paths[0].name} is "
+                f"{_size(images[0])}; resize or remove it"
+            )
+    return Contents({"": np.stack(images)}, levels=256)
+
+
+def _read_png(path: Path) -> Array:
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            if image.mode not in _PNG_MODES:
+                raise ZooError(
+                    f"{path} is a PNG of mode {image.mode}; save it as 8-bit grey or RGB without transparency"
+                )
+            pixels = np.asarray(image.convert(_PNG_MODES[image.mode]))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ZooError(f"cannot read {path} as a PNG: {error}") from error
+    return pixels if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
+
+
+def _size(image: Array) -> str:
+    return f"{image.shape[-2]}x{image.shape[-1]} {'grey' if image.ndim == 2 else 'colour'}"
+
+
+def _numbers(path: Path, contents: Contents, name: str) -> NDArray[np.float32]:
+    array = contents.arrays[name]
+    label = f"{path}{f', array {name!r}' if name else ''}"
+    if array.dtype.kind not in "biuf":
+        raise ZooError(f"{label}: expected real numbers, got {array.dtype}")
+    if array.ndim < 2:
+        raise ZooError(
+            f"{label}: expected shape (n, ...), a datum a row, got {array.shape}; reshape it, e.g. to (n, 1)"
+        )
+    if not array.size:
+        raise ZooError(f"{label} is empty: its shape is {array.shape}")
+    with np.errstate(over="ignore"):
+        numbers = array.astype(np.float32)
+    wrong = np.argwhere(~np.isfinite(numbers))
+    if len(wrong):
+        value, place = array[tuple(wrong[0])], contents.place(name, wrong[0])
+        raise ZooError(f"{path}: expected finite numbers, got {value} at {place}; drop or mend such data")
+    return numbers
+
+
+def _infer(path: Path, arrays: Mapping[str, NDArray[np.float32]], levels: int | None) -> Event:
+    shapes = {array.shape[1:] for array in arrays.values()}
+    if len(shapes) > 1:
+        told = ", ".join(f"{name} {array.shape[1:]}" for name, array in arrays.items())
+        raise ZooError(f"{path}: the splits hold data of different shapes ({told}); expected one")
+    return Event(shapes.pop(), levels or _support(list(arrays.values())))
+
+
+def _support(arrays: Sequence[NDArray[np.float32]]) -> str | int:
+    least, greatest = min(array.min() for array in arrays), max(array.max() for array in arrays)
+    if least < 0 or greatest > 255 or any((array != np.rint(array)).any() for array in arrays):
+        return "real"
+    return max(2, int(greatest) + 1)
+
+
+def _shaped(path: Path, contents: Contents, name: str, array: NDArray[np.float32], event: Event) -> NDArray[np.float32]:
+    if array[0].size != event.size:
+        raise ZooError(
+            f"{path}: a datum has the shape {array.shape[1:]} ({array[0].size} numbers), the event {event} asks for "
+            f"{event.size}; name an event of that size"
+        )
+    if event.levels is not None:
+        wrong = np.argwhere((array != np.rint(array)) | (array < 0) | (array >= event.levels))
+        if len(wrong):
+            value, place = array[tuple(wrong[0])], contents.place(name, wrong[0])
+            raise ZooError(f"{path}: {event} has the levels 0 to {event.levels - 1}, got {value:g} at {place}")
+    return array.reshape(-1, *event.shape)
+
+
+def _divide(
+    path: Path, array: NDArray[np.float32], shares: tuple[float, float, float], seed: int
+) -> tuple[dict[str, NDArray[np.float32]], str]:
+    if len(shares) != 3 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
+        raise ZooError(f"a split is three positive shares that sum to 1, such as 0.8, 0.1, 0.1; got {_slashed(shares)}")
+    n = len(array)
+    validation, test = round(shares[1] * n), round(shares[2] * n)
+    sizes = (n - validation - test, validation, test)
+    if min(sizes) < 1:
+        raise ZooError(
+            f"{path}: {n} data split by {_slashed(shares)} leave {_slashed(sizes)} for {_slashed(_SPLITS)}; each needs "
+            "one at least: bring more data or choose another split"
+        )
+    shuffled = array[np.random.default_rng(seed).permutation(n)]
+    parts = np.split(shuffled, [sizes[0], sizes[0] + validation])
+    return dict(zip(_SPLITS, parts, strict=True)), f"shuffled with seed {seed} and split {_slashed(shares)}"
+
+
+def _slashed(values: Sequence[object]) -> str:
+    return "/".join(map(str, values))
+
+
+def _refuse_constant(path: Path, contents: Contents, train: NDArray[np.float32]) -> None:
+    flat = train.reshape(len(train), -1)
+    constant = np.flatnonzero((flat == flat[0]).all(0))
+    if not len(constant):
+        return
+    index = int(constant[0])
+    place = tuple(map(int, np.unravel_index(index, train.shape[1:])))
+    column = f"column {contents.columns[index]!r}" if contents.columns else f"the entry {place} of a datum"
+    raise ZooError(
+        f"{path}: {column} is constant ({flat[0, index]:g}) in the train split, so that its density has no bound; drop it"
+    )
+
+
+_READERS: Mapping[str, Callable[[Path], Contents]] = {".npz": _read_numpy, ".npy": _read_numpy, ".csv": _read_csv}
+SUFFIXES = tuple(_READERS)

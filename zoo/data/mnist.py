@@ -1,0 +1,169 @@
+"""MNIST from its IDX files, which are looked for on disk, or else fetched once; verified either way."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import math
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from zoo.data.dataset import Dataset
+from zoo.errors import ZooError
+from zoo.event import Event
+
+MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
+BINARISATION_SEED = 0
+_READ_ERRORS = (OSError, EOFError, zlib.error)
+
+
+@dataclass(frozen=True)
+class IdxFile:
+    """One published file: its name without ``.gz`` and the SHA-256 of its content and of its published packing."""
+
+    name: str
+    content: str
+    packed: str
+
+
+OFFICIAL: Mapping[str, IdxFile] = {
+    "train": IdxFile(
+        "train-images-idx3-ubyte",
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    ),
+    "test": IdxFile(
+        "t10k-images-idx3-ubyte",
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    ),
+}
+
+
+def mnist(data_dir: Path | None = None, files: Mapping[str, IdxFile] = OFFICIAL, mirror: str = MIRROR) -> Dataset:
+    """MNIST's images with 256 levels: 5/6 of the training file train, its rest validation, the test file test.
+
+    The files (packed by gzip or not, in the folder or in its subfolder ``mnist``) are looked for in ``data_dir``, then
+    in ``$ZOO_DATA``, then in the cache, and fetched there from ``mirror`` if they are in none.
+
+    Raises:
+        ZooError: no files and no network, or a file that is not the published one.
+    """
+    images, test = (
+        torch.from_numpy(read_images(_find(file, data_dir, mirror), file.content)).float()
+        for file in (files["train"], files["test"])
+    )
+    held_out = len(images) // 6
+    train, validation = images.split([len(images) - held_out, held_out])
+    source = (
+        f"MNIST (LeCun et al. 1998): the training file's first {len(train)} images train, its last {len(validation)} "
+        f"validation, the test file's {len(test)} test"
+    )
+    return Dataset("mnist", Event(tuple(images.shape[1:]), 256), train, validation, test, f"{source}.")
+
+
+def binarised(levels: Dataset, *, dynamic: bool) -> Dataset:
+    """Black and white MNIST: a pixel is 1 with probability level/255 (Salakhutdinov & Murray 2008).
+
+    ``dynamic`` draws the train split anew in each batch (Burda et al. 2015), otherwise it is drawn once; validation and
+    test are drawn once with `BINARISATION_SEED`, and are the same in both.
+    """
+    generator = torch.Generator().manual_seed(BINARISATION_SEED)
+
+    def draw(split: Tensor) -> Tensor:
+        return torch.bernoulli(split / 255, generator=generator)
+
+    validation, test = draw(levels.validation), draw(levels.test)
+    drawn = "validation and test are" if dynamic else "everything is"
+    return Dataset(
+        name=f"{levels.name}-{'dynamic' if dynamic else 'static'}",
+        event=Event(levels.event.shape, "binary"),
+        train=levels.train / 255 if dynamic else draw(levels.train),
+        validation=validation,
+        test=test,
+        source=f"{levels.source.removesuffix('.')}; a pixel is 1 with probability level/255: {drawn} drawn once "
+        f"with seed {BINARISATION_SEED}{', train anew in each batch' if dynamic else ''}.",
+        binarise=dynamic,
+    )
+
+
+def read_images(path: Path, checksum: str) -> NDArray[np.uint8]:
+    """The images of an IDX file, packed or not: shape ``(n, height, width)``.
+
+    Raises:
+        ZooError: unreadable, or its unpacked content has not the SHA-256 ``checksum``.
+    """
+    try:
+        content = path.read_bytes()
+        content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+    except _READ_ERRORS as error:
+        raise ZooError(f"cannot read {path}: {error}; remove it to have it fetched anew") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != checksum:
+        raise ZooError(
+            f"{path} is torn or not the published file: the SHA-256 of its unpacked content is {found}, expected "
+            f"{checksum}; remove it to have it fetched anew"
+        )
+    return parse_idx(content, str(path))
+
+
+def parse_idx(content: bytes, name: str = "IDX data") -> NDArray[np.uint8]:
+    """Unsigned bytes of three dimensions: magic number 0x00000803, three big-endian sizes, then the data.
+
+    Raises:
+        ZooError: another magic number, or a length that the sizes do not tell.
+    """
+    if len(content) < 16:
+        raise ZooError(f"{name} has {len(content)} bytes, fewer than the 16 of an IDX header of images")
+    magic, *sizes = struct.unpack(">4I", content[:16])
+    if magic != 0x803:
+        raise ZooError(f"{name} has the magic number {magic:#010x}; IDX images have 0x00000803")
+    if len(content) - 16 != math.prod(sizes):
+        raise ZooError(f"{name} tells of {'x'.join(map(str, sizes))} bytes but holds {len(content) - 16}")
+    # A copy, because torch wants memory that may be written to.
+    return np.frombuffer(content, np.uint8, offset=16).reshape(sizes).copy()
+
+
+def _find(file: IdxFile, data_dir: Path | None, mirror: str) -> Path:
+    for folder in _folders(data_dir):
+        for path in (folder / file.name, folder / f"{file.name}.gz"):
+            if path.is_file():
+                return path
+    return _fetch(file, mirror)
+
+
+def _folders(data_dir: Path | None) -> Iterator[Path]:
+    if data_dir is not None and not data_dir.is_dir():
+        raise ZooError(f"the data folder {data_dir} does not exist; name one that does, or leave it out")
+    for root in (data_dir, os.environ.get("ZOO_DATA"), _cache()):
+        if root:
+            yield from (Path(root), Path(root) / "mnist")
+
+
+def _cache() -> Path:
+    import pooch
+
+    return Path(pooch.os_cache("zoo"))
+
+
+def _fetch(file: IdxFile, mirror: str) -> Path:
+    import pooch
+
+    url, folder = f"{mirror}{file.name}.gz", _cache() / "mnist"
+    try:
+        return Path(pooch.retrieve(url, known_hash=file.packed, fname=f"{file.name}.gz", path=folder))
+    except (OSError, ValueError) as error:
+        raise ZooError(
+            f"MNIST is neither on disk nor to be fetched ({type(error).__name__} at {url}): connect to the network and "
+            f"ask again, or put {' and '.join(each.name + '.gz' for each in OFFICIAL.values())} into a folder and name "
+            "it as data folder (--data-dir) or in $ZOO_DATA"
+        ) from error

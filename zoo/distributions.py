@@ -1,0 +1,127 @@
+"""Distributions that Pyro has not, and how an event is observed.
+
+Integer data under a density: the density's draw ``y`` is a latent site and ``x`` its floor, a proper probability mass; a guide that
+draws ``y = x + u``, ``u ~ U[0, 1)``, is uniform dequantisation, and its ELBO the dequantisation bound (Theis et al. 2016, section 3.1).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.distributions import constraints
+from pyro.distributions.torch_distribution import TorchDistribution, TorchDistributionMixin
+from torch import Tensor
+from torch.nn import functional as F
+
+from zoo.event import Event
+
+
+class Floor(TorchDistribution):
+    """The integer part of ``y``, kept within {0, ..., levels-1}: all its mass on one value.
+
+    ``log_prob(x)`` is 0 where ``x <= y <= x + 1`` (beyond the edges the first and the last level take everything) and minus
+    infinity elsewhere. Batch shape: that of ``y``.
+    """
+
+    arg_constraints = {"y": constraints.real}  # noqa: RUF012 (torch's own interface)
+
+    def __init__(self, y: Tensor, levels: int, validate_args: bool | None = None) -> None:
+        self.y, self.levels = y, levels
+        super().__init__(y.shape, validate_args=validate_args)
+
+    @constraints.dependent_property(is_discrete=True, event_dim=0)
+    def support(self) -> Any:
+        return constraints.integer_interval(0, self.levels - 1)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Floor:
+        return Floor(self.y.expand(batch_shape), self.levels)
+
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
+        value = self.y.detach().floor().clamp(0, self.levels - 1)
+        return value.expand(torch.Size(sample_shape) + value.shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        below = (value <= self.y) | (value <= 0)
+        above = (self.y <= value + 1) | (value >= self.levels - 1)
+        return torch.where(below & above, 0.0, -torch.inf).to(self.y.dtype)
+
+
+class DiscretisedLogistic(TorchDistribution):
+    """A logistic variable rounded to {0, ..., levels-1}: P(x) = s((x + 1/2 - loc) / scale) - s((x - 1/2 - loc) / scale).
+
+    The edge levels take the tails, so the mass sums to one (Salimans et al. 2017, PixelCNN++, section 2.1). ``loc`` and ``scale`` are
+    in units of levels.
+    """
+
+    arg_constraints = {"loc": constraints.real, "scale": constraints.positive}  # noqa: RUF012 (torch's own interface)
+
+    def __init__(self, loc: Tensor, scale: Tensor, levels: int, validate_args: bool | None = None) -> None:
+        self.loc, self.scale = torch.broadcast_tensors(loc, scale)
+        self.levels = levels
+        super().__init__(self.loc.shape, validate_args=validate_args)
+
+    @constraints.dependent_property(is_discrete=True, event_dim=0)
+    def support(self) -> Any:
+        return constraints.integer_interval(0, self.levels - 1)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> DiscretisedLogistic:
+        return DiscretisedLogistic(self.loc.expand(batch_shape), self.scale.expand(batch_shape), self.levels)
+
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
+        shape = torch.Size(sample_shape) + self.loc.shape
+        with torch.no_grad():
+            u = torch.rand(shape, dtype=self.loc.dtype, device=self.loc.device).clamp(1e-7, 1 - 1e-7)
+            return (self.loc + self.scale * u.logit()).round().clamp(0, self.levels - 1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        upper = torch.where(value >= self.levels - 1, torch.inf, (value + 0.5 - self.loc) / self.scale)
+        lower = torch.where(value <= 0, -torch.inf, (value - 0.5 - self.loc) / self.scale)
+        # log(s(b) - s(a)) = log s(b) + log s(-a) + log(1 - e^(a-b)), without cancellation in either tail
+        return F.logsigmoid(upper) + F.logsigmoid(-lower) + torch.log(-torch.expm1(lower - upper))
+
+
+def observe(event: Event, density: TorchDistributionMixin, x: Tensor) -> Tensor:
+    """Observe ``x`` under a density: directly if it is real, through the floor of a latent ``y`` if it is integer.
+
+    Call it inside the data plate; ``density`` has event shape ``event.shape``. The guide's part is `dequantise`.
+    """
+    if event.levels is None:
+        return pyro.sample("x", density, obs=x)
+    y = pyro.sample("y", density)
+    return pyro.sample("x", Floor(y, event.levels).to_event(len(event.shape)), obs=x)
+
+
+def dequantise(event: Event, x: Tensor) -> Tensor:
+    """The guide's part of `observe`: ``x`` itself if it is real, else a draw of ``y = x + u`` with ``u ~ U[0, 1)``."""
+    if event.levels is None:
+        return x
+    return pyro.sample("y", dist.Uniform(x, x + 1.0).to_event(len(event.shape)))
+
+
+def parameters_per_entry(event: Event) -> int:
+    """How many numbers `likelihood` needs for each entry of ``x``."""
+    return {"binary": 1, "levels": event.levels or 0, "real": 2}[event.support]
+
+
+def likelihood(event: Event, parameters: Tensor) -> TorchDistributionMixin:
+    """The factorised likelihood that an event's support calls for.
+
+    Bernoulli logits (binary), categorical logits (levels) or mean and log-scale (real) from ``parameters`` of shape
+    ``(n, *event.shape, parameters_per_entry(event))``; event shape ``event.shape``.
+    """
+    dims = len(event.shape)
+    if event.support == "binary":
+        return dist.Bernoulli(logits=parameters[..., 0]).to_event(dims)
+    if event.support == "levels":
+        return Levels(logits=parameters).to_event(dims)
+    return dist.Normal(parameters[..., 0], parameters[..., 1].clamp(-7, 7).exp()).to_event(dims)
+
+
+class Levels(dist.Categorical):
+    """`Categorical` whose draws are floats, like the data of this project."""
+
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
+        return super().sample(sample_shape).to(self.logits.dtype)

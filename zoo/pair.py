@@ -1,0 +1,227 @@
+"""A model/guide pair in use: its parameters, wherever they live, and the two programs.
+
+The programs may be methods of one `torch.nn.Module`, two ``PyroModule`` instances, or plain functions with ``pyro.param`` and
+``pyro.module``. Each pair has a parameter store of its own, so that any number of them live in one process.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import pyro
+import torch
+from torch import Tensor, nn
+
+from zoo.errors import ContractError, RunError
+from zoo.event import Event
+
+Program = Callable[[Tensor], Any]
+
+
+@dataclass(frozen=True)
+class Player:
+    """One side of an objective: ``loss(x)`` is a scalar, in nats per datum where it is a likelihood, minimised over ``parameters``.
+
+    ``options`` go to this player's optimiser over those of the recipe (for instance ``{"betas": (0.5, 0.9)}``).
+    """
+
+    name: str
+    parameters: Sequence[nn.Parameter]
+    loss: Callable[[Tensor], Tensor]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@runtime_checkable
+class HasLogProb(Protocol):
+    """Optional extra of a family: the exact log-probability, shape ``(n,)``, in nats."""
+
+    def log_prob(self, x: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class HasPlayers(Protocol):
+    """Optional extra: an objective of its own, for what is not trained by an ELBO. Players move in turn, each on the same batch."""
+
+    def players(self) -> Sequence[Player]: ...
+
+
+@runtime_checkable
+class HasInitialise(Protocol):
+    """Optional extra: parameters set from the training data ``x``, shape ``(n, *event.shape)``, before the first step."""
+
+    def initialise(self, x: Tensor) -> None: ...
+
+
+def no_guide(x: Tensor) -> None:
+    """The empty guide: SVI with it is maximum likelihood."""
+
+
+class Pair:
+    """A model/guide pair over batches ``x`` of shape ``(n, *event.shape)``.
+
+    Args:
+        event: what one datum is.
+        model: the generative program; observes ``x`` (or, implicit, returns it by ``pyro.deterministic``).
+        guide: the inference program, `no_guide` where nothing is latent.
+        extras: the object that may offer ``log_prob``, ``players`` and ``initialise``.
+        family, guide_name, group: where the pair came from, for the scores' columns.
+
+    Raises:
+        ContractError: the programs do not run on a small batch of ``event``.
+    """
+
+    def __init__(
+        self,
+        event: Event,
+        model: Program,
+        guide: Program = no_guide,
+        *,
+        extras: object = None,
+        family: str = "pair",
+        guide_name: str = "",
+        group: str = "",
+    ) -> None:
+        self.event = event
+        self.family, self.guide_name, self.group = family, guide_name, group
+        self.extras = extras
+        self._model, self._guide = model, guide
+        self._store: dict[str, dict[str, Any]] = {"params": {}, "constraints": {}}
+        self.modules = _modules(model) | _modules(guide)
+        self._materialise()
+
+    @property
+    def label(self) -> str:
+        """``family`` or ``family+guide``."""
+        return f"{self.family}+{self.guide_name}" if self.guide_name else self.family
+
+    def model(self, x: Tensor) -> Any:
+        """Run the generative program."""
+        with self._scope():
+            return self._model(x)
+
+    def guide(self, x: Tensor) -> Any:
+        """Run the inference program."""
+        with self._scope():
+            return self._guide(x)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are (the CPU for a pair without any)."""
+        return next((tensor.device for tensor in self.state().values()), torch.device("cpu"))
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Every trainable tensor, once."""
+        unique = {id(tensor): tensor for tensor in self.named_parameters().values()}
+        return list(unique.values())
+
+    def named_parameters(self) -> dict[str, nn.Parameter]:
+        """Trainable tensors by their names in `state`."""
+        named: dict[str, Any] = {
+            f"{part}.{name}": parameter
+            for part, module in self.modules.items()
+            for name, parameter in module.named_parameters()
+            if parameter.requires_grad
+        }
+        return named | self._loose()
+
+    def state(self) -> dict[str, Tensor]:
+        """Every parameter and buffer by name: the tensors themselves, not copies."""
+        tensors = {
+            f"{part}.{name}": tensor
+            for part, module in self.modules.items()
+            for name, tensor in module.state_dict(keep_vars=True).items()
+        }
+        return {name: tensor.detach() for name, tensor in (tensors | self._loose()).items()}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Copy ``state`` in.
+
+        Raises:
+            RunError: names or shapes differ from this pair's.
+        """
+        own = self.state()
+        strange = sorted(set(own) ^ set(state)) or [n for n in own if own[n].shape != state[n].shape]
+        if strange:
+            raise RunError(f"weights do not fit {self.label}: {strange[0]!r} differs; build it with the run's own settings")
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(state[name])
+
+    def to(self, device: torch.device | str) -> Pair:
+        """Move every parameter and buffer."""
+        names = {id(tensor): (part, name) for part, name, tensor in self._module_parameters()}
+        homes = {name: names.get(id(tensor)) for name, tensor in self._store["params"].items()}
+        for module in self.modules.values():
+            module.to(device)
+        moved = {(part, name): tensor for part, name, tensor in self._module_parameters()}
+        for name, home in homes.items():
+            loose = self._store["params"][name]
+            self._store["params"][name] = moved[home] if home else loose.detach().to(device).requires_grad_()
+        return self
+
+    def train(self, mode: bool = True) -> Pair:
+        """Training mode (dropout on) or, with ``mode=False``, evaluation mode."""
+        for module in self.modules.values():
+            module.train(mode)
+        return self
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Evaluation mode without gradients; the modes of before return afterwards."""
+        modes = [(part, part.training) for module in self.modules.values() for part in module.modules()]
+        self.train(False)
+        try:
+            with torch.no_grad(), pyro.validation_enabled(False):
+                yield
+        finally:
+            for part, mode in modes:
+                part.training = mode
+
+    def _module_parameters(self) -> Iterator[tuple[str, str, nn.Parameter]]:
+        for part, module in self.modules.items():
+            for name, parameter in module.named_parameters():
+                yield part, name, parameter
+
+    def _loose(self) -> dict[str, Any]:
+        """The store's own (unconstrained) tensors: those that no module holds."""
+        held = {id(parameter) for _, _, parameter in self._module_parameters()}
+        return {f"param.{name}": tensor for name, tensor in self._store["params"].items() if id(tensor) not in held}
+
+    @contextmanager
+    def _scope(self) -> Iterator[None]:
+        with pyro.settings.context(module_local_params=True), pyro.get_param_store().scope(self._store):
+            yield
+
+    def _materialise(self) -> None:
+        """Run both programs once, so that parameters made on first use exist."""
+        x = torch.zeros(2, *self.event.shape)
+        for word, program in (("model", self.model), ("guide", self.guide)):
+            try:
+                with self.evaluating(), pyro.poutine.block():
+                    program(x)
+            except ContractError:
+                raise
+            except Exception as error:  # a stranger's program may raise anything: it is named, not hidden
+                raise ContractError(
+                    f"the {word} of {self.label} does not run on a batch of shape {tuple(x.shape)} ({self.event}): "
+                    f"{type(error).__name__}: {error}"
+                ) from error
+
+
+def _modules(program: Program) -> dict[str, nn.Module]:
+    """The modules that a program keeps its parameters in, by name."""
+    if isinstance(program, nn.Module):
+        return {type(program).__name__: program}
+    owner = inspect.unwrap(program).__self__ if inspect.ismethod(program) else None
+    if isinstance(owner, nn.Module):
+        return {type(owner).__name__: owner}
+    if owner is not None:
+        return {name: value for name, value in vars(owner).items() if isinstance(value, nn.Module)}
+    if not inspect.isfunction(program):
+        return {}
+    seen = inspect.getclosurevars(program)
+    return {k: v for k, v in {**seen.globals, **seen.nonlocals}.items() if isinstance(v, nn.Module)}

@@ -1,0 +1,70 @@
+"""``report.md``: the tables of a report for GitHub."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from zoo import rules
+from zoo.report import tables
+from zoo.report.text import behind, markdown
+from zoo.report.tables import HEADERS, Member
+
+if TYPE_CHECKING:
+    from zoo.report.study import Study
+
+QUICK = "A quick run: few seeds and short budgets. It shows that everything works, and is not to be quoted."
+
+
+def render(study: Study) -> str:
+    """The whole report as GitHub's Markdown."""
+    parts = [f"# Generative models, measured: {markdown(study.suite)}"]
+    if study.quick:
+        parts.append(f"> **{QUICK}**")
+    for dataset in tables.datasets(study):
+        parts += _dataset(study, dataset)
+    parts += ["## Failures", _failures(study)]
+    parts += ["## Rules", "\n".join(f"- **{HEADERS[name]}:** {markdown(rule)}" for name, rule in rules.RULES.items())]
+    parts += ["## Provenance", "\n".join(f"- {markdown(name)}: {markdown(fact)}" for name, fact in tables.facts(study))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _dataset(study: Study, dataset: str) -> list[str]:
+    lines = tables.members(study, dataset)
+    parts = [f"## {markdown(dataset)}"]
+    if sentence := tables.source(study, dataset):
+        parts.append(markdown(sentence))
+    parts += ["In italics the literature's verdicts; ≠ marks where a measured one differs.", _verdicts(lines)]
+    for table in tables.details(lines):
+        rows = [[label, *cells] for label, cells in table.lines]
+        body = _table(["family", *table.headers], [[markdown(cell) for cell in row] for row in rows])
+        parts += [f"### {table.title}", markdown(table.note), body]
+    return parts
+
+
+def _verdicts(lines: Sequence[Member]) -> str:
+    rows = []
+    for group, title, of in tables.by_group(lines):
+        said = [rules.literature(group, column) for column in HEADERS]
+        rows.append([f"**{markdown(title)}**", *(f"*{word}*" if word else "" for word in said)])
+        rows += [[markdown(line.label), *(_cell(line, column) for column in HEADERS)] for line in of]
+    return _table(["family", *HEADERS.values()], rows)
+
+
+def _cell(line: Member, column: str) -> str:
+    verdict = line.verdicts[column]
+    mark = f" ≠ *{line.literature(column)}*" if line.disagrees(column) else ""
+    told = behind(verdict) or verdict.reason
+    return f"**{verdict.word}**{mark}" + (f"<br>{markdown(told)}" if told else "")
+
+
+def _failures(study: Study) -> str:
+    failed = tables.unanswered(study, "failed")
+    if not failed:
+        return "None."
+    return _table(["family", "where", "what", "why"], [[markdown(cell) for cell in row] for row in failed])
+
+
+def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [headers, ["---"] * len(headers), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

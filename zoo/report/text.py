@@ -1,0 +1,101 @@
+"""Numbers and names as text: rounding to the error, units, and escapes for Markdown and LaTeX."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+
+from zoo.rules import Verdict
+
+
+def number(value: float, error: float | None = None) -> str:
+    """``81.2``: rounded to the first digit of its error (two if that digit is a 1), else to four digits."""
+    if error is None or error <= 0 or abs(value) >= 1e6:
+        return f"{value:.4g}".replace("-", "−")
+    return f"{value:.{_decimals(error)}f}".replace("-", "−")
+
+
+def plus_minus(value: float, error: float | None) -> str:
+    """``81.2 ± 0.4``."""
+    if error is None or error <= 0:
+        return number(value)
+    return f"{number(value, error)} ± {number(error, error)}"
+
+
+def percent(value: float, error: float | None = None) -> str:
+    """``12 %`` or ``12 ± 3 %``."""
+    if error is None or error < 0.005:
+        return f"{100 * value:.0f} %".replace("-", "−")
+    return f"{100 * value:.0f} ± {100 * error:.0f} %".replace("-", "−")
+
+
+def duration(seconds: float) -> str:
+    """``3.1 ms``: seconds in the unit that keeps the number between 1 and 1000."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{_digits(seconds / size)} {unit}"
+    return f"{_digits(seconds / 1e-6)} µs"
+
+
+def times(value: float) -> str:
+    """``×14``."""
+    return f"×{_digits(value)}"
+
+
+def behind(verdict: Verdict) -> str:
+    """The number behind a verdict with its error or spread, in words short enough for a cell; may be empty."""
+    value, unit = verdict.value, verdict.unit
+    if value is None:
+        return ""
+    if unit.startswith("share "):
+        return f"{percent(value, verdict.stderr)} {unit.removeprefix('share ')}"
+    if unit.startswith("times "):
+        spread = f" (sd {_digits(verdict.spread)})" if verdict.spread is not None else ""
+        return f"{times(value)}{spread} {unit.removeprefix('times ')}"
+    return f"{plus_minus(value, verdict.stderr)} {unit}".strip()
+
+
+def markdown(text: str) -> str:
+    """Text that GitHub's Markdown shows as it is, in a table cell too."""
+    text = re.sub(r"([\\`*_{}\[\]<>#|~$])", r"\\\1", text.replace("&", "&amp;"))
+    return " ".join(text.split())
+
+
+TEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "−": r"$-$",
+    "≠": r"$\neq$",
+    "µ": r"$\mu$",
+    "–": "--",
+    "…": r"\dots{}",
+} | {character: f"\\{character}" for character in "&%$#_{}"}
+
+
+def latex(text: str) -> str:
+    """Text that LaTeX sets as it is; letters that plain pdflatex lacks lose their accents or become ``?``."""
+    return "".join(TEX[character] if character in TEX else _ascii(character) for character in " ".join(text.split()))
+
+
+def _ascii(character: str) -> str:
+    if character.isascii():
+        return character
+    return unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode() or "?"
+
+
+def _decimals(error: float) -> int:
+    exponent = math.floor(math.log10(error))
+    leading = error / 10**exponent
+    return min(max(0, -exponent + (leading < 2)), 8)
+
+
+def _digits(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.2g}".replace("-", "−")

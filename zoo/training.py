@@ -1,0 +1,324 @@
+"""Training a pair: one readable loop.
+
+The noise of a step is seeded by (seed, step) and the order of the data by (seed, epoch): a step depends on the weights and on its own
+number only, so a run that was killed and resumed takes the very steps of one that was not.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import pyro
+import torch
+from pyro.infer import Trace_ELBO
+from torch import Tensor
+
+from zoo.data import Dataset
+from zoo.discrepancy import features, mmd2
+from zoo.errors import ZooError
+from zoo.pair import HasInitialise, HasPlayers, Pair, Player
+from zoo.recipe import Recipe
+from zoo.seeding import seeded
+from zoo.traces import Abilities, abilities, log_prob, log_weights, sample, tempered
+
+State = Literal["running", "finished", "diverged"]
+READ_EVERY = 20
+"""Steps between two looks at the loss (each look waits for the device)."""
+EXPLOSION = 1e4
+"""A loss this many nats per dimension of the event is an explosion."""
+DISCREPANCY_SAMPLES = 200
+VALIDATION_PARTICLES = 4
+
+
+@dataclass
+class Progress:
+    """Where training stands: everything that a resumed run needs, and what a person watches."""
+
+    step: int = 0
+    status: State = "running"
+    loss: float = math.nan
+    speed: float = 0.0
+    best_score: float = math.inf
+    best_step: int = 0
+    stale: int = 0
+    reason: str = ""
+    history: list[dict[str, float]] = field(default_factory=list)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    """Weights, their average, the best so far and the optimisers' memory, under ``KIND/NAME``."""
+
+
+class Keeper(Protocol):
+    """Whoever wants to know of progress: a run folder, a display."""
+
+    def watch(self, progress: Progress) -> None:
+        """Called now and then, cheap."""
+
+    def keep(self, progress: Progress) -> None:
+        """Called at each checkpoint, with the tensors to resume from."""
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """``auto`` is cuda, else mps, else cpu.
+
+    Raises:
+        ZooError: a device that torch does not know or that is not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        return torch.zeros(1, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise ZooError(f"device {name!r} is not available here; use auto, cpu, cuda or mps") from error
+
+
+def fit(
+    pair: Pair,
+    data: Dataset,
+    recipe: Recipe | Mapping[str, Any] | None = None,
+    *,
+    seed: int = 0,
+    device: str = "auto",
+    start: Progress | None = None,
+    keepers: Sequence[Keeper] = (),
+) -> Progress:
+    """Train ``pair`` on ``data`` and leave the weights with the best validation score in it.
+
+    ``start`` is the progress of an earlier, unfinished call to go on from. Not-a-number, infinity or an explosion of the loss ends training with
+    status ``diverged``: a result, not an error.
+
+    Raises:
+        ZooError: the data's event is not the pair's, or the device is not there.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else Recipe.read(recipe or {})
+    data = data.reshaped(pair.event).to(pick_device(device))
+    pair.to(data.train.device)
+    loop = _Loop(pair, data, recipe, seed, start)
+    for progress in loop.run():
+        for keeper in keepers:
+            keeper.watch(progress)
+            if loop.at_checkpoint:
+                keeper.keep(progress)
+    if loop.best:
+        pair.load(loop.best)
+    pair.train(False)
+    return loop.progress
+
+
+def validation_score(pair: Pair, x: Tensor, can: Abilities) -> float:
+    """What early stopping goes by, lower is better: negative log-probability or ELBO in nats per datum, or MMD² for implicit models."""
+    with pair.evaluating(), seeded(0):
+        if can.likelihood == "exact":
+            return -float(log_prob(pair, x).mean())
+        if can.likelihood == "bound":
+            return -sum(float(log_weights(pair, x).mean()) for _ in range(VALIDATION_PARTICLES)) / VALIDATION_PARTICLES
+    return discrepancy(pair, x)
+
+
+def discrepancy(pair: Pair, x: Tensor) -> float:
+    """MMD² between the pair's samples and data ``x`` (at most `DISCREPANCY_SAMPLES` of each)."""
+    with seeded(1):
+        drawn = sample(pair, DISCREPANCY_SAMPLES)
+    if not drawn.isfinite().all():
+        return math.nan
+    return mmd2(features(pair.event, drawn), features(pair.event, x[:DISCREPANCY_SAMPLES])).value
+
+
+class _Loop:
+    """The state of one call of `fit`."""
+
+    def __init__(self, pair: Pair, data: Dataset, recipe: Recipe, seed: int, start: Progress | None) -> None:
+        self.pair, self.data, self.recipe, self.seed = pair, data, recipe, seed
+        if start is None and isinstance(pair.extras, HasInitialise):
+            with seeded(seed), torch.no_grad():
+                pair.extras.initialise(data.train)
+        self.can = abilities(pair)
+        self.progress = start or Progress()
+        self.beta = 1.0
+        self.players = self._players()
+        self.optimisers = [_optimiser(player, recipe) for player in self.players]
+        self.average = {name: tensor.clone() for name, tensor in pair.state().items()}
+        self.best: dict[str, Tensor] = {}
+        self.losses: list[Tensor] = []
+        self.unread: list[Tensor] = []
+        self.at_checkpoint = False
+        if start is not None:
+            self._restore(start.tensors)
+
+    def run(self) -> Iterator[Progress]:
+        """Take the steps that are left, yielding now and then."""
+        progress, recipe = self.progress, self.recipe
+        begun, first = time.perf_counter(), progress.step
+        if progress.status != "running":
+            return
+        while progress.step < recipe.steps and progress.status == "running":
+            self._step(progress.step)
+            progress.step += 1
+            self.at_checkpoint = recipe.measured(progress.step)
+            if self.at_checkpoint or progress.step % READ_EVERY == 0:
+                self._read_losses()
+                progress.speed = (progress.step - first) / (time.perf_counter() - begun)
+                if self.at_checkpoint and progress.status == "running":
+                    self._measure()
+                yield progress
+        if progress.status == "running":
+            if not progress.history:
+                self._measure()
+            progress.status = "finished"
+        self.at_checkpoint = True
+        self._pack()
+        yield progress
+
+    def _step(self, step: int) -> None:
+        """One move of each player on the batch of this step."""
+        self.pair.train(True)
+        self.beta = self.recipe.kl_weight(step)
+        x = self._batch(step)
+        for player, optimiser in zip(self.players, self.optimisers, strict=True):
+            for group in optimiser.param_groups:
+                group["lr"] = self.recipe.lr_at(step) * group["lr_factor"]
+            optimiser.zero_grad(set_to_none=True)
+            with pyro.validation_enabled(False), self._precision():
+                loss = player.loss(x)
+            loss.backward(inputs=list(player.parameters))
+            if self.recipe.clip:
+                torch.nn.utils.clip_grad_norm_(player.parameters, self.recipe.clip)
+            optimiser.step()
+        self.unread.append(loss.detach())
+        self._update_average(step)
+
+    def _batch(self, step: int) -> Tensor:
+        n = len(self.data.train)
+        size = min(self.recipe.batch, n)
+        epoch, place = divmod(step, n // size)
+        if place == 0 or not hasattr(self, "_order"):
+            generator = torch.Generator().manual_seed(_mix(self.seed, epoch))
+            self._order = torch.randperm(n, generator=generator).to(self.data.train.device)
+        pyro.set_rng_seed(_mix(self.seed, step))
+        return self.data.batch(self._order[place * size : (place + 1) * size])
+
+    def _precision(self) -> Any:
+        return torch.autocast(
+            self.data.train.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16", cache_enabled=False
+        )
+
+    def _players(self) -> Sequence[Player]:
+        if isinstance(self.pair.extras, HasPlayers):
+            return self.pair.extras.players()
+        elbo = Trace_ELBO(num_particles=self.recipe.particles)
+
+        def loss(x: Tensor) -> Tensor:
+            with tempered(self.beta):
+                return elbo.differentiable_loss(self.pair.model, self.pair.guide, x) / len(x)
+
+        return [Player("elbo", self.pair.parameters(), loss)]
+
+    def _update_average(self, step: int) -> None:
+        decay = min(self.recipe.average or 0.0, (1 + step) / (10 + step))
+        for name, tensor in self.pair.state().items():
+            if decay and tensor.is_floating_point():
+                self.average[name].lerp_(tensor, 1 - decay)
+            else:
+                self.average[name].copy_(tensor)
+
+    def _read_losses(self) -> None:
+        if not self.unread:
+            return
+        losses = torch.stack(self.unread).float().cpu()
+        bad = ~losses.isfinite() | (losses.abs() > EXPLOSION * self.pair.event.size)
+        if bad.any():
+            step = self.progress.step - len(losses) + int(bad.int().argmax()) + 1
+            worst = float(losses[bad][0])
+            self.progress.status, self.progress.step = "diverged", step
+            self.progress.reason = f"loss {'exploded to' if math.isfinite(worst) else 'became'} {worst:g} at step {step}"
+        self.losses.append(losses)
+        self.progress.loss = float(losses.mean())
+        self.unread = []
+
+    def _measure(self) -> None:
+        """Validation score and discrepancy of the averaged weights; the best are kept."""
+        progress = self.progress
+        with self._averaged():
+            score = validation_score(self.pair, self.data.validation, self.can)
+            gap = discrepancy(self.pair, self.data.validation) if self.can.likelihood != "none" else score
+        train = float(torch.cat(self.losses).mean()) if self.losses else math.nan
+        self.losses = []
+        progress.history.append(
+            {
+                "step": progress.step,
+                "train": train,
+                "validation": score,
+                "discrepancy": gap,
+                "lr": self.recipe.lr_at(max(0, progress.step - 1)),
+            }
+        )
+        if math.isnan(score) and progress.step:
+            progress.status, progress.reason = "diverged", f"validation score became nan at step {progress.step}"
+        if score < progress.best_score:
+            progress.best_score, progress.best_step, progress.stale = score, progress.step, 0
+            self.best = {name: tensor.clone() for name, tensor in self.average.items()}
+        else:
+            progress.stale += 1
+        if progress.status == "running" and self.recipe.patience and progress.stale >= self.recipe.patience:
+            progress.status = "finished"
+            progress.reason = f"stopped early: no better validation score in {progress.stale} checkpoints"
+        self._pack()
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        own = {name: tensor.clone() for name, tensor in self.pair.state().items()}
+        self.pair.load(self.average)
+        try:
+            yield
+        finally:
+            self.pair.load(own)
+
+    def _pack(self) -> None:
+        """Put what a resumed run needs into the progress."""
+        kinds = {"weights": self.pair.state(), "average": self.average, "best": self.best}
+        tensors = {f"{kind}/{name}": tensor for kind, named in kinds.items() for name, tensor in named.items()}
+        for player, optimiser in zip(self.players, self.optimisers, strict=True):
+            for index, memory in optimiser.state_dict()["state"].items():
+                tensors |= {f"optimiser/{player.name}/{index}/{key}": value for key, value in memory.items()}
+        self.progress.tensors = tensors
+
+    def _restore(self, tensors: Mapping[str, Tensor]) -> None:
+        device = self.data.train.device
+        kinds: dict[str, dict[str, Tensor]] = {"weights": {}, "average": {}, "best": {}}
+        memory: dict[str, dict[int, dict[str, Tensor]]] = {player.name: {} for player in self.players}
+        for path, tensor in tensors.items():
+            kind, name = path.split("/", 1)
+            if kind == "optimiser":
+                player, index, key = name.split("/")
+                memory[player].setdefault(int(index), {})[key] = tensor
+            else:
+                kinds[kind][name] = tensor.to(device)
+        self.pair.load(kinds["weights"])
+        self.average, self.best = kinds["average"], kinds["best"]
+        for player, optimiser in zip(self.players, self.optimisers, strict=True):
+            optimiser.load_state_dict(optimiser.state_dict() | {"state": memory[player.name]})
+
+
+def _optimiser(player: Player, recipe: Recipe) -> torch.optim.Optimizer:
+    makers: dict[str, Any] = {
+        "adam": torch.optim.Adam,
+        "adamw": torch.optim.AdamW,
+        "adamax": torch.optim.Adamax,
+        "nadam": torch.optim.NAdam,
+        "radam": torch.optim.RAdam,
+    }
+    options = {"lr": recipe.lr, "weight_decay": recipe.weight_decay} | dict(player.options)
+    factor = options["lr"] / recipe.lr
+    optimiser: torch.optim.Optimizer = makers[recipe.optimiser](list(player.parameters) or [torch.zeros(1)], **options)
+    for group in optimiser.param_groups:
+        group["lr_factor"] = factor
+    return optimiser
+
+
+def _mix(seed: int, number: int) -> int:
+    """One seed of two numbers, in numpy's range."""
+    return (seed * 1_000_003 + number * 7919 + 17) % 2**32
