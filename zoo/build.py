@@ -15,7 +15,7 @@ from zoo.event import Event
 from zoo.pair import Pair, no_guide
 from zoo.registry import Family, families, guides, load_shelves
 from zoo.seeding import seeded
-from zoo.traces import _samples, latent_sites
+from zoo.traces import Abilities, abilities, latent_sites, random_sites
 
 Hyper = Mapping[str, Any]
 
@@ -75,22 +75,23 @@ def build(name: str, event: Event, hyper: Hyper | None = None, seed: int = 0) ->
         if guide_name:
             maker = guides[guide_name].make
             guide = _make(f"guide {guide_name!r}", maker, of_guide, event, latents(model, event))
-        return Pair(
-            event,
-            model,
-            guide,
-            extras=made,
-            family=family.name,
-            guide_name=guide_name,
-            group=family.group,
-        )
+        pair = Pair(event, model, guide, extras=made, family=family.name, guide_name=guide_name)
+    pair.group = family.group or read_group(abilities(pair))
+    return pair
+
+
+def read_group(can: Abilities) -> str:
+    """The row of Tomczak's table that the traces alone tell: ``implicit``, ``prescribed``, or ``""`` for an exact likelihood."""
+    if can.likelihood == "none":
+        return "implicit"
+    return "prescribed" if can.latents else ""
 
 
 def latents(model: Callable[..., Any], event: Event) -> dict[str, tuple[int, ...]]:
     """The latent sites of a model, in its order, with their event shapes."""
     trace = poutine.trace(Pair(event, model).model).get_trace(torch.zeros(3, *event.shape))
     names = latent_sites(trace)
-    return {name: tuple(site["fn"].event_shape) for name, site in _samples(trace) if name in names}
+    return {name: tuple(site["fn"].event_shape) for name, site in random_sites(trace) if name in names}
 
 
 def parse_settings(settings: list[str]) -> dict[str, Any]:

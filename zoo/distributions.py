@@ -98,7 +98,15 @@ def dequantise(event: Event, x: Tensor) -> Tensor:
     """The guide's part of `observe`: ``x`` itself if it is real, else a draw of ``y = x + u`` with ``u ~ U[0, 1)``."""
     if event.levels is None:
         return x
-    return pyro.sample("y", dist.Uniform(x, x + 1.0).to_event(len(event.shape)))
+    return pyro.sample("y", ClosedUniform(x, x + 1.0).to_event(len(event.shape)))
+
+
+class ClosedUniform(dist.Uniform):
+    """`Uniform` that keeps its density at the upper end, which ``x + u`` may round up to."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        inside = (self.low <= value) & (value <= self.high)
+        return torch.where(inside, -(self.high - self.low).log(), -torch.inf)
 
 
 def parameters_per_entry(event: Event) -> int:
@@ -125,3 +133,11 @@ class Levels(dist.Categorical):
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
         return super().sample(sample_shape).to(self.logits.dtype)
+
+
+def level_counts(levels: int, x: Tensor) -> Tensor:
+    """How often each level occurs in each entry of the data ``x``, shape ``(n, *event.shape)``: shape ``(*event.shape, levels)``.
+
+    Intensities between two levels count for both in proportion, which is what a random rounding gives in expectation.
+    """
+    return torch.stack([(1 - (x - level).abs()).clamp(min=0).sum(0) for level in range(levels)], -1)

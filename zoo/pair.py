@@ -68,7 +68,7 @@ class Pair:
         model: the generative program; observes ``x`` (or, implicit, returns it by ``pyro.deterministic``).
         guide: the inference program, `no_guide` where nothing is latent.
         extras: the object that may offer ``log_prob``, ``players`` and ``initialise``.
-        family, guide_name, group: where the pair came from, for the scores' columns.
+        family, guide_name: where the pair came from, for the scores' columns (as is the attribute ``group``).
 
     Raises:
         ContractError: the programs do not run on a small batch of ``event``.
@@ -83,10 +83,9 @@ class Pair:
         extras: object = None,
         family: str = "pair",
         guide_name: str = "",
-        group: str = "",
     ) -> None:
         self.event = event
-        self.family, self.guide_name, self.group = family, guide_name, group
+        self.family, self.guide_name, self.group = family, guide_name, ""
         self.extras = extras
         self._model, self._guide = model, guide
         self._store: dict[str, dict[str, Any]] = {"params": {}, "constraints": {}}
@@ -100,12 +99,12 @@ class Pair:
 
     def model(self, x: Tensor) -> Any:
         """Run the generative program."""
-        with self._scope():
+        with self.scope():
             return self._model(x)
 
     def guide(self, x: Tensor) -> Any:
         """Run the inference program."""
-        with self._scope():
+        with self.scope():
             return self._guide(x)
 
     @property
@@ -146,7 +145,9 @@ class Pair:
         own = self.state()
         strange = sorted(set(own) ^ set(state)) or [n for n in own if own[n].shape != state[n].shape]
         if strange:
-            raise RunError(f"weights do not fit {self.label}: {strange[0]!r} differs; build it with the run's own settings")
+            raise RunError(
+                f"weights do not fit {self.label}: {strange[0]!r} differs; build it with the run's own settings"
+            )
         with torch.no_grad():
             for name, tensor in own.items():
                 tensor.copy_(state[name])
@@ -192,7 +193,8 @@ class Pair:
         return {f"param.{name}": tensor for name, tensor in self._store["params"].items() if id(tensor) not in held}
 
     @contextmanager
-    def _scope(self) -> Iterator[None]:
+    def scope(self) -> Iterator[None]:
+        """Inside, Pyro's global parameter store is this pair's own."""
         with pyro.settings.context(module_local_params=True), pyro.get_param_store().scope(self._store):
             yield
 

@@ -53,7 +53,7 @@ class Family:
     @property
     def doc(self) -> str:
         """The docstring of the declaration."""
-        return inspect.getdoc(self.make) or ""
+        return inspect.cleandoc(self.make.__doc__ or "")
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Guide:
     @property
     def doc(self) -> str:
         """The docstring of the declaration."""
-        return inspect.getdoc(self.make) or ""
+        return inspect.cleandoc(self.make.__doc__ or "")
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Evaluation:
     @property
     def doc(self) -> str:
         """The docstring of the declaration."""
-        return inspect.getdoc(self.ask) or ""
+        return inspect.cleandoc(self.ask.__doc__ or "")
 
 
 class Registry(Generic[T]):
@@ -138,7 +138,9 @@ def family(
     """Register the decorated class or factory as a family (see `Family`)."""
     unknown = set(supports) - set(SUPPORTS)
     if unknown or not supports:
-        raise ZooError(f"family {name!r}: supports are among {', '.join(SUPPORTS)}; got {', '.join(supports) or 'none'}")
+        raise ZooError(
+            f"family {name!r}: supports are among {', '.join(SUPPORTS)}; got {', '.join(supports) or 'none'}"
+        )
     if group and group not in GROUPS:
         raise ZooError(f"family {name!r}: group is one of {', '.join(GROUPS)}; got {group!r}")
 

@@ -36,18 +36,28 @@ RULES: dict[str, str] = {
         f"fast if 100 samples take at most {LARGEST_RELATIVE_TIME:g} times as long as from a plain VAE timed beside it "
         "(mean over seeds); slow otherwise. How good the samples are stands beside it and does not decide."
     ),
-    "lossy": "yes if the lossy codec passes in every seed; no otherwise; not measured yet until there is an evaluation.",
-    "lossless": (
-        "yes if the lossless codec passes in every seed; no otherwise; not measured yet until there is an evaluation."
-    ),
+    "lossy": "yes if the lossy codec passes in every seed; no otherwise; not measured yet while nothing asks.",
+    "lossless": "yes if the lossless codec passes in every seed; no otherwise; not measured yet while nothing asks.",
 }
 """Column of the table -> the rule of its verdict."""
 
 LITERATURE: dict[str, dict[str, str]] = {
-    "autoregressive": dict(training="stable", likelihood="exact", sampling="slow", lossy="no", lossless="yes"),
-    "flow": dict(training="stable", likelihood="exact", sampling="fast/slow", lossy="no", lossless="yes"),
-    "implicit": dict(training="unstable", likelihood="no", sampling="fast", lossy="no", lossless="no"),
-    "prescribed": dict(training="stable", likelihood="approximate", sampling="fast", lossy="yes", lossless="no"),
+    "autoregressive": {
+        "training": "stable",
+        "likelihood": "exact",
+        "sampling": "slow",
+        "lossy": "no",
+        "lossless": "yes",
+    },
+    "flow": {"training": "stable", "likelihood": "exact", "sampling": "fast/slow", "lossy": "no", "lossless": "yes"},
+    "implicit": {"training": "unstable", "likelihood": "no", "sampling": "fast", "lossy": "no", "lossless": "no"},
+    "prescribed": {
+        "training": "stable",
+        "likelihood": "approximate",
+        "sampling": "fast",
+        "lossy": "yes",
+        "lossless": "no",
+    },
 }
 """Group -> column -> verdict in Table 1 of J. M. Tomczak's introduction to deep generative modelling."""
 
@@ -126,7 +136,7 @@ def training(rows: Sequence[Row]) -> Verdict:
     if fall.value is None:
         return _unjudged("training", fall)
     word = "stable" if fall.value - NOISE * (fall.stderr or 0.0) <= LARGEST_FALL_BACK else "unstable"
-    return Verdict(word, fall.value, "share of improvement lost", fall.stderr, None, RULES["training"], note)
+    return Verdict(word, fall.value, "share fallen back", fall.stderr, None, RULES["training"], note)
 
 
 def likelihood(rows: Sequence[Row]) -> Verdict:
@@ -196,7 +206,9 @@ def _compression(column: str, rows: Sequence[Row]) -> Verdict:
     if passed.value is None:
         return _unjudged(column, passed)
     every = passed.value >= 1 and not passed.reason
-    return Verdict("yes" if every else "no", passed.value, "share of seeds passed", None, None, RULES[column], passed.reason)
+    return Verdict(
+        "yes" if every else "no", passed.value, "share of seeds passed", None, None, RULES[column], passed.reason
+    )
 
 
 def _judged(column: str, word: str, score: Pooled, unit: str) -> Verdict:

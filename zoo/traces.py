@@ -58,8 +58,8 @@ def abilities(pair: Pair) -> Abilities:
     x = torch.zeros(3, *pair.event.shape, device=pair.device)
     with pair.evaluating():
         model_trace, guide_trace = traced(pair, x)
-    latents = {name: tuple(site["fn"].event_shape) for name, site in _samples(guide_trace)}
-    observed = {name: site for name, site in _samples(model_trace) if site["is_observed"]}
+    latents = {name: tuple(site["fn"].event_shape) for name, site in random_sites(guide_trace)}
+    observed = {name: site for name, site in random_sites(model_trace) if site["is_observed"]}
     analytic = isinstance(pair.extras, HasLogProb)
     likelihood: Likelihood = "none"
     if observed:
@@ -77,7 +77,7 @@ def log_weights(pair: Pair, x: Tensor) -> Tensor:
         ContractError: a site lies outside the data plate, or the guide's sites are not the model's latents.
     """
     model_trace, guide_trace = traced(pair, x)
-    missing = latent_sites(model_trace) ^ {name for name, _ in _samples(guide_trace)}
+    missing = latent_sites(model_trace) ^ {name for name, _ in random_sites(guide_trace)}
     if missing:
         raise ContractError(
             f"the guide's sites should be the model's latents; {', '.join(sorted(missing))} is in one of them only: "
@@ -94,13 +94,13 @@ def log_prob(pair: Pair, x: Tensor) -> Tensor:
         ContractError: the pair has latents and no analytic ``log_prob``, or is implicit.
     """
     if isinstance(pair.extras, HasLogProb):
-        with pair._scope():
+        with pair.scope():
             value = pair.extras.log_prob(x)
         if value.shape != (len(x),):
             raise ContractError(f"log_prob(x) should have shape ({len(x)},), got {tuple(value.shape)}")
         return value
     model_trace, guide_trace = traced(pair, x)
-    if list(_samples(guide_trace)) or not observed_sites(model_trace):
+    if list(random_sites(guide_trace)) or not observed_sites(model_trace):
         raise ContractError(f"{pair.label} has no exact log-probability: it has latents, or observes nothing")
     return per_datum(model_trace, len(x))
 
@@ -114,7 +114,7 @@ def sample(pair: Pair, n: int, chunk: int = 1000) -> Tensor:
 def per_datum(trace: Any, n: int) -> Tensor:
     """The sum of a trace's log-probabilities for each of ``n`` data, shape ``(n,)``; 0 for an empty trace."""
     total: Tensor | float = 0.0
-    for name, site in _samples(trace):
+    for name, site in random_sites(trace):
         plate = data_plate(site, n)
         if plate is None:
             raise ContractError(
@@ -136,12 +136,12 @@ def data_plate(site: Any, n: int) -> Any:
 
 def latent_sites(model_trace: Any) -> set[str]:
     """Names of the sites that a model leaves unobserved."""
-    return {name for name, site in _samples(model_trace) if not site["is_observed"]}
+    return {name for name, site in random_sites(model_trace) if not site["is_observed"]}
 
 
 def observed_sites(model_trace: Any) -> set[str]:
     """Names of the sites that a model observes."""
-    return {name for name, site in _samples(model_trace) if site["is_observed"]}
+    return {name for name, site in random_sites(model_trace) if site["is_observed"]}
 
 
 @contextmanager
@@ -172,7 +172,7 @@ def _draw(pair: Pair, n: int) -> Tensor:
     return value.reshape(x.shape).to(x.dtype)
 
 
-def _samples(trace: Any) -> Iterator[tuple[str, Any]]:
+def random_sites(trace: Any) -> Iterator[tuple[str, Any]]:
     """The random sites of a trace: no plates, no deterministic values."""
     for name, site in trace.nodes.items():
         if site["type"] == "sample" and not poutine.util.site_is_subsample(site) and not _deterministic(site):

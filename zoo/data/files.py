@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from zoo.event import Event
 
 DEFAULT_SPLIT = (0.8, 0.1, 0.1)
 _SPLITS = ("train", "validation", "test")
-_NUMPY_ERRORS = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+_NUMPY_ERRORS = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError, TokenError)
 _PNG_MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB"}
 
 Array = NDArray[Any]
@@ -47,7 +48,7 @@ def load_file(
     """The data in a file or folder, checked.
 
     - ``.npz``: arrays ``train``, ``validation`` and ``test``, or one array; ``.npy``: one array; shape ``(n, ...)``.
-    - ``.csv``: numbers separated by commas, a datum a line. The first line is a header unless all its cells are numbers.
+    - ``.csv``: numbers and commas, a datum a line; the first line is a header unless all its cells are numbers.
     - a folder: its ``.png`` files by name, all of one size; grey ones are ``(h, w)``, coloured ones ``(3, h, w)``.
 
     One array is shuffled with ``seed`` and split by the shares ``split``. Without an ``event``, images have 256 levels;
@@ -90,10 +91,11 @@ def _read(path: Path) -> Contents:
 
 def _read_numpy(path: Path) -> Contents:
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return Contents({"": loaded})
-        with loaded:
+        # Opened here, because numpy leaves a torn archive open.
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return Contents({"": loaded})
             arrays = {name: loaded[name] for name in loaded.files}
     except _NUMPY_ERRORS as error:
         raise ZooError(f"cannot read {path}: expected numpy arrays of numbers without pickles ({error})") from error
@@ -110,16 +112,19 @@ def _read_csv(path: Path) -> Contents:
     import pandas as pd
 
     try:
-        first = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0]
-        header = not all(_is_number(cell) for cell in first if cell.strip())
-        frame = pd.read_csv(path, header=0 if header else None)
+        first = [
+            str(cell).strip() for cell in pd.read_csv(path, header=None, nrows=1, dtype=str, na_filter=False).iloc[0]
+        ]
+        header = not all(_is_number(cell) for cell in first if cell)
+        # The header is read apart: pandas would take the first cells of lines longer than it for an index, silently.
+        frame = pd.read_csv(path, header=None, skiprows=int(header))
     except (OSError, ValueError) as error:
         raise ZooError(f"cannot read {path} as numbers separated by commas: {str(error).strip()}") from error
-    if not isinstance(frame.index, pd.RangeIndex):
-        raise ZooError(f"{path}: the lines have more cells than the header; name every column")
-    columns = [str(name) if header else str(number) for number, name in enumerate(frame.columns, 1)]
+    if header and not (all(first) and len(first) == frame.shape[1]):
+        raise ZooError(f"{path}: the header does not name every column; name them all, or drop an index column")
+    columns = first if header else [str(number) for number in range(1, frame.shape[1] + 1)]
     for column, dtype in zip(columns, frame.dtypes, strict=True):
-        if len(frame) and not pd.api.types.is_numeric_dtype(dtype):
+        if not pd.api.types.is_numeric_dtype(dtype):
             raise ZooError(f"{path}: column {column!r} is not numeric; drop it or write it as numbers")
     return Contents({"": frame.to_numpy(np.float64)}, columns)
 
@@ -245,7 +250,7 @@ def _refuse_constant(path: Path, contents: Contents, train: NDArray[np.float32])
     place = tuple(map(int, np.unravel_index(index, train.shape[1:])))
     column = f"column {contents.columns[index]!r}" if contents.columns else f"the entry {place} of a datum"
     raise ZooError(
-        f"{path}: {column} is constant ({flat[0, index]:g}) in the train split, so that its density has no bound; drop it"
+        f"{path}: {column} is constant ({flat[0, index]:g}) in the train split, so its density has no bound; drop it"
     )
 
 

@@ -80,7 +80,8 @@ def binarised(levels: Dataset, *, dynamic: bool) -> Dataset:
     generator = torch.Generator().manual_seed(BINARISATION_SEED)
 
     def draw(split: Tensor) -> Tensor:
-        return torch.bernoulli(split / 255, generator=generator)
+        # By integers, which are the same on every machine.
+        return (torch.randint(255, split.shape, generator=generator, dtype=torch.uint8) < split).float()
 
     validation, test = draw(levels.validation), draw(levels.test)
     drawn = "validation and test are" if dynamic else "everything is"

@@ -38,13 +38,14 @@ def rings_log_density(x: Tensor) -> Tensor:
     """Log-density of `rings` with respect to area: ``(n, 2)`` to ``(n,)``, in nats.
 
     With the angle uniform and the signed radius normal around each of the K radii R_k with deviation s, r = |x| has
-    p(x) = 1/K sum_k [N(r; R_k, s) + N(-r; R_k, s)] / (2 pi r). At the origin, where it diverges, it is cut to be finite.
+    p(x) = 1/K sum_k [N(r; R_k, s) + N(-r; R_k, s)] / (2 pi r). At the origin, its pole, it is cut.
     """
     radius = x.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
     signed = torch.cat([radius, -radius], -1).unsqueeze(-1)
-    normal: Tensor = torch.distributions.Normal(x.new_tensor(RADII), RING_NOISE).log_prob(signed)
+    normal = torch.distributions.Normal(x.new_tensor(RADII), RING_NOISE).log_prob(signed)
     circumference = 2 * math.pi * radius.squeeze(-1)
-    return normal.flatten(-2).logsumexp(-1) - math.log(len(RADII)) - circumference.log()
+    log_density: Tensor = normal.flatten(-2).logsumexp(-1) - math.log(len(RADII)) - circumference.log()
+    return log_density
 
 
 def _toy(name: str, draw: Callable[[int, torch.Generator], Tensor], seed: int, story: str) -> Dataset:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from zoo import rules
 from zoo.report import tables
-from zoo.report.text import behind, markdown
 from zoo.report.tables import HEADERS, Member
+from zoo.report.text import behind, markdown, over_seeds
 
 if TYPE_CHECKING:
     from zoo.report.study import Study
@@ -54,8 +54,8 @@ def _verdicts(lines: Sequence[Member]) -> str:
 def _cell(line: Member, column: str) -> str:
     verdict = line.verdicts[column]
     mark = f" ≠ *{line.literature(column)}*" if line.disagrees(column) else ""
-    told = behind(verdict) or verdict.reason
-    return f"**{verdict.word}**{mark}" + (f"<br>{markdown(told)}" if told else "")
+    told = [markdown(part) for part in (behind(verdict), over_seeds(verdict)) if part]
+    return "<br>".join([f"**{verdict.word}**{mark}", *told])
 
 
 def _failures(study: Study) -> str:

@@ -6,8 +6,6 @@ import csv
 import io
 import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from zoo.errors import ZooError
+from zoo.files import write_text
 from zoo.report import latex, markdown, page, tables
 from zoo.scores import COLUMNS
 
@@ -28,9 +27,10 @@ class Study:
 
     ``scores`` are rows with the columns `zoo.scores.COLUMNS`. ``curves`` are rows ``{"family", "guide", "dataset",
     "seed", "step", "metric", "value"}`` whose metric is ``train`` (mean loss, nats per datum), ``validation``
-    (validation score, nats per datum) or ``discrepancy`` (MMD-based). ``pictures`` maps a data set to ``{"event": "8x8:17", "real": [...],
-    "samples": {"family+guide": [...]}}`` with batches as nested lists. ``provenance`` holds versions, device, command,
-    settings, and under ``datasets`` one sentence on the source of each.
+    (validation score, nats per datum) or ``discrepancy`` (between samples and data); a null value is one that was not
+    finite. ``pictures`` maps a data set to ``{"event": "8x8:17", "real": [...], "samples": {"family+guide": [...]}}``
+    with batches as nested lists. ``provenance`` holds versions, device, command, settings, and under ``datasets`` one
+    sentence on the source of each.
     """
 
     suite: str
@@ -43,7 +43,7 @@ class Study:
     def save(self, folder: Path) -> Path:
         """Write ``scores.json`` (strict JSON: what is not a finite number is null) and return its path."""
         path = folder / FILE
-        _write(path, self._json())
+        write_text(path, self._json())
         return path
 
     @classmethod
@@ -79,8 +79,8 @@ class Study:
 def write_report(study: Study, folder: Path) -> list[Path]:
     """Write ``index.html``, ``report.md``, ``table1.csv``, ``table1.tex``, ``scores.csv`` and ``scores.json``.
 
-    All are rendered before the first is written, each is written atomically, and all are drawn from what ``scores.json``
-    holds, so that a redrawing of the loaded study gives the same files. Returns their paths.
+    All are rendered before the first is written, each is written atomically, and all are drawn from what
+    ``scores.json`` holds, so that a redrawing of the loaded study gives the same files. Returns their paths.
     """
     stored = Study._parse(study._json(), FILE)
     files = {
@@ -92,7 +92,7 @@ def write_report(study: Study, folder: Path) -> list[Path]:
         FILE: stored._json(),
     }
     for name, text in files.items():
-        _write(folder / name, text)
+        write_text(folder / name, text)
     return [folder / name for name in files]
 
 
@@ -102,22 +102,6 @@ def _csv(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old one or the new one, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
 
 
 def _dumps(value: Any) -> str:

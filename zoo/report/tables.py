@@ -36,9 +36,9 @@ HEADERS = {
 """Column of the table -> its heading."""
 
 FACTS = ("verdict", "value", "unit", "stderr", "spread", "literature", "disagrees", "reason")
-WIDE = ("suite", "dataset", "group", "family", "guide") + tuple(
-    column if fact == "verdict" else f"{column}_{fact}" for column in HEADERS for fact in FACTS
-)
+LEGEND = "A dash does not apply; a dot was not asked."
+WHOSE = ("suite", "dataset", "group", "family", "guide")
+WIDE = (*WHOSE, *(column if fact == "verdict" else f"{column}_{fact}" for column in HEADERS for fact in FACTS))
 """The columns of ``table1.csv``."""
 
 
@@ -115,8 +115,8 @@ def details(lines: Sequence[Member]) -> list[Table]:
     """The numbers behind the verdicts: likelihood, training, samples."""
     return [
         _table(
-            "Likelihood on the test split",
-            "Mean over seeds ± standard error over data. A bound says that the negative log-likelihood is at most this. "
+            "Likelihood in numbers",
+            "Mean over seeds ± standard error over data. A bound: the negative log-likelihood is at most this. "
             "ESS: mean effective sample size of the importance weights. k̂ > 0.7: share of data whose weights are too "
             "heavy-tailed for the bound to be called tight.",
             lines,
@@ -126,12 +126,12 @@ def details(lines: Sequence[Member]) -> list[Table]:
                 ("sd over seeds", "likelihood", "nats", _spread),
                 ("bits per dim", "likelihood", "bits_per_dim", _estimate),
                 ("ELBO, nats", "likelihood", "elbo", _estimate),
-                ("ESS", "likelihood", "ess", _value),
+                ("ESS", "likelihood", "ess", _estimate),
                 ("k̂ > 0.7", "likelihood", "khat_share", _percent),
             ],
         ),
         _table(
-            "Training over seeds",
+            "Training in numbers",
             "Fall-back: the worst loss from the best so far, as a share of the total improvement. Spread: standard "
             "deviation over seeds of the final value.",
             [line for line in lines if line.pool("stability", "diverged_share").state != "skipped"],
@@ -144,15 +144,15 @@ def details(lines: Sequence[Member]) -> list[Table]:
             ],
         ),
         _table(
-            "Samples: speed and quality",
+            "Samples in numbers",
             "Passes: sequential network passes that one sample needs. MMD²: unbiased, 0 is best. C2ST: accuracy of a "
             "classifier told to tell samples from data, 0.5 is best. Precision and recall by nearest neighbours.",
             lines,
             [
                 ("1 sample", "sampling", "seconds_1", _duration),
                 ("100 samples", "sampling", "seconds_100", _duration),
-                ("a second", "sampling", "samples_per_second", _value),
-                ("passes", "sampling", "passes", _value),
+                ("a second", "sampling", "samples_per_second", _count),
+                ("passes", "sampling", "passes", _count),
                 ("÷ plain VAE", "sampling", "relative_time", lambda score: text.times(score.value or 0.0)),
                 ("MMD²", "sampling", "mmd2", _estimate),
                 ("C2ST", "sampling", "c2st", _estimate),
@@ -213,7 +213,7 @@ Column = tuple[str, str, str, Callable[[Pooled], str]]
 
 def _table(title: str, note: str, lines: Sequence[Member], columns: Sequence[Column]) -> Table:
     cells = ((line.label, tuple(_cell(line.pool(*column[1:3]), column[3]) for column in columns)) for line in lines)
-    return Table(title, note, tuple(column[0] for column in columns), tuple(cells))
+    return Table(title, f"{note} {LEGEND}", tuple(column[0] for column in columns), tuple(cells))
 
 
 def _cell(score: Pooled, show: Callable[[Pooled], str]) -> str:
@@ -226,6 +226,10 @@ def _value(score: Pooled) -> str:
 
 def _estimate(score: Pooled) -> str:
     return text.plus_minus(score.value or 0.0, score.stderr)
+
+
+def _count(score: Pooled) -> str:
+    return text.count(score.value or 0.0)
 
 
 def _percent(score: Pooled) -> str:
@@ -248,11 +252,18 @@ def _place(line: Member) -> tuple[int, float, str]:
 
 
 def _wide(suite: str, line: Member) -> dict[str, Any]:
-    row: dict[str, Any] = dict(zip(WIDE, (suite, line.dataset, line.group, line.family, line.guide), strict=False))
+    row: dict[str, Any] = dict(zip(WHOSE, (suite, line.dataset, line.group, line.family, line.guide), strict=True))
     for column, verdict in line.verdicts.items():
-        told = (verdict.word, verdict.value, verdict.unit, verdict.stderr, verdict.spread)
-        told += (line.literature(column), "yes" if line.disagrees(column) else "no", verdict.reason)
-        row |= {column if fact == "verdict" else f"{column}_{fact}": cell for fact, cell in zip(FACTS, told, strict=True)}
+        row |= {
+            column: verdict.word,
+            f"{column}_value": verdict.value,
+            f"{column}_unit": verdict.unit,
+            f"{column}_stderr": verdict.stderr,
+            f"{column}_spread": verdict.spread,
+            f"{column}_literature": line.literature(column),
+            f"{column}_disagrees": "yes" if line.disagrees(column) else "no",
+            f"{column}_reason": verdict.reason,
+        }
     return row
 
 

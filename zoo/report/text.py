@@ -44,16 +44,27 @@ def times(value: float) -> str:
 
 
 def behind(verdict: Verdict) -> str:
-    """The number behind a verdict with its error or spread, in words short enough for a cell; may be empty."""
+    """The number behind a verdict with its standard error, in words short enough for a cell; may be empty."""
     value, unit = verdict.value, verdict.unit
     if value is None:
         return ""
     if unit.startswith("share "):
         return f"{percent(value, verdict.stderr)} {unit.removeprefix('share ')}"
     if unit.startswith("times "):
-        spread = f" (sd {_digits(verdict.spread)})" if verdict.spread is not None else ""
-        return f"{times(value)}{spread} {unit.removeprefix('times ')}"
+        return f"{times(value)} {unit.removeprefix('times ')}"
     return f"{plus_minus(value, verdict.stderr)} {unit}".strip()
+
+
+def over_seeds(verdict: Verdict) -> str:
+    """The spread of that number, or what else to know beside it; may be empty."""
+    spread = f"sd {_digits(verdict.spread)} over seeds" if verdict.spread is not None else ""
+    return "; ".join(part for part in (spread, verdict.reason) if part)
+
+
+def count(value: float) -> str:
+    """``64,900``: three digits that count."""
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:,.0f}" if abs(rounded) >= 100 else f"{rounded:g}"
 
 
 def markdown(text: str) -> str:
@@ -93,9 +104,9 @@ def _ascii(character: str) -> str:
 
 def _decimals(error: float) -> int:
     exponent = math.floor(math.log10(error))
-    leading = error / 10**exponent
+    leading = error / 10.0**exponent
     return min(max(0, -exponent + (leading < 2)), 8)
 
 
 def _digits(value: float) -> str:
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.2g}".replace("-", "−")
+    return f"{value:.0f}" if abs(value) >= 10 else f"{value:.1f}" if abs(value) >= 1 else f"{value:.2g}"

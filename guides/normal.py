@@ -1,0 +1,36 @@
+"""The amortised diagonal normal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pyro.distributions.torch_distribution import TorchDistributionMixin
+from torch import Tensor, nn
+
+from zoo.amortised import Amortised, diagonal_normal
+from zoo.event import Event
+from zoo.nets import mlp
+from zoo.registry import guide
+
+
+@guide("normal", paper="Kingma & Welling 2013, arXiv:1312.6114")
+def normal(
+    event: Event, latents: Mapping[str, tuple[int, ...]], *, hidden: int = 256, layers: int = 2, dropout: float = 0.1
+) -> Amortised:
+    """Amortised diagonal normal: q(z | x) = N(z; mu(x), diag sigma(x)^2), with mu and sigma from one network.
+
+    Kingma & Welling 2013, section 3 and appendix C.2. Of several latents each is also given those drawn before it.
+    """
+    return Amortised(event, latents, lambda inputs, size: NormalSite(inputs, size, (hidden,) * layers, dropout))
+
+
+class NormalSite(nn.Module):
+    """The network of one latent of ``size`` numbers."""
+
+    def __init__(self, inputs: int, size: int, hidden: tuple[int, ...], dropout: float) -> None:
+        super().__init__()
+        self.net = mlp(inputs, hidden, 2 * size, dropout)
+
+    def forward(self, inputs: Tensor) -> TorchDistributionMixin:
+        loc, raw = self.net(inputs).chunk(2, -1)
+        return diagonal_normal(loc, raw)

@@ -1,0 +1,92 @@
+"""Planar flows with amortised parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from pyro.distributions import constraints
+from pyro.distributions.torch_distribution import TorchDistributionMixin
+from torch import Tensor, nn
+from torch.distributions import Transform
+from torch.nn import functional as F
+
+from zoo.amortised import Amortised, diagonal_normal, flowed
+from zoo.event import Event
+from zoo.nets import mlp
+from zoo.registry import guide
+
+BISECTIONS = 60
+
+
+@guide("planar", paper="Rezende & Mohamed 2015, arXiv:1505.05770")
+def planar(
+    event: Event,
+    latents: Mapping[str, tuple[int, ...]],
+    *,
+    steps: int = 4,
+    hidden: int = 256,
+    layers: int = 2,
+    dropout: float = 0.1,
+) -> Amortised:
+    """Amortised planar flows: z_0 ~ N(mu(x), diag sigma(x)^2), then z_k = z_(k-1) + u_k(x) tanh(w_k(x)·z_(k-1) + b_k(x)).
+
+    Rezende & Mohamed 2015, sections 4.1 and 4.2: one network computes every parameter from x, and u is corrected so that
+    w·u > -1, which makes each step invertible (appendix A.1). Of several latents each is also given those drawn before it.
+    """
+    return Amortised(event, latents, lambda inputs, size: PlanarSite(inputs, size, steps, (hidden,) * layers, dropout))
+
+
+class PlanarSite(nn.Module):
+    """The network of one latent of ``size`` numbers and the flow that it steers."""
+
+    def __init__(self, inputs: int, size: int, steps: int, hidden: tuple[int, ...], dropout: float) -> None:
+        super().__init__()
+        self.split = [size, size] + [size, size, 1] * steps
+        self.net = mlp(inputs, hidden, sum(self.split), dropout)
+
+    def forward(self, inputs: Tensor) -> TorchDistributionMixin:
+        loc, raw, *rest = self.net(inputs).split(self.split, -1)
+        return flowed(diagonal_normal(loc, raw), [Planar(*rest[i : i + 3]) for i in range(0, len(rest), 3)])
+
+
+class Planar(Transform):
+    """y = x + v tanh(w·x + b) on vectors, with v = u + (m(w·u) - w·u) w / |w|^2, so that w·v = m(w·u) > -1.
+
+    m(a) = softplus(a + log(e - 1)) - 1: the paper's m, shifted to m(0) = 0. Shapes: ``u`` and ``w`` are ``(..., d)``, ``b`` is
+    ``(..., 1)``. The inverse is a root on a line, found by bisection.
+    """
+
+    domain = constraints.real_vector
+    codomain = constraints.real_vector
+    bijective = True
+
+    def __init__(self, u: Tensor, w: Tensor, b: Tensor) -> None:
+        super().__init__(cache_size=1)
+        a = (w * u).sum(-1, keepdim=True)
+        self.m_plus_one = F.softplus(a + math.log(math.e - 1))
+        self.v = u + (self.m_plus_one - 1 - a) * w / (w**2).sum(-1, keepdim=True)
+        self.w, self.b = w, b
+
+    def _call(self, x: Tensor) -> Tensor:
+        return x + self.v * self._tanh(x)
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        """Solve s + m tanh(s + b) = w·y, which grows with s = w·x."""
+        target, m = (self.w * y).sum(-1, keepdim=True), self.m_plus_one - 1
+        low, high = target - m.abs(), target + m.abs()
+        with torch.no_grad():
+            for _ in range(BISECTIONS):
+                middle = (low + high) / 2
+                above = middle + m * torch.tanh(middle + self.b) > target
+                low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+        return y - self.v * torch.tanh((low + high) / 2 + self.b)
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        square = self._tanh(x) ** 2
+        # 1 + (1 - tanh^2) m, written as a sum of positive terms
+        return torch.log(square + (1 - square) * self.m_plus_one).squeeze(-1)
+
+    def _tanh(self, x: Tensor) -> Tensor:
+        return torch.tanh((self.w * x).sum(-1, keepdim=True) + self.b)

@@ -1,0 +1,98 @@
+"""Generative adversarial network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.event import Event
+from zoo.nets import mlp
+from zoo.pair import Player
+from zoo.registry import family
+
+
+@family(
+    "gan",
+    group="implicit",
+    paper="Goodfellow et al. 2014, arXiv:1406.2661",
+    recipe={"steps": 3000, "batch": 128, "lr": 2e-4, "average": 0.99},
+)
+class GAN(nn.Module):
+    """A generator that is taught by a discriminator: samples, and no likelihood.
+
+        z ~ N(0, I_L)                      latent, shape (L,)
+        x = G(z)                           deterministic, shape event.shape
+
+    Two players take turns (section 3, with the non-saturating loss of its last paragraph); D(x) is the logit that x is real:
+
+        discriminator:  -E_data log s(D(x)) - E_z log(1 - s(D(G(z))))
+        generator:      -E_z log s(D(G(z)))
+
+    Integer data: G rounds to the levels 0 ... K-1, and its gradient passes straight through the rounding (Bengio et al. 2013,
+    arXiv:1308.3432), so that samples are of the event's support and the discriminator is not given the fractions as a clue. Nothing is
+    promised about convergence.
+
+    Args:
+        event: any shape, any support.
+        latent: L.
+        hidden: width of the two hidden layers of both networks.
+        dropout: share of the discriminator's hidden units dropped.
+    """
+
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, event: Event, *, latent: int = 32, hidden: int = 256, dropout: float = 0.3) -> None:
+        super().__init__()
+        self.event, self.latent = event, latent
+        half = 1.0 if event.levels is None else (event.levels - 1) / 2
+        self.register_buffer("centre", torch.full(event.shape, 0.0 if event.levels is None else half))
+        self.register_buffer("spread", torch.full(event.shape, half))
+        self.generator = mlp(latent, (hidden, hidden), event.size)
+        self.discriminator = mlp(event.size, (hidden, hidden), 1, dropout)
+
+    def model(self, x: Tensor) -> Tensor:
+        prior = dist.Normal(torch.zeros(self.latent, device=x.device), 1.0).to_event(1)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", prior)
+            return pyro.deterministic("x", self.generate(z), event_dim=len(self.event.shape))
+
+    def generate(self, z: Tensor) -> Tensor:
+        """G: ``(n, latent)`` to ``(n, *event.shape)``, within the event's support."""
+        raw = self.generator(z).reshape(-1, *self.event.shape)
+        if self.event.levels is None:
+            return self.centre + self.spread * raw
+        smooth = self.centre + self.spread * raw.tanh()
+        return smooth + (smooth.round() - smooth).detach()
+
+    def logit(self, x: Tensor) -> Tensor:
+        """D: ``(n, *event.shape)`` to ``(n,)``, the logit that ``x`` is real."""
+        out: Tensor = self.discriminator(((x - self.centre) / self.spread).flatten(1)).squeeze(1)
+        return out
+
+    def players(self) -> Sequence[Player]:
+        """The two sides, discriminator first."""
+        options = {"betas": (0.5, 0.999)}
+        return [
+            Player("discriminator", list(self.discriminator.parameters()), self.discriminator_loss, options),
+            Player("generator", list(self.generator.parameters()), self.generator_loss, options),
+        ]
+
+    def discriminator_loss(self, x: Tensor) -> Tensor:
+        """Cross-entropy of real against generated data, in nats (2 log 2 when D cannot tell)."""
+        return F.softplus(-self.logit(x)).mean() + F.softplus(self.logit(self.model(x).detach())).mean()
+
+    def generator_loss(self, x: Tensor) -> Tensor:
+        """How sure D is that generated data are not real, in nats (log 2 when D cannot tell)."""
+        return F.softplus(-self.logit(self.model(x))).mean()
+
+    def initialise(self, x: Tensor) -> None:
+        """Real data: work in units of the training data's mean and standard deviation."""
+        if self.event.levels is None:
+            self.centre.copy_(x.mean(0))
+            self.spread.copy_(x.std(0).clamp(min=1e-3))

@@ -1,0 +1,112 @@
+"""Probabilistic principal component analysis."""
+
+from __future__ import annotations
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from zoo.distributions import dequantise, observe
+from zoo.event import Event
+from zoo.registry import family
+
+
+@family(
+    "ppca",
+    group="prescribed",
+    paper="Tipping & Bishop 1999, J. R. Stat. Soc. B 61(3)",
+    recipe={"steps": 2000, "batch": 250, "lr": 1e-2, "schedule": "onecycle", "average": 0.99},
+)
+class PPCA(nn.Module):
+    """The linear-Gaussian latent variable model, with its exact posterior as the guide's optimum.
+
+        z ~ N(0, I_L)                             latent, shape (L,)
+        y ~ N(W z + mu, s^2 I_D)                  real data: x = y; integer data: x = floor(y), y - x ~ U[0, 1) under the guide
+        q(z | y) = N(A (y - c), T T')             one covariance for all; exact at A = M^-1 W', T T' = s^2 M^-1,
+                                                  M = W' W + s^2 I_L  (equations 2 and 6-8)
+
+    The marginal y ~ N(mu, W W' + s^2 I) is analytic, so on real data the log-likelihood is exact (`log_prob`). On integers it is that of
+    dequantised data: a lower bound. Training starts at the data's mean and overall deviation with a random W; the maximum-likelihood
+    solution is reached by SVI, or put in by `set_closed_form`. W is found up to a rotation.
+
+    Args:
+        event: any shape, flattened to D dimensions; any support.
+        latent: L; at most D - 1 (1 for a single dimension).
+    """
+
+    unit: Tensor
+
+    def __init__(self, event: Event, *, latent: int = 16) -> None:
+        super().__init__()
+        self.event = event
+        size, latent = event.size, min(latent, max(1, event.size - 1))
+        self.register_buffer("unit", torch.ones(()))
+        self.W = nn.Parameter(0.1 * torch.randn(size, latent))
+        self.mu = nn.Parameter(torch.zeros(size))
+        self.log_s = nn.Parameter(torch.zeros(()))
+        self.A = nn.Parameter(torch.zeros(latent, size))
+        self.c = nn.Parameter(torch.zeros(size))
+        self.T = nn.Parameter(torch.zeros(latent, latent))
+        if event.levels is None:
+            self.log_prob = self.log_density
+
+    def model(self, x: Tensor) -> Tensor:
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(self.mu.new_zeros(self.W.shape[1]), 1.0).to_event(1))
+            loc = self.unit * (z @ self.W.T + self.mu)
+            y = dist.Normal(loc.reshape(-1, *self.event.shape), self.unit * self.log_s.exp())
+            return observe(self.event, y.to_event(len(self.event.shape)), x)
+
+    def guide(self, x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            y = dequantise(self.event, x).flatten(1) / self.unit
+            pyro.sample("z", dist.MultivariateNormal((y - self.c) @ self.A.T, scale_tril=_cholesky(self.T)))
+
+    def log_density(self, y: Tensor) -> Tensor:
+        """The marginal log-density of real (or dequantised) ``y``, shape ``(n, *event.shape)``: shape ``(n,)``, in nats."""
+        deviation = self.unit * self.log_s.exp()
+        marginal = dist.LowRankMultivariateNormal(
+            self.unit * self.mu, self.unit * self.W, (deviation**2).expand(self.event.size)
+        )
+        value: Tensor = marginal.log_prob(y.flatten(1))
+        return value
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor) -> None:
+        """Take the mean and the overall deviation of ``x``; W stays random and the guide starts at its posterior."""
+        y = x.flatten(1) + (0.0 if self.event.levels is None else 0.5)
+        self.unit.copy_(y.std(0).square().mean().sqrt())
+        self.mu.copy_(y.mean(0) / self.unit)
+        self._set_posterior()
+
+    @torch.no_grad()
+    def set_closed_form(self, y: Tensor) -> None:
+        """Put in the maximum-likelihood solution for real (or dequantised) ``y``, shape ``(n, *event.shape)``, and its posterior.
+
+        W = U (Lambda - s^2 I)^(1/2) of the L largest eigenvalues of the covariance, s^2 the mean of the others (equations 7 and 8 of
+        Tipping & Bishop 1999, section 3.2).
+        """
+        y = y.flatten(1).double()
+        values, vectors = torch.linalg.eigh(torch.cov(y.T, correction=0).reshape(self.event.size, -1))
+        latent = self.W.shape[1]
+        variance = values[:-latent].mean() if latent < self.event.size else values.new_zeros(())
+        top = (values[-latent:] - variance).clamp(min=0).sqrt()
+        self.W.copy_(vectors[:, -latent:] * top / self.unit)
+        self.mu.copy_(y.mean(0) / self.unit)
+        self.log_s.copy_((variance.sqrt() / self.unit).log())
+        self._set_posterior()
+
+    def _set_posterior(self) -> None:
+        """Make the guide the exact posterior p(z | y)."""
+        variance = (2 * self.log_s).exp()
+        M = self.W.T @ self.W + variance * torch.eye(self.W.shape[1], dtype=self.W.dtype, device=self.W.device)
+        self.A.copy_(torch.linalg.solve(M, self.W.T))
+        self.c.copy_(self.mu)
+        factor = torch.linalg.cholesky(variance * torch.linalg.inv(M))
+        self.T.copy_(factor.tril(-1) + factor.diagonal().log().diag())
+
+
+def _cholesky(T: Tensor) -> Tensor:
+    """A lower triangular matrix with positive diagonal of any square matrix."""
+    return T.tril(-1) + T.diagonal().exp().diag()

@@ -1,0 +1,249 @@
+"""The autoregressive distribution, and the two networks that give it its logits."""
+
+import itertools
+from typing import Any
+
+import pyro
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyro import poutine
+from torch import Tensor
+
+from zoo.autoregressive import Autoregressive, Harmonics, draw, whole_passes
+from zoo.errors import ZooError
+from zoo.event import Event
+from zoo.models.pixelcnn import PixelCNN
+from zoo.models.wavenet import WaveNet
+from zoo.seeding import seeded
+
+MAKERS = pytest.mark.parametrize("make", [WaveNet, PixelCNN])
+SMALL = Event((2, 2), 3)
+
+
+def network(make: Any, event: Event, **hyper: Any) -> Any:
+    """An untrained network in double precision, its output far from uniform, without dropout."""
+    with seeded(0):
+        net = make(event, width=8, **hyper).double().eval()
+        for parameter in net.parameters():
+            torch.nn.init.normal_(parameter, std=0.4)
+    return net
+
+
+def distribution(net: Any, batch_shape: tuple[int, ...] = ()) -> Autoregressive:
+    return Autoregressive(net.event, net.logits, net.stream, batch_shape)
+
+
+def every(event: Event) -> Tensor:
+    """Each value that an event can take."""
+    assert event.levels
+    values = itertools.product(range(event.levels), repeat=event.size)
+    return torch.tensor(list(values), dtype=torch.float64).reshape(-1, *event.shape)
+
+
+def random_data(event: Event, n: int) -> Tensor:
+    assert event.levels
+    with seeded(1):
+        return torch.randint(event.levels, (n, *event.shape)).double()
+
+
+def influence(net: Any, event: Event) -> Tensor:
+    """Entry (i, j) tells whether the logits of entry i move with entry j of the data, shape ``(size, size)``."""
+    x = random_data(event, 1).requires_grad_()
+    logits = net.logits(x).reshape(event.size, -1)
+    weights = torch.linspace(-1.0, 1.0, logits.shape[1], dtype=logits.dtype)
+    rows = [torch.autograd.grad(logits[i] @ weights, x, retain_graph=True)[0].flatten() for i in range(event.size)]
+    return torch.stack(rows) != 0
+
+
+@MAKERS
+def test_the_mass_sums_to_one(make: Any) -> None:
+    log_prob = distribution(network(make, SMALL)).log_prob(every(SMALL))
+    assert log_prob.logsumexp(0).item() == pytest.approx(0.0, abs=1e-10)
+    assert log_prob.std() > 0.1
+
+
+@MAKERS
+def test_draws_follow_the_mass(make: Any) -> None:
+    net = network(make, Event((2, 2), 2))
+    with seeded(0):
+        x = distribution(net, (20_000,)).sample()
+    shares = (x.flatten(1).unsqueeze(1) == every(net.event).flatten(1)).all(2).double().mean(0)
+    masses = distribution(net).log_prob(every(net.event)).exp()
+    assert (shares - masses).abs().max() < 5 * 0.5 / 20_000**0.5
+
+
+@MAKERS
+def test_log_prob_is_the_sum_of_the_streams_conditionals(make: Any) -> None:
+    event = Event((3, 4), 5)
+    net, x = network(make, event), random_data(event, 6)
+    stream, entries = net.stream(len(x)), x.flatten(1).T
+    logits = [next(stream)] + [stream.send(entry) for entry in entries[:-1]]
+    terms = [q.log_softmax(-1).gather(1, entry.long()[:, None])[:, 0] for q, entry in zip(logits, entries, strict=True)]
+    torch.testing.assert_close(distribution(net).log_prob(x), torch.stack(terms).sum(0))
+
+
+@MAKERS
+def test_logits_depend_on_every_entry_before_and_on_none_after(make: Any) -> None:
+    event = Event((8, 8), 17)
+    seen = influence(network(make, event), event)
+    assert torch.equal(seen, torch.ones(64, 64).tril(-1).bool())
+
+
+def test_pixelcnn_sees_all_of_its_receptive_field() -> None:
+    """No blind spot: with B blocks all pixels up to 3 + B rows above, and up to as many columns to either side."""
+    event, blocks = Event((9, 11), 3), 2
+    seen = influence(network(PixelCNN, event, blocks=blocks), event).reshape(9, 11, 9, 11)
+    field, (i, j) = 3 + blocks, (8, 5)
+    rows, columns = torch.arange(9)[:, None], torch.arange(11)
+    before = (rows < i) | ((rows == i) & (columns < j))
+    assert torch.equal(seen[i, j], before & (rows >= i - field) & ((columns - j).abs() <= field))
+
+
+def test_wavenet_sees_two_to_the_depth_entries() -> None:
+    event = Event(100, 3)
+    seen = influence(network(WaveNet, event), event)
+    assert torch.equal(seen, torch.ones(100, 100).tril(-1).bool())
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    make=st.sampled_from([WaveNet, PixelCNN]),
+    shape=st.tuples(st.integers(1, 7), st.integers(1, 7)),
+    levels=st.integers(2, 30),
+    n=st.integers(1, 5),
+    seed=st.integers(0, 10**6),
+)
+def test_incremental_draws_equal_whole_passes(make: Any, shape: tuple[int, int], levels: int, n: int, seed: int) -> None:
+    event = Event(shape, levels)
+    net = network(make, event)
+    naive = Autoregressive(event, net.logits, whole_passes(event, net.logits, next(net.parameters())), (n,))
+    with seeded(seed):
+        quick = distribution(net, (n,)).sample()
+    with seeded(seed):
+        assert torch.equal(quick, naive.sample())
+
+
+@MAKERS
+def test_streams_do_not_disturb_each_other(make: Any) -> None:
+    net = network(make, Event((3, 3), 4))
+    x = random_data(net.event, 4).flatten(1).T
+    one, other = net.stream(4), net.stream(4)
+    first, _ = next(one), next(other)
+    for entry in x[:-1]:
+        logits = one.send(entry)
+        other.send(3 - entry)
+    alone = net.stream(4)
+    torch.testing.assert_close(next(alone), first)
+    assert torch.equal([alone.send(entry) for entry in x[:-1]][-1], logits)
+
+
+@MAKERS
+def test_log_prob_does_not_depend_on_the_batch(make: Any) -> None:
+    net = network(make, SMALL)
+    x, score = every(SMALL), distribution(net).log_prob
+    torch.testing.assert_close(torch.cat([score(x[40:]), score(x[:40])]).roll(40), score(x))
+    torch.testing.assert_close(score(x[7]), score(x)[7])
+    torch.testing.assert_close(score(x[:80].reshape(4, 20, 2, 2)), score(x[:80]).reshape(4, 20))
+
+
+@MAKERS
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_values_have_the_networks_type(make: Any, dtype: torch.dtype) -> None:
+    net = network(make, SMALL).to(dtype)
+    x = distribution(net, (5,)).sample()
+    assert (x.dtype, x.shape) == (dtype, (5, 2, 2))
+    assert torch.equal(x, x.round().clamp(0, 2))
+    assert distribution(net).log_prob(x).dtype == dtype
+
+
+@MAKERS
+def test_any_number_of_levels_and_a_channel_of_its_own(make: Any) -> None:
+    net = network(make, Event((1, 3, 4), 256))
+    x = distribution(net, (2,)).sample()
+    assert x.shape == (2, 1, 3, 4)
+    assert distribution(net).log_prob(x).isfinite().all()
+
+
+def test_wavenet_takes_any_shape() -> None:
+    for shape in (1, 5, (2, 3, 2)):
+        net = network(WaveNet, Event(shape, 3))
+        assert distribution(net, (4,)).sample().shape == (4, *net.event.shape)
+
+
+def test_pixelcnn_refuses_what_is_no_image() -> None:
+    with pytest.raises(ZooError, match=r"height, width.*wavenet"):
+        PixelCNN(Event((3, 8, 8), 17))
+
+
+def test_a_real_event_is_refused() -> None:
+    with pytest.raises(ZooError, match="binary data or integer levels"):
+        Autoregressive(Event(2, "real"), lambda x: x, lambda n: whole_passes(Event(2, "real"), lambda x: x, torch.ones(1))(n))
+
+
+def test_the_support_is_discrete_over_the_whole_event() -> None:
+    made = distribution(network(WaveNet, SMALL), (4,))
+    assert made.support.is_discrete
+    assert (made.support.event_dim, made.event_dim, made.batch_shape) == (2, 2, (4,))
+    inside = made.support.check(torch.stack([torch.zeros(2, 2), torch.full((2, 2), 3.0), torch.full((2, 2), 0.5)]))
+    assert inside.tolist() == [True, False, False]
+    assert made.expand((3, 4)).sample((2,)).shape == (2, 3, 4, 2, 2)
+    assert made.expand((3, 4)).log_prob(torch.zeros(2, 2)).shape == (3, 4)
+
+
+def test_a_value_outside_the_support_is_refused() -> None:
+    net = network(WaveNet, SMALL)
+    with pytest.raises(ValueError, match="support"):
+        Autoregressive(SMALL, net.logits, net.stream, validate_args=True).log_prob(torch.full((2, 2), 3.0))
+
+
+@MAKERS
+def test_it_stands_in_a_plate_observed_and_unconditioned(make: Any) -> None:
+    net, x = network(make, SMALL), every(SMALL)[:6]
+    trace = poutine.trace(net.model).get_trace(x)
+    trace.compute_log_prob()
+    torch.testing.assert_close(trace.nodes["x"]["log_prob"], distribution(net).log_prob(x))
+    drawn = poutine.trace(poutine.uncondition(net.model)).get_trace(x).nodes["x"]
+    assert drawn["value"].shape == x.shape
+    assert not drawn["value"].requires_grad
+    assert drawn["fn"].batch_shape == (6,)
+
+
+@MAKERS
+def test_gradients_reach_every_parameter(make: Any) -> None:
+    net = network(make, Event((4, 4), 3)).train()
+    with pyro.validation_enabled(True):
+        (-distribution(net).log_prob(random_data(net.event, 8)).mean()).backward()
+    assert [name for name, parameter in net.named_parameters() if not parameter.grad.abs().sum()] == []
+
+
+@MAKERS
+def test_it_starts_as_independent_entries(make: Any) -> None:
+    """Before the first step the logits lie near the training data's counts, one added to each."""
+    event = Event((2, 3), 3)
+    with seeded(0), torch.no_grad():
+        net = make(event).eval()
+        x = torch.randint(2, (500, 2, 3)).float()
+        net.initialise(x)
+        masses = net.logits(x).softmax(-1).mean(0)
+    assert (masses[..., 2] < 0.02).all()
+    assert ((masses[..., 0] - 0.5).abs() < 0.15).all()
+
+
+def test_draws_invert_the_cumulative_distribution() -> None:
+    logits = torch.tensor([0.5, 0.2, 0.3]).log().expand(30_000, 3)
+    with seeded(0):
+        u = torch.rand(30_000)
+    with seeded(0):
+        drawn = draw(logits)
+    assert torch.equal(drawn, (u > 0.5).float() + (u > 0.7).float())
+
+
+@pytest.mark.parametrize("levels", [2, 3, 17])
+def test_harmonics_tell_levels_apart(levels: int) -> None:
+    codes = Harmonics(Event(1, levels))(torch.arange(levels).float())
+    distances = torch.cdist(codes, codes) + torch.eye(levels)
+    off = ~torch.eye(levels, dtype=torch.bool)
+    assert codes.shape == (levels, levels - 1)
+    torch.testing.assert_close(distances[off], distances[off][0].expand(off.sum()), atol=1e-5, rtol=1e-5)

@@ -1,0 +1,131 @@
+"""One distribution over a whole event, entry by entry: p(x) = prod_i p(x_i | x_1, ..., x_{i-1}).
+
+Entries are counted in row-major order. Scoring is parallel: one pass of a causal network gives the logits of all entries.
+Sampling is sequential, by a *stream*: a generator that yields the next entry's logits, shape ``(n, levels)``, and is sent the
+entries drawn from them, shape ``(n,)``. Whatever a stream remembers of earlier entries lives and dies with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+import torch
+from pyro.distributions import constraints
+from pyro.distributions.torch_distribution import TorchDistribution
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.errors import ZooError
+from zoo.event import Event
+
+Logits = Callable[[Tensor], Tensor]
+Stream = Generator[Tensor, Tensor, None]
+HARMONICS = 16
+"""At most this many features of one level."""
+
+
+class Autoregressive(TorchDistribution):
+    """A discrete event whose every entry has a categorical distribution given the entries before it.
+
+    Args:
+        event: what is drawn; its event shape is ``event.shape``.
+        logits: a causal network: ``(n, *event.shape)`` to unnormalised log-probabilities ``(n, *event.shape, levels)``, those of an
+            entry a function of the entries before it.
+        stream: ``stream(n)`` is a stream (see above) of the same logits for ``n`` data; `whole_passes` makes one of any ``logits``.
+        batch_shape: independent copies; a ``pyro.plate`` of size ``n`` makes it ``(n,)``.
+
+    Values are floats with integer values. ``log_prob`` is in nats. Draws invert the cumulative distribution with one uniform number
+    an entry and datum, so two streams of equal logits give equal draws from equal random numbers.
+
+    Raises:
+        ZooError: the event is real.
+    """
+
+    arg_constraints = {}  # noqa: RUF012 (torch's own interface)
+
+    def __init__(
+        self,
+        event: Event,
+        logits: Logits,
+        stream: Callable[[int], Stream],
+        batch_shape: Any = (),
+        validate_args: bool | None = None,
+    ) -> None:
+        levels(event)
+        self.event, self.logits, self.stream = event, logits, stream
+        super().__init__(torch.Size(batch_shape), torch.Size(event.shape), validate_args=validate_args)
+
+    @constraints.dependent_property(is_discrete=True)
+    def support(self) -> Any:
+        return constraints.independent(constraints.integer_interval(0, levels(self.event) - 1), len(self.event.shape))
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Autoregressive:
+        wanted = torch.broadcast_shapes(self.batch_shape, batch_shape)
+        return Autoregressive(self.event, self.logits, self.stream, wanted, self._validate_args)
+
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
+        lead = torch.Size(sample_shape) + self.batch_shape
+        with torch.no_grad():
+            stream = self.stream(lead.numel())
+            entries = [draw(next(stream))]
+            while len(entries) < self.event.size:
+                entries.append(draw(stream.send(entries[-1])))
+        return torch.stack(entries, 1).reshape(lead + self.event_shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
+        lead = value.shape[: value.dim() - self.event_dim]
+        x = value.reshape(-1, *self.event.shape)
+        nats = F.cross_entropy(self.logits(x).flatten(0, -2), x.long().flatten(), reduction="none")
+        total = -nats.reshape(len(x), -1).sum(1).reshape(lead)
+        return total.expand(torch.broadcast_shapes(lead, self.batch_shape))
+
+
+def draw(logits: Tensor) -> Tensor:
+    """One level for each row of ``logits``, shape ``(n, levels)`` to ``(n,)``, by one uniform number each."""
+    u = torch.rand(logits.shape[:-1], dtype=logits.dtype, device=logits.device)
+    below = logits.softmax(-1).cumsum(-1)[..., :-1]
+    return (below < u.unsqueeze(-1)).sum(-1).to(logits.dtype)
+
+
+def whole_passes(event: Event, logits: Logits, like: Tensor) -> Callable[[int], Stream]:
+    """The stream of any causal network: a whole pass for each entry. ``like`` gives data type and device."""
+
+    def stream(n: int) -> Stream:
+        x = like.new_zeros(n, event.size)
+        for i in range(event.size):
+            x[:, i] = yield logits(x.reshape(n, *event.shape)).flatten(1, -2)[:, i]
+
+    return stream
+
+
+class Harmonics(nn.Module):
+    """Levels as features: cos(pi f (x + 1/2) / levels) for f = 1, 2, ...: shape ``(...)`` to ``(..., size)``.
+
+    They are a rotation of one-hot codes (the cosine transform, its constant left out) up to `HARMONICS` + 1 levels, and its smooth
+    part beyond; smooth in ``x``, so gradients show what depends on what.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, event: Event) -> None:
+        super().__init__()
+        self.size = min(levels(event) - 1, HARMONICS)
+        angles = torch.pi / levels(event) * torch.arange(1, self.size + 1)
+        self.register_buffer("frequencies", angles, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cos((x + 0.5).unsqueeze(-1) * self.frequencies)
+
+
+def levels(event: Event) -> int:
+    """The number of levels of a discrete event.
+
+    Raises:
+        ZooError: the event is real.
+    """
+    if event.levels is None:
+        raise ZooError(f"an autoregressive mass function needs binary data or integer levels, got {event}")
+    return event.levels

@@ -1,0 +1,95 @@
+"""Files that are whole or not there: atomic writes, and tensors with a checksum inside."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from zoo.errors import RunError
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write ``path`` so that a reader, or a crash at any moment, sees the old content or the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, content: str) -> None:
+    """`write_bytes` of UTF-8 text."""
+    write_bytes(path, content.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as strict JSON (no NaN)."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON.
+
+    Raises:
+        RunError: the file is missing or damaged; the message names it.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise RunError(f"{path} is not there") from error
+    except (ValueError, OSError) as error:
+        raise RunError(f"{path} is damaged ({error}); delete its folder to begin anew") from error
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], note: Mapping[str, Any]) -> None:
+    """Write tensors as safetensors, with ``note`` (JSON) and a checksum of both in the header."""
+    whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    text = json.dumps(note)
+    write_bytes(path, save(whole, {"note": text, "checksum": _checksum(whole, text)}))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
+    """Read what `write_tensors` wrote: the tensors and the note.
+
+    Raises:
+        RunError: the file is missing, torn or tampered with; the message names it.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
+            header = file.metadata() or {}
+    except FileNotFoundError as error:
+        raise RunError(f"{path} is not there") from error
+    except (SafetensorError, OSError) as error:
+        raise RunError(f"{path} is damaged ({error}); delete its folder to begin anew") from error
+    if header.get("checksum") != _checksum(tensors, header.get("note", "")):
+        raise RunError(
+            f"{path} was changed after it was written: its checksum disagrees; delete its folder to begin anew"
+        )
+    return tensors, json.loads(header["note"])
+
+
+def _checksum(tensors: Mapping[str, Tensor], note: str) -> str:
+    digest = hashlib.sha256(note.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,77 @@
+"""Samples as a picture or as numbers."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from zoo.errors import ZooError
+from zoo.event import Event
+from zoo.files import write_bytes
+
+PIXELS = 512
+"""Least side of a grid, so that 8x8 digits can be seen."""
+
+
+def save_samples(path: Path, x: Tensor, event: Event) -> None:
+    """Write samples ``x``, shape ``(n, *event.shape)``: ``.npy`` as they are, ``.png`` as a grid of images or a scatter plot of points.
+
+    Raises:
+        ZooError: another ending, or data that are neither images nor points in the plane for ``.png``.
+    """
+    if path.suffix == ".npy":
+        buffer = io.BytesIO()
+        np.save(buffer, x.numpy(), allow_pickle=False)
+        write_bytes(path, buffer.getvalue())
+    elif path.suffix == ".png":
+        write_bytes(path, _scatter(x) if event.shape == (2,) else _grid(_images(x, event)))
+    else:
+        raise ZooError(f"samples are written to a .png or a .npy, got {path.name!r}")
+
+
+def _images(x: Tensor, event: Event) -> np.ndarray:
+    """Shape ``(n, h, w)``, values 0 (black) to 1 (white); flat events of a square number of entries are squares."""
+    shape = event.shape
+    side = math.isqrt(event.size)
+    if len(shape) == 1 and side * side == event.size:
+        shape = (side, side)
+    if len(shape) == 3 and shape[0] in (1, 3):
+        x, shape = x.mean(1), shape[1:]
+    if len(shape) != 2:
+        raise ZooError(f"data of shape {event.shape} make no picture; write samples to a .npy")
+    low, high = (0.0, event.levels - 1.0) if event.levels else (float(x.min()), float(x.max()))
+    scaled = (x.reshape(-1, *shape) - low) / max(high - low, 1e-12)
+    return scaled.clamp(0, 1).double().numpy()
+
+
+def _grid(images: np.ndarray) -> bytes:
+    from PIL import Image
+
+    n, h, w = images.shape
+    columns = math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    sheet = np.full((rows * (h + 1) - 1, columns * (w + 1) - 1), 0.5)
+    for index, image in enumerate(images):
+        top, left = (index // columns) * (h + 1), (index % columns) * (w + 1)
+        sheet[top : top + h, left : left + w] = image
+    zoom = max(1, PIXELS // max(sheet.shape))
+    pixels = np.kron((sheet * 255).round().astype(np.uint8), np.ones((zoom, zoom), np.uint8))
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _scatter(x: Tensor) -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 5))
+    axes = FigureCanvasAgg(figure).figure.add_subplot(aspect="equal")
+    axes.scatter(x[:, 0], x[:, 1], s=4)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    return buffer.getvalue()

@@ -1,0 +1,79 @@
+"""Evaluations asked of runs on disk; what was answered stays in the run's folder and is not asked again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zoo.data import Dataset
+from zoo.errors import RunError
+from zoo.evaluating import Finished, Settings, evaluate
+from zoo.files import read_json, read_tensors, write_json, write_tensors
+from zoo.runs import Run
+from zoo.scores import Score
+from zoo.seeding import seeded
+from zoo.traces import sample
+from zoo.training import pick_device
+
+PICTURES = 24
+"""Samples of each run kept for the report."""
+
+
+def finished(run: Run, data: Dataset, device: str = "auto") -> Finished:
+    """The run as an evaluation sees it.
+
+    Raises:
+        RunError: it has not ended, or its files are damaged.
+    """
+    status = run.status
+    if not run.done:
+        raise RunError(
+            f"{run.folder} has not finished ({status['status']}: {status.get('reason') or 'train it first'})"
+        )
+    pair = run.pair().to(pick_device(device))
+    data = data.reshaped(pair.event).to(pair.device)
+    return Finished(pair, data, run.config.seed, run.history, status["status"], status.get("reason", ""))
+
+
+def ask(run: Run, data: Dataset, name: str, settings: Settings, device: str = "auto") -> list[Score]:
+    """The scores of one run by one evaluation, measured once for the same settings."""
+    path = run.folder / "scores" / f"{name}.json"
+    told = asdict(settings) | {"run": run.config.digest}
+    if path.exists():
+        stored = read_json(path)
+        if stored["settings"] == told:
+            return [Score(**row) for row in stored["scores"]]
+    scores = evaluate(name, [finished(run, data, device)], settings)
+    if all(score.status != "failed" for score in scores):
+        write_json(path, {"settings": told, "scores": [asdict(score) for score in scores]})
+    return scores
+
+
+def ask_together(runs: Sequence[Run], data: Dataset, name: str, settings: Settings) -> list[Score]:
+    """The scores of all seeds of one family by one evaluation over seeds."""
+    return evaluate(name, [finished(run, data, "cpu") for run in runs], settings)
+
+
+def pictures(run: Run) -> torch.Tensor:
+    """Some samples of a run, drawn once: shape ``(PICTURES, *event.shape)``."""
+    path = run.folder / "samples.safetensors"
+    if not path.exists():
+        pair = run.pair()
+        with seeded(0):
+            write_tensors(path, {"x": sample(pair, PICTURES)}, run.config.digest)
+    return read_tensors(path)[0]["x"]
+
+
+def forget(run: Run) -> None:
+    """Drop the measured scores and samples of a run (its weights stay)."""
+    for path in [*Path(run.folder / "scores").glob("*.json"), run.folder / "samples.safetensors"]:
+        path.unlink(missing_ok=True)
+
+
+def rows(scores: Sequence[Score], **where: Any) -> list[dict[str, Any]]:
+    """Tidy rows of scores that share their place."""
+    return [score.row(**where) for score in scores]

@@ -1,0 +1,57 @@
+"""Where a number came from: versions, commit, machine."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+PACKAGES = ("pyro-zoo", "torch", "pyro-ppl", "numpy", "scikit-learn", "arviz")
+
+
+def provenance(device: torch.device) -> dict[str, str]:
+    """Versions of Python and the packages, the project's commit where there is one, the device and its name, the time (UTC)."""
+    return {
+        "python": platform.python_version(),
+        **{package: version(package) for package in PACKAGES},
+        "commit": commit(),
+        "device": str(device),
+        "processor": device_name(device),
+        "platform": platform.platform(),
+        "threads": str(torch.get_num_threads()),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def commit() -> str:
+    """The commit of the checkout that this code runs from, with ``+`` if it has changes; empty for an installed wheel."""
+    home = Path(__file__).resolve().parent.parent
+    if not (home / ".git").exists():
+        return ""
+    try:
+        told = subprocess.run(
+            ["git", "-C", str(home), "describe", "--always", "--dirty=+", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return told.stdout.strip()
+
+
+def device_name(device: torch.device) -> str:
+    """The processor's name, as a person knows it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]} x {len(names)}" if names else platform.machine()

@@ -1,0 +1,159 @@
+"""``index.html``: the report as one self-contained page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from zoo import rules
+from zoo.report import figures, tables, text
+from zoo.report.markdown import QUICK
+from zoo.report.pictures import Picture, pictures
+from zoo.report.tables import Member
+
+if TYPE_CHECKING:
+    from zoo.report.study import Study
+
+WIDE, NARROW = 880.0, 348.0
+"""Widths in px of the figures for a desk and for a phone."""
+
+
+@dataclass(frozen=True)
+class Learning:
+    """The learning curves of one member."""
+
+    label: str
+    nats: Markup
+    discrepancy: Markup
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """What the page shows of one data set."""
+
+    name: str
+    source: str
+    groups: list[tuple[str, str, list[Member]]]
+    disagreements: list[tuple[str, str, rules.Verdict, str]]
+    ranking: tuple[Markup, Markup]
+    tables: list[tables.Table]
+    learning: list[Learning]
+    pictures: list[Picture]
+    speed: list[Markup]
+
+
+def render(study: Study) -> str:
+    """The whole page: no script, no request to anywhere, light and dark, readable on a phone."""
+    environment = Environment(
+        loader=PackageLoader("zoo.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {
+        "behind": text.behind,
+        "over_seeds": text.over_seeds,
+        "literature": rules.literature,
+        "rules": rules.RULES,
+    }
+    return environment.get_template("page.html.j2").render(
+        study=study,
+        quick=QUICK if study.quick else "",
+        summary=summary(study),
+        headers=tables.HEADERS,
+        chapters=[_chapter(study, dataset) for dataset in tables.datasets(study)],
+        failed=tables.unanswered(study, "failed"),
+        skipped=tables.unanswered(study, "skipped"),
+        facts=tables.facts(study),
+        command=study.provenance.get("command", ""),
+    )
+
+
+def summary(study: Study) -> str:
+    """One paragraph: what was compared, how the verdicts fare against the literature's, the best likelihood."""
+    lines = [line for dataset in tables.datasets(study) for line in tables.members(study, dataset)]
+    members = {line.label for line in lines if line.group != "floor"}
+    groups = {line.group for line in lines if line.group not in ("", "floor")}
+    compared, apart = tables.comparisons(lines), len(tables.disagreements(lines))
+    told = [
+        f"{_count(len(members), 'model')} of {_count(len(groups), 'group')} on {_and(tables.datasets(study))}, "
+        f"{_count(tables.seeds(study), 'seed')} each."
+    ]
+    if compared:
+        told.append(
+            f"Of {_count(compared, 'verdict')} that have a counterpart in the literature's table, "
+            f"{compared - apart} agree and {apart} {'differs' if apart == 1 else 'differ'}."
+        )
+    told += [sentence for dataset in tables.datasets(study) if (sentence := _best(tables.members(study, dataset)))]
+    return " ".join(told)
+
+
+def _best(lines: Sequence[Member]) -> str:
+    scored = [(line, line.pool("likelihood", "nats")) for line in lines if line.group != "floor"]
+    known = [(score.value, line, score) for line, score in scored if score.value is not None]
+    if not known:
+        return ""
+    value, line, score = min(known, key=lambda item: item[0])
+    bound = "at most " if score.kind == "lower bound" else ""
+    over = f" on {score.n} test data" if score.n else ""
+    return (
+        f"The best likelihood on {line.dataset} is {line.label}'s: "
+        f"{bound}{text.plus_minus(value, score.stderr)} nats per datum{over}."
+    )
+
+
+def _chapter(study: Study, dataset: str) -> Chapter:
+    lines = tables.members(study, dataset)
+    shown = study.pictures.get(dataset)
+    groups = {line.label: line.group for line in lines}
+    return Chapter(
+        name=dataset,
+        source=tables.source(study, dataset),
+        groups=tables.by_group(lines),
+        disagreements=tables.disagreements(lines),
+        ranking=(Markup(figures.ranking(lines, WIDE)), Markup(figures.ranking(lines, NARROW))),
+        tables=tables.details(lines),
+        learning=_learning(study, dataset, lines),
+        pictures=pictures(shown, groups) if shown else [],
+        speed=_speed(lines),
+    )
+
+
+def _learning(study: Study, dataset: str, lines: Sequence[Member]) -> list[Learning]:
+    rows = [row for row in study.curves if row["dataset"] == dataset]
+    below = figures.floors(lines)
+    floor = below.get("independent")
+    nats = figures.Panel("nats", ("train", "validation"), figures.nats_span(rows, below), "no likelihood", floor)
+    apart = figures.Panel("discrepancy", ("discrepancy",), figures.discrepancy_span(rows), "not followed")
+    found = []
+    for line in lines:
+        own = [row for row in rows if (row["family"], row["guide"] or "") == (line.family, line.guide)]
+        scored = own if any(row["metric"] == "validation" for row in own) else []
+        if own:
+            drawn = (figures.curves(scored, line.group, nats), figures.curves(own, line.group, apart))
+            found.append(Learning(line.label, *map(Markup, drawn)))
+    return found
+
+
+def _speed(lines: Sequence[Member]) -> list[Markup]:
+    drawn = (
+        figures.speed(lines, "likelihood", "nats", "nats per datum", "Speed against likelihood"),
+        figures.speed(
+            lines, "sampling", "c2st", "accuracy of a classifier, 0.5 is best", "Speed against sample quality"
+        ),
+    )
+    return [Markup(figure) for figure in drawn if figure]
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def _and(words: Iterable[str]) -> str:
+    *most, last = list(words) or ["nothing"]
+    return f"{', '.join(most)} and {last}" if most else last

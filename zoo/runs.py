@@ -1,0 +1,304 @@
+"""A run: one family trained on one data set with one seed, as a folder.
+
+``config.json`` (settings and provenance), ``weights.safetensors``, ``history.csv`` and ``status.json``; while it trains also
+``resume.safetensors``. The folder's name ends in a digest of the settings, so changed settings are another run and nothing is overwritten.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+
+from zoo.build import build, find, fitting_event
+from zoo.data import Dataset, load_data
+from zoo.errors import RunError, ZooError
+from zoo.event import Event
+from zoo.files import read_json, read_tensors, write_json, write_tensors, write_text
+from zoo.outside import load_families
+from zoo.pair import Pair
+from zoo.provenance import provenance
+from zoo.recipe import Recipe
+from zoo.training import Keeper, Progress, fit, pick_device
+
+WATCH_SECONDS = 0.5
+FIELDS = ("step", "status", "loss", "speed", "best_score", "best_step", "stale", "reason", "history")
+
+
+class DataSpec(BaseModel):
+    """Which data, and how a person's own file is split; ``event`` overrides what the file tells."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = "digits"
+    seed: int = 0
+    split: tuple[float, float, float] | None = None
+    event: str | None = None
+
+    def load(self, data_dir: Path | None = None) -> Dataset:
+        """The data set (see `zoo.data.load_data` for the errors)."""
+        event = Event.parse(self.event) if self.event else None
+        return load_data(self.name, data_dir=data_dir, seed=self.seed, split=self.split, event=event)
+
+
+class RunConfig(BaseModel):
+    """Everything that decides what a run comes to, resolved."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    family: str
+    guide: str = ""
+    data: DataSpec
+    fingerprint: str
+    """Of the data themselves: a changed file is another run."""
+    event: str
+    seed: int
+    hyper: dict[str, Any] = {}
+    recipe: Recipe
+    files: dict[str, str] = {}
+    """Families' files from outside: path and digest of the content."""
+
+    @property
+    def name(self) -> str:
+        """``family`` or ``family+guide``."""
+        return f"{self.family}+{self.guide}" if self.guide else self.family
+
+    @property
+    def digest(self) -> str:
+        """Eight letters that change when any setting does."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:8]
+
+
+def configure(
+    name: str,
+    data: DataSpec,
+    dataset: Dataset,
+    *,
+    seed: int = 0,
+    hyper: dict[str, Any] | None = None,
+    recipe: dict[str, Any] | None = None,
+    files: Sequence[Path] = (),
+) -> RunConfig:
+    """Resolve the settings of a run: the family's own recipe, with ``recipe`` over it.
+
+    Raises:
+        ZooError: unknown names or settings, or data that the family does not take.
+    """
+    family, guide = find(name)
+    event = fitting_event(family, dataset.event)
+    dataset.reshaped(event)
+    return RunConfig(
+        family=family.name,
+        guide=guide,
+        data=data,
+        fingerprint=dataset.fingerprint,
+        event=str(event),
+        seed=seed,
+        hyper=hyper or {},
+        recipe=Recipe.read(family.recipe).updated(recipe or {}),
+        files={str(path.resolve()): hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in files},
+    )
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder under ``runs``."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, config: RunConfig, runs: Path) -> Run:
+        """The folder that belongs to ``config`` (made by training)."""
+        place = re.sub(r"[^\w.+-]+", "_", Path(config.data.name).name)
+        return cls(runs / place / config.name / f"seed{config.seed}-{config.digest}")
+
+    @property
+    def config(self) -> RunConfig:
+        """The settings.
+
+        Raises:
+            RunError: ``config.json`` is missing, damaged, or was changed after it was written.
+        """
+        path = self.folder / "config.json"
+        try:
+            config = RunConfig(**read_json(path)["config"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise RunError(f"{path} is damaged ({error}); delete its folder to begin anew") from error
+        if not self.folder.name.endswith(config.digest):
+            raise RunError(f"{path} was changed after it was written; delete its folder to begin anew")
+        return config
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """The last told status; ``{"status": "new"}`` before the first."""
+        path = self.folder / "status.json"
+        if not path.exists():
+            return {"status": "new"}
+        status = read_json(path)
+        if not isinstance(status, dict) or "status" not in status:
+            raise RunError(f"{path} is damaged (it names no status); delete its folder to begin anew")
+        return status
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """A row for each checkpoint: step, train, validation, discrepancy, lr."""
+        path = self.folder / "history.csv"
+        try:
+            table = pd.read_csv(path)
+        except FileNotFoundError:
+            return []
+        except ValueError as error:
+            raise RunError(f"{path} is damaged ({error}); delete its folder to begin anew") from error
+        return [{str(key): float(value) for key, value in row.items()} for row in table.to_dict("records")]
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to train."""
+        return self.status["status"] in ("finished", "diverged")
+
+    def pair(self) -> Pair:
+        """The trained pair, in evaluation mode.
+
+        Raises:
+            RunError: no weights, or damaged ones.
+        """
+        config = self.config
+        weights, note = read_tensors(self.folder / "weights.safetensors")
+        if note != config.digest:
+            raise RunError(f"{self.folder / 'weights.safetensors'} belongs to other settings ({note})")
+        load_families([Path(path) for path in config.files])
+        pair = build(config.name, Event.parse(config.event), config.hyper, config.seed)
+        pair.load(weights)
+        return pair.train(False)
+
+    def train(self, config: RunConfig, data: Dataset, device: str = "auto", keepers: Sequence[Keeper] = ()) -> None:
+        """Train what is left to train; a finished run is left alone.
+
+        Raises:
+            RunError: files are damaged, or another process trains this run now.
+            ZooError: the pair breaks the contract.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(self.folder / ".lock", blocking=False)
+        try:
+            with lock:
+                self._train(config, data, device, keepers)
+        except filelock.Timeout as error:
+            raise RunError(f"another process is training {self.folder}; wait for it or stop it") from error
+
+    def fail(self, reason: str) -> None:
+        """Note that training ended without a result, and why; the next call tries again."""
+        write_json(self.folder / "status.json", {"status": "failed", "reason": reason})
+
+    def _train(self, config: RunConfig, data: Dataset, device: str, keepers: Sequence[Keeper]) -> None:
+        if self.status["status"] != "new" and self.config != config:
+            raise RunError(f"{self.folder} holds other settings; delete it to begin anew")
+        if self.done:
+            read_tensors(self.folder / "weights.safetensors")
+            return
+        chosen = pick_device(device)
+        told = {"config": config.model_dump(mode="json"), "provenance": provenance(chosen)}
+        write_json(self.folder / "config.json", told)
+        try:
+            pair = build(config.name, Event.parse(config.event), config.hyper, config.seed)
+            book = _Book(self.folder, config)
+            end = fit(
+                pair,
+                data,
+                config.recipe,
+                seed=config.seed,
+                device=str(chosen),
+                start=book.read(),
+                keepers=[book, *keepers],
+            )
+        except ZooError as error:
+            self.fail(str(error))
+            raise
+        except Exception as error:  # a family's own failure is this run's result, with its reason
+            write_text(self.folder / "error.log", traceback.format_exc())
+            self.fail(f"{type(error).__name__}: {error}")
+            raise RunError(
+                f"{config.name} failed: {type(error).__name__}: {error} (see {self.folder}/error.log)"
+            ) from error
+        write_tensors(self.folder / "weights.safetensors", pair.state(), config.digest)
+        book.tell(end)
+        (self.folder / "resume.safetensors").unlink(missing_ok=True)
+
+
+class _Book:
+    """The keeper that writes a run's files."""
+
+    def __init__(self, folder: Path, config: RunConfig, clock: Callable[[], float] = time.monotonic) -> None:
+        self.folder, self.config, self.clock = folder, config, clock
+        self.told = -WATCH_SECONDS
+
+    def read(self) -> Progress | None:
+        """The progress of an unfinished run, if there is one."""
+        path = self.folder / "resume.safetensors"
+        if not path.exists():
+            return None
+        tensors, note = read_tensors(path)
+        if note["digest"] != self.config.digest:
+            raise RunError(f"{path} belongs to other settings ({note['digest']}); delete its folder to begin anew")
+        return Progress(**{name: _number(note[name]) for name in FIELDS}, tensors=tensors)
+
+    def watch(self, progress: Progress) -> None:
+        if progress.status == "running" and self.clock() - self.told >= WATCH_SECONDS:
+            self.told = self.clock()
+            self.tell(progress)
+
+    def keep(self, progress: Progress) -> None:
+        if progress.status != "running":
+            return
+        write_text(self.folder / "history.csv", pd.DataFrame(progress.history).to_csv(index=False))
+        note = {name: _plain(getattr(progress, name)) for name in FIELDS}
+        write_tensors(self.folder / "resume.safetensors", progress.tensors, note | {"digest": self.config.digest})
+
+    def tell(self, progress: Progress) -> None:
+        """Write ``status.json`` and, at the end, ``history.csv``."""
+        if progress.status != "running":
+            write_text(self.folder / "history.csv", pd.DataFrame(progress.history).to_csv(index=False))
+        told = {
+            key: _plain(value) for key, value in asdict(progress).items() if key not in ("history", "tensors", "stale")
+        }
+        write_json(self.folder / "status.json", told | {"steps": self.config.recipe.steps, "pid": os.getpid()})
+
+
+def _plain(value: Any) -> Any:
+    """JSON knows no NaN or infinity: they are written as text."""
+    if isinstance(value, float) and value - value != 0:
+        return str(value)
+    if isinstance(value, list):
+        return [{key: _plain(number) for key, number in row.items()} for row in value]
+    return value
+
+
+def _number(value: Any) -> Any:
+    if value in ("nan", "inf", "-inf"):
+        return float(value)
+    if isinstance(value, list):
+        return [{key: _number(number) for key, number in row.items()} for row in value]
+    return value
+
+
+def find_runs(runs: Path, name: str = "*", data: str = "*") -> list[Run]:
+    """The run folders under ``runs``, optionally of one family (and guide) on one data set."""
+    if not re.fullmatch(r"[\w.+*-]+", name):
+        raise ZooError(f"a run is looked up by the name of its family, got {name!r}")
+    return [Run(path.parent) for path in sorted(runs.glob(f"{data}/{name}/seed*/config.json"))]
+
+
+def as_json(value: Any) -> str:
+    """Strict JSON for people's scripts."""
+    return json.dumps(value, indent=2, allow_nan=False)

@@ -1,0 +1,97 @@
+"""A suite: families x data sets x seeds, with budgets and evaluations, read from TOML."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from zoo.errors import ZooError
+from zoo.registry import Registry
+
+
+class Quick(BaseModel):
+    """What ``--quick`` changes: fewer seeds, ``share`` of each recipe's steps, fewer particles."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seeds: list[int] = [0]
+    share: float = Field(0.1, gt=0, le=1)
+    particles: int = Field(64, ge=1)
+
+
+class Suite(BaseModel):
+    """What is compared. ``recipes`` overrides training settings by family."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    about: str = ""
+    families: list[str] = Field(min_length=1)
+    data: list[str] = Field(["digits"], min_length=1)
+    seeds: list[int] = Field([0, 1, 2], min_length=1)
+    evaluations: list[str] = ["likelihood", "stability", "sampling"]
+    particles: int = Field(512, ge=1)
+    hyper: dict[str, dict[str, Any]] = {}
+    recipes: dict[str, dict[str, Any]] = {}
+    quick: Quick = Quick()
+    share: float = 1.0
+
+    def quickened(self) -> Suite:
+        """The short version of this suite, whose numbers are not to be quoted."""
+        quick = self.quick
+        return self.model_copy(update={"seeds": quick.seeds, "particles": quick.particles, "share": quick.share})
+
+
+def suite_names() -> list[str]:
+    """The suites that come with the zoo."""
+    return sorted(
+        path.name.removesuffix(".toml") for path in files("zoo.suites").iterdir() if path.name.endswith(".toml")
+    )
+
+
+def load_suite(name: str) -> Suite:
+    """A suite of the zoo by name, or a person's own TOML file.
+
+    Raises:
+        ZooError: an unknown name, unreadable TOML, or a wrong entry (named).
+    """
+    path = Path(name)
+    if path.suffix == ".toml":
+        return _parse(path.stem, _text(path), str(path))
+    known: Registry[_Named] = Registry("suite", "suites")
+    for each in suite_names():
+        known.add(_Named(name=each))
+    return _parse(name, files("zoo.suites").joinpath(f"{known[name].name}.toml").read_text(), name)
+
+
+def own_suite(name: str, families: Sequence[str], data: str) -> Suite:
+    """A suite made of families named on the command line."""
+    return Suite(name=name, about=f"{', '.join(families)} on {data}.", families=list(families), data=[data])
+
+
+class _Named(BaseModel):
+    name: str
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError as error:
+        raise ZooError(f"suite {path} cannot be read: {error.strerror}") from error
+
+
+def _parse(name: str, text: str, where: str) -> Suite:
+    try:
+        return Suite(**({"name": name} | tomllib.loads(text)))
+    except tomllib.TOMLDecodeError as error:
+        raise ZooError(f"suite {where} is not TOML: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ZooError(
+            f"suite {where}: {'.'.join(map(str, first['loc']))}: {first['msg']}, got {first['input']!r}"
+        ) from error
