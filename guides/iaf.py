@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from zoo.amortised import Amortised, diagonal_normal, flowed
 from zoo.event import Event
-from zoo.nets import mlp
+from zoo.nets import MLP
 from zoo.registry import guide
 
 
@@ -25,15 +26,16 @@ def iaf(
     width: int = 128,
     context: int = 32,
     hidden: int = 256,
-    layers: int = 2,
+    layers: int = 1,
     dropout: float = 0.1,
 ) -> Amortised:
     """Inverse autoregressive flow: z_0 ~ N(mu(x), diag sigma(x)^2), then z_t = s_t z_(t-1) + (1 - s_t) m_t.
 
-    (m_t, logit s_t) is a masked network of ``width`` units (MADE) over z_(t-1), given ``context`` numbers h(x) of the encoder; its order
-    is reversed from step to step. Kingma et al. 2016, algorithm 1 with the gated update of equations 13 and 14. A draw and its own density
-    take one pass a step; the density of any other value takes one pass a step and a dimension. A latent of one dimension has nothing to be
-    autoregressive in and stays normal. Of several latents each is also given those drawn before it.
+    Kingma et al. 2016, section 4 and algorithm 1, with its gated update: (m_t, logit s_t) is a masked network (MADE)
+    of ``width`` units over z_(t-1), given ``context`` numbers h(x) of the encoder; its order is reversed from step to
+    step. A draw and its own density take one pass a step, the density of any other value one pass a step and
+    dimension. A latent of one dimension has nothing to be autoregressive in and stays normal. Of several latents each
+    is also given those drawn before it.
     """
 
     def site(inputs: int, size: int) -> IAFSite:
@@ -51,8 +53,10 @@ class IAFSite(nn.Module):
         super().__init__()
         steps = steps if size > 1 else 0
         self.split = [size, size, context if steps else 0]
-        self.net = mlp(inputs, hidden, sum(self.split), dropout)
-        self.flow = nn.ModuleList(_step(size, context, max(width, size), reverse=bool(t % 2)) for t in range(steps))
+        self.net = MLP(inputs, hidden, sum(self.split), dropout)
+        self.flow: Any = nn.ModuleList(
+            _step(size, context, max(width, size), reverse=bool(t % 2)) for t in range(steps)
+        )
 
     def forward(self, inputs: Tensor) -> TorchDistributionMixin:
         loc, raw, context = self.net(inputs).split(self.split, -1)

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from zoo.amortised import Amortised, diagonal_normal
 from zoo.event import Event
-from zoo.nets import mlp
+from zoo.nets import MLP
 from zoo.registry import guide
 
 
 @guide("normal", paper="Kingma & Welling 2013, arXiv:1312.6114")
 def normal(
-    event: Event, latents: Mapping[str, tuple[int, ...]], *, hidden: int = 256, layers: int = 2, dropout: float = 0.1
+    event: Event, latents: Mapping[str, tuple[int, ...]], *, hidden: int = 256, layers: int = 1, dropout: float = 0.1
 ) -> Amortised:
     """Amortised diagonal normal: q(z | x) = N(z; mu(x), diag sigma(x)^2), with mu and sigma from one network.
 
@@ -29,7 +29,7 @@ class NormalSite(nn.Module):
 
     def __init__(self, inputs: int, size: int, hidden: tuple[int, ...], dropout: float) -> None:
         super().__init__()
-        self.net = mlp(inputs, hidden, 2 * size, dropout)
+        self.net = MLP(inputs, hidden, 2 * size, dropout)
 
     def forward(self, inputs: Tensor) -> TorchDistributionMixin:
         loc, raw = self.net(inputs).chunk(2, -1)

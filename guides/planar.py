@@ -10,11 +10,11 @@ from pyro.distributions import constraints
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 from torch.distributions import Transform
-from torch.nn import functional as F
+from torch.nn.functional import softplus
 
 from zoo.amortised import Amortised, diagonal_normal, flowed
 from zoo.event import Event
-from zoo.nets import mlp
+from zoo.nets import MLP
 from zoo.registry import guide
 
 BISECTIONS = 60
@@ -27,13 +27,15 @@ def planar(
     *,
     steps: int = 4,
     hidden: int = 256,
-    layers: int = 2,
+    layers: int = 1,
     dropout: float = 0.1,
 ) -> Amortised:
-    """Amortised planar flows: z_0 ~ N(mu(x), diag sigma(x)^2), then z_k = z_(k-1) + u_k(x) tanh(w_k(x)·z_(k-1) + b_k(x)).
+    """Amortised planar flows: z_0 ~ N(mu, diag sigma^2), then z_k = z_(k-1) + u_k tanh(w_k·z_(k-1) + b_k).
 
-    Rezende & Mohamed 2015, sections 4.1 and 4.2: one network computes every parameter from x, and u is corrected so that
-    w·u > -1, which makes each step invertible (appendix A.1). Of several latents each is also given those drawn before it.
+    Rezende & Mohamed 2015, sections 4.1 and 4.2: one network computes mu, sigma and every u, w, b from x; u is
+    corrected so that w·u > -1, which makes each step invertible (appendix A.1). A draw and its own density take one
+    pass, the density of any other value a bisection a step. Of several latents each is also given those drawn before
+    it.
     """
     return Amortised(event, latents, lambda inputs, size: PlanarSite(inputs, size, steps, (hidden,) * layers, dropout))
 
@@ -44,7 +46,7 @@ class PlanarSite(nn.Module):
     def __init__(self, inputs: int, size: int, steps: int, hidden: tuple[int, ...], dropout: float) -> None:
         super().__init__()
         self.split = [size, size] + [size, size, 1] * steps
-        self.net = mlp(inputs, hidden, sum(self.split), dropout)
+        self.net = MLP(inputs, hidden, sum(self.split), dropout)
 
     def forward(self, inputs: Tensor) -> TorchDistributionMixin:
         loc, raw, *rest = self.net(inputs).split(self.split, -1)
@@ -54,8 +56,8 @@ class PlanarSite(nn.Module):
 class Planar(Transform):
     """y = x + v tanh(w·x + b) on vectors, with v = u + (m(w·u) - w·u) w / |w|^2, so that w·v = m(w·u) > -1.
 
-    m(a) = softplus(a + log(e - 1)) - 1: the paper's m, shifted to m(0) = 0. Shapes: ``u`` and ``w`` are ``(..., d)``, ``b`` is
-    ``(..., 1)``. The inverse is a root on a line, found by bisection.
+    m(a) = softplus(a + log(e - 1)) - 1: the paper's m, shifted to m(0) = 0. Shapes: ``u`` and ``w`` are ``(..., d)``,
+    ``b`` is ``(..., 1)``. The inverse is a root on a line, found by bisection.
     """
 
     domain = constraints.real_vector
@@ -65,7 +67,7 @@ class Planar(Transform):
     def __init__(self, u: Tensor, w: Tensor, b: Tensor) -> None:
         super().__init__(cache_size=1)
         a = (w * u).sum(-1, keepdim=True)
-        self.m_plus_one = F.softplus(a + math.log(math.e - 1))
+        self.m_plus_one = softplus(a + math.log(math.e - 1))
         self.v = u + (self.m_plus_one - 1 - a) * w / (w**2).sum(-1, keepdim=True)
         self.w, self.b = w, b
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn.functional import softplus
 
 from zoo.event import Event
 from zoo.nets import mlp
@@ -28,13 +29,14 @@ class GAN(nn.Module):
         z ~ N(0, I_L)                      latent, shape (L,)
         x = G(z)                           deterministic, shape event.shape
 
-    Two players take turns (section 3, with the non-saturating loss of its last paragraph); D(x) is the logit that x is real:
+    Two players take turns (section 3, with the non-saturating loss of its last paragraph); D(x) is the logit that x is
+    real and s the logistic function:
 
         discriminator:  -E_data log s(D(x)) - E_z log(1 - s(D(G(z))))
         generator:      -E_z log s(D(G(z)))
 
-    Integer data: G rounds to the levels 0 ... K-1, and its gradient passes straight through the rounding (Bengio et al. 2013,
-    arXiv:1308.3432), so that samples are of the event's support and the discriminator is not given the fractions as a clue. Nothing is
+    Integer data: G rounds to the levels 0 ... K-1, and its gradient passes straight through the rounding (Bengio et al.
+    2013, arXiv:1308.3432), so that samples are of the event's support and fractions do not give them away. Nothing is
     promised about convergence.
 
     Args:
@@ -56,7 +58,7 @@ class GAN(nn.Module):
         self.generator = mlp(latent, (hidden, hidden), event.size)
         self.discriminator = mlp(event.size, (hidden, hidden), 1, dropout)
 
-    def model(self, x: Tensor) -> Tensor:
+    def model(self, x: Tensor) -> Any:
         prior = dist.Normal(torch.zeros(self.latent, device=x.device), 1.0).to_event(1)
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", prior)
@@ -64,7 +66,7 @@ class GAN(nn.Module):
 
     def generate(self, z: Tensor) -> Tensor:
         """G: ``(n, latent)`` to ``(n, *event.shape)``, within the event's support."""
-        raw = self.generator(z).reshape(-1, *self.event.shape)
+        raw: Tensor = self.generator(z).reshape(-1, *self.event.shape)
         if self.event.levels is None:
             return self.centre + self.spread * raw
         smooth = self.centre + self.spread * raw.tanh()
@@ -85,11 +87,11 @@ class GAN(nn.Module):
 
     def discriminator_loss(self, x: Tensor) -> Tensor:
         """Cross-entropy of real against generated data, in nats (2 log 2 when D cannot tell)."""
-        return F.softplus(-self.logit(x)).mean() + F.softplus(self.logit(self.model(x).detach())).mean()
+        return softplus(-self.logit(x)).mean() + softplus(self.logit(self.model(x).detach())).mean()
 
     def generator_loss(self, x: Tensor) -> Tensor:
         """How sure D is that generated data are not real, in nats (log 2 when D cannot tell)."""
-        return F.softplus(-self.logit(self.model(x))).mean()
+        return softplus(-self.logit(self.model(x))).mean()
 
     def initialise(self, x: Tensor) -> None:
         """Real data: work in units of the training data's mean and standard deviation."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyro
 import torch
 from torch import Tensor, nn
@@ -21,7 +23,8 @@ class Independent(nn.Module):
         x_d ~ Categorical(p_d)    p_dk = (n_dk + c) / (n + c K)    integer data: n_dk counts level k in dimension d
         x_d ~ Normal(m_d, s_d)    mean and standard deviation      real data
 
-    Exact (nats) and fitted in closed form by `initialise`, so that there is no step to take; before that, uniform or standard normal.
+    Exact (nats) and fitted in closed form by `initialise`, so that there is no step to take; before that, uniform or
+    standard normal.
 
     Args:
         event: any shape, any support.
@@ -35,14 +38,16 @@ class Independent(nn.Module):
         self.event, self.pseudocount = event, pseudocount
         self.register_buffer("parameters_", torch.zeros(*event.shape, parameters_per_entry(event)))
 
-    def model(self, x: Tensor) -> Tensor:
+    def model(self, x: Tensor) -> Any:
         parameters = self.parameters_.expand(len(x), *self.parameters_.shape)
         with pyro.plate("data", len(x)):
             return pyro.sample("x", likelihood(self.event, parameters), obs=x)
 
     def initialise(self, x: Tensor) -> None:
         """Fit the training data ``x`` of shape ``(n, *event.shape)``."""
-        self.parameters_.copy_(self._moments(x) if self.event.levels is None else self._log_shares(self.event.levels, x))
+        self.parameters_.copy_(
+            self._moments(x) if self.event.levels is None else self._log_shares(self.event.levels, x)
+        )
 
     def _log_shares(self, levels: int, x: Tensor) -> Tensor:
         logits = (level_counts(levels, x) + self.pseudocount).log()

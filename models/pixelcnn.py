@@ -47,7 +47,7 @@ class Block(nn.Module):
     },
 )
 class PixelCNN(nn.Module):
-    def __init__(self, event: Event, *, width: int = 48, blocks: int = 5, first: int = 3, reach: int = 1, dropout: float = 0.3, in_dropout: float = 0.0, head_dropout: float = 0.3) -> None:
+    def __init__(self, event: Event, *, width: int = 48, blocks: int = 5, first: int = 3, reach: int = 1, dropout: float = 0.3, in_dropout: float = 0.0, head_dropout: float = 0.3, smooth: float = -1.0) -> None:
         super().__init__()
         self.event, self.first, self.reach = event, first, reach
         self.grid = _grid(event)
@@ -57,7 +57,16 @@ class PixelCNN(nn.Module):
         self.place_v = nn.Parameter(0.1 * torch.randn(width, *self.grid))
         self.place_h = nn.Parameter(0.1 * torch.randn(width, *self.grid))
         self.blocks = nn.ModuleList(Block(width, reach, dropout) for _ in range(blocks))
-        self.head = nn.Sequential(nn.ELU(), nn.Dropout(head_dropout), nn.Conv2d(width, levels(event), 1))
+        last = [nn.Conv2d(width, levels(event), 1)]
+        if smooth >= 0:
+            fs = torch.arange(1, self.encode.size + 1)
+            mat = torch.cos(torch.arange(levels(event))[:, None].add(0.5) * torch.pi / levels(event) * fs) / fs**smooth
+            fix = nn.Conv2d(self.encode.size, levels(event), 1, bias=False)
+            fix.weight.data = mat[:, :, None, None]
+            fix.weight.requires_grad_(False)
+            last = [nn.Conv2d(width, self.encode.size, 1), fix]
+        self.last = last[0]
+        self.head = nn.Sequential(nn.ELU(), nn.Dropout(head_dropout), *last)
         self.bias = nn.Parameter(torch.zeros(levels(event), *self.grid))
         self.ind = nn.Dropout(in_dropout)
 
@@ -68,7 +77,7 @@ class PixelCNN(nn.Module):
     def initialise(self, x: Tensor) -> None:
         counts = F.one_hot(x.reshape(-1, *self.grid).long(), levels(self.event)).sum(0) + 1.0
         self.bias.copy_((counts / counts.sum(-1, keepdim=True)).log().movedim(-1, 0))
-        self.head[-1].weight.mul_(0.1)
+        self.last.weight.mul_(0.1)
 
     def logits(self, x: Tensor) -> Tensor:
         f = self.ind(self.encode(x.reshape(-1, *self.grid)).movedim(-1, 1))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.distributions import dequantise, observe
+from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.registry import family
 
@@ -16,31 +17,38 @@ from zoo.registry import family
     "ppca",
     group="prescribed",
     paper="Tipping & Bishop 1999, J. R. Stat. Soc. B 61(3)",
-    recipe={"steps": 2000, "batch": 250, "lr": 1e-2, "schedule": "onecycle", "average": 0.99},
+    recipe={"steps": 1500, "batch": 250, "lr": 2e-2, "schedule": "onecycle", "average": 0.99},
 )
 class PPCA(nn.Module):
     """The linear-Gaussian latent variable model, with its exact posterior as the guide's optimum.
 
         z ~ N(0, I_L)                             latent, shape (L,)
-        y ~ N(W z + mu, s^2 I_D)                  real data: x = y; integer data: x = floor(y), y - x ~ U[0, 1) under the guide
-        q(z | y) = N(A (y - c), T T')             one covariance for all; exact at A = M^-1 W', T T' = s^2 M^-1,
-                                                  M = W' W + s^2 I_L  (equations 2 and 6-8)
+        y ~ N(W z + mu, s^2 I_D)                  real data: x = y
+        x = floor(y)                              integer data; the guide draws y = x + u, u ~ U[0, 1)^D
+        q(z | y) = N(A (y - c), T T')             one covariance for all y; the exact posterior at c = mu,
+                                                  A = M^-1 W', T T' = s^2 M^-1, M = W' W + s^2 I_L
 
-    The marginal y ~ N(mu, W W' + s^2 I) is analytic, so on real data the log-likelihood is exact (`log_prob`). On integers it is that of
-    dequantised data: a lower bound. Training starts at the data's mean and overall deviation with a random W; the maximum-likelihood
-    solution is reached by SVI, or put in by `set_closed_form`. W is found up to a rotation.
+    The marginal y ~ N(mu, W W' + s^2 I) is analytic, so on real data the log-likelihood is exact (`log_prob`). On
+    integers it is not, and what is had is a lower bound by the dequantised data. Training starts at the data's mean and
+    overall deviation with a random W; the maximum-likelihood solution, unique up to a rotation of W, is reached by SVI
+    or put in by `set_closed_form`. W, mu, s and the guide are in units of ``unit``, the data's overall deviation.
 
     Args:
         event: any shape, flattened to D dimensions; any support.
-        latent: L; at most D - 1 (1 for a single dimension).
+        latent: L; at most D - 1 are taken.
+
+    Raises:
+        ZooError: an event of one dimension, which leaves nothing to explain.
     """
 
     unit: Tensor
 
     def __init__(self, event: Event, *, latent: int = 16) -> None:
         super().__init__()
+        if event.size < 2:
+            raise ZooError(f"ppca explains two or more dimensions by fewer latents, got {event}; take another family")
         self.event = event
-        size, latent = event.size, min(latent, max(1, event.size - 1))
+        size, latent = event.size, min(latent, event.size - 1)
         self.register_buffer("unit", torch.ones(()))
         self.W = nn.Parameter(0.1 * torch.randn(size, latent))
         self.mu = nn.Parameter(torch.zeros(size))
@@ -64,7 +72,7 @@ class PPCA(nn.Module):
             pyro.sample("z", dist.MultivariateNormal((y - self.c) @ self.A.T, scale_tril=_cholesky(self.T)))
 
     def log_density(self, y: Tensor) -> Tensor:
-        """The marginal log-density of real (or dequantised) ``y``, shape ``(n, *event.shape)``: shape ``(n,)``, in nats."""
+        """The marginal log-density of real or dequantised ``y``, shape ``(n, *event.shape)``: ``(n,)``, in nats."""
         deviation = self.unit * self.log_s.exp()
         marginal = dist.LowRankMultivariateNormal(
             self.unit * self.mu, self.unit * self.W, (deviation**2).expand(self.event.size)
@@ -82,16 +90,16 @@ class PPCA(nn.Module):
 
     @torch.no_grad()
     def set_closed_form(self, y: Tensor) -> None:
-        """Put in the maximum-likelihood solution for real (or dequantised) ``y``, shape ``(n, *event.shape)``, and its posterior.
+        """Put in the maximum-likelihood solution for real or dequantised ``y``, shape ``(n, *event.shape)``.
 
-        W = U (Lambda - s^2 I)^(1/2) of the L largest eigenvalues of the covariance, s^2 the mean of the others (equations 7 and 8 of
-        Tipping & Bishop 1999, section 3.2).
+        W = U (Lambda - s^2 I)^(1/2) with the L largest eigenvalues Lambda of the covariance and their eigenvectors U;
+        s^2 is the mean of the other eigenvalues (section 3.2), and the guide is the exact posterior.
         """
         y = y.flatten(1).double()
-        values, vectors = torch.linalg.eigh(torch.cov(y.T, correction=0).reshape(self.event.size, -1))
+        values, vectors = torch.linalg.eigh(torch.cov(y.T, correction=0))
         latent = self.W.shape[1]
-        variance = values[:-latent].mean() if latent < self.event.size else values.new_zeros(())
-        top = (values[-latent:] - variance).clamp(min=0).sqrt()
+        variance = values[:-latent].mean()
+        top = (values[-latent:] - variance).sqrt()
         self.W.copy_(vectors[:, -latent:] * top / self.unit)
         self.mu.copy_(y.mean(0) / self.unit)
         self.log_s.copy_((variance.sqrt() / self.unit).log())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyro
 import torch
 from torch import Tensor, nn
@@ -24,7 +26,7 @@ class Uniform(nn.Module):
         super().__init__()
         self.event = event
 
-    def model(self, x: Tensor) -> Tensor:
+    def model(self, x: Tensor) -> Any:
         flat = torch.zeros(len(x), *self.event.shape, parameters_per_entry(self.event), device=x.device)
         with pyro.plate("data", len(x)):
             return pyro.sample("x", likelihood(self.event, flat), obs=x)

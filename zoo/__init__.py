@@ -42,7 +42,7 @@ _HOMES = {
     "zoo.traces": ("abilities", "log_prob", "log_weights", "sample"),
     "zoo.training": ("fit",),
 }
-__all__ = sorted(name for names in _HOMES.values() for name in names)  # noqa: PLE0605 (mirrors the table above)
+__all__ = sorted(name for names in _HOMES.values() for name in names)
 
 
 def __getattr__(name: str) -> Any:

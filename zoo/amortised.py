@@ -1,4 +1,4 @@
-"""What the guides of the shelf share: latents drawn site by site from distributions that networks compute from ``x``."""
+"""What the guides of the shelf share: latents drawn site by site from distributions that networks make of ``x``."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ MakeSite = Callable[[int, int], nn.Module]
 class Amortised(nn.Module):
     """The guide q(z1, ..., zL | x) = prod_l q(z_l | x, z_1, ..., z_(l-1)), in the order of the model's latent sites.
 
-    ``make(inputs, size)`` gives the network of one site: from ``(n, inputs)``, the scaled ``x`` and the latents drawn before
-    it, to a distribution of batch shape ``(n,)`` and event shape ``(size,)``, which is reshaped to the site's own.
+    ``make(inputs, size)`` gives the network of one site: from ``(n, inputs)``, the scaled ``x`` and the latents drawn
+    before it, to a distribution of batch shape ``(n,)`` and event shape ``(size,)``, reshaped to the site's own.
     """
 
     def __init__(self, event: Event, latents: Mapping[str, tuple[int, ...]], make: MakeSite) -> None:
@@ -50,7 +50,9 @@ def reshaped(vector: Any, shape: tuple[int, ...]) -> Any:
     """The distribution of a vector as one of event shape ``shape``."""
     if vector.event_shape == shape:
         return vector
-    return dist.TransformedDistribution(vector, [transforms.ReshapeTransform(vector.event_shape, torch.Size(shape))])
+    # with a cache, or a draw of a flow would come back as a stranger to the transform that made it
+    reshape = transforms.ReshapeTransform(vector.event_shape, torch.Size(shape), cache_size=1)
+    return dist.TransformedDistribution(vector, [reshape])
 
 
 def diagonal_normal(loc: Tensor, raw: Tensor) -> TorchDistributionMixin:
@@ -59,5 +61,5 @@ def diagonal_normal(loc: Tensor, raw: Tensor) -> TorchDistributionMixin:
 
 
 def flowed(base: TorchDistributionMixin, steps: Sequence[Any]) -> TorchDistributionMixin:
-    """``base`` pushed through ``steps``, which must be made anew for every batch: a transform keeps its last arguments."""
+    """``base`` pushed through ``steps``, made anew for every batch, because a transform keeps its last arguments."""
     return dist.TransformedDistribution(base, list(steps)) if steps else base

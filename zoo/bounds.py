@@ -22,17 +22,17 @@ LARGEST_KHAT = 0.7
 """Above it importance weights have too heavy a tail for their mean to be trusted (Vehtari et al. 2024, section 3.2)."""
 FEWEST_PARTICLES = 25
 """With fewer, the tail is too short to fit."""
-EVEN = 1e-4
-"""Log-weights that differ by less than this many nats differ by rounding: there is no tail to fit."""
+EVEN = 1e-3
+"""Log-weights that differ by less than this many nats (float32 rounds sums of hundreds so) have no tail to fit."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What the importance weights of ``particles`` draws say of each datum; tensors of shape ``(n,)``, float64, on the CPU.
+    """What the importance weights w of ``particles`` draws say of each datum: shapes ``(n,)``, float64, on the CPU.
 
-    ``elbo`` and ``importance`` are lower bounds on log p(x) in nats, the mean of log w and log of the mean of w (Burda et al. 2016, eq. 8);
-    ``ess`` is (Σw)² / Σw², between 1 and ``particles``; ``khat`` the Pareto shape of the weights' tail, above
-    `LARGEST_KHAT` where the bound is not to be trusted to be tight, NaN with fewer than `FEWEST_PARTICLES`.
+    ``elbo`` and ``importance`` are lower bounds on log p(x) in nats: the mean of log w, and the log of the mean of w
+    (Burda et al. 2016, eq. 8). ``ess`` is (Σw)² / Σw², between 1 and ``particles``. ``khat`` is the Pareto shape of the
+    weights' tail, above `LARGEST_KHAT` where the bound cannot be trusted to be tight, NaN below `FEWEST_PARTICLES`.
     """
 
     elbo: Tensor
@@ -66,7 +66,7 @@ def particle_weights(pair: Pair, x: Tensor, particles: int, *, memory: int = MEM
 
 
 def log_probs(pair: Pair, x: Tensor, *, memory: int = MEMORY, seed: int = 0) -> Tensor:
-    """The exact log-probabilities of ``x`` in chunks that fit in ``memory``: shape ``(n,)``, nats, float64, on the CPU."""
+    """The exact log-probabilities of ``x``, in chunks that fit in ``memory``: shape ``(n,)``, nats, float64, CPU."""
     with pair.evaluating(), seeded(seed):
         rows = rows_within(memory, x, lambda part: log_prob(pair, part))
         return torch.cat([log_prob(pair, part).cpu().double() for part in x.split(rows)])
@@ -87,7 +87,7 @@ def summarise(weights: Tensor) -> Bounds:
 def pareto_shapes(weights: Tensor) -> Tensor:
     """k-hat of each row of log-weights, shape ``(n, particles)`` to ``(n,)``: one fit a datum, never one for the batch.
 
-    Weights that are all alike have no tail (minus infinity); a row that is not finite anywhere has none to be trusted (infinity).
+    Weights that are all alike have no tail: minus infinity. A row whose largest is not finite is past trust: infinity.
     """
     if weights.shape[1] < FEWEST_PARTICLES:
         return torch.full(weights.shape[:1], torch.nan, dtype=torch.float64)
@@ -126,7 +126,8 @@ def _chunks(n: int, particles: int, rows: int) -> Iterator[tuple[slice, slice]]:
 
 
 def _allocated(work: Callable[[Tensor], Any], x: Tensor) -> int:
-    with _Allocated() as seen:
+    seen = _Allocated()
+    with seen:
         work(x)
     return seen.total
 
@@ -136,10 +137,10 @@ class _Allocated(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.total = 0
+        self.total: int = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
+        out: Any = func(*args, **(kwargs or {}))
         results = out if isinstance(out, (tuple, list)) else (out,)
         self.total += sum(each.nbytes for each in results if isinstance(each, Tensor))
         return out

@@ -15,10 +15,8 @@ import typer
 from zoo.errors import RunError, ZooError
 
 if TYPE_CHECKING:
-    from zoo.compare import Options
     from zoo.data import Dataset
     from zoo.runs import DataSpec, Run, RunConfig
-    from zoo.scores import Score
     from zoo.suite import Suite
 
 app = typer.Typer(
@@ -40,8 +38,12 @@ Seed = Annotated[int, typer.Option(help="Seed of initialisation, noise and data 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Runs = Annotated[Path, typer.Option(help="Folder of the runs.")]
 Reports = Annotated[Path, typer.Option(help="Folder of the reports.")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="Hyper-parameter: name=value; a guide's: guide.name=value.")]
-Train = Annotated[list[str] | None, typer.Option("--train", help="Training setting: steps=500, lr=1e-3 (see zoo show).")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", help="Hyper-parameter: name=value; a guide's: guide.name=value.")
+]
+Train = Annotated[
+    list[str] | None, typer.Option("--train", help="Training setting: steps=500, lr=1e-3 (see zoo show).")
+]
 Precision = Annotated[str | None, typer.Option(help="float32, or bf16 autocast while training.")]
 Particles = Annotated[int, typer.Option(min=1, help="Particles of the importance-weighted bound.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
@@ -76,7 +78,7 @@ def list_(with_: With = None, as_json: Json = False) -> None:
         from zoo.suite import suite_names
 
         load_families(with_ or [])
-        shelves = {
+        shelves: dict[str, list[dict[str, Any]]] = {
             "families": [
                 {"name": f.name, "group": f.group, "takes": list(f.supports), "guide": f.guide, "about": _first(f.doc)}
                 for f in families
@@ -172,7 +174,9 @@ def train(
             _print_json({"folder": str(run.folder), **status})
         elif not quiet:
             best = f", best validation {status['best_score']} at step {status['best_step']}"
-            typer.echo(f"{status['status']}{' (' + status['reason'] + ')' if status['reason'] else ''}{best}: {run.folder}")
+            typer.echo(
+                f"{status['status']}{' (' + status['reason'] + ')' if status['reason'] else ''}{best}: {run.folder}"
+            )
         if status["status"] == "diverged":
             raise typer.Exit(1)
 
@@ -252,8 +256,7 @@ def compare(
 ) -> None:
     """Train, measure and report: a suite, or the families named."""
     with _answering():
-        from zoo.compare import Options
-        from zoo.compare import compare as run_suite
+            from zoo.compare import compare as run_suite
         from zoo.display import Display
         from zoo.report.study import write_report
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from zoo.build import find
 from zoo.data import Dataset
 from zoo.display import Display
 from zoo.errors import ZooError
@@ -37,7 +38,7 @@ class Options:
     threads: int = 1
     data_dir: Path | None = None
     files: tuple[Path, ...] = ()
-    data: DataSpec = DataSpec()
+    data: DataSpec = field(default_factory=DataSpec)
     """Split, seed and event of a person's own data; the names of the data sets are the suite's."""
     recipe: dict[str, Any] | None = None
     hyper: dict[str, Any] | None = None
@@ -51,7 +52,6 @@ class Entry:
 
     family: str
     guide: str
-    group: str
     dataset: Dataset
     seed: int
     config: RunConfig | None
@@ -111,10 +111,7 @@ def _datasets(suite: Suite, options: Options) -> Iterator[tuple[DataSpec, Datase
 
 
 def _entry(suite: Suite, options: Options, name: str, spec: DataSpec, dataset: Dataset, seed: int) -> Entry:
-    from zoo.build import find
-
     family, guide = find(name)
-    group = family.group
     recipe = suite.recipes.get(name, {}) | (options.recipe or {})
     hyper = suite.hyper.get(name, {}) | (options.hyper or {})
     try:
@@ -122,10 +119,10 @@ def _entry(suite: Suite, options: Options, name: str, spec: DataSpec, dataset: D
     except ZooError as error:
         if len(suite.data) == 1:
             raise
-        return Entry(family.name, guide, group, dataset, seed, None, str(error))
+        return Entry(family.name, guide, dataset, seed, None, str(error))
     steps = round(config.recipe.steps * suite.share)
     config = config.model_copy(update={"recipe": config.recipe.updated({"steps": steps})})
-    return Entry(family.name, guide, group, dataset, seed, config)
+    return Entry(family.name, guide, dataset, seed, config)
 
 
 def _stage(
@@ -203,7 +200,7 @@ def _scores(
                 continue
             for entry in seeds:
                 scores = _of_run(entry, options, evaluation.name, settings, failures)
-                yield from rows(scores, **_where(suite, entry, entry.seed, evaluation.name))
+                yield from rows(scores, **_where(suite, entry, options, entry.seed, evaluation.name))
 
 
 def _of_run(
@@ -219,7 +216,7 @@ def _of_run(
 def _over_seeds(
     suite: Suite, seeds: Sequence[Entry], options: Options, name: str, settings: Settings, failures: dict[str, str]
 ) -> list[dict[str, Any]]:
-    where = _where(suite, seeds[0], "all", name)
+    where = _where(suite, seeds[0], options, "all", name)
     able = [entry for entry in seeds if entry.config is not None and Run.of(entry.config, options.runs).done]
     told = [
         Score.failed(name, f"seed {e.seed}: {failures[e.name]}") for e in seeds if e.name in failures and e not in able
@@ -230,12 +227,12 @@ def _over_seeds(
     return rows([*ask_together(runs, seeds[0].dataset, name, settings), *told], **where)
 
 
-def _where(suite: Suite, entry: Entry, seed: int | str, evaluation: str) -> dict[str, Any]:
+def _where(suite: Suite, entry: Entry, options: Options, seed: int | str, evaluation: str) -> dict[str, Any]:
     return {
         "suite": suite.name,
         "family": entry.family,
         "guide": entry.guide,
-        "group": entry.group or families[entry.family].group,
+        "group": _group(entry, options),
         "dataset": entry.dataset.name,
         "seed": seed,
         "evaluation": evaluation,
@@ -243,10 +240,14 @@ def _where(suite: Suite, entry: Entry, seed: int | str, evaluation: str) -> dict
 
 
 def _curves(entry: Entry, options: Options) -> Iterator[dict[str, Any]]:
-    if entry.config is None:
+    """The history of a run that took steps; an implicit model's validation score is its discrepancy, told once."""
+    if entry.config is None or entry.config.recipe.steps == 0:
         return
+    metrics = (
+        ["train", "discrepancy"] if _group(entry, options) == "implicit" else ["train", "validation", "discrepancy"]
+    )
     for row in Run.of(entry.config, options.runs).history:
-        for metric in ("train", "validation", "discrepancy"):
+        for metric in metrics:
             yield {
                 "family": entry.family,
                 "guide": entry.guide,
@@ -256,6 +257,15 @@ def _curves(entry: Entry, options: Options) -> Iterator[dict[str, Any]]:
                 "metric": metric,
                 "value": row[metric],
             }
+
+
+def _group(entry: Entry, options: Options) -> str:
+    """The declared group, else what the traces tell."""
+    declared = families[entry.family].group
+    if declared or entry.config is None:
+        return declared
+    run = Run.of(entry.config, options.runs)
+    return run.pair().group if run.done else ""
 
 
 def _pictures(entries: Sequence[Entry], options: Options) -> dict[str, dict[str, Any]]:

@@ -25,17 +25,20 @@ class MMD:
 
 
 def features(event: Event, x: Tensor) -> Tensor:
-    """The space in which samples are compared, shape ``(n, event.size)``: the values themselves, discrete ones scaled to [0, 1]."""
+    """The space in which samples are compared: the values themselves, discrete ones scaled to [0, 1].
+
+    Shape ``(n, event.size)``, float64, on the CPU.
+    """
     top = 1.0 if event.levels is None else float(event.levels - 1)
-    return x.reshape(len(x), -1).double() / top
+    return x.reshape(len(x), -1).cpu().double() / top
 
 
 def mmd2(a: Tensor, b: Tensor) -> MMD:
     """Unbiased MMD² of two samples of features, shapes ``(m, d)`` and ``(n, d)`` (Gretton et al. 2012, Lemma 6).
 
-    The kernel is a mean of Gaussians whose widths are `SCALES` times the median distance within ``b``. The standard error is that of the
-    U-statistic to second order: the first order (the spread over points of their mean kernel values) vanishes where the
-    distributions are equal, and the second (the spread of what is left of the kernel) remains.
+    The kernel is a mean of Gaussians whose widths are `SCALES` times the median distance within ``b``. The standard
+    error is that of the U-statistic to second order: the first order (the spread over points of their mean kernel
+    values) vanishes where the distributions are equal, the second (the spread of what is left of the kernel) remains.
     """
     m, n = len(a), len(b)
     width = _median_distance(b)

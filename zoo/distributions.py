@@ -1,7 +1,8 @@
 """Distributions that Pyro has not, and how an event is observed.
 
-Integer data under a density: the density's draw ``y`` is a latent site and ``x`` its floor, a proper probability mass; a guide that
-draws ``y = x + u``, ``u ~ U[0, 1)``, is uniform dequantisation, and its ELBO the dequantisation bound (Theis et al. 2016, section 3.1).
+Integer data under a density: the density's draw ``y`` is a latent site and ``x`` its floor, a proper probability
+mass; a guide that draws ``y = x + u``, ``u ~ U[0, 1)``, is uniform dequantisation, and its ELBO the dequantisation
+bound (Theis et al. 2016, section 3.1).
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from zoo.event import Event
 class Floor(TorchDistribution):
     """The integer part of ``y``, kept within {0, ..., levels-1}: all its mass on one value.
 
-    ``log_prob(x)`` is 0 where ``x <= y <= x + 1`` (beyond the edges the first and the last level take everything) and minus
-    infinity elsewhere. Batch shape: that of ``y``.
+    ``log_prob(x)`` is 0 where ``x <= y <= x + 1`` (beyond the edges the first and the last level take everything) and
+    minus infinity elsewhere. Batch shape: that of ``y``.
     """
 
     arg_constraints = {"y": constraints.real}  # noqa: RUF012 (torch's own interface)
@@ -50,10 +51,11 @@ class Floor(TorchDistribution):
 
 
 class DiscretisedLogistic(TorchDistribution):
-    """A logistic variable rounded to {0, ..., levels-1}: P(x) = s((x + 1/2 - loc) / scale) - s((x - 1/2 - loc) / scale).
+    """A logistic variable rounded to {0, ..., levels-1}: P(x) = s((x + 1/2 - loc) / scale) - s((x - 1/2 - loc) /
+    scale).
 
-    The edge levels take the tails, so the mass sums to one (Salimans et al. 2017, PixelCNN++, section 2.1). ``loc`` and ``scale`` are
-    in units of levels.
+    The edge levels take the tails, so the mass sums to one (Salimans et al. 2017, PixelCNN++, section 2.1). ``loc``
+    and ``scale`` are in units of levels.
     """
 
     arg_constraints = {"loc": constraints.real, "scale": constraints.positive}  # noqa: RUF012 (torch's own interface)
@@ -136,7 +138,8 @@ class Levels(dist.Categorical):
 
 
 def level_counts(levels: int, x: Tensor) -> Tensor:
-    """How often each level occurs in each entry of the data ``x``, shape ``(n, *event.shape)``: shape ``(*event.shape, levels)``.
+    """How often each level occurs in each entry of the data ``x``, shape ``(n, *event.shape)``: shape
+    ``(*event.shape, levels)``.
 
     Intensities between two levels count for both in proportion, which is what a random rounding gives in expectation.
     """

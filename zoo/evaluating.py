@@ -1,6 +1,7 @@
 """What an evaluation is given, and what becomes of its failures.
 
-An evaluation is ``ask(runs, settings) -> list[Score]``, registered with `zoo.registry.evaluation`; `evaluate` asks it by name.
+An evaluation is ``ask(runs, settings) -> list[Score]``, registered with `zoo.registry.evaluation`; `evaluate` asks it
+by its name.
 """
 
 from __future__ import annotations
@@ -17,15 +18,16 @@ from zoo.errors import ZooError
 from zoo.pair import Pair
 from zoo.registry import evaluations, load_shelves
 from zoo.scores import Kind, Score
+from zoo.seeding import seeded
 
 
 @dataclass(frozen=True)
 class Finished:
     """A run as an evaluation sees it.
 
-    ``pair`` has the run's best weights and is in evaluation mode; ``data`` have the pair's event. ``history`` holds a row for each checkpoint
-    with ``step``, ``train``, ``validation``, ``discrepancy`` and ``lr`` (`zoo.training`). ``status`` is ``finished``,
-    ``diverged`` or ``failed``, and ``reason`` says why.
+    ``pair`` has the run's best weights and is in evaluation mode; ``data`` have the pair's event. ``history`` holds a
+    row for each checkpoint with ``step``, ``train``, ``validation``, ``discrepancy`` and ``lr`` (`zoo.training`).
+    ``status`` is ``finished``, ``diverged`` or ``failed``, and ``reason`` says why.
     """
 
     pair: Pair
@@ -56,7 +58,7 @@ class Settings:
 def evaluate(name: str, runs: Sequence[Finished], settings: Settings | None = None) -> list[Score]:
     """Ask the evaluation called ``name`` of one run, or of all the seeds of a family, as it wants them.
 
-    Whatever the evaluation raises becomes a failed score under the evaluation's own name.
+    It draws from ``settings.seed``; whatever it raises becomes a failed score under its own name.
 
     Raises:
         ZooError: an unknown name, no run, or more than one for an evaluation that takes each alone.
@@ -66,7 +68,9 @@ def evaluate(name: str, runs: Sequence[Finished], settings: Settings | None = No
     if not runs or (entry.over == "run" and len(runs) > 1):
         wanted = "exactly one run" if entry.over == "run" else "at least one run"
         raise ZooError(f"evaluation {name!r} takes {wanted}, got {len(runs)}")
-    return attempt((name,), entry.ask, runs, settings or Settings())
+    settings = settings or Settings()
+    with seeded(settings.seed):
+        return attempt((name,), entry.ask, runs, settings)
 
 
 def attempt(metrics: Sequence[str], ask: Callable[..., list[Score]], *args: Any) -> list[Score]:

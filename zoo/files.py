@@ -58,7 +58,7 @@ def read_json(path: Path) -> Any:
         raise RunError(f"{path} is damaged ({error}); delete its folder to begin anew") from error
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], note: Mapping[str, Any]) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], note: Any) -> None:
     """Write tensors as safetensors, with ``note`` (JSON) and a checksum of both in the header."""
     whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     text = json.dumps(note)

@@ -18,7 +18,8 @@ PIXELS = 512
 
 
 def save_samples(path: Path, x: Tensor, event: Event) -> None:
-    """Write samples ``x``, shape ``(n, *event.shape)``: ``.npy`` as they are, ``.png`` as a grid of images or a scatter plot of points.
+    """Write samples ``x``, shape ``(n, *event.shape)``: ``.npy`` as they are, ``.png`` as a grid of images or a
+    scatter plot of points.
 
     Raises:
         ZooError: another ending, or data that are neither images nor points in the plane for ``.png``.

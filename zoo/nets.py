@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import itertools
 
-from torch import nn
+from torch import Tensor, nn
 
 
-def mlp(inputs: int, hidden: tuple[int, ...], outputs: int, dropout: float = 0.0) -> nn.Sequential:
-    """A perceptron from ``(..., inputs)`` to ``(..., outputs)``: SiLU, then dropout, after each layer of ``hidden`` units."""
-    sizes = (inputs, *hidden)
-    layers = [(nn.Linear(m, n), nn.SiLU(), nn.Dropout(dropout)) for m, n in itertools.pairwise(sizes)]
-    return nn.Sequential(*itertools.chain.from_iterable(layers), nn.Linear(sizes[-1], outputs))
+class MLP(nn.Module):
+    """A perceptron from ``(..., inputs)`` to ``(..., outputs)``: each layer of ``hidden`` is linear, SiLU, dropout."""
+
+    def __init__(self, inputs: int, hidden: tuple[int, ...], outputs: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        sizes = (inputs, *hidden)
+        layers = [(nn.Linear(m, n), nn.SiLU(), nn.Dropout(dropout)) for m, n in itertools.pairwise(sizes)]
+        self.body = nn.Sequential(*itertools.chain.from_iterable(layers))
+        self.out = nn.Linear(sizes[-1], outputs)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.out(self.body(inputs))
+        return outputs

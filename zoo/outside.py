@@ -1,8 +1,8 @@
 """Families from files outside the zoo.
 
-A file either registers families, or simply defines ``model`` and ``guide`` (functions, modules, or one class that has both methods and needs
-no arguments); then it is the family that is called like the file. A module-level ``event`` says what it is written for;
-without one it is the event of the data.
+A file either registers families, or simply defines ``model`` and ``guide`` (functions, modules, or one class that has
+both methods and needs no arguments); then it is the family that is called like the file. A module-level ``event``
+says what it is written for; without one it is the event of the data.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A model/guide pair in use: its parameters, wherever they live, and the two programs.
 
-The programs may be methods of one `torch.nn.Module`, two ``PyroModule`` instances, or plain functions with ``pyro.param`` and
-``pyro.module``. Each pair has a parameter store of its own, so that any number of them live in one process.
+The programs may be methods of one `torch.nn.Module`, two ``PyroModule`` instances, or plain functions with
+``pyro.param`` and ``pyro.module``. Each pair has a parameter store of its own, so that any number of them live in one
+process.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import pyro
 import torch
+from pyro.nn import PyroModule
 from torch import Tensor, nn
 
 from zoo.errors import ContractError, RunError
@@ -24,7 +26,8 @@ Program = Callable[[Tensor], Any]
 
 @dataclass(frozen=True)
 class Player:
-    """One side of an objective: ``loss(x)`` is a scalar, in nats per datum where it is a likelihood, minimised over ``parameters``.
+    """One side of an objective: ``loss(x)`` is a scalar, in nats per datum where it is a likelihood, minimised over
+    ``parameters``.
 
     ``options`` go to this player's optimiser over those of the recipe (for instance ``{"betas": (0.5, 0.9)}``).
     """
@@ -44,14 +47,20 @@ class HasLogProb(Protocol):
 
 @runtime_checkable
 class HasPlayers(Protocol):
-    """Optional extra: an objective of its own, for what is not trained by an ELBO. Players move in turn, each on the same batch."""
+    """Optional extra:
+
+    an objective of its own, for what is not trained by an ELBO. Players move in turn, each on the same batch.
+    """
 
     def players(self) -> Sequence[Player]: ...
 
 
 @runtime_checkable
 class HasInitialise(Protocol):
-    """Optional extra: parameters set from the training data ``x``, shape ``(n, *event.shape)``, before the first step."""
+    """Optional extra:
+
+    parameters set from the training data ``x``, shape ``(n, *event.shape)``, before the first step.
+    """
 
     def initialise(self, x: Tensor) -> None: ...
 
@@ -89,7 +98,8 @@ class Pair:
         self.extras = extras
         self._model, self._guide = model, guide
         self._store: dict[str, dict[str, Any]] = {"params": {}, "constraints": {}}
-        self.modules = _modules(model) | _modules(guide)
+        self.modules = _joined(_modules(model), _modules(guide))
+        self._localise()
         self._materialise()
 
     @property
@@ -158,6 +168,7 @@ class Pair:
         homes = {name: names.get(id(tensor)) for name, tensor in self._store["params"].items()}
         for module in self.modules.values():
             module.to(device)
+        self._localise()
         moved = {(part, name): tensor for part, name, tensor in self._module_parameters()}
         for name, home in homes.items():
             loose = self._store["params"][name]
@@ -198,6 +209,15 @@ class Pair:
         with pyro.settings.context(module_local_params=True), pyro.get_param_store().scope(self._store):
             yield
 
+    def _localise(self) -> None:
+        """Give every ``PyroModule`` the store of its own that Pyro gives to those made under ``module_local_params``."""
+        for context in self._contexts():
+            context.param_state = {"params": {}, "constraints": {}}
+
+    def _contexts(self) -> Iterator[Any]:
+        for module in self.modules.values():
+            yield from (part._pyro_context for part in module.modules() if isinstance(part, PyroModule))
+
     def _materialise(self) -> None:
         """Run both programs once, so that parameters made on first use exist."""
         x = torch.zeros(2, *self.event.shape)
@@ -212,18 +232,36 @@ class Pair:
                     f"the {word} of {self.label} does not run on a batch of shape {tuple(x.shape)} ({self.event}): "
                     f"{type(error).__name__}: {error}"
                 ) from error
+        held = {id(parameter) for _, _, parameter in self._module_parameters()}
+        for context in self._contexts():
+            for name, tensor in context.param_state["params"].items():
+                if id(tensor) not in held:
+                    raise ContractError(
+                        f"pyro.param({name!r}, ...) in a PyroModule of {self.label} would be neither trained nor saved: "
+                        f"make it an attribute, self.{name} = PyroParam(...)"
+                    )
 
 
 def _modules(program: Program) -> dict[str, nn.Module]:
     """The modules that a program keeps its parameters in, by name."""
     if isinstance(program, nn.Module):
         return {type(program).__name__: program}
-    owner = inspect.unwrap(program).__self__ if inspect.ismethod(program) else None
-    if isinstance(owner, nn.Module):
-        return {type(owner).__name__: owner}
-    if owner is not None:
-        return {name: value for name, value in vars(owner).items() if isinstance(value, nn.Module)}
-    if not inspect.isfunction(program):
+    if inspect.ismethod(program):
+        owner = program.__self__
+        return {type(owner).__name__: owner} if isinstance(owner, nn.Module) else _only_modules(vars(owner))
+    function = inspect.unwrap(program)
+    if not inspect.isfunction(function):
         return {}
-    seen = inspect.getclosurevars(program)
-    return {k: v for k, v in {**seen.globals, **seen.nonlocals}.items() if isinstance(v, nn.Module)}
+    seen = inspect.getclosurevars(function)
+    return _only_modules({**seen.globals, **seen.nonlocals})
+
+
+def _only_modules(values: Mapping[str, Any]) -> dict[str, nn.Module]:
+    return {name: value for name, value in values.items() if isinstance(value, nn.Module)}
+
+
+def _joined(first: Mapping[str, nn.Module], second: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    """Both, each module once; another module of the same name is called ``guide.NAME``."""
+    held = set(first.values())
+    new = {name: module for name, module in second.items() if module not in held}
+    return {**first, **{f"guide.{name}" if name in first else name: module for name, module in new.items()}}

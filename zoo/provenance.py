@@ -14,7 +14,9 @@ PACKAGES = ("pyro-zoo", "torch", "pyro-ppl", "numpy", "scikit-learn", "arviz")
 
 
 def provenance(device: torch.device) -> dict[str, str]:
-    """Versions of Python and the packages, the project's commit where there is one, the device and its name, the time (UTC)."""
+    """Versions of Python and the packages, the project's commit where there is one, the device and its name, the time
+    (UTC).
+    """
     return {
         "python": platform.python_version(),
         **{package: version(package) for package in PACKAGES},
@@ -23,12 +25,15 @@ def provenance(device: torch.device) -> dict[str, str]:
         "processor": device_name(device),
         "platform": platform.platform(),
         "threads": str(torch.get_num_threads()),
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
 def commit() -> str:
-    """The commit of the checkout that this code runs from, with ``+`` if it has changes; empty for an installed wheel."""
+    """The commit of the checkout that this code runs from, with ``+`` if it has changes;
+
+    empty for an installed wheel.
+    """
     home = Path(__file__).resolve().parent.parent
     if not (home / ".git").exists():
         return ""

@@ -1,4 +1,4 @@
-"""How good samples are, in the features of `zoo.discrepancy`: can they be told from data, are they like data, do they cover data."""
+"""How good samples are in the features of `zoo.discrepancy`: told from data or not, like data, covering data."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Share:
 def c2st(samples: Tensor, data: Tensor, seed: int = 0) -> Share:
     """Classifier two-sample accuracy: 0.5 where a classifier cannot tell samples from data, 1 where it always can.
 
-    Shapes ``(m, d)`` and ``(n, d)``. The classifier is a forest of `TREES` extremely randomised trees, cross-validated in
-    `FOLDS` folds (Lopez-Paz & Oquab 2017): a linear one sees means only, and would call independent pixels perfect.
+    Shapes ``(m, d)`` and ``(n, d)``. The classifier is a forest of `TREES` extremely randomised trees, cross-validated
+    in `FOLDS` folds (Lopez-Paz & Oquab 2017): a linear one sees means only, and would call independent pixels perfect.
     The accuracy is the mean of that on samples and that on data, so that unequal numbers do not raise it.
     """
     from sklearn.ensemble import ExtraTreesClassifier  # here, because it takes a second to import
@@ -46,10 +46,10 @@ def c2st(samples: Tensor, data: Tensor, seed: int = 0) -> Share:
 
 
 def precision_recall(samples: Tensor, data: Tensor, neighbours: int = NEIGHBOURS) -> tuple[Share, Share]:
-    """Share of samples that lie among the data, and share of data that lie among the samples (Kynkäänniemi et al. 2019, eq. 1).
+    """Precision, the share of samples that lie among the data; recall, the share of data that lie among the samples.
 
-    Shapes ``(m, d)`` and ``(n, d)``. To lie among a set is to be within one of its points' distance to that point's
-    ``neighbours``-th nearest neighbour in the set.
+    Kynkäänniemi et al. 2019, eqs. 1 and 2; shapes ``(m, d)`` and ``(n, d)``. To lie among a set is to be within the
+    distance of one of its points to that point's ``neighbours``-th nearest neighbour in the set.
     """
     return _covered(samples, data, neighbours), _covered(data, samples, neighbours)
 

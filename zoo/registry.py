@@ -77,8 +77,8 @@ class Guide:
 class Evaluation:
     """A question asked of finished runs: ``ask(runs, settings)`` gives scores.
 
-    ``over`` is ``"run"`` when each run is asked alone and ``"seeds"`` when all the seeds of a family are asked together;
-    ``alone`` asks for a quiet machine (nothing else runs beside it), because it measures time.
+    ``over`` is ``"run"`` when each run is asked alone and ``"seeds"`` when all the seeds of a family are asked
+    together; ``alone`` asks for a quiet machine (nothing else runs beside it), because it measures time.
     """
 
     name: str

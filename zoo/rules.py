@@ -64,6 +64,9 @@ LITERATURE: dict[str, dict[str, str]] = {
 UNJUDGED = {"missing": "not measured", "skipped": "skipped", "failed": "failed"}
 """What a cell says when there is no number: state of the scores -> word."""
 
+UNASKED = "not measured yet"
+"""What a cell says when there is no evaluation to fill it."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -99,6 +102,7 @@ class Pooled:
     kind: str = ""
     n: int | None = None
     seeds: int = 0
+    failed: int = 0
     reason: str = ""
 
 
@@ -121,14 +125,15 @@ def pool(rows: Iterable[Row], evaluation: str, metric: str) -> Pooled:
         kind=_weakest(str(row["kind"]) for row in good),
         n=good[0]["n"],
         seeds=len(good),
-        reason=f"{len(bad)} of {len(asked)} seeds failed: {_reasons(bad)}" if bad else "",
+        failed=len(bad),
+        reason=f"{len(bad)} of {len(asked)} seeds failed: {_reasons(bad)}" if bad else _remarks(good),
     )
 
 
 def training(rows: Sequence[Row]) -> Verdict:
     """``stable`` or ``unstable``, by the share of diverged seeds and the fall-back of the sample discrepancy."""
     diverged, fall = pool(rows, "stability", "diverged_share"), pool(rows, "stability", "discrepancy_drawdown")
-    note = _one_seed(diverged.n)
+    note = diverged.reason or _one_seed(diverged.n)
     if diverged.value is None:
         return _unjudged("training", diverged)
     if diverged.value > 0:
@@ -136,7 +141,7 @@ def training(rows: Sequence[Row]) -> Verdict:
     if fall.value is None:
         return _unjudged("training", fall)
     word = "stable" if fall.value - NOISE * (fall.stderr or 0.0) <= LARGEST_FALL_BACK else "unstable"
-    return Verdict(word, fall.value, "share fallen back", fall.stderr, None, RULES["training"], note)
+    return Verdict(word, fall.value, "share fall-back", fall.stderr, None, RULES["training"], note)
 
 
 def likelihood(rows: Sequence[Row]) -> Verdict:
@@ -190,7 +195,7 @@ def literature(group: str, column: str) -> str:
 
 def comparable(verdict: Verdict, group: str, column: str) -> bool:
     """Whether there is both a measured verdict and one of the literature's."""
-    measured = verdict.word not in UNJUDGED.values() and verdict.word != "not measured yet"
+    measured = verdict.word not in UNJUDGED.values() and verdict.word != UNASKED
     return measured and bool(literature(group, column))
 
 
@@ -202,10 +207,10 @@ def disagrees(verdict: Verdict, group: str, column: str) -> bool:
 def _compression(column: str, rows: Sequence[Row]) -> Verdict:
     passed = pool(rows, column, "verdict")
     if passed.state == "missing":
-        return Verdict("not measured yet", rule=RULES[column], reason="there is no such evaluation yet")
+        return Verdict(UNASKED, rule=RULES[column], reason="there is no such evaluation yet")
     if passed.value is None:
         return _unjudged(column, passed)
-    every = passed.value >= 1 and not passed.reason
+    every = passed.value >= 1 and not passed.failed
     return Verdict(
         "yes" if every else "no", passed.value, "share of seeds passed", None, None, RULES[column], passed.reason
     )
@@ -227,6 +232,10 @@ def _one_seed(seeds: int | None) -> str:
 def _reasons(rows: Iterable[Row]) -> str:
     given = (row["reason"] or ("not a finite number" if row["status"] == "ok" else "no reason given") for row in rows)
     return "; ".join(dict.fromkeys(given))
+
+
+def _remarks(rows: Iterable[Row]) -> str:
+    return "; ".join(dict.fromkeys(row["reason"] for row in rows if row["reason"]))
 
 
 def _weakest(kinds: Iterable[str]) -> str:

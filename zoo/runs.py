@@ -1,13 +1,15 @@
 """A run: one family trained on one data set with one seed, as a folder.
 
-``config.json`` (settings and provenance), ``weights.safetensors``, ``history.csv`` and ``status.json``; while it trains also
-``resume.safetensors``. The folder's name ends in a digest of the settings, so changed settings are another run and nothing is overwritten.
+``config.json`` (settings and provenance), ``weights.safetensors``, ``history.csv`` and ``status.json``; while it
+trains also ``resume.safetensors``. The folder's name ends in a digest of the settings, so changed settings are
+another run and nothing is overwritten.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import time
@@ -33,6 +35,9 @@ from zoo.recipe import Recipe
 from zoo.training import Keeper, Progress, fit, pick_device
 
 WATCH_SECONDS = 0.5
+"""Time between two writings of a running run's status."""
+KEEP_SECONDS = 3.0
+"""Time between two writings of what a killed run resumes from."""
 FIELDS = ("step", "status", "loss", "speed", "best_score", "best_step", "stale", "reason", "history")
 
 
@@ -241,7 +246,7 @@ class _Book:
 
     def __init__(self, folder: Path, config: RunConfig, clock: Callable[[], float] = time.monotonic) -> None:
         self.folder, self.config, self.clock = folder, config, clock
-        self.told = -WATCH_SECONDS
+        self.told = self.kept = -math.inf
 
     def read(self) -> Progress | None:
         """The progress of an unfinished run, if there is one."""
@@ -259,8 +264,9 @@ class _Book:
             self.tell(progress)
 
     def keep(self, progress: Progress) -> None:
-        if progress.status != "running":
+        if progress.status != "running" or self.clock() - self.kept < KEEP_SECONDS:
             return
+        self.kept = self.clock()
         write_text(self.folder / "history.csv", pd.DataFrame(progress.history).to_csv(index=False))
         note = {name: _plain(getattr(progress, name)) for name in FIELDS}
         write_tensors(self.folder / "resume.safetensors", progress.tensors, note | {"digest": self.config.digest})

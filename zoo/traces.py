@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import pyro
 import torch
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
@@ -84,7 +83,7 @@ def log_weights(pair: Pair, x: Tensor) -> Tensor:
             "sample the same names in both"
         )
     n = len(x)
-    return per_datum(model_trace, n) - per_datum(guide_trace, n)
+    return per_datum(model_trace, n) - per_datum(guide_trace, n).to(x.device)
 
 
 def log_prob(pair: Pair, x: Tensor) -> Tensor:

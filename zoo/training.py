@@ -1,14 +1,14 @@
 """Training a pair: one readable loop.
 
-The noise of a step is seeded by (seed, step) and the order of the data by (seed, epoch): a step depends on the weights and on its own
-number only, so a run that was killed and resumed takes the very steps of one that was not.
+The noise of a step is seeded by (seed, step) and the order of the data by (seed, epoch): a step depends on the
+weights and on its own number only, so a run that was killed and resumed takes the very steps of one that was not.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -88,8 +88,8 @@ def fit(
 ) -> Progress:
     """Train ``pair`` on ``data`` and leave the weights with the best validation score in it.
 
-    ``start`` is the progress of an earlier, unfinished call to go on from. Not-a-number, infinity or an explosion of the loss ends training with
-    status ``diverged``: a result, not an error.
+    ``start`` is the progress of an earlier, unfinished call to go on from. Not-a-number, infinity or an explosion of
+    the loss ends training with status ``diverged``: a result, not an error.
 
     Raises:
         ZooError: the data's event is not the pair's, or the device is not there.
@@ -110,7 +110,10 @@ def fit(
 
 
 def validation_score(pair: Pair, x: Tensor, can: Abilities) -> float:
-    """What early stopping goes by, lower is better: negative log-probability or ELBO in nats per datum, or MMD² for implicit models."""
+    """What early stopping goes by, lower is better:
+
+    negative log-probability or ELBO in nats per datum, or MMD² for implicit models.
+    """
     with pair.evaluating(), seeded(0):
         if can.likelihood == "exact":
             return -float(log_prob(pair, x).mean())
@@ -141,7 +144,8 @@ class _Loop:
         self.beta = 1.0
         self.players = self._players()
         self.optimisers = [_optimiser(player, recipe) for player in self.players]
-        self.average = {name: tensor.clone() for name, tensor in pair.state().items()}
+        averaged = pair.named_parameters().items() if recipe.average else ()
+        self.average = {name: tensor.detach().clone() for name, tensor in averaged}
         self.best: dict[str, Tensor] = {}
         self.losses: list[Tensor] = []
         self.unread: list[Tensor] = []
@@ -218,12 +222,15 @@ class _Loop:
         return [Player("elbo", self.pair.parameters(), loss)]
 
     def _update_average(self, step: int) -> None:
-        decay = min(self.recipe.average or 0.0, (1 + step) / (10 + step))
-        for name, tensor in self.pair.state().items():
-            if decay and tensor.is_floating_point():
-                self.average[name].lerp_(tensor, 1 - decay)
-            else:
-                self.average[name].copy_(tensor)
+        if self.average:
+            decay = min(self.recipe.average or 0.0, (1 + step) / (10 + step))
+            live = [tensor.detach() for tensor in self.pair.named_parameters().values()]
+            torch._foreach_lerp_(list(self.average.values()), live, 1 - decay)
+
+    def _averaged_state(self) -> dict[str, Tensor]:
+        """The averaged parameters (the last ones, if the recipe does not average) with the buffers as they are."""
+        state = {name: tensor.clone() for name, tensor in self.pair.state().items()}
+        return state | {name: tensor.clone() for name, tensor in self.average.items()}
 
     def _read_losses(self) -> None:
         if not self.unread:
@@ -247,22 +254,13 @@ class _Loop:
         with self._averaged():
             score = validation_score(self.pair, self.data.validation, self.can)
             gap = discrepancy(self.pair, self.data.validation) if self.can.likelihood != "none" else score
-        train = float(torch.cat(self.losses).mean()) if self.losses else math.nan
+        self._note(float(torch.cat(self.losses).mean()) if self.losses else math.nan, score, gap)
         self.losses = []
-        progress.history.append(
-            {
-                "step": progress.step,
-                "train": train,
-                "validation": score,
-                "discrepancy": gap,
-                "lr": self.recipe.lr_at(max(0, progress.step - 1)),
-            }
-        )
         if math.isnan(score) and progress.step:
             progress.status, progress.reason = "diverged", f"validation score became nan at step {progress.step}"
         if score < progress.best_score:
             progress.best_score, progress.best_step, progress.stale = score, progress.step, 0
-            self.best = {name: tensor.clone() for name, tensor in self.average.items()}
+            self.best = self._averaged_state()
         else:
             progress.stale += 1
         if progress.status == "running" and self.recipe.patience and progress.stale >= self.recipe.patience:
@@ -270,10 +268,16 @@ class _Loop:
             progress.reason = f"stopped early: no better validation score in {progress.stale} checkpoints"
         self._pack()
 
+    def _note(self, train: float, validation: float, discrepancy: float) -> None:
+        """Add a row to the history."""
+        step, lr = self.progress.step, self.recipe.lr_at(max(0, self.progress.step - 1))
+        row = {"step": step, "train": train, "validation": validation, "discrepancy": discrepancy, "lr": lr}
+        self.progress.history.append(row)
+
     @contextmanager
     def _averaged(self) -> Iterator[None]:
         own = {name: tensor.clone() for name, tensor in self.pair.state().items()}
-        self.pair.load(self.average)
+        self.pair.load(self._averaged_state())
         try:
             yield
         finally:
@@ -300,7 +304,8 @@ class _Loop:
             else:
                 kinds[kind][name] = tensor.to(device)
         self.pair.load(kinds["weights"])
-        self.average, self.best = kinds["average"], kinds["best"]
+        self.average = {name: kinds["average"][name] for name in self.average}  # in the order of the parameters
+        self.best = kinds["best"]
         for player, optimiser in zip(self.players, self.optimisers, strict=True):
             optimiser.load_state_dict(optimiser.state_dict() | {"state": memory[player.name]})
 

@@ -28,7 +28,8 @@ class Job:
 def run_jobs(jobs: Sequence[Job], workers: int, watch: Callable[[Sequence[str]], None]) -> dict[str, str]:
     """Run all jobs, ``workers`` at a time; the reason of each failure by the job's name.
 
-    ``watch`` is called several times a second with the names of the jobs now running. An interrupt (Ctrl-C) stops all of them before it goes on.
+    ``watch`` is called several times a second with the names of the jobs now running. An interrupt (Ctrl-C) stops all
+    of them before it goes on.
     """
     context = _context()
     waiting, running, failures = list(jobs), dict[str, BaseProcess](), dict[str, str]()
@@ -73,8 +74,8 @@ def _context() -> BaseContext:
 
 
 def _start(context: BaseContext, job: Job) -> BaseProcess:
-    process: BaseProcess = context.Process(target=_work, args=(job.call, job.args), name=job.name)  # type: ignore[attr-defined]  # typeshed: BaseContext has no Process
-    process.start()
+    process: BaseProcess = context.Process(target=_work, args=(job.call, job.args), name=job.name)  # type:
+    ignore[attr - defined]  # typeshed: BaseContext has no Process process.start()
     return process
 
 

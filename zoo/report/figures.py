@@ -233,7 +233,7 @@ def discrepancy_span(rows: Sequence[Row]) -> tuple[float, float]:
 
 def scatter(points: np.ndarray, frame: tuple[float, float, float, float], title: str, class_: str) -> str:
     """Two-dimensional points ``(m, 2)`` in the frame (left, right, bottom, top); says how many lie outside."""
-    size = 180.0
+    size = 216.0
     x, y = Scale(frame[0], frame[1], 0, size), Scale(frame[2], frame[3], size, 0)
     inside = [(a, b) for a, b in points.tolist() if frame[0] <= a <= frame[1] and frame[2] <= b <= frame[3]]
     dots = [tag("circle", cx=x(a), cy=y(b), r=1.7) for a, b in inside]
@@ -314,7 +314,7 @@ def _named_point(
     while any(abs(at - height) < 13 and start < end and begin < start + long for begin, end, height in taken):
         at += 2
     taken.append((start, start + long, at))
-    hair = [line(x, y, start - 2 if start > x else start + long + 2, at, "grid")] if at - y > 6 else []
+    hair = [line(x, y, start - 2 if start > x else start + long + 2, at, "axis")] if at - y > 6 else []
     return [*hair, mark(kind, x, y, colour(member.group)), label(start, at + 4, member.label, "ink")]
 
 
@@ -348,8 +348,9 @@ def _cross(at: Sequence[float]) -> str:
     """× at the places where seeds diverged, and the word."""
     if not at:
         return ""
-    crosses = [tag("path", d=f"M{_short(x - 4)},8l8,8m0,-8l-8,8", class_="diverged") for x in at]
-    return "".join(crosses) + label(min(at) - 8, 16, "diverged", "diverged-word", "end" if min(at) > 110 else "start")
+    crosses = [tag("path", d=f"M{_short(x - 4)},20l8,8m0,-8l-8,8", class_="diverged") for x in at]
+    place, anchor = (min(at) - 8, "end") if min(at) > 110 else (max(at) + 8, "start")
+    return "".join(crosses) + label(place, 28, "diverged", "diverged-word", anchor)
 
 
 def _padded(low: float, high: float, share: float) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from zoo import rules
 from zoo.report import tables
 from zoo.report.tables import HEADERS, Member
-from zoo.report.text import behind, markdown, over_seeds
+from zoo.report.text import behind, beside, markdown
 
 if TYPE_CHECKING:
     from zoo.report.study import Study
@@ -54,14 +54,14 @@ def _verdicts(lines: Sequence[Member]) -> str:
 def _cell(line: Member, column: str) -> str:
     verdict = line.verdicts[column]
     mark = f" ≠ *{line.literature(column)}*" if line.disagrees(column) else ""
-    told = [markdown(part) for part in (behind(verdict), over_seeds(verdict)) if part]
+    told = [markdown(part) for part in (behind(verdict), *beside(verdict)) if part]
     return "<br>".join([f"**{verdict.word}**{mark}", *told])
 
 
 def _failures(study: Study) -> str:
     failed = tables.unanswered(study, "failed")
     if not failed:
-        return "None."
+        return "Nothing failed."
     return _table(["family", "where", "what", "why"], [[markdown(cell) for cell in row] for row in failed])
 
 

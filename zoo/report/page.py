@@ -57,7 +57,7 @@ def render(study: Study) -> str:
     )
     environment.globals |= {
         "behind": text.behind,
-        "over_seeds": text.over_seeds,
+        "beside": text.beside,
         "literature": rules.literature,
         "rules": rules.RULES,
     }
@@ -70,6 +70,7 @@ def render(study: Study) -> str:
         failed=tables.unanswered(study, "failed"),
         skipped=tables.unanswered(study, "skipped"),
         facts=tables.facts(study),
+        date=study.provenance.get("date", ""),
         command=study.provenance.get("command", ""),
     )
 
@@ -133,7 +134,7 @@ def _learning(study: Study, dataset: str, lines: Sequence[Member]) -> list[Learn
     found = []
     for line in lines:
         own = [row for row in rows if (row["family"], row["guide"] or "") == (line.family, line.guide)]
-        scored = own if any(row["metric"] == "validation" for row in own) else []
+        scored = own if any(row["metric"] == "validation" and row["value"] is not None for row in own) else []
         if own:
             drawn = (figures.curves(scored, line.group, nats), figures.curves(own, line.group, apart))
             found.append(Learning(line.label, *map(Markup, drawn)))

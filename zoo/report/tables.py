@@ -181,16 +181,19 @@ def comparisons(lines: Sequence[Member]) -> int:
 
 
 def unanswered(study: Study, status: str) -> list[tuple[str, str, str, str]]:
-    """(label, data set and seed, what, why) of the failed or skipped scores, those of one reason together."""
-    found: dict[tuple[str, str, str], list[str]] = {}
+    """(label, data set and seed, what, why) of the failed or skipped scores, those of one reason together.
+
+    A score that claims to be ``ok`` without a finite value has failed.
+    """
+    found: dict[tuple[str, str, str], dict[str, list[str]]] = {}
     for row in study.scores:
-        if row["status"] == status:
+        broken = row["status"] == "ok" and row["value"] is None
+        if ("failed" if broken else row["status"]) == status:
             label = f"{row['family']}+{row['guide']}" if row["guide"] else row["family"]
             where = f"{row['dataset']}, {'all seeds' if row['seed'] == 'all' else 'seed ' + str(row['seed'])}"
-            found.setdefault((label, where, row["reason"] or "no reason given"), []).append(
-                f"{row['evaluation']}/{row['metric']}"
-            )
-    return [(label, where, ", ".join(what), why) for (label, where, why), what in found.items()]
+            why = row["reason"] or ("not a finite number" if broken else "no reason given")
+            found.setdefault((label, where, why), {}).setdefault(row["evaluation"], []).append(row["metric"])
+    return [(label, where, _what(metrics), why) for (label, where, why), metrics in found.items()]
 
 
 def facts(study: Study) -> list[tuple[str, str]]:
@@ -218,6 +221,10 @@ def _table(title: str, note: str, lines: Sequence[Member], columns: Sequence[Col
 
 def _cell(score: Pooled, show: Callable[[Pooled], str]) -> str:
     return show(score) if score.state == "ok" else {"skipped": "–", "failed": "failed", "missing": "·"}[score.state]
+
+
+def _what(metrics: dict[str, list[str]]) -> str:
+    return "; ".join(f"{evaluation}: {', '.join(names)}" for evaluation, names in metrics.items())
 
 
 def _value(score: Pooled) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import re
 import unicodedata
 
+from zoo import rules
 from zoo.rules import Verdict
 
 
@@ -55,16 +55,16 @@ def behind(verdict: Verdict) -> str:
     return f"{plus_minus(value, verdict.stderr)} {unit}".strip()
 
 
-def over_seeds(verdict: Verdict) -> str:
-    """The spread of that number, or what else to know beside it; may be empty."""
-    spread = f"sd {_digits(verdict.spread)} over seeds" if verdict.spread is not None else ""
-    return "; ".join(part for part in (spread, verdict.reason) if part)
+def beside(verdict: Verdict) -> list[str]:
+    """What to know beside that number: its spread over seeds, and why it is missing or not the whole story."""
+    spread = [] if verdict.spread is None else [f"sd {_digits(verdict.spread)} over seeds"]
+    return spread + ([verdict.reason] if verdict.reason and verdict.word != rules.UNASKED else [])
 
 
 def count(value: float) -> str:
     """``64,900``: three digits that count."""
     rounded = float(f"{value:.3g}")
-    return f"{rounded:,.0f}" if abs(rounded) >= 100 else f"{rounded:g}"
+    return f"{rounded:,.0f}" if 100 <= abs(rounded) < 1e9 else f"{rounded:g}"
 
 
 def markdown(text: str) -> str:
@@ -103,10 +103,11 @@ def _ascii(character: str) -> str:
 
 
 def _decimals(error: float) -> int:
-    exponent = math.floor(math.log10(error))
-    leading = error / 10.0**exponent
-    return min(max(0, -exponent + (leading < 2)), 8)
+    digits, exponent = f"{error:e}".split("e")
+    return min(max(0, digits.startswith("1") - int(exponent)), 8)
 
 
 def _digits(value: float) -> str:
-    return f"{value:.0f}" if abs(value) >= 10 else f"{value:.1f}" if abs(value) >= 1 else f"{value:.2g}"
+    if 10 <= abs(value) < 1e6:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if 1 <= abs(value) < 10 else f"{value:.2g}"

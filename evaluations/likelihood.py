@@ -1,0 +1,111 @@
+"""How probable are data that the family never saw?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from zoo.bounds import FEWEST_PARTICLES, LARGEST_KHAT, Bounds, bounds, log_probs
+from zoo.build import build
+from zoo.errors import ZooError
+from zoo.evaluating import Finished, Settings, attempt, mean_score, unmeasurable
+from zoo.pair import HasInitialise
+from zoo.quality import Share
+from zoo.registry import evaluation
+from zoo.scores import Score
+from zoo.seeding import seeded
+from zoo.traces import abilities
+
+OF_WEIGHTS = ("elbo", "ess", "khat_share")
+OF_PAIR = ("nats", "bits_per_dim", *OF_WEIGHTS, "bound_gap")
+FLOORS = {"floor_uniform": "uniform", "floor_independent": "independent"}
+"""Metric -> the family that nothing should do worse than."""
+
+
+@evaluation("likelihood")
+def likelihood(runs: Sequence[Finished], settings: Settings) -> list[Score]:
+    """Negative log-likelihood of the test split, the lower the better, in evaluation mode.
+
+    ``nats`` per datum, with its standard error over data: exact where it is derivable, else the importance-weighted
+    bound with that many particles for each datum. ``bits_per_dim`` = nats / (ln 2 · size); for real data both are of a
+    density and may be negative. ``elbo`` is the negative ELBO, in nats. ``ess`` is the mean effective sample size of
+    the particles, ``khat_share`` the share of data whose Pareto k-hat is above 0.7. ``bound_gap``, for a pair with
+    both, is the exact value less the bound: it should not be below zero by more than noise. ``floor_uniform`` and
+    ``floor_independent`` are the nats of those families on the same data.
+    """
+    (run,) = runs
+    return unmeasurable(run, (*OF_PAIR, *FLOORS)) or [
+        *attempt(OF_PAIR, _of_pair, run, settings),
+        *(score for floor in FLOORS for score in attempt((floor,), _of_floor, floor, run, settings)),
+    ]
+
+
+def _of_pair(run: Finished, settings: Settings) -> list[Score]:
+    can = abilities(run.pair)
+    if can.likelihood == "none":
+        return _skipped(OF_PAIR, "an implicit model: it observes nothing, so it has no likelihood")
+    x, memory, seed = run.data.test, settings.memory, settings.seed
+    exact = log_probs(run.pair, x, memory=memory, seed=seed) if can.likelihood == "exact" else None
+    bound = bounds(run.pair, x, settings.particles, memory=memory, seed=seed) if can.latents else None
+    return [*_of_values(exact, bound, run.data.event.size), *_of_weights(bound), _gap(exact, bound)]
+
+
+def _of_values(exact: Tensor | None, bound: Bounds | None, size: int) -> list[Score]:
+    if exact is not None:
+        nats = mean_score("nats", -exact, "nats", "exact")
+    else:
+        assert bound is not None  # a pair without latents is exact
+        nats = mean_score("nats", -bound.importance, "nats", "lower bound")
+    return [nats, _per_dimension(nats, size)]
+
+
+def _per_dimension(nats: Score, size: int) -> Score:
+    bits = replace(nats, metric="bits_per_dim")
+    if nats.value is None:
+        return bits
+    unit, stderr = math.log(2) * size, nats.stderr
+    return replace(bits, value=nats.value / unit, unit="bits/dim", stderr=None if stderr is None else stderr / unit)
+
+
+def _of_weights(bound: Bounds | None) -> list[Score]:
+    if bound is None:
+        return _skipped(OF_WEIGHTS, "no latents: the value is exact and needs no bound")
+    elbo = mean_score("elbo", -bound.elbo, "nats", "lower bound")
+    ess = mean_score("ess", bound.ess, f"of {bound.particles}", "estimate")
+    return [elbo, ess, _khat_share(bound)]
+
+
+def _khat_share(bound: Bounds) -> Score:
+    if bound.khat.isnan().any():
+        return Score.skipped("khat_share", f"k-hat needs {FEWEST_PARTICLES} particles or more, got {bound.particles}")
+    share = Share(float((bound.khat > LARGEST_KHAT).double().mean()), len(bound.khat))
+    return Score("khat_share", share.value, "share", share.stderr, "estimate", share.n)
+
+
+def _gap(exact: Tensor | None, bound: Bounds | None) -> Score:
+    if exact is None or bound is None:
+        return Score.skipped(
+            "bound_gap", "needs an analytic log_prob and latents, to compare an exact value with a bound"
+        )
+    return mean_score("bound_gap", exact - bound.importance, "nats", "estimate")
+
+
+def _of_floor(metric: str, run: Finished, settings: Settings) -> list[Score]:
+    data = run.data
+    try:
+        pair = build(FLOORS[metric], data.event, seed=settings.seed).to(data.train.device)
+    except ZooError as error:
+        return [Score.skipped(metric, str(error))]
+    if isinstance(pair.extras, HasInitialise):
+        with seeded(settings.seed), torch.no_grad():
+            pair.extras.initialise(data.batch(torch.arange(len(data.train), device=data.train.device)))
+    values = log_probs(pair, data.test, memory=settings.memory, seed=settings.seed)
+    return [mean_score(metric, -values, "nats", "exact")]
+
+
+def _skipped(metrics: Sequence[str], reason: str) -> list[Score]:
+    return [Score.skipped(metric, reason) for metric in metrics]

@@ -1,0 +1,20 @@
+"""One torch thread for each test process: small networks are faster so, and results do not depend on the machine."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from zoo.data import Dataset
+from zoo.event import Event
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def coins() -> Dataset:
+    """Small binary data in which two dimensions always agree: (40, 20, 20) data of 2x2."""
+    generator = torch.Generator().manual_seed(0)
+    x = (torch.rand(80, 2, 2, generator=generator) < 0.3).float()
+    x[:, 1, 1] = x[:, 0, 0]
+    return Dataset("coins", Event((2, 2), "binary"), x[:40], x[40:60], x[60:], "made up")

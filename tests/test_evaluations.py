@@ -1,0 +1,415 @@
+"""The evaluations on pairs and histories whose answers are known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import Tensor, nn
+from zoo.evaluations.sampling import sequential_passes
+from zoo.evaluations.stability import worst_fall
+
+from zoo import Dataset, Event, Pair, Score, ZooError, load_data, registry
+from zoo.build import build
+from zoo.evaluating import Finished, Settings, attempt, evaluate, mean_score
+from zoo.seeding import seeded
+
+PLANE = Event(2, "real")
+QUICK = Settings(particles=50, samples=60)
+
+
+def dataset(event: Event, draw: Callable[[int], Tensor]) -> Dataset:
+    with seeded(0):
+        return Dataset("made up", event, draw(200), draw(150), draw(80), "made up")
+
+
+def normal_data() -> Dataset:
+    return dataset(PLANE, lambda n: torch.randn(n, 2))
+
+
+class Normal(nn.Module):
+    """x ~ N(loc, 1), the truth about `normal_data` at loc = 0."""
+
+    def __init__(self, loc: float = 0.0) -> None:
+        super().__init__()
+        self.loc = nn.Parameter(torch.full((2,), loc))
+
+    def model(self, x: Tensor) -> Any:
+        with pyro.plate("data", len(x)):
+            return pyro.sample("x", dist.Normal(self.loc.expand(len(x), 2), 1.0).to_event(1), obs=x)
+
+
+class Latent(Normal):
+    """x = z + e with z, e ~ N(0, 1/2): the same x."""
+
+    def model(self, x: Tensor) -> Any:
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(self.loc.expand(len(x), 2), math.sqrt(0.5)).to_event(1))
+            return pyro.sample("x", dist.Normal(z, math.sqrt(0.5)).to_event(1), obs=x)
+
+    def guide(self, x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x / 2, 0.6).to_event(1))
+
+
+class Analytic(Latent):
+    """`Latent` with its exact log-probability, plus a mistake in it."""
+
+    def __init__(self, mistake: float = 0.0) -> None:
+        super().__init__()
+        self.mistake = mistake
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        value: Tensor = dist.Normal(0.0, 1.0).log_prob(x) + self.mistake
+        return value.sum(1)
+
+
+class Implicit(nn.Module):
+    """x = Wz, nothing observed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2))
+
+    def model(self, x: Tensor) -> Any:
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(len(x), 2), 1.0).to_event(1))
+            return pyro.deterministic("x", self.net(z), event_dim=1)
+
+
+def pair_of(module: Any, event: Event = PLANE) -> Pair:
+    if hasattr(module, "guide"):
+        return Pair(event, module.model, module.guide, extras=module)
+    return Pair(event, module.model, extras=module)
+
+
+def finished(module: Any, data: Dataset | None = None, **rest: Any) -> Finished:
+    return Finished(pair_of(module), data or normal_data(), seed=0, history=rest.pop("history", []), **rest)
+
+
+def asked(name: str, *runs: Finished, settings: Settings = QUICK) -> dict[str, Score]:
+    return {score.metric: score for score in evaluate(name, runs, settings)}
+
+
+def value(score: Score) -> float:
+    assert score.value is not None, score.reason
+    return score.value
+
+
+# ---------------------------------------------------------------- likelihood
+
+
+def test_exact_likelihood() -> None:
+    scores = asked("likelihood", finished(Normal()))
+    test = normal_data().test
+    expected = -dist.Normal(0.0, 1.0).log_prob(test).sum(1).double()
+    nats = scores["nats"]
+    assert value(nats) == pytest.approx(float(expected.mean()), rel=1e-5)
+    assert nats.stderr == pytest.approx(float(expected.std()) / math.sqrt(80), rel=1e-5)
+    assert (nats.kind, nats.unit, nats.n) == ("exact", "nats", 80)
+    assert value(scores["bits_per_dim"]) == pytest.approx(value(nats) / (2 * math.log(2)))
+    assert scores["bits_per_dim"].unit == "bits/dim"
+    assert {scores[metric].status for metric in ("elbo", "ess", "khat_share", "bound_gap")} == {"skipped"}
+
+
+def test_bounded_likelihood_is_marked_as_a_bound() -> None:
+    exact, bound = (value(asked("likelihood", finished(module))["nats"]) for module in (Normal(), Latent()))
+    scores = asked("likelihood", finished(Latent()))
+    assert scores["nats"].kind == scores["bits_per_dim"].kind == scores["elbo"].kind == "lower bound"
+    assert bound == pytest.approx(exact, abs=0.02)
+    assert value(scores["elbo"]) > value(scores["nats"]), "both are negative: the looser is the larger"
+    assert 1 < value(scores["ess"]) <= 50
+    assert value(scores["khat_share"]) < 0.3
+    assert scores["bound_gap"].status == "skipped"
+
+
+def test_an_analytic_value_is_checked_against_the_bound() -> None:
+    right, wrong = (asked("likelihood", finished(Analytic(mistake))) for mistake in (0.0, -0.1))
+    assert right["nats"].kind == "exact"
+    gap = right["bound_gap"]
+    assert gap.stderr is not None
+    assert -3 * gap.stderr < value(gap) < 0.05
+    assert value(wrong["bound_gap"]) < -3 * (wrong["bound_gap"].stderr or 0.0), "a value below its own lower bound"
+
+
+def test_too_few_particles_for_khat() -> None:
+    score = asked("likelihood", finished(Latent()), settings=replace(QUICK, particles=5))["khat_share"]
+    assert score.status == "skipped"
+    assert "25" in score.reason
+
+
+def test_implicit_models_have_no_likelihood() -> None:
+    scores = asked("likelihood", finished(Implicit()))
+    assert scores["nats"].status == "skipped"
+    assert "implicit" in scores["nats"].reason
+
+
+def test_density_may_make_negative_nats() -> None:
+    data = normal_data().map(lambda x: 0.0 * x)
+
+    class Sharp(Normal):
+        def model(self, x: Tensor) -> Any:
+            with pyro.plate("data", len(x)):
+                return pyro.sample("x", dist.Normal(self.loc.expand(len(x), 2), 0.01).to_event(1), obs=x)
+
+    assert value(asked("likelihood", finished(Sharp(), data))["nats"]) < -5
+
+
+def test_impossible_data_are_a_failed_row() -> None:
+    class Strict(Normal):
+        def model(self, x: Tensor) -> Any:
+            with pyro.plate("data", len(x)):
+                return pyro.sample("x", dist.Uniform(self.loc.expand(len(x), 2), 1.0).to_event(1), obs=x)
+
+    score = asked("likelihood", finished(Strict()))["nats"]
+    assert score.status == "failed"
+    assert "no finite value" in score.reason
+
+
+def test_dropout_is_off() -> None:
+    class Dropped(Normal):
+        def log_prob(self, x: Tensor) -> Tensor:
+            return nn.functional.dropout(torch.ones(len(x)), 0.5, self.training)
+
+    assert value(asked("likelihood", finished(Dropped()))["nats"]) == -1
+
+
+def test_floors_on_digits() -> None:
+    data = load_data("digits")
+    scores = asked("likelihood", Finished(build("uniform", data.event), data, 0, []))
+    assert value(scores["floor_uniform"]) == pytest.approx(64 * math.log(17))
+    assert value(scores["floor_independent"]) == pytest.approx(106.31, abs=0.05)
+    assert value(scores["nats"]) == value(scores["floor_uniform"])
+
+
+def test_floors_that_do_not_fit_are_skipped() -> None:
+    registry.load_shelves()
+    floors = [name for name in ("uniform", "independent") if "real" not in registry.families[name].supports]
+    assert floors, "no floor is for integers alone"
+    scores = asked("likelihood", finished(Normal()))
+    assert {scores[f"floor_{name}"].status for name in floors} == {"skipped"}
+
+
+# ----------------------------------------------------------------- stability
+
+
+def trained(validation: Sequence[float], discrepancy: Sequence[float], **rest: Any) -> Finished:
+    rows = zip(validation, discrepancy, strict=True)
+    history = [{"step": t, "train": v, "validation": v, "discrepancy": d, "lr": 1e-3} for t, (v, d) in enumerate(rows)]
+    return finished(rest.pop("module", Normal()), history=history, **rest)
+
+
+def smooth(n: int = 20) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """A discrepancy that falls from 0.5 to nothing."""
+    curve: np.ndarray[Any, np.dtype[np.float64]] = 0.5 * np.exp(-0.5 * np.arange(n))
+    return curve
+
+
+def test_drawdown_by_hand() -> None:
+    # best 5 of 10 -> 5 -> 7 -> 4: two lost again of six won
+    assert worst_fall([10, 5, 7, 4]).share == pytest.approx(2 / 6)
+    assert worst_fall([3, 2, 1]).share == 0
+    assert worst_fall([1, 2, 3]).share == 1, "nothing won: all is lost"
+    assert worst_fall([3, 1, math.nan]).share == 1
+    assert worst_fall([2, 1, 1.5], nothing=6).share == pytest.approx(0.5 / 5)
+
+
+def test_a_noisy_but_steady_training_is_stable() -> None:
+    noise = np.random.default_rng(0).normal(size=(3, 20)) * 0.002
+    scores = asked("stability", *(trained(list(20 * smooth()), list(smooth() + each)) for each in noise))
+    assert value(scores["drawdown"]) == 0
+    assert value(scores["discrepancy_drawdown"]) < 0.1
+    assert value(scores["discrepancy_spread"]) < 0.05
+    assert value(scores["diverged_share"]) == 0
+
+
+def test_noise_around_a_start_that_is_already_good_is_not_instability() -> None:
+    flat = [0.011, 0.010, 0.013, 0.009, 0.012]
+    assert value(asked("stability", trained([5.0] * 5, flat))["discrepancy_drawdown"]) < 0.15
+
+
+def test_a_collapse_shows_though_others_do_well() -> None:
+    collapsed = smooth()
+    collapsed[12:] = 0.15
+    scores = asked("stability", trained(list(smooth()), list(smooth())), trained(list(smooth()), list(collapsed)))
+    score = scores["discrepancy_drawdown"]
+    assert value(score) > 0.4
+    assert score.stderr is not None
+    assert 0 < score.stderr < 0.1
+    assert value(scores["discrepancy_spread"]) > 0.1
+
+
+def test_spread_and_diverged_share() -> None:
+    runs = [trained([9.0, last], [0.5, 0.1]) for last in (1.0, 2.0, 3.0)]
+    runs.append(trained([9.0, math.nan], [0.5, 0.1], status="diverged", reason="loss became nan at step 7"))
+    scores = asked("stability", *runs)
+    assert value(scores["diverged_share"]) == 0.25
+    assert value(scores["validation_spread"]) == pytest.approx(1.0)
+    assert scores["validation_spread"].n == 3
+    assert value(scores["drawdown"]) == 1
+
+
+def test_one_seed_has_no_spread() -> None:
+    scores = asked("stability", trained([9.0, 1.0], [0.5, 0.1]))
+    assert scores["validation_spread"].status == scores["discrepancy_spread"].status == "skipped"
+    assert "two seeds" in scores["validation_spread"].reason
+
+
+def test_crashed_runs_are_left_out_and_named() -> None:
+    crashed = trained([], [], status="failed", reason="out of memory")
+    score = asked("stability", trained([9.0, 1.0], [0.5, 0.1]), crashed)["diverged_share"]
+    assert (score.value, score.n) == (0, 1)
+    assert "1 of 2" in score.reason
+    alone = asked("stability", crashed)
+    assert {score.status for score in alone.values()} == {"failed"}
+    assert "out of memory" in alone["diverged_share"].reason
+
+
+def test_closed_forms_have_no_stability() -> None:
+    assert {score.status for score in asked("stability", trained([9.0], [0.5])).values()} == {"skipped"}
+
+
+def test_an_implicit_model_is_judged_by_its_discrepancy() -> None:
+    curve = list(smooth())
+    scores = asked("stability", *(trained(curve, curve, module=Implicit()) for _ in range(2)))
+    assert scores["validation_spread"].unit == "MMD"
+    assert scores["drawdown"].value == scores["discrepancy_drawdown"].value
+
+
+# ------------------------------------------------------------------ sampling
+
+
+def test_quality_of_the_truth_and_of_something_else() -> None:
+    truth, far = (asked("sampling", finished(Normal(loc))) for loc in (0.0, 30.0))
+    assert abs(value(truth["mmd2"])) < 4 * (truth["mmd2"].stderr or 0.0)
+    assert value(truth["c2st"]) < 0.75
+    assert value(truth["precision"]) > 0.7
+    assert value(truth["recall"]) > 0.7
+    assert value(far["mmd2"]) > 10 * (far["mmd2"].stderr or 0.0)
+    assert value(far["c2st"]) > 0.99
+    assert value(far["precision"]) == value(far["recall"]) == 0
+
+
+def test_speed_is_measured() -> None:
+    scores = asked("sampling", finished(Normal()))
+    assert value(scores["seconds_1"]) > 0
+    assert value(scores["samples_per_second"]) == pytest.approx(100 / value(scores["seconds_100"]))
+    assert value(scores["relative_time"]) > 0
+
+
+def test_samples_that_are_not_finite_are_failed_rows() -> None:
+    scores = asked("sampling", finished(Normal(math.inf)))
+    assert {scores[metric].status for metric in ("mmd2", "c2st", "precision", "recall")} == {"failed"}
+    assert scores["seconds_1"].status == "ok"
+
+
+class Sequential(nn.Module):
+    """D steps: whole passes through a masked weight, or a slice of the weight each; the first drawn from a bias alone."""
+
+    mask: Tensor
+
+    def __init__(self, size: int, in_place: bool) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(size, size) / size)
+        self.bias = nn.Parameter(torch.zeros(size))
+        self.register_buffer("mask", torch.ones(size, size).tril(-1))
+        self.in_place = in_place
+
+    def model(self, x: Tensor) -> Any:
+        return pyro.deterministic("x", self.slices(len(x)) if self.in_place else self.passes(len(x)), event_dim=1)
+
+    def passes(self, n: int) -> Tensor:
+        x = torch.zeros(n, len(self.bias))
+        for d in range(len(self.bias)):
+            logits = nn.functional.linear(x, self.weight * self.mask, self.bias)
+            x[:, d] = torch.bernoulli(logits[:, d].sigmoid())
+        return x
+
+    def slices(self, n: int) -> Tensor:
+        logits = self.bias.expand(n, -1).clone()
+        drawn = []
+        for d in range(len(self.bias)):
+            drawn.append(torch.bernoulli(logits[:, d].sigmoid()))
+            logits += drawn[-1][:, None] * self.weight[:, d]
+        return torch.stack(drawn, 1)
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_passes_of_a_sequential_sampler(in_place: bool) -> None:
+    assert sequential_passes(pair_of(Sequential(7, in_place), Event(7, "binary"))) == 7
+
+
+def test_passes_of_one_network_and_of_none() -> None:
+    class Constant:
+        def model(self, x: Tensor) -> Any:
+            with pyro.plate("data", len(x)):
+                return pyro.sample("x", dist.Normal(torch.zeros(2), 1.0).to_event(1), obs=x)
+
+    assert sequential_passes(pair_of(Implicit())) == 1
+    assert sequential_passes(pair_of(Constant())) == 0
+
+
+@pytest.mark.parametrize(("group", "passes"), [("floor", 0), ("flow", 1), ("implicit", 1), ("autoregressive", 16)])
+def test_passes_of_the_groups(group: str, passes: int) -> None:
+    registry.load_shelves()
+    names = [family.name for family in registry.families if family.group == group and "levels" in family.supports]
+    assert names
+    assert {name: sequential_passes(build(name, Event((4, 4), 3))) for name in names} == dict.fromkeys(names, passes)
+
+
+# ------------------------------------------------------------------ failures
+
+
+def test_a_diverged_run_is_a_failed_row_that_says_when() -> None:
+    run = finished(Normal(), status="diverged", reason="loss became nan at step 7")
+    for name in ("likelihood", "sampling"):
+        scores = asked(name, run)
+        assert {score.status for score in scores.values()} == {"failed"}
+        assert all("step 7" in score.reason for score in scores.values())
+
+
+def test_what_a_model_raises_is_a_failed_row() -> None:
+    class Broken(Normal):
+        def log_prob(self, x: Tensor) -> Tensor:
+            raise ArithmeticError("lost the plot")
+
+    scores = asked("likelihood", finished(Broken()))
+    assert scores["nats"].status == "failed"
+    assert "ArithmeticError: lost the plot" in scores["nats"].reason
+
+
+def test_what_an_evaluation_raises_is_a_failed_row() -> None:
+    def ask() -> list[Score]:
+        raise KeyError("gone")
+
+    (score,) = attempt(("a metric",), ask)
+    assert (score.metric, score.status) == ("a metric", "failed")
+    assert "gone" in score.reason
+
+
+def test_wrong_use_of_evaluate() -> None:
+    run = finished(Normal())
+    with pytest.raises(ZooError, match="exactly one run, got 2"):
+        evaluate("likelihood", [run, run])
+    with pytest.raises(ZooError, match="did you mean likelihood"):
+        evaluate("likelyhood", [run])
+
+
+def test_a_mean_of_what_is_not_finite_fails() -> None:
+    score = mean_score("nats", torch.tensor([1.0, math.inf]), "nats", "exact")
+    assert (score.status, score.reason) == ("failed", "1 of 2 data have no finite value")
+
+
+def test_evaluating_leaves_the_random_stream_alone_and_repeats_itself() -> None:
+    run = finished(Latent())
+    before = torch.get_rng_state()
+    first, second = asked("likelihood", run), asked("likelihood", run)
+    assert first == second
+    assert torch.equal(torch.get_rng_state(), before)

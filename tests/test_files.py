@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from zoo.errors import RunError
+from zoo.files import read_json, read_tensors, write_bytes, write_json, write_tensors
+
+TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1, 2]), "c": torch.tensor(3.5)}
+
+
+def test_tensors_read_back(tmp_path: Path) -> None:
+    write_tensors(tmp_path / "t.safetensors", TENSORS, {"step": 3})
+    tensors, note = read_tensors(tmp_path / "t.safetensors")
+    assert note == {"step": 3}
+    assert tensors.keys() == TENSORS.keys()
+    assert all(torch.equal(tensors[name], TENSORS[name]) for name in TENSORS)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.integers(0, 10**6), bits=st.integers(1, 255), cut=st.booleans())
+def test_a_torn_or_changed_file_is_noticed_and_named(tmp_path: Path, place: int, bits: int, cut: bool) -> None:
+    path = tmp_path / "t.safetensors"
+    write_tensors(path, TENSORS, {"step": 3})
+    content = bytearray(path.read_bytes())
+    place %= len(content)
+    if cut:
+        del content[place:]
+    else:
+        content[place] ^= bits
+    path.write_bytes(content)
+    try:
+        tensors, note = read_tensors(path)
+    except RunError as error:
+        assert "t.safetensors" in str(error)
+    else:  # a byte of padding, or of the spelling of the header, may change without changing what it says
+        assert note == {"step": 3}
+        assert all(torch.equal(tensors[name], TENSORS[name]) for name in TENSORS)
+
+
+def test_a_failed_write_leaves_the_old_content_and_no_litter(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(ValueError, match="Out of range"):
+        write_json(path, {"a": float("nan")})
+    with pytest.raises(TypeError):
+        write_bytes(path, "no bytes")  # type: ignore[arg-type]  # the mistake is the test
+    assert read_json(path) == {"a": 1}
+    assert [each.name for each in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_damaged_json_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text('{"a": ')
+    with pytest.raises(RunError, match=r"x\.json is damaged"):
+        read_json(tmp_path / "x.json")

@@ -1,0 +1,84 @@
+"""The GAN: an implicit model whose two players keep to their own networks."""
+
+import math
+
+import pytest
+import torch
+
+from zoo.build import build
+from zoo.data import load_data
+from zoo.event import Event
+from zoo.pair import HasPlayers, Pair
+from zoo.traces import abilities, sample
+from zoo.training import discrepancy, fit
+
+EVENTS = [Event((2, 2), "binary"), Event(5, 17), Event((1, 3), "real")]
+
+
+def make(event: Event, hidden: int = 16) -> Pair:
+    return build("gan", event, {"hidden": hidden})
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=str)
+def test_samples_are_of_the_support(event: Event) -> None:
+    x = sample(make(event), 200)
+    assert x.shape == (200, *event.shape)
+    assert x.isfinite().all()
+    if event.levels:
+        assert set(x.unique().tolist()) <= set(range(event.levels))
+        assert len(x.unique()) > 1
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=str)
+def test_each_player_moves_its_own_parameters_only(event: Event) -> None:
+    pair = make(event)
+    assert isinstance(pair.extras, HasPlayers)
+    players, x = pair.extras.players(), torch.zeros(8, *event.shape)
+    assert [player.name for player in players] == ["discriminator", "generator"]
+    owners = [id(parameter) for player in players for parameter in player.parameters]
+    assert sorted(owners) == sorted(map(id, pair.parameters()))
+    for player in players:
+        pair.extras.zero_grad(set_to_none=True)
+        player.loss(x).backward(inputs=list(player.parameters))
+        moved = {id(parameter) for parameter in pair.parameters() if parameter.grad is not None}
+        assert moved == set(map(id, player.parameters))
+        assert all(parameter.grad.abs().sum() > 0 for parameter in player.parameters if parameter.grad is not None)
+
+
+def test_the_discriminators_loss_does_not_reach_the_generator() -> None:
+    gan = make(Event(5, 17)).extras
+    gradients = torch.autograd.grad(
+        gan.discriminator_loss(torch.zeros(8, 5)), list(gan.generator.parameters()), allow_unused=True
+    )
+    assert all(gradient is None for gradient in gradients)
+
+
+def test_losses_where_the_discriminator_cannot_tell() -> None:
+    gan = make(Event(5, 17)).extras
+    with torch.no_grad():
+        for parameter in gan.discriminator.parameters():
+            parameter.zero_()
+        x = torch.zeros(8, 5)
+        assert float(gan.discriminator_loss(x)) == pytest.approx(2 * math.log(2))
+        assert float(gan.generator_loss(x)) == pytest.approx(math.log(2))
+
+
+def test_it_is_implicit() -> None:
+    able = abilities(make(Event(5, 17)))
+    assert (able.likelihood, able.output, able.observed) == ("none", "x", ())
+    assert not able.lossless
+
+
+def test_training_brings_samples_nearer() -> None:
+    digits = load_data("digits")
+    pair = make(digits.event, hidden=64)
+    before = discrepancy(pair, digits.validation)
+    fit(pair, digits, {"steps": 150, "lr": 1e-3, "checkpoints": 1}, device="cpu")
+    assert discrepancy(pair, digits.validation) < 0.7 * before
+
+
+def test_real_data_are_taken_in_their_own_units() -> None:
+    pair = make(Event(2, "real"))
+    x = 1000 + 50 * torch.randn(500, 2)
+    pair.extras.initialise(x)
+    assert (sample(pair, 500).mean(0) - 1000).abs().max() < 50

@@ -1,0 +1,376 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from make_believe import FAMILIES, row, study
+
+from zoo import rules
+from zoo.errors import ZooError
+from zoo.report import Study, figures, tables, text, write_report
+from zoo.scores import COLUMNS, Score
+
+FILES = {"index.html", "report.md", "table1.csv", "table1.tex", "scores.csv", "scores.json"}
+WEIRD = [
+    ("<b>a_b & 100%</b>", "x|y", "flow", "exact", 90.0, 2.0),
+    ("#1 $~^{back\\slash}", "", "prescribed", "lower bound", 95.0, 1.0),
+    ("naïve*模型*", "", "", "exact", 97.0, 1.0),
+]
+
+
+def failed() -> Study:
+    """A family that diverged in every seed, one that did in a single seed, one with broken numbers, one unmeasured."""
+    made = study()
+    for score in made.scores:
+        whose, what = (score["family"], score["evaluation"]), score["metric"]
+        if score["family"] == "wavenet" or (score["family"] == "realnvp" and score["seed"] == 1):
+            score.update(value=None, stderr=None, status="failed", reason="diverged at step 120 <x>")
+        if whose == ("wavenet", "stability") and what == "diverged_share":
+            score.update(value=1.0, status="ok", reason="")
+        if whose == ("ppca", "likelihood"):
+            score["value"] = float("nan")
+    made.scores = [score for score in made.scores if score["guide"] != "iaf" or score["evaluation"] != "sampling"]
+    for curve in made.curves:
+        if curve["family"] == "wavenet" and curve["step"] > 700:
+            curve["value"] = float("inf")
+    return made
+
+
+STUDIES = {
+    "normal": study,
+    "quick": lambda: study(seeds=1, quick=True),
+    "failed": failed,
+    "two": lambda: study(datasets=("digits", "digits-binary")),
+    "points": lambda: study(datasets=("moons",), event="2:real", families=FAMILIES[2:6]),
+    "weird": lambda: study(families=WEIRD, datasets=("my_data & <co> 5%",)),
+    "empty": lambda: Study("nothing", False, {}, [], [], {}),
+}
+
+
+@pytest.fixture(scope="module", params=STUDIES)
+def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Study, Path]:
+    folder = tmp_path_factory.mktemp("reports") / request.param
+    made: Study = STUDIES[request.param]()
+    assert {path.name for path in write_report(made, folder)} == FILES
+    return request.param, made, folder
+
+
+class Page(HTMLParser):
+    """The text of a page's cells and the addresses it refers to; fails on a tag that closes what was not open."""
+
+    VOID = ("meta", "link", "img", "col", "br")
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text: list[str] = []
+        self.addresses: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def test_the_folder_holds_the_files_and_nothing_else(report: tuple[str, Study, Path]) -> None:
+    assert {path.name for path in report[2].iterdir()} == FILES
+
+
+def test_json_is_strict_and_a_redrawing_is_the_same(report: tuple[str, Study, Path], tmp_path: Path) -> None:
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    folder = report[2]
+    json.loads((folder / "scores.json").read_text(), parse_constant=refuse)
+    write_report(Study.load(folder), tmp_path)
+    assert all((tmp_path / name).read_bytes() == (folder / name).read_bytes() for name in FILES)
+
+
+def test_nothing_shows_nan(report: tuple[str, Study, Path]) -> None:
+    for name in FILES - {"scores.json"}:
+        words = re.sub(r"base64,[^\"]*", "", (report[2] / name).read_text())
+        assert not re.search(r"\b(nan|NaN|inf|Infinity|None)\b", words), name
+
+
+def test_the_page_is_whole_and_asks_nothing_of_the_network(report: tuple[str, Study, Path]) -> None:
+    source = (report[2] / "index.html").read_text()
+    page = Page(source)
+    assert page.open == []
+    assert all(re.match(r"#|data:|(scores|report|table1)\.\w+$", address) for address in page.addresses)
+    assert "<script" not in source
+    assert not re.search(r"@import|url\(", source)
+
+
+def test_figures_are_well_formed_and_described(report: tuple[str, Study, Path]) -> None:
+    name, _, folder = report
+    drawn = re.findall(r"<svg xmlns.*?</svg>(?=</div>|\n|<svg xmlns|<)", (folder / "index.html").read_text(), re.DOTALL)
+    assert drawn or name == "empty"
+    for figure in drawn:
+        depth = figure.count("<svg") - figure.count("</svg>")
+        root = ET.fromstring(figure + "</svg>" * depth)
+        assert root[0].text
+        assert root[1].tag.endswith("desc")
+
+
+def test_every_verdict_stands_in_every_table(report: tuple[str, Study, Path]) -> None:
+    _, made, folder = report
+    stored = Study.load(folder)
+    lines = [line for dataset in tables.datasets(stored) for line in tables.members(stored, dataset)]
+    wide = list(csv.DictReader(io.StringIO((folder / "table1.csv").read_text())))
+    page = " ".join(Page((folder / "index.html").read_text()).text)
+    assert len(wide) == len(lines) == len({(r["dataset"], r["family"], r["guide"]) for r in made.scores})
+    for told, line in zip(wide, lines, strict=True):
+        assert line.label in page
+        assert text.markdown(line.label) in (folder / "report.md").read_text()
+        assert text.latex(line.label) in (folder / "table1.tex").read_text()
+        for column, verdict in line.verdicts.items():
+            assert told[column] == verdict.word
+            assert verdict.word in page
+            assert told[f"{column}_disagrees"] == ("yes" if line.disagrees(column) else "no")
+    assert all(rule in page for rule in rules.RULES.values())
+
+
+def test_scores_csv_has_the_columns_and_all_rows(report: tuple[str, Study, Path]) -> None:
+    _, made, folder = report
+    rows = list(csv.DictReader(io.StringIO((folder / "scores.csv").read_text())))
+    assert (folder / "scores.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
+    assert [(r["family"], r["metric"], r["reason"]) for r in rows] == [
+        (r["family"], r["metric"], r["reason"]) for r in made.scores
+    ]
+
+
+def test_latex_is_sound(report: tuple[str, Study, Path], tmp_path: Path) -> None:
+    source = (report[2] / "table1.tex").read_text()
+    assert source.isascii()
+    bare = re.sub(r"\\[\\{}$&%#_]", lambda found: "" if found[0] != r"\\" else found[0], source)
+    depth = 0
+    for character in bare:
+        depth += (character == "{") - (character == "}")
+        assert depth >= 0
+    assert depth == 0
+    assert bare.count("$") % 2 == 0
+    opened: list[str] = []
+    for word, name in re.findall(r"\\(begin|end)\{(\w+)\}", bare):
+        if word == "begin":
+            opened.append(name)
+        else:
+            assert opened.pop() == name
+    assert opened == []
+    rows = [line for line in bare.splitlines() if line.endswith(r"\\")]
+    assert all(line.count("&") == 5 for line in rows)
+    assert not re.search(r"[%#]", bare.split(r"\begin{document}")[1])
+    if shutil.which("pdflatex"):
+        shutil.copy(report[2] / "table1.tex", tmp_path)
+        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "table1.tex"]
+        assert subprocess.run(command, cwd=tmp_path, check=False, capture_output=True).returncode == 0
+
+
+def test_markdown_tables_are_rectangular(report: tuple[str, Study, Path]) -> None:
+    for table in re.findall(r"(?:^\|.*\|\n)+", (report[2] / "report.md").read_text(), re.MULTILINE):
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
+    assert "<b>" not in (report[2] / "report.md").read_text()
+
+
+def test_only_a_quick_report_says_that_it_is_not_to_be_quoted(report: tuple[str, Study, Path]) -> None:
+    name, _, folder = report
+    for file, words in (
+        ("index.html", "Not to be quoted"),
+        ("report.md", "not to be quoted"),
+        ("table1.tex", "quoted"),
+    ):
+        assert (words in (folder / file).read_text()) == (name == "quick")
+
+
+def test_failures_are_listed_with_their_reasons(tmp_path: Path) -> None:
+    write_report(failed(), tmp_path)
+    page = " ".join(" ".join(Page((tmp_path / "index.html").read_text()).text).split())
+    assert "diverged at step 120 <x>" in page
+    assert "100 % of seeds diverged" in page
+    assert ("ppca", "digits, seed 0", "likelihood: nats, bits_per_dim", "not a finite number") in [
+        (label, where, what.split(", floor")[0], why)
+        for label, where, what, why in tables.unanswered(Study.load(tmp_path), "failed")
+    ]
+    assert "not a finite number" in page
+    assert "no score sampling/relative_time" in page
+    assert "1 of 3 seeds failed: diverged at step 120 <x>" in page
+    assert "diverged at step 120" in (tmp_path / "report.md").read_text()
+    assert 'class="diverged"' in (tmp_path / "index.html").read_text()
+
+
+def test_disagreements_are_counted_and_told(tmp_path: Path) -> None:
+    made = study()
+    write_report(made, tmp_path)
+    page = " ".join(" ".join(Page((tmp_path / "index.html").read_text()).text).split())
+    lines = tables.members(made, "digits")
+    apart = {(label, column) for label, column, *_ in tables.disagreements(lines)}
+    assert apart == {("gan", "Training"), ("realnvp", "Likelihood"), ("ppca", "Likelihood")}
+    assert tables.comparisons(lines) == 24
+    assert "21 agree and 3 differ" in page
+    assert "≠ unstable" in page
+    assert "≠ *approximate*" in (tmp_path / "report.md").read_text()
+
+
+def test_members_stand_in_the_order_of_the_literature_and_best_first() -> None:
+    lines = tables.members(study(), "digits")
+    assert [group for group, *_ in tables.by_group(lines)] == [
+        "autoregressive",
+        "flow",
+        "implicit",
+        "prescribed",
+        "floor",
+    ]
+    assert [line.label for line in lines if line.group == "prescribed"] == [
+        "vae+iaf",
+        "vae+planar",
+        "vae+normal",
+        "ppca",
+    ]
+
+
+def test_the_ranking_places_families_by_their_value() -> None:
+    def marker(line: tables.Member) -> float:
+        drawn = ET.fromstring(figures.ranking([line, *floor], 880))
+        (disc,) = (node for node in drawn.iter() if node.tag.endswith("circle"))
+        return float(disc.attrib["cx"])
+
+    made = study()
+    by_label = {line.label: line for line in tables.members(made, "digits")}
+    floor = [by_label["independent"], by_label["uniform"]]
+    assert figures.floors(floor) == pytest.approx({"independent": 106.31, "uniform": 181.33})
+    assert marker(by_label["pixelcnn"]) < 450
+    whole = ET.fromstring(figures.ranking(list(by_label.values()), 880))
+    discs = [float(node.attrib["cx"]) for node in whole.iter() if node.tag.endswith("circle")]
+    assert discs == sorted(discs)
+    assert len(discs) == 3
+    assert sum(node.tag.endswith("polygon") for node in whole.iter()) == 4
+    assert sum(node.attrib.get("class") == "floor" for node in whole.iter()) == 2
+
+
+def test_a_family_worse_than_uniform_leaves_the_others_readable() -> None:
+    lost = ("lost", "", "flow", "exact", 1e7, 1.0)
+    drawn = ET.fromstring(figures.ranking(tables.members(study(families=[*FAMILIES, lost]), "digits"), 880))
+    discs = [float(node.attrib["cx"]) for node in drawn.iter() if node.tag.endswith("circle")]
+    assert max(discs) - min(discs) > 40
+    assert any(node.text == "→" for node in drawn.iter())
+
+
+def test_numpy_values_and_broken_numbers_are_stored_plainly(tmp_path: Path) -> None:
+    made = Study("s", False, {"a": np.float32(0.5), "b": (1, np.inf)}, [], [], {"d": {"real": np.ones((1, 2))}})
+    made.save(tmp_path)
+    loaded = Study.load(tmp_path)
+    assert loaded.provenance == {"a": 0.5, "b": [1, None]}
+    assert loaded.pictures == {"d": {"real": [[1.0, 1.0]]}}
+
+
+def test_a_stored_study_comes_back(tmp_path: Path) -> None:
+    made = study(seeds=1)
+    made.save(tmp_path)
+    assert Study.load(tmp_path) == made
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"suite": "s"}'])
+def test_a_missing_or_torn_study_is_a_clear_error(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "scores.json").write_text(content)
+    with pytest.raises(ZooError, match=r"scores\.json"):
+        Study.load(tmp_path)
+
+
+def test_a_score_with_other_columns_is_a_clear_error(tmp_path: Path) -> None:
+    made = study(seeds=1)
+    del made.scores[0]["unit"]
+    made.save(tmp_path)
+    with pytest.raises(ZooError, match="columns"):
+        Study.load(tmp_path)
+
+
+def test_a_failed_drawing_leaves_the_old_report(tmp_path: Path) -> None:
+    write_report(study(seeds=1), tmp_path)
+    old = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    made = study(seeds=1)
+    made.pictures["digits"]["event"] = "nonsense"
+    with pytest.raises(ZooError):
+        write_report(made, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == old
+
+
+@pytest.mark.parametrize("event", ["64:17", "1x8x8:17", "3x8x8:real", "5:real", "2:real", "2:binary", "1:real"])
+@pytest.mark.parametrize("empty", [False, True])
+def test_data_of_any_shape_are_shown(tmp_path: Path, event: str, empty: bool) -> None:
+    made = study(seeds=1)
+    shape = [int(size) for size in event.split(":")[0].split("x")]
+    real = np.random.default_rng(0).integers(0, 2, (0 if empty else 9, *shape)).astype(float)
+    made.pictures["digits"] = {"event": event, "real": real, "samples": {"gan": real * np.nan, "ppca": real[:1]}}
+    write_report(made, tmp_path)
+    assert ("real data" in (tmp_path / "index.html").read_text()) != empty
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "shown"),
+    [
+        (81.234, 0.41, "81.2 ± 0.4"),
+        (81.234, 0.141, "81.23 ± 0.14"),
+        (-0.00123, 0.0008, "−0.0012 ± 0.0008"),
+        (106.31, None, "106.3"),
+        (181.33, 0.0, "181.3"),
+        (1234.0, 120.0, "1234 ± 120"),
+        (0.0, 0.096, "0.00 ± 0.10"),
+    ],
+)
+def test_numbers_are_rounded_to_their_error(value: float, error: float | None, shown: str) -> None:
+    assert text.plus_minus(value, error) == shown
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.none() | st.floats(0, allow_infinity=False))
+def test_any_number_can_be_written(value: float, error: float | None) -> None:
+    for words in (text.plus_minus(value, error), text.duration(abs(value)), text.times(value), text.count(value)):
+        assert len(words) < 60
+
+
+@given(st.text())
+def test_any_name_can_be_escaped(name: str) -> None:
+    assert text.latex(name).isascii()
+    assert not re.search(r"(?<!\\)[%#&]", text.latex(name).replace("\\\\", ""))
+    assert not re.search(r"(?<!\\)[|<]", text.markdown(name).replace("\\\\", ""))
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["exact", "lower bound", "estimate"]),
+            st.floats(allow_nan=False, width=32) | st.none(),
+            st.floats(0, 1e30) | st.none(),
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_any_scores_can_be_drawn(values: list[tuple[Any, float | None, float | None]]) -> None:
+    rows = []
+    for index, (kind, value, error) in enumerate(values):
+        where = {"family": f"f{index}", "guide": "", "group": "flow", "dataset": "d", "seed": 0}
+        rows.append(row(where | {"evaluation": "likelihood"}, Score("nats", value, "nats", error, kind)))
+        rows.append(row(where | {"evaluation": "sampling"}, Score("seconds_100", abs(value or 1.0), "s")))
+    lines = tables.members(Study("s", False, {}, rows, [], {}), "d")
+    for figure in (figures.ranking(lines, 348), figures.speed(lines, "likelihood", "nats", "y", "t")):
+        assert not figure or ET.fromstring(figure) is not None
+        assert "nan" not in figure

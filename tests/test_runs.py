@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from zoo.errors import RunError, ZooError
+from zoo.files import read_tensors
+from zoo.runs import DataSpec, Run, RunConfig, configure, find_runs
+
+RECIPE = {"steps": 40, "batch": 50, "checkpoints": 4}
+
+
+def config(seed: int = 0, **changes: object) -> RunConfig:
+    data = DataSpec(name="digits-binary")
+    settings = {"recipe": RECIPE, "hyper": {"latent": 2, "hidden": 16, "guide.hidden": 16}} | changes
+    return configure("vae", data, data.load(), seed=seed, **settings)  # type: ignore[arg-type]  # kwargs of one dict
+
+
+def trained(runs: Path) -> Run:
+    made = config()
+    run = Run.of(made, runs)
+    run.train(made, made.data.load(), "cpu")
+    return run
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return trained(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture
+def run(finished: Run, tmp_path: Path) -> Run:
+    """A copy of the finished run, to do harm to."""
+    folder = tmp_path / "digits-binary" / "vae+normal" / finished.folder.name
+    folder.mkdir(parents=True)
+    for path in finished.folder.glob("*.*"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    return Run(folder)
+
+
+def test_a_finished_run_tells_all(finished: Run) -> None:
+    names = {path.name for path in finished.folder.glob("[!.]*")}
+    assert names == {"config.json", "weights.safetensors", "history.csv", "status.json"}
+    told = json.loads((finished.folder / "config.json").read_text())
+    assert {"python", "torch", "pyro-ppl", "commit", "device", "processor"} <= told["provenance"].keys()
+    assert told["config"]["recipe"]["steps"] == 40
+    assert finished.status["status"] == "finished"
+    assert [row["step"] for row in finished.history] == [10, 20, 30, 40]
+    assert finished.pair().label == "vae+normal"
+
+
+def test_a_finished_run_is_not_run_again(run: Run) -> None:
+    before = (run.folder / "weights.safetensors").stat().st_mtime_ns
+    run.train(run.config, run.config.data.load(), "cpu")
+    assert (run.folder / "weights.safetensors").stat().st_mtime_ns == before
+
+
+def test_changed_settings_are_another_folder() -> None:
+    folders = {
+        Run.of(each, Path("runs")).folder
+        for each in (config(), config(seed=1), config(recipe=RECIPE | {"lr": 0.1}), config(hyper={"latent": 3}))
+    }
+    assert len(folders) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "harm"),
+    [
+        ("weights.safetensors", lambda b: b[:-5]),
+        ("weights.safetensors", lambda b: b[:-5] + bytes([b[-5] ^ 1]) + b[-4:]),
+        ("config.json", lambda b: b[:-20]),
+        ("config.json", lambda b: b.replace(b'"seed": 0', b'"seed": 1')),
+        ("status.json", lambda b: b[:-20]),
+        ("status.json", lambda b: b"[]"),
+    ],
+)
+def test_a_torn_or_tampered_file_is_noticed_and_named(run: Run, name: str, harm: object) -> None:
+    made = run.config
+    path = run.folder / name
+    path.write_bytes(harm(path.read_bytes()))  # type: ignore[operator]  # a lambda
+    with pytest.raises(RunError, match=name):
+        run.train(made, made.data.load(), "cpu")
+
+
+def test_missing_weights_are_named(run: Run) -> None:
+    (run.folder / "weights.safetensors").unlink()
+    with pytest.raises(RunError, match=r"weights\.safetensors is not there"):
+        run.pair()
+
+
+def test_runs_are_found_by_name(finished: Run) -> None:
+    runs = finished.folder.parents[2]
+    assert find_runs(runs, "vae+normal") == [finished]
+    assert find_runs(runs, "gan") == []
+    with pytest.raises(ZooError, match="name of its family"):
+        find_runs(runs, "../x")
+
+
+KILLED = textwrap.dedent(
+    """
+    import sys, torch
+    from pathlib import Path
+    import zoo.runs
+    from zoo.runs import DataSpec, Run, configure
+    zoo.runs.KEEP_SECONDS = 0.0
+    torch.set_num_threads(1)
+    data = DataSpec(name="digits-binary")
+    made = configure("vae", data, data.load(), hyper={"latent": 2, "hidden": 16, "guide.hidden": 16},
+                     recipe={"steps": 600, "batch": 50, "checkpoints": 60, "average": 0.9})
+    Run.of(made, Path(sys.argv[1])).train(made, data.load(), "cpu")
+    """
+)
+
+
+def test_killed_at_any_moment_it_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "error", "-c", KILLED]
+    subprocess.run([*command, str(tmp_path / "whole")], check=True, timeout=120)
+    for share in (0.2, 0.6):
+        process = subprocess.Popen([*command, str(tmp_path / "killed")])
+        _wait_for_step(tmp_path / "killed", int(600 * share), process)
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    subprocess.run([*command, str(tmp_path / "killed")], check=True, timeout=120)
+    [whole], [killed] = find_runs(tmp_path / "whole"), find_runs(tmp_path / "killed")
+    one, other = (read_tensors(each.folder / "weights.safetensors")[0] for each in (whole, killed))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert whole.history == killed.history
+
+
+def _wait_for_step(runs: Path, step: int, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(3000):
+        for found in find_runs(runs):
+            path = found.folder / "resume.safetensors"
+            if path.exists() and read_tensors(path)[1]["step"] >= step:
+                return
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.02)
+    raise AssertionError("it did not get there in a minute")

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import Tensor, nn
+
+from zoo.data import Dataset
+from zoo.errors import ZooError
+from zoo.event import Event
+from zoo.pair import Pair, Player
+from zoo.traces import log_prob
+from zoo.training import Progress, fit, pick_device
+
+
+class Coins(nn.Module):
+    """Independent coins, by maximum likelihood: the optimum is known."""
+
+    def __init__(self, explode_at: int = -1, value: float = math.nan) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(2, 2))
+        self.calls, self.explode_at, self.value = 0, explode_at, value
+
+    def model(self, x: Tensor) -> Any:
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Bernoulli(logits=self.logits.expand(len(x), 2, 2)).to_event(2), obs=x)
+
+    def players(self) -> list[Player]:
+        return [Player("ml", [self.logits], self.loss)]
+
+    def loss(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        value = -dist.Bernoulli(logits=self.logits).to_event(2).log_prob(x).mean()
+        return value * self.value if self.calls == self.explode_at else value
+
+
+class Latent(nn.Module):
+    """A tiny VAE with dropout and a buffer that training moves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 4))
+        self.decoder = nn.Linear(2, 4)
+
+    def model(self, x: Tensor) -> Any:
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(len(x), 2), 1.0).to_event(1))
+            pyro.sample("x", dist.Bernoulli(logits=self.decoder(z).reshape(x.shape)).to_event(2), obs=x)
+
+    def guide(self, x: Tensor) -> Any:
+        loc, scale = self.encoder(x.flatten(1)).chunk(2, -1)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(loc, scale.exp()).to_event(1))
+
+
+def pair(maker: Any, event: Event) -> Pair:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        made = maker()
+    return Pair(event, made.model, getattr(made, "guide", lambda x: None), extras=made)
+
+
+class Tape:
+    """Keeps a copy of the progress at each checkpoint."""
+
+    def __init__(self) -> None:
+        self.kept: list[Progress] = []
+
+    def watch(self, progress: Progress) -> None: ...
+
+    def keep(self, progress: Progress) -> None:
+        tensors = {name: tensor.clone() for name, tensor in progress.tensors.items()}
+        copy = Progress(**{**vars(progress), "tensors": tensors, "history": [dict(row) for row in progress.history]})
+        self.kept.append(copy)
+
+
+def test_an_empty_guide_means_maximum_likelihood(coins: Dataset) -> None:
+    made = Coins()
+    bare = Pair(coins.event, made.model)  # without its players it is trained by the ELBO
+    everywhere = Dataset("coins", coins.event, coins.train, coins.train, coins.test, "")
+    fit(bare, everywhere, {"steps": 400, "batch": 40, "lr": 0.1, "schedule": "cosine"})
+    share = coins.train.mean(0)
+    assert torch.allclose(made.logits.sigmoid(), share, atol=1e-3)
+    entropy = dist.Bernoulli(probs=share).entropy().sum()
+    assert -log_prob(bare, coins.train).mean().item() == pytest.approx(entropy.item(), abs=1e-4)
+
+
+RECIPE = {
+    "steps": 60,
+    "batch": 16,
+    "lr": 0.02,
+    "schedule": "onecycle",
+    "average": 0.9,
+    "kl_warmup": 20,
+    "clip": 1.0,
+    "optimiser": "adamw",
+    "checkpoints": 6,
+}
+
+
+@pytest.mark.parametrize("at", [0, 2, 4])
+def test_a_resumed_run_ends_with_the_same_bits(coins: Dataset, at: int) -> None:
+    whole, tape = pair(Latent, coins.event), Tape()
+    end = fit(whole, coins, RECIPE, seed=3, keepers=[tape])
+    middle = tape.kept[at]
+    assert middle.status == "running"
+    again = pair(Latent, coins.event)
+    torch.manual_seed(999)
+    resumed = fit(again, coins, RECIPE, seed=3, start=middle)
+    assert resumed.history == end.history
+    assert all(torch.equal(again.state()[name], tensor) for name, tensor in whole.state().items())
+
+
+def test_same_seed_same_run_other_seed_other_run(coins: Dataset) -> None:
+    runs = []
+    for seed in (0, 0, 1):
+        each = pair(Latent, coins.event)
+        fit(each, coins, RECIPE | {"steps": 10}, seed=seed)
+        runs.append(each.state()["Latent.decoder.weight"].clone())
+    assert torch.equal(runs[0], runs[1])
+    assert not torch.equal(runs[0], runs[2])
+
+
+@pytest.mark.parametrize(("value", "word"), [(math.nan, "became nan"), (math.inf, "became inf"), (1e9, "exploded")])
+def test_divergence_is_a_result_with_its_step(coins: Dataset, value: float, word: str) -> None:
+    end = fit(pair(lambda: Coins(33, value), coins.event), coins, {"steps": 80, "checkpoints": 4})
+    assert end.status == "diverged"
+    assert end.step == 33
+    assert word in end.reason
+    assert "step 33" in end.reason
+
+
+def test_early_stopping_keeps_the_best_weights(coins: Dataset) -> None:
+    worse = Dataset("coins", coins.event, coins.train, 1 - coins.train, coins.test, "validation contradicts training")
+    made = pair(Coins, coins.event)
+    end = fit(made, worse, {"steps": 400, "lr": 0.05, "checkpoints": 40, "patience": 3})
+    assert end.status == "finished"
+    assert "stopped early" in end.reason
+    assert end.step < 400
+    assert end.best_score == pytest.approx(min(row["validation"] for row in end.history))
+    assert -log_prob(made, worse.validation).mean().item() == pytest.approx(end.best_score, abs=1e-5)
+
+
+def test_averaged_weights_are_what_is_scored(coins: Dataset) -> None:
+    made, tape = pair(Coins, coins.event), Tape()
+    end = fit(made, coins, {"steps": 30, "lr": 0.1, "average": 0.99, "checkpoints": 1}, keepers=[tape])
+    assert -log_prob(made, coins.validation).mean().item() == pytest.approx(end.best_score, abs=1e-5)
+    own = tape.kept[-1].tensors["weights/Coins.logits"]
+    assert not torch.equal(own, made.state()["Coins.logits"])
+
+
+def test_bf16_is_autocast_and_leaves_float32_weights(coins: Dataset) -> None:
+    made = pair(Latent, coins.event)
+    end = fit(made, coins, RECIPE | {"precision": "bf16"})
+    assert end.status == "finished"
+    assert {tensor.dtype for name, tensor in made.state().items() if "num_batches" not in name} == {torch.float32}
+    plain = pair(Latent, coins.event)
+    fit(plain, coins, RECIPE)
+    assert not torch.equal(plain.state()["Latent.decoder.weight"], made.state()["Latent.decoder.weight"])
+
+
+def test_an_unknown_device_is_one_sentence() -> None:
+    with pytest.raises(ZooError, match="not available here; use auto, cpu"):
+        pick_device("cuda:99")
+    assert pick_device("cpu").type == "cpu"
+
+
+def test_data_of_another_event_are_refused(coins: Dataset) -> None:
+    with pytest.raises(ZooError):
+        fit(pair(Coins, Event((2, 2), 5)), coins, {"steps": 1})

@@ -1,0 +1,109 @@
+"""The variational auto-encoder: likelihoods by support, its start, and what training reaches."""
+
+from __future__ import annotations
+
+import math
+
+import pyro
+import pytest
+import torch
+from torch import Tensor
+
+from zoo.build import build
+from zoo.data import load_data
+from zoo.errors import ZooError
+from zoo.event import Event
+from zoo.models.vae import VAE
+from zoo.pair import Pair
+from zoo.registry import guides, load_shelves
+from zoo.seeding import seeded
+from zoo.traces import abilities, log_weights, sample
+from zoo.training import fit
+
+load_shelves()
+EVENTS = [("2x3:binary", {}), ("2x3:5", {}), ("2x3:5", {"likelihood": "logistic"}), ("2x3:real", {})]
+
+
+def data(event: Event, n: int) -> Tensor:
+    if event.levels is None:
+        return torch.randn(n, *event.shape)
+    return torch.randint(0, event.levels, (n, *event.shape)).float()
+
+
+@pytest.fixture(params=EVENTS, ids=str)
+def vae(request: pytest.FixtureRequest) -> Pair:
+    """A VAE for each support and likelihood."""
+    text, hyper = request.param
+    return build("vae", Event.parse(text), hyper)
+
+
+def test_likelihood_is_a_density_over_the_event(vae: Pair) -> None:
+    made = vae.extras
+    assert isinstance(made, VAE)
+    fn = made.likelihood(torch.randn(4, made.latent))
+    assert (fn.batch_shape, fn.event_shape) == ((4,), (2, 3))
+    x = data(vae.event, 4)
+    assert fn.log_prob(x).shape == (4,)
+    if vae.event.levels:
+        one = torch.stack([fn.base_dist.log_prob(torch.full((4, 2, 3), float(k))) for k in range(vae.event.levels)])
+        assert torch.allclose(one.logsumexp(0), torch.zeros(4, 2, 3), atol=1e-5)
+
+
+def test_samples_have_the_shape_and_support_of_the_event(vae: Pair) -> None:
+    x = sample(vae, 50)
+    assert (x.shape, x.dtype) == ((50, 2, 3), torch.float32)
+    if vae.event.levels:
+        assert set(x.unique().tolist()) <= set(range(vae.event.levels))
+
+
+def test_its_abilities_are_those_of_a_bound(vae: Pair) -> None:
+    can = abilities(vae)
+    assert can.likelihood == "bound"
+    assert list(can.latents) == ["z"]
+    assert can.lossless == (vae.event.levels is not None)
+
+
+def test_it_runs_in_double_precision_and_on_another_device(vae: Pair) -> None:
+    x = data(vae.event, 3)
+    for module in vae.modules.values():
+        module.double()
+    assert log_weights(vae, x.double()).dtype == torch.float64
+    with pyro.validation_enabled(False):
+        assert log_weights(vae.to("meta"), x.double().to("meta")).shape == (3,)
+
+
+def test_it_starts_from_the_entries_on_their_own(vae: Pair) -> None:
+    made = vae.extras
+    assert isinstance(made, VAE)
+    with torch.no_grad():
+        x = data(vae.event, 2000)
+        x[:, 0, 0] = 1.0
+        made.initialise(x)
+        made.decoder.out.weight.zero_()
+        drawn = made.likelihood(torch.zeros(2000, made.latent)).sample()
+    assert (drawn.mean(0) - x.mean(0)).abs().max() < 0.3
+    assert (drawn.std(0) - x.std(0)).abs().max() < 0.4
+
+
+def test_a_likelihood_of_another_support_is_refused() -> None:
+    with pytest.raises(ZooError, match="categorical or logistic"):
+        build("vae", Event(4, 5), {"likelihood": "normal"})
+    with pytest.raises(ZooError, match="bernoulli"):
+        build("vae", Event(4, "binary"), {"likelihood": "logistic"})
+
+
+@pytest.mark.parametrize("guide", [entry.name for entry in guides])
+def test_training_improves_the_bound_and_repeats_itself(guide: str) -> None:
+    digits = load_data("digits")
+
+    def train(steps: int) -> tuple[Pair, float]:
+        pair = build(f"vae+{guide}", digits.event, seed=1)
+        return pair, fit(pair, digits, {"steps": steps, "lr": 3e-3, "checkpoints": 1}, seed=1, device="cpu").best_score
+
+    pair, score = train(40)
+    assert score < train(2)[1] - 1
+    assert train(2)[1] == train(2)[1]
+    x = digits.validation[:20]
+    with pair.evaluating(), seeded(0):
+        log_w = torch.stack([log_weights(pair, x) for _ in range(32)])
+    assert (log_w.logsumexp(0) - math.log(32)).mean() > log_w.mean()
