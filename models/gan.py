@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from zoo.event import Event
-from zoo.nets import mlp
+from zoo.nets import MLP
 from zoo.pair import Player
 from zoo.registry import family
 
@@ -55,8 +55,8 @@ class GAN(nn.Module):
         half = 1.0 if event.levels is None else (event.levels - 1) / 2
         self.register_buffer("centre", torch.full(event.shape, 0.0 if event.levels is None else half))
         self.register_buffer("spread", torch.full(event.shape, half))
-        self.generator = mlp(latent, (hidden, hidden), event.size)
-        self.discriminator = mlp(event.size, (hidden, hidden), 1, dropout)
+        self.generator = MLP(latent, (hidden, hidden), event.size)
+        self.discriminator = MLP(event.size, (hidden, hidden), 1, dropout)
 
     def model(self, x: Tensor) -> Any:
         prior = dist.Normal(torch.zeros(self.latent, device=x.device), 1.0).to_event(1)

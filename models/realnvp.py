@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from zoo.distributions import dequantise, level_counts, observe
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.nets import mlp
+from zoo.nets import MLP
 from zoo.registry import family
 
 PSEUDOCOUNT = 0.1
@@ -156,8 +156,8 @@ class Coupling(nn.Module):
         self.register_buffer("a", a)
         self.register_buffer("b", b)
         self.register_buffer("back", order.argsort())
-        self.net = mlp(len(a), (hidden, hidden), 2 * len(b), dropout)
-        for parameter in self.net[-1].parameters():
+        self.net = MLP(len(a), (hidden, hidden), 2 * len(b), dropout)
+        for parameter in self.net.out.parameters():
             nn.init.zeros_(parameter)
 
     def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:

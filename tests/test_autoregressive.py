@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyro import poutine
 from torch import Tensor
+from zoo.models.pixelcnn import PixelCNN
+from zoo.models.wavenet import WaveNet
 
 from zoo.autoregressive import Autoregressive, Harmonics, draw, whole_passes
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.models.pixelcnn import PixelCNN
-from zoo.models.wavenet import WaveNet
 from zoo.seeding import seeded
 
 MAKERS = pytest.mark.parametrize("make", [WaveNet, PixelCNN])
@@ -115,7 +115,9 @@ def test_wavenet_sees_two_to_the_depth_entries() -> None:
     n=st.integers(1, 5),
     seed=st.integers(0, 10**6),
 )
-def test_incremental_draws_equal_whole_passes(make: Any, shape: tuple[int, int], levels: int, n: int, seed: int) -> None:
+def test_incremental_draws_equal_whole_passes(
+    make: Any, shape: tuple[int, int], levels: int, n: int, seed: int
+) -> None:
     event = Event(shape, levels)
     net = network(make, event)
     naive = Autoregressive(event, net.logits, whole_passes(event, net.logits, next(net.parameters())), (n,))
@@ -179,7 +181,9 @@ def test_pixelcnn_refuses_what_is_no_image() -> None:
 
 def test_a_real_event_is_refused() -> None:
     with pytest.raises(ZooError, match="binary data or integer levels"):
-        Autoregressive(Event(2, "real"), lambda x: x, lambda n: whole_passes(Event(2, "real"), lambda x: x, torch.ones(1))(n))
+        Autoregressive(
+            Event(2, "real"), lambda x: x, lambda n: whole_passes(Event(2, "real"), lambda x: x, torch.ones(1))(n)
+        )
 
 
 def test_the_support_is_discrete_over_the_whole_event() -> None:
@@ -246,4 +250,4 @@ def test_harmonics_tell_levels_apart(levels: int) -> None:
     distances = torch.cdist(codes, codes) + torch.eye(levels)
     off = ~torch.eye(levels, dtype=torch.bool)
     assert codes.shape == (levels, levels - 1)
-    torch.testing.assert_close(distances[off], distances[off][0].expand(off.sum()), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(distances[off], distances[off][0].expand(int(off.sum())), atol=1e-5, rtol=1e-5)

@@ -311,7 +311,7 @@ def test_samples_that_are_not_finite_are_failed_rows() -> None:
 
 
 class Sequential(nn.Module):
-    """D steps: whole passes through a masked weight, or a slice of the weight each; the first drawn from a bias alone."""
+    """D steps: passes through a masked weight, or a slice of the weight each; the first is drawn from a bias alone."""
 
     mask: Tensor
 
@@ -344,6 +344,39 @@ class Sequential(nn.Module):
 @pytest.mark.parametrize("in_place", [True, False])
 def test_passes_of_a_sequential_sampler(in_place: bool) -> None:
     assert sequential_passes(pair_of(Sequential(7, in_place), Event(7, "binary"))) == 7
+
+
+class Noisy(Implicit):
+    """x ~ N(net(z), scale²): the scale meets data as often as the network does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(2))
+
+    def model(self, x: Tensor) -> Any:
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(len(x), 2), 1.0).to_event(1))
+            return pyro.sample("x", dist.Normal(self.net(z), self.scale).to_event(1), obs=x)
+
+
+class Walk(Implicit):
+    """Five steps of a walk that starts from a parameter; noise is added in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.start = nn.Parameter(torch.zeros(2))
+
+    def model(self, x: Tensor) -> Any:
+        state = self.start.expand(len(x), 2).clone()
+        state += torch.randn(len(x), 2)
+        for _ in range(5):
+            state = self.net(state)
+        return pyro.deterministic("x", state, event_dim=1)
+
+
+@pytest.mark.parametrize(("module", "passes"), [(Noisy, 1), (Walk, 5)])
+def test_passes_count_a_network_once_a_step(module: Callable[[], nn.Module], passes: int) -> None:
+    assert sequential_passes(pair_of(module())) == passes
 
 
 def test_passes_of_one_network_and_of_none() -> None:

@@ -1,8 +1,9 @@
 """One distribution over a whole event, entry by entry: p(x) = prod_i p(x_i | x_1, ..., x_{i-1}).
 
-Entries are counted in row-major order. Scoring is parallel: one pass of a causal network gives the logits of all entries.
-Sampling is sequential, by a *stream*: a generator that yields the next entry's logits, shape ``(n, levels)``, and is sent the
-entries drawn from them, shape ``(n,)``. Whatever a stream remembers of earlier entries lives and dies with it.
+Entries are counted in row-major order. Scoring is parallel: one pass of a causal network gives the logits of all
+entries. Sampling is sequential, by a *stream*: a generator that yields the next entry's logits, shape ``(n, levels)``,
+and is sent the entries drawn from them, shape ``(n,)``. Whatever a stream remembers of earlier entries lives and dies
+with it.
 """
 
 from __future__ import annotations
@@ -30,19 +31,20 @@ class Autoregressive(TorchDistribution):
 
     Args:
         event: what is drawn; its event shape is ``event.shape``.
-        logits: a causal network: ``(n, *event.shape)`` to unnormalised log-probabilities ``(n, *event.shape, levels)``, those of an
-            entry a function of the entries before it.
-        stream: ``stream(n)`` is a stream (see above) of the same logits for ``n`` data; `whole_passes` makes one of any ``logits``.
+        logits: a causal network: ``(n, *event.shape)`` to unnormalised log-probabilities ``(n, *event.shape,
+            levels)``, those of an entry a function of the entries before it.
+        stream: ``stream(n)`` is a stream (see above) of the same logits for ``n`` data; `whole_passes` makes one of
+            any ``logits``.
         batch_shape: independent copies; a ``pyro.plate`` of size ``n`` makes it ``(n,)``.
 
-    Values are floats with integer values. ``log_prob`` is in nats. Draws invert the cumulative distribution with one uniform number
-    an entry and datum, so two streams of equal logits give equal draws from equal random numbers.
+    Values are floats with integer values. ``log_prob`` is in nats. Draws invert the cumulative distribution with one
+    uniform number an entry and datum, so two streams of equal logits give equal draws from equal random numbers.
 
     Raises:
         ZooError: the event is real.
     """
 
-    arg_constraints = {}  # noqa: RUF012 (torch's own interface)
+    arg_constraints: dict[str, Any] = {}  # noqa: RUF012 (torch's own interface)
 
     def __init__(
         self,
@@ -52,7 +54,7 @@ class Autoregressive(TorchDistribution):
         batch_shape: Any = (),
         validate_args: bool | None = None,
     ) -> None:
-        levels(event)
+        levels(event)  # refuses a real event
         self.event, self.logits, self.stream = event, logits, stream
         super().__init__(torch.Size(batch_shape), torch.Size(event.shape), validate_args=validate_args)
 
@@ -104,8 +106,8 @@ def whole_passes(event: Event, logits: Logits, like: Tensor) -> Callable[[int], 
 class Harmonics(nn.Module):
     """Levels as features: cos(pi f (x + 1/2) / levels) for f = 1, 2, ...: shape ``(...)`` to ``(..., size)``.
 
-    They are a rotation of one-hot codes (the cosine transform, its constant left out) up to `HARMONICS` + 1 levels, and its smooth
-    part beyond; smooth in ``x``, so gradients show what depends on what.
+    They are a rotation of one-hot codes (the cosine transform, its constant left out) up to `HARMONICS` + 1 levels,
+    and its smooth part beyond; smooth in ``x``, so gradients show what depends on what.
     """
 
     frequencies: Tensor
@@ -118,6 +120,12 @@ class Harmonics(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cos((x + 0.5).unsqueeze(-1) * self.frequencies)
+
+
+def marginal_logits(event: Event, x: Tensor) -> Tensor:
+    """Log-frequencies of each entry's levels in data ``x``, one added to each count: ``(*event.shape, levels)``."""
+    counts = F.one_hot(x.long(), levels(event)).sum(0) + 1.0
+    return (counts / counts.sum(-1, keepdim=True)).log()
 
 
 def levels(event: Event) -> int:

@@ -7,6 +7,7 @@ came, or `_SilentError` if it does not apply. The first laws are the ground of t
 from __future__ import annotations
 
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -171,7 +172,8 @@ class Trained:
 
     def _step(self, player: Player, stepper: torch.optim.Optimizer, x: Tensor) -> None:
         self.pair.train(True)
-        with pyro.validation_enabled(False):
+        with pyro.validation_enabled(False), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Encountered")  # Pyro's warning of nan: it becomes a finding
             loss = player.loss(x)
         self.losses.append((player.name, float(loss.detach().sum())))
         stepper.zero_grad(set_to_none=True)

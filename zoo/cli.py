@@ -256,7 +256,8 @@ def compare(
 ) -> None:
     """Train, measure and report: a suite, or the families named."""
     with _answering():
-            from zoo.compare import compare as run_suite
+        from zoo.compare import Options
+        from zoo.compare import compare as run_suite
         from zoo.display import Display
         from zoo.report.study import write_report
 

@@ -65,7 +65,7 @@ def text(about: dict[str, Any]) -> str:
         f"  likelihood  {about['likelihood']}",
         f"  latents     {latents}",
         f"  lossless    {'a code, directly or by bits-back' if about['lossless'] else 'no'}",
-        f"  lossy       {'the latents are smaller than the data' if about['lossy'] else 'no: the latents are no smaller'}",
+        f"  lossy       {'a code of the latents' if about['lossy'] else 'no: no latents smaller than the data'}",
     ]
     return "\n".join(lines)
 

@@ -210,7 +210,7 @@ class Pair:
             yield
 
     def _localise(self) -> None:
-        """Give every ``PyroModule`` the store of its own that Pyro gives to those made under ``module_local_params``."""
+        """Give every ``PyroModule`` its own store, as Pyro does to those made under ``module_local_params``."""
         for context in self._contexts():
             context.param_state = {"params": {}, "constraints": {}}
 

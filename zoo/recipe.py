@@ -19,18 +19,18 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    steps: int = Field(1000, ge=0, description="optimiser steps; 0 for a family that is fitted in closed form")
-    batch: int = Field(128, ge=1, description="data per step (all of them if there are fewer)")
+    steps: int = Field(default=1000, ge=0, description="optimiser steps; 0 for a family that is fitted in closed form")
+    batch: int = Field(default=128, ge=1, description="data per step (all of them if there are fewer)")
     optimiser: Literal["adam", "adamw", "adamax", "nadam", "radam"] = "adam"
-    lr: float = Field(1e-3, gt=0, description="peak learning rate")
-    weight_decay: float = Field(0.0, ge=0)
+    lr: float = Field(default=1e-3, gt=0, description="peak learning rate")
+    weight_decay: float = Field(default=0.0, ge=0)
     schedule: Literal["constant", "cosine", "onecycle"] = "constant"
-    clip: float | None = Field(None, gt=0, description="largest gradient norm of each player")
-    average: float | None = Field(None, gt=0, lt=1, description="decay of the weights' exponential moving average")
-    kl_warmup: int = Field(0, ge=0, description="steps over which the latents' weight grows from 0 to 1")
-    particles: int = Field(1, ge=1, description="guide samples per datum in the ELBO's gradient")
-    checkpoints: int = Field(20, ge=1, description="how often validation score and discrepancy are measured")
-    patience: int | None = Field(None, ge=1, description="checkpoints without improvement before stopping early")
+    clip: float | None = Field(default=None, gt=0, description="largest gradient norm of each player")
+    average: float | None = Field(default=None, gt=0, lt=1, description="decay of the weights' exponential moving average")
+    kl_warmup: int = Field(default=0, ge=0, description="steps over which the latents' weight grows from 0 to 1")
+    particles: int = Field(default=1, ge=1, description="guide samples per datum in the ELBO's gradient")
+    checkpoints: int = Field(default=20, ge=1, description="how often validation score and discrepancy are measured")
+    patience: int | None = Field(default=None, ge=1, description="checkpoints without improvement before stopping early")
     precision: Literal["float32", "bf16"] = "float32"
 
     @classmethod

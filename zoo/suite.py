@@ -20,8 +20,8 @@ class Quick(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     seeds: list[int] = [0]
-    share: float = Field(0.1, gt=0, le=1)
-    particles: int = Field(64, ge=1)
+    share: float = Field(default=0.1, gt=0, le=1)
+    particles: int = Field(default=64, ge=1)
 
 
 class Suite(BaseModel):
@@ -32,10 +32,10 @@ class Suite(BaseModel):
     name: str
     about: str = ""
     families: list[str] = Field(min_length=1)
-    data: list[str] = Field(["digits"], min_length=1)
-    seeds: list[int] = Field([0, 1, 2], min_length=1)
+    data: list[str] = Field(default=["digits"], min_length=1)
+    seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
     evaluations: list[str] = ["likelihood", "stability", "sampling"]
-    particles: int = Field(512, ge=1)
+    particles: int = Field(default=512, ge=1)
     hyper: dict[str, dict[str, Any]] = {}
     recipes: dict[str, dict[str, Any]] = {}
     quick: Quick = Quick()

@@ -117,7 +117,7 @@ def per_datum(trace: Any, n: int) -> Tensor:
         plate = data_plate(site, n)
         if plate is None:
             raise ContractError(
-                f"site {name!r} lies outside the data plate: its log-probability should have shape ({n},) for {n} data; "
+                f"site {name!r} lies outside the data plate: its log-probability should have shape ({n},); "
                 "put it under `with pyro.plate('data', len(x)):` and declare inner dimensions with .to_event(...)"
             )
         value = scale_and_mask(site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"]), 1.0, site["mask"])
@@ -202,7 +202,7 @@ def _output(trace: Any, event: Event) -> str:
     sized = [name for name in fixed if trace.nodes[name]["value"][0].numel() == event.size]
     if not sized:
         raise ContractError(
-            "the model should observe its data, pyro.sample('x', ..., obs=x), or return them by pyro.deterministic('x', ...); "
-            "it does neither"
+            "the model should observe its data, pyro.sample('x', ..., obs=x), or, without a likelihood, name them by "
+            "pyro.deterministic('x', ...); it does neither"
         )
     return sized[-1]

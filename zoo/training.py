@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol
 import pyro
 import torch
 from pyro.infer import Trace_ELBO
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.data import Dataset
 from zoo.discrepancy import features, mmd2
@@ -299,8 +299,8 @@ class _Loop:
         for path, tensor in tensors.items():
             kind, name = path.split("/", 1)
             if kind == "optimiser":
-                player, index, key = name.split("/")
-                memory[player].setdefault(int(index), {})[key] = tensor
+                owner, index, key = name.split("/")
+                memory[owner].setdefault(int(index), {})[key] = tensor
             else:
                 kinds[kind][name] = tensor.to(device)
         self.pair.load(kinds["weights"])
@@ -320,7 +320,7 @@ def _optimiser(player: Player, recipe: Recipe) -> torch.optim.Optimizer:
     }
     options = {"lr": recipe.lr, "weight_decay": recipe.weight_decay} | dict(player.options)
     factor = options["lr"] / recipe.lr
-    optimiser: torch.optim.Optimizer = makers[recipe.optimiser](list(player.parameters) or [torch.zeros(1)], **options)
+    optimiser: torch.optim.Optimizer = makers[recipe.optimiser](list(player.parameters) or [nn.Parameter(torch.zeros(1))], **options)
     for group in optimiser.param_groups:
         group["lr_factor"] = factor
     return optimiser

@@ -9,10 +9,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing.context import BaseContext
+from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+Context = ForkServerContext | SpawnContext
 POLL_SECONDS = 0.1
 
 
@@ -64,7 +65,7 @@ def orphaned() -> bool:
     return parent is not None and not parent.is_alive()
 
 
-def _context() -> BaseContext:
+def _context() -> Context:
     """A server that has imported torch and Pyro once and forks a worker in milliseconds, where the system has fork."""
     if sys.platform == "win32":
         return multiprocessing.get_context("spawn")
@@ -73,9 +74,9 @@ def _context() -> BaseContext:
     return context
 
 
-def _start(context: BaseContext, job: Job) -> BaseProcess:
-    process: BaseProcess = context.Process(target=_work, args=(job.call, job.args), name=job.name)  # type:
-    ignore[attr - defined]  # typeshed: BaseContext has no Process process.start()
+def _start(context: Context, job: Job) -> BaseProcess:
+    process: BaseProcess = context.Process(target=_work, args=(job.call, job.args), name=job.name)
+    process.start()
     return process
 
 

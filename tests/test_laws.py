@@ -1,0 +1,102 @@
+"""The laws, swept over everything that stands on the shelves."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from zoo.build import build
+from zoo.check import check
+from zoo.event import Event
+from zoo.pair import HasLogProb, Pair
+from zoo.registry import families, guides, load_shelves
+from zoo.seeding import seeded
+from zoo.traces import abilities, log_prob, log_weights, sample
+
+load_shelves()
+EVENTS = {"binary": Event((4, 4), "binary"), "levels": Event((4, 4), 5), "real": Event((4, 4), "real")}
+TINY = {"binary": Event((2, 2), "binary"), "levels": Event((2, 2), 3)}
+MEMBERS = [
+    (name, support)
+    for family in families
+    for name in [family.name, *(f"{family.name}+{guide.name}" for guide in guides if family.guide)]
+    for support in family.supports
+]
+
+
+def each_weight(pair: Pair, x: Tensor, particles: int) -> Tensor:
+    """Log importance weights, shape ``(particles, n)``."""
+    with seeded(1), pair.evaluating():
+        return log_weights(pair, x.repeat_interleave(particles, 0)).reshape(len(x), particles).T
+
+
+def has_both(pair: Pair) -> bool:
+    """An analytic log-probability, and latents that bound it."""
+    return isinstance(pair.extras, HasLogProb) and bool(abilities(pair).latents)
+
+
+@pytest.mark.parametrize(("name", "support"), MEMBERS)
+def test_the_contract_holds(name: str, support: str) -> None:
+    findings = check(name, EVENTS[support])
+    assert [finding for finding in findings if finding.ok is False] == []
+    undecided = {finding.law for finding in findings if finding.ok is None}
+    assert undecided <= {"gradients reach every parameter", "the guide's sites are the model's latents"}
+
+
+@pytest.mark.parametrize(("name", "support"), [member for member in MEMBERS if member[1] != "real"])
+def test_the_probabilities_of_all_data_sum_to_one(name: str, support: str) -> None:
+    """Exactly; of a lower bound, which may have mass where no datum is, to no more."""
+    event = TINY[support]
+    pair = build(name, event, seed=3)
+    can, x = abilities(pair), everything(event)
+    if can.likelihood == "none":
+        pytest.skip("an implicit model has no likelihood")
+    if can.likelihood == "exact":
+        with pair.evaluating():
+            assert float(log_prob(pair, x).double().exp().sum()) == pytest.approx(1, abs=1e-5)
+        return
+    totals = each_weight(pair, x, 500).double().exp().sum(1)  # unbiased, each of them
+    error = float(totals.std() / math.sqrt(len(totals)))
+    assert 0.01 < float(totals.mean()) < 1 + 5 * error + 1e-4
+
+
+def everything(event: Event) -> Tensor:
+    """Every datum that there can be."""
+    assert event.levels is not None
+    every = itertools.product(range(event.levels), repeat=event.size)
+    return torch.tensor(list(every)).float().reshape(-1, *event.shape)
+
+
+WITH_BOTH = [(name, support) for name, support in MEMBERS if has_both(build(name, EVENTS[support]))]
+
+
+@pytest.mark.parametrize(("name", "support"), WITH_BOTH)
+def test_the_bound_is_below_the_exact_value(name: str, support: str) -> None:
+    event = EVENTS[support]
+    pair = build(name, event, seed=3)
+    with seeded(0):
+        x = torch.randn(20, *event.shape) if event.levels is None else torch.randint(event.levels, (20, *event.shape))
+    with pair.evaluating():
+        exact = log_prob(pair, x.float())
+    weights = each_weight(pair, x.float(), 2000)
+    error = weights.std(0) / math.sqrt(len(weights))
+    assert (weights.mean(0) <= exact + 5 * error + 1e-4).all()
+    tightened = weights.logsumexp(0) - math.log(len(weights))
+    assert (tightened >= weights.mean(0)).all()
+
+
+@pytest.mark.parametrize(("name", "support"), MEMBERS)
+def test_it_can_be_built_for_an_oblong_shape(name: str, support: str) -> None:
+    pair = build(name, Event((3, 5), EVENTS[support].levels or "real"))
+    with seeded(0):
+        assert sample(pair, 4).shape == (4, 3, 5)
+
+
+def test_the_shelves_are_not_empty() -> None:
+    assert {"binary", "levels", "real"} == {support for _, support in MEMBERS}
+    assert any("+" in name for name, _ in MEMBERS)
+    assert WITH_BOTH
