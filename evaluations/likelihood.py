@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from zoo.bounds import FEWEST_PARTICLES, LARGEST_KHAT, Bounds, bounds, log_probs
-from zoo.build import build
+from zoo.building import build
 from zoo.errors import ZooError
 from zoo.evaluating import Finished, Settings, attempt, mean_score, unmeasurable
 from zoo.pair import HasInitialise

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from zoo.build import build
+from zoo.building import build
 from zoo.discrepancy import features, mmd2
 from zoo.errors import ZooError
 from zoo.evaluating import Finished, Settings, attempt, unmeasurable

@@ -19,7 +19,7 @@ from zoo.registry import evaluation
 from zoo.scores import Score
 from zoo.seeding import seeded
 from zoo.traces import abilities
-from zoo.training import DISCREPANCY_SAMPLES
+from zoo.training import DISCREPANCY_SAMPLES, some
 
 CURVES = {
     "validation": ("validation_spread", "drawdown"),
@@ -122,8 +122,8 @@ def _distances(squares: Sequence[float], noise: float) -> list[float]:
 def _yardstick(data: Dataset, seed: int) -> tuple[float, float]:
     """The discrepancy's standard error between data and data, and its value (a distance) for uniform noise."""
     with seeded(seed):
-        some = torch.randperm(len(data.train))[:DISCREPANCY_SAMPLES].to(data.train.device)
-        train, validation = data.batch(some), data.validation[:DISCREPANCY_SAMPLES]
+        rows = torch.randperm(len(data.train))[:DISCREPANCY_SAMPLES].to(data.train.device)
+        train, validation = data.batch(rows), some(data.validation)
         uniform = _uniform(data.event, train)
     real = features(data.event, validation)
     noise = mmd2(features(data.event, train), real).stderr

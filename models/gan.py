@@ -21,7 +21,7 @@ from zoo.registry import family
     "gan",
     group="implicit",
     paper="Goodfellow et al. 2014, arXiv:1406.2661",
-    recipe={"steps": 3000, "batch": 128, "lr": 2e-4, "average": 0.99},
+    recipe={"steps": 3000, "batch": 128, "lr": 2e-3, "average": 0.99},
 )
 class GAN(nn.Module):
     """A generator that is taught by a discriminator: samples, and no likelihood.
@@ -49,7 +49,7 @@ class GAN(nn.Module):
     centre: Tensor
     spread: Tensor
 
-    def __init__(self, event: Event, *, latent: int = 32, hidden: int = 256, dropout: float = 0.3) -> None:
+    def __init__(self, event: Event, *, latent: int = 32, hidden: int = 128, dropout: float = 0.3) -> None:
         super().__init__()
         self.event, self.latent = event, latent
         half = 1.0 if event.levels is None else (event.levels - 1) / 2

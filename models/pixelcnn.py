@@ -16,7 +16,7 @@ from zoo.registry import family
 class Down(nn.Module):
     """A gated residual layer of the vertical stack, over its rows and the one above them.
 
-    ``(n, width, 1 + rows, columns)`` to ``(n, width, rows, columns)``, and the same of ``2 width`` channels for `Right`.
+    ``(n, width, 1 + rows, columns)`` to ``(n, width, rows, columns)``, and as many of ``2 width`` channels for `Right`.
     """
 
     def __init__(self, width: int, dropout: float) -> None:
@@ -81,7 +81,7 @@ class PixelCNN(nn.Module):
         width: channels of each stack.
         blocks: gated residual layers of each stack.
         reach: rows above and columns to either side that the first convolution sees.
-        dropout: share of the activations dropped in training, before each residual layer's convolution and before the logits.
+        dropout: share of activations dropped in training, before each residual layer's convolution and the logits.
 
     Raises:
         ZooError: the event is no image of one channel.

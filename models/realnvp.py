@@ -30,7 +30,7 @@ SMALLEST_DEVIATION = 1e-3
     group="flow",
     paper="Dinh et al. 2016, arXiv:1605.08803",
     recipe={
-        "steps": 2500,
+        "steps": 2000,
         "lr": 2e-3,
         "optimiser": "adamw",
         "weight_decay": 1e-2,
@@ -59,19 +59,20 @@ class RealNVP(nn.Module):
         event: any shape, flattened to D dimensions; any support.
         layers: L.
         hidden: width of the two hidden layers of each coupling's network.
-        dropout: share of those units dropped.
+        dropout: share of those units dropped; by default 0.4 for integer data and none for real data.
 
     Raises:
         ZooError: an event of one dimension, which has nothing to couple.
     """
 
-    def __init__(self, event: Event, *, layers: int = 8, hidden: int = 128, dropout: float = 0.4) -> None:
+    def __init__(self, event: Event, *, layers: int = 12, hidden: int = 96, dropout: float | None = None) -> None:
         super().__init__()
         if event.size < 2:
             raise ZooError(f"realnvp couples two or more dimensions, got {event}; take another family")
         self.event = event
         self.base = dist.Normal if event.levels is None else dist.Logistic
         self.entry = Standardise(event.size) if event.levels is None else Marginals(event.size, event.levels)
+        dropout = (0.0 if event.levels is None else 0.4) if dropout is None else dropout
         orders = _orders(event.shape, layers)
         self.couplings = nn.ModuleList(Coupling(order, hidden, dropout) for order in orders)
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from zoo import check as checking
 from zoo import outside
-from zoo.build import build
+from zoo.building import build
 from zoo.check import check, prove
 from zoo.data import load_data
 from zoo.errors import ZooError

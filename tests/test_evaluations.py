@@ -17,7 +17,7 @@ from zoo.evaluations.sampling import sequential_passes
 from zoo.evaluations.stability import worst_fall
 
 from zoo import Dataset, Event, Pair, Score, ZooError, load_data, registry
-from zoo.build import build
+from zoo.building import build
 from zoo.evaluating import Finished, Settings, attempt, evaluate, mean_score
 from zoo.seeding import seeded
 

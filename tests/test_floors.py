@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from zoo.build import build
+from zoo.building import build
 from zoo.data import load_data
 from zoo.event import Event
 from zoo.pair import Pair

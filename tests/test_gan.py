@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from zoo.build import build
+from zoo.building import build
 from zoo.data import load_data
 from zoo.event import Event
 from zoo.pair import HasPlayers, Pair

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from zoo.build import build
+from zoo.building import build
 from zoo.check import check
 from zoo.event import Event
 from zoo.pair import HasLogProb, Pair

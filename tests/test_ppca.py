@@ -7,7 +7,7 @@ import torch
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from zoo.build import build
+from zoo.building import build
 from zoo.data import Dataset, load_data
 from zoo.errors import ZooError
 from zoo.event import Event

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from zoo.build import build
+from zoo.building import build
 from zoo.data import load_data
 from zoo.errors import ZooError
 from zoo.event import Event

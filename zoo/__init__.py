@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from zoo.build import build as build
+    from zoo.building import build as build
     from zoo.data import Dataset as Dataset
     from zoo.data import load_data as load_data
     from zoo.distributions import dequantise as dequantise
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 _HOMES = {
-    "zoo.build": ("build",),
+    "zoo.building": ("build",),
     "zoo.data": ("Dataset", "load_data"),
     "zoo.distributions": ("dequantise", "likelihood", "observe"),
     "zoo.errors": ("ZooError",),

@@ -113,7 +113,8 @@ def _psislw() -> Callable[..., Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # arviz announces its next major version on import
         from arviz import psislw  # here, because it takes seconds to import
-    return psislw  # type: ignore[no-any-return]  # arviz has no types
+    untyped: Callable[..., Any] = psislw
+    return untyped
 
 
 def _chunks(n: int, particles: int, rows: int) -> Iterator[tuple[slice, slice]]:

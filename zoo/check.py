@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.distributions import transform_to
 from torch.overrides import TorchFunctionMode
 
-from zoo.build import Hyper, build, find, fitting_event
+from zoo.building import Hyper, build, find, fitting_event
 from zoo.errors import ContractError, RunError, ZooError
 from zoo.event import Event
 from zoo.files import read_tensors, write_tensors

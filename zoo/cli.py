@@ -118,7 +118,7 @@ def check(
 ) -> None:
     """Prove the contract on a pair: one line a law."""
     with _answering():
-        from zoo.build import parse_settings
+        from zoo.building import parse_settings
         from zoo.check import check as prove
 
         findings = [
@@ -373,7 +373,7 @@ def _suite(names: Sequence[str], with_: list[Path] | None, data: str | None, own
 
     if len(names) == 1 and (names[0] in suite_names() or names[0].endswith(".toml")):
         return load_suite(names[0])
-    from zoo.build import find
+    from zoo.building import find
 
     families = _names(names, with_)
     try:
@@ -419,7 +419,7 @@ def _recipe(settings: list[str] | None, precision: str | None) -> dict[str, Any]
 
 
 def _settings(texts: list[str] | None) -> dict[str, Any]:
-    from zoo.build import parse_settings
+    from zoo.building import parse_settings
 
     return parse_settings(texts or [])
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from zoo.build import find
+from zoo.building import find
 from zoo.data import Dataset
 from zoo.display import Display
 from zoo.errors import ZooError

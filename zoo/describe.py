@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from zoo.build import build, find, fitting_event
+from zoo.building import build, find, fitting_event
 from zoo.event import Event
 from zoo.recipe import Recipe
 from zoo.registry import Family, guides

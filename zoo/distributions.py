@@ -131,10 +131,14 @@ def likelihood(event: Event, parameters: Tensor) -> TorchDistributionMixin:
 
 
 class Levels(dist.Categorical):
-    """`Categorical` whose draws are floats, like the data of this project."""
+    """`Categorical` whose draws are floats, like the data of this project, by inversion (faster than torch's own)."""
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
-        return super().sample(sample_shape).to(self.logits.dtype)
+        with torch.no_grad():
+            cumulative = self.probs.cumsum(-1)
+            shape = torch.Size(sample_shape) + cumulative.shape[:-1] + (1,)
+            u = torch.rand(shape, dtype=cumulative.dtype, device=cumulative.device) * cumulative[..., -1:]
+            return (cumulative <= u).sum(-1).clamp(max=self.probs.shape[-1] - 1).to(cumulative.dtype)
 
 
 def level_counts(levels: int, x: Tensor) -> Tensor:

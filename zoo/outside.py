@@ -23,7 +23,7 @@ from torch import nn
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.pair import no_guide
-from zoo.registry import GROUPS, Family, families, load_shelves
+from zoo.registry import GROUPS, Family, families, guides, load_shelves
 
 
 def load_families(paths: Iterable[Path]) -> list[str]:
@@ -39,12 +39,13 @@ def load_families(paths: Iterable[Path]) -> list[str]:
 @functools.cache
 def _load(path: Path) -> tuple[str, ...]:
     known = {family.name for family in families}
-    module = _execute(path)
-    new = tuple(family.name for family in families if family.name not in known)
-    if new:
-        return new
-    families.add(_declared(path, module))
-    return (path.stem,)
+    with families.whole(), guides.whole():
+        module = _execute(path)
+        new = tuple(family.name for family in families if family.name not in known)
+        if new:
+            return new
+        families.add(_declared(path, module))
+        return (path.stem,)
 
 
 def _declared(path: Path, module: ModuleType) -> Family:

@@ -232,14 +232,17 @@ class Pair:
                     f"the {word} of {self.label} does not run on a batch of shape {tuple(x.shape)} ({self.event}): "
                     f"{type(error).__name__}: {error}"
                 ) from error
+        self._refuse_strays()
+
+    def _refuse_strays(self) -> None:
         held = {id(parameter) for _, _, parameter in self._module_parameters()}
-        for context in self._contexts():
-            for name, tensor in context.param_state["params"].items():
-                if id(tensor) not in held:
-                    raise ContractError(
-                        f"pyro.param({name!r}, ...) in a PyroModule of {self.label} would be neither trained nor saved: "
-                        f"make it an attribute, self.{name} = PyroParam(...)"
-                    )
+        made = {name: tensor for context in self._contexts() for name, tensor in context.param_state["params"].items()}
+        for name, tensor in made.items():
+            if id(tensor) not in held:
+                raise ContractError(
+                    f"pyro.param({name!r}, ...) in a PyroModule of {self.label} would be neither trained nor saved; "
+                    f"make it an attribute: self.{name} = PyroParam(...)"
+                )
 
 
 def _modules(program: Program) -> dict[str, nn.Module]:

@@ -11,6 +11,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, Generic, Protocol, TypeVar
@@ -103,6 +104,16 @@ class Registry(Generic[T]):
         if item.name in self._items:
             raise ZooError(f"{self.word} {item.name!r} is already registered; give the new one another name")
         self._items[item.name] = item
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Inside, all that is added stays; after an error nothing does."""
+        before = dict(self._items)
+        try:
+            yield
+        except BaseException:
+            self._items = before
+            raise
 
     def __getitem__(self, name: str) -> T:
         if name in self._items:

@@ -24,9 +24,11 @@ LARGEST_RELATIVE_TIME = 10.0
 
 RULES: dict[str, str] = {
     "training": (
-        "stable if no seed diverged and the worst fall-back of the sample discrepancy (MMD) from its best so far, "
+        "stable if no seed diverged and the worst fall-back of the sample discrepancy from its best so far, "
         f"less {NOISE:g} standard errors, is at most {LARGEST_FALL_BACK:.0%} of its total improvement in every seed; "
-        "unstable otherwise. Only measures that implicit and likelihood models share decide."
+        "unstable otherwise. The discrepancy is the distance MMD between samples and validation data, where less than "
+        "two standard errors of MMD² between data and data counts as none; the improvement counts from uniform noise "
+        "where training starts better than that. Only measures that implicit and likelihood models share decide."
     ),
     "likelihood": (
         "exact if the test log-likelihood is computed exactly in every seed that could be scored; approximate if it is "

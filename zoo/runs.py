@@ -23,7 +23,7 @@ import filelock
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from zoo.build import build, find, fitting_event
+from zoo.building import build, find, fitting_event
 from zoo.data import Dataset, load_data
 from zoo.errors import RunError, ZooError
 from zoo.event import Event

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -98,11 +99,13 @@ def fit(
     data = data.reshaped(pair.event).to(pick_device(device))
     pair.to(data.train.device)
     loop = _Loop(pair, data, recipe, seed, start)
-    for progress in loop.run():
-        for keeper in keepers:
-            keeper.watch(progress)
-            if loop.at_checkpoint:
-                keeper.keep(progress)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Encountered", category=UserWarning)  # nan is told by the status
+        for progress in loop.run():
+            for keeper in keepers:
+                keeper.watch(progress)
+                if loop.at_checkpoint:
+                    keeper.keep(progress)
     if loop.best:
         pair.load(loop.best)
     pair.train(False)
@@ -128,7 +131,13 @@ def discrepancy(pair: Pair, x: Tensor) -> float:
         drawn = sample(pair, DISCREPANCY_SAMPLES)
     if not drawn.isfinite().all():
         return math.nan
-    return mmd2(features(pair.event, drawn), features(pair.event, x[:DISCREPANCY_SAMPLES])).value
+    return mmd2(features(pair.event, drawn), features(pair.event, some(x))).value
+
+
+def some(x: Tensor) -> Tensor:
+    """A fixed random choice of at most `DISCREPANCY_SAMPLES` data (files are often sorted)."""
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
+    return x[order[:DISCREPANCY_SAMPLES].to(x.device)]
 
 
 class _Loop:
@@ -159,7 +168,8 @@ class _Loop:
         begun, first = time.perf_counter(), progress.step
         if progress.status != "running":
             return
-        while progress.step < recipe.steps and progress.status == "running":
+        steps = recipe.steps if any(player.parameters for player in self.players) else 0
+        while progress.step < steps and progress.status == "running":
             self._step(progress.step)
             progress.step += 1
             self.at_checkpoint = recipe.measured(progress.step)

@@ -117,10 +117,13 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 def _make(what: str, maker: Callable[..., Any], hyper: Hyper, *args: Any) -> Any:
-    known = list(inspect.signature(maker).parameters)[len(args) :]
+    known = dict(list(inspect.signature(maker).parameters.items())[len(args) :])
     for name in hyper:
         if name not in known:
             raise ZooError(f"{what} has no hyper-parameter {name!r}; it has: {', '.join(known) or 'none'}")
+    for name, parameter in known.items():
+        if parameter.default is inspect.Parameter.empty and name not in hyper:
+            raise ZooError(f"{what} needs its hyper-parameter {name!r}, which has no default: give it, {name}=VALUE")
     return maker(*args, **hyper)
 
 

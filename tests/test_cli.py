@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from zoo.cli import app
+
+SMALL = [
+    "--data",
+    "digits-binary",
+    "--train",
+    "steps=4",
+    "--set",
+    "hidden=8",
+    "--set",
+    "guide.hidden=8",
+    "--device",
+    "cpu",
+]
+
+
+def zoo(*words: object, code: int = 0) -> Any:
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == code, result.output
+    return result
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_help_does_not_import_torch() -> None:
+    script = "import sys; sys.argv = ['zoo', '--help']\nimport zoo.__main__\ntry:\n zoo.__main__.main()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    commands = ("list", "show", "check", "train", "evaluate", "compare", "sample", "report", "new")
+    assert all(command in out.stdout for command in commands)
+
+
+def test_list_tells_every_shelf() -> None:
+    told = json.loads(zoo("list", "--json").stdout)
+    assert {"ppca", "vae", "realnvp", "wavenet", "pixelcnn", "gan", "uniform", "independent"} <= {
+        each["name"] for each in told["families"]
+    }
+    assert {"normal", "planar", "iaf"} <= {each["name"] for each in told["guides"]}
+    assert {"likelihood", "stability", "sampling"} == {each["name"] for each in told["evaluations"]}
+    assert "vae" in zoo("list").stdout
+
+
+def test_show_reads_abilities_off_the_programs() -> None:
+    told = json.loads(zoo("show", "vae+iaf", "--json").stdout)
+    assert told["likelihood"] == "bound"
+    assert told["group"] == "prescribed"
+    assert "guide.hidden" in told["hyper"]
+    assert json.loads(zoo("show", "ppca", "--event", "3:real", "--json").stdout)["likelihood"] == "exact (analytic)"
+    assert "arXiv:1312.6114" in zoo("show", "vae").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["show", "vea"], "did you mean vae"),
+        (["train", "vae+plana"], "did you mean planar"),
+        (["train", "gan+iaf"], "brings its own guide"),
+        (["train", "vae", "--data", "digitz"], "did you mean digits"),
+        (["train", "vae", "--set", "hiden=3"], "it has: latent"),
+        (["train", "vae", "--set", "hidden"], "name=value"),
+        (["train", "vae", "--train", "step=3"], "settings: steps"),
+        (["train", "vae", "--device", "abacus"], "use auto, cpu"),
+        (["train", "pixelcnn", "--data", "moons"], "families that fit"),
+        (["train", "vae", "--event", "9x9:17"], "64"),
+        (["compare", "tabel1"], "suites: table1"),
+        (["compare", "nowhere.toml"], "cannot be read"),
+        (["report", "nothing"], "zoo compare"),
+        (["check", "nowhere.py"], "not there"),
+        (["train", "vae", "--data", "nowhere.npz"], "nowhere.npz"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(words: list[str], message: str) -> None:
+    result = zoo(*words, code=2)
+    assert result.stderr.startswith("zoo: ")
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_new_writes_a_family_that_passes_check_and_trains(tmp_path: Path) -> None:
+    zoo("new", "mine")
+    findings = json.loads(zoo("check", "mine.py", "--json").stdout)
+    assert findings
+    assert all(finding["ok"] is not False for finding in findings)
+    told = json.loads(zoo("train", "mine.py", "--train", "steps=2", "--json").stdout)
+    assert told["status"] == "finished"
+    assert "there already" in zoo("new", "mine", code=2).stderr
+
+
+def test_check_of_a_broken_pair_exits_with_1() -> None:
+    Path("broken.py").write_text(
+        "import pyro, pyro.distributions as dist, torch\n"
+        "import zoo\nevent = zoo.Event(4, 'binary')\n"
+        "def model(x):\n    pyro.sample('x', dist.Bernoulli(torch.tensor(0.5)).expand(x.shape).to_event(2), obs=x)\n"
+        "def guide(x): pass\n"
+    )
+    assert "FAIL" in zoo("check", "broken.py", code=1).stdout
+
+
+def test_train_evaluate_and_sample_one_family() -> None:
+    first = json.loads(zoo("train", "vae", *SMALL, "--json").stdout)
+    again = json.loads(zoo("train", "vae+normal", *SMALL, "--json").stdout)
+    assert first == again
+    rows = json.loads(zoo("evaluate", "vae", *SMALL, "-e", "likelihood", "--particles", 8, "--quiet", "--json").stdout)
+    nats = next(row for row in rows if row["metric"] == "nats")
+    assert nats["kind"] == "lower bound"
+    assert nats["group"] == "prescribed"
+    zoo("sample", "vae", *SMALL, "-n", 9, "--out", "grid.png", "--quiet")
+    assert Path("grid.png").read_bytes().startswith(b"\x89PNG")
+    zoo("sample", "vae", *SMALL, "-n", 9, "--out", "x.npy", "--quiet")
+    assert np.load("x.npy", allow_pickle=False).shape == (9, 8, 8)
+    assert ".png or a .npy" in zoo("sample", "vae", *SMALL, "--out", "x.jpg", "--quiet", code=2).stderr
+    assert {path.parts[0] for path in Path().rglob("*.*")} <= {"runs", "grid.png", "x.npy"}
+
+
+def test_a_diverged_run_is_a_result_and_exits_with_1() -> None:
+    result = zoo("train", "vae", *SMALL, "--train", "lr=1e30", "--train", "steps=40", "--quiet", code=1)
+    assert "Traceback" not in result.output
+    [status] = Path("runs").rglob("status.json")
+    assert json.loads(status.read_text())["status"] == "diverged"
+
+
+def test_compare_reports_and_a_failed_family_is_its_own_row() -> None:
+    Path("crash.py").write_text(
+        "import os, signal, pyro, pyro.distributions as dist, torch, zoo\n"
+        "event = zoo.Event((8, 8), 'binary')\n"
+        "p = torch.nn.Parameter(torch.zeros(8, 8))\n"
+        "m = torch.nn.ParameterList([p])\n"
+        "def model(x):\n"
+        "    if len(x) > 900: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    with pyro.plate('data', len(x)):\n"
+        "        pyro.sample('x', dist.Bernoulli(logits=m[0].expand(x.shape)).to_event(2), obs=x)\n"
+    )
+    words = ["compare", "crash.py", "independent", "--data", "digits-binary", "--seed", 0, "--particles", 4]
+    result = zoo(*words, "--train", "batch=1000", "--train", "steps=0", "--quiet")
+    assert Path("reports/own/index.html").exists()
+    zoo("compare", "crash.py", "independent", "--data", "digits-binary", "--seed", 0, "--train", "batch=1000",
+        "--train", "steps=2", "--quiet", code=1)  # fmt: skip
+    rows = json.loads(Path("reports/own/scores.json").read_text())["scores"]
+    failed = [row for row in rows if row["family"] == "crash"]
+    assert {row["status"] for row in failed} == {"failed"}
+    assert all("SIGKILL" in row["reason"] for row in failed)
+    assert any(row["family"] == "independent" and row["status"] == "ok" for row in rows)
+    page = Path("reports/own/index.html").read_bytes()
+    zoo("report", "own")
+    assert Path("reports/own/index.html").read_bytes() == page
+    assert result.exit_code == 0
