@@ -25,7 +25,7 @@ def iaf(
     steps: int = 2,
     width: int = 128,
     context: int = 32,
-    hidden: int = 256,
+    hidden: int = 1024,
     layers: int = 1,
     dropout: float = 0.1,
 ) -> Amortised:

@@ -15,7 +15,7 @@ from zoo.registry import guide
 
 @guide("normal", paper="Kingma & Welling 2013, arXiv:1312.6114")
 def normal(
-    event: Event, latents: Mapping[str, tuple[int, ...]], *, hidden: int = 256, layers: int = 1, dropout: float = 0.1
+    event: Event, latents: Mapping[str, tuple[int, ...]], *, hidden: int = 1024, layers: int = 1, dropout: float = 0.1
 ) -> Amortised:
     """Amortised diagonal normal: q(z | x) = N(z; mu(x), diag sigma(x)^2), with mu and sigma from one network.
 

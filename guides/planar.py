@@ -26,7 +26,7 @@ def planar(
     latents: Mapping[str, tuple[int, ...]],
     *,
     steps: int = 4,
-    hidden: int = 256,
+    hidden: int = 1024,
     layers: int = 1,
     dropout: float = 0.1,
 ) -> Amortised:

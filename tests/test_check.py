@@ -211,6 +211,7 @@ class MatrixOnTheCPU(Good):
 
 BROKEN = [
     (FixedBatch, REAL, "the programs run", "take n from len(x)"),
+    (FixedBatch, REAL, "the programs run", "at test_check.py:"),
     (FailsAtOnce, REAL, "the programs run", "ValueError: no such thing"),
     (ObservesNothing, REAL, "the programs run", "pyro.sample('x', ..., obs=x)"),
     (OutsideThePlate, REAL, "every site lies in the data plate", "site 'w' lies outside"),

@@ -13,7 +13,7 @@ import pytest
 from make_believe import FAMILIES, study
 from PIL import Image
 
-from zoo.report import write_report
+from zoo.report.writing import write_report
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here to look at the page with")

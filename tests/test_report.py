@@ -19,7 +19,9 @@ from make_believe import FAMILIES, row, study
 
 from zoo import rules
 from zoo.errors import ZooError
-from zoo.report import Study, figures, tables, text, write_report
+from zoo.report import figures, tables, text
+from zoo.report.study import Study
+from zoo.report.writing import write_report
 from zoo.scores import COLUMNS, Score
 
 FILES = {"index.html", "report.md", "table1.csv", "table1.tex", "scores.csv", "scores.json"}

@@ -6,6 +6,7 @@ came, or `_SilentError` if it does not apply. The first laws are the ground of t
 
 from __future__ import annotations
 
+import sysconfig
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -210,7 +211,7 @@ def _ask(law: Law, case: Case) -> Finding:
     except _BrokenError as reason:
         return Finding(law.text, False, f"{reason}; {law.mend}")
     except ContractError as error:
-        return Finding(law.text, False, f"{error}; {law.mend}")
+        return Finding(law.text, False, f"{error}{_place(error.__cause__)}; {law.mend}")
     except ZooError:
         raise
     except Exception as error:  # a stranger's program may raise anything: it is named, not hidden
@@ -219,17 +220,21 @@ def _ask(law: Law, case: Case) -> Finding:
 
 
 def _told(error: BaseException) -> str:
-    """An error in one line, with the last place in a program of the person's own."""
+    """An error in one line, with its place."""
+    message = " ".join(str(error).split("Trace Shapes:")[0].split())
+    return f"{type(error).__name__}: {message}{_place(error)}"
+
+
+def _place(error: BaseException | None) -> str:
+    """The last line of a program of the person's own that an error went through."""
     libraries = tuple(str(Path(library.__path__[0])) for library in (torch, pyro))
-    core = str(Path(__file__).parent)
+    others = {str(Path(__file__).parent), sysconfig.get_path("stdlib")}
     frames = [
         frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith(libraries) and str(Path(frame.filename).parent) != core
+        for frame in traceback.extract_tb(error.__traceback__ if error else None)
+        if not frame.filename.startswith(libraries) and str(Path(frame.filename).parent) not in others
     ]
-    where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno} `{frames[-1].line}`" if frames else ""
-    message = " ".join(str(error).split("Trace Shapes:")[0].split())
-    return f"{type(error).__name__}: {message}{where}"
+    return f" at {Path(frames[-1].filename).name}:{frames[-1].lineno} `{frames[-1].line}`" if frames else ""
 
 
 # --- the laws ---------------------------------------------------------------------------------------------------------
@@ -557,7 +562,8 @@ GROUND = (
         "the programs run on any number of data",
         _runs,
         "model(x) and guide(x) take a float tensor of shape (n, *event.shape) for every n: take n from len(x), and "
-        "declare inner dimensions with .to_event(...)",
+        "declare inner dimensions with .to_event(...); a file that is written for one event says so by "
+        "`event = zoo.Event(...)`, or is checked with --event such as 64:binary",
     ),
     Law(
         "every site lies in the data plate, so log-probabilities are per datum",

@@ -259,7 +259,7 @@ def compare(
         from zoo.compare import Options
         from zoo.compare import compare as run_suite
         from zoo.display import Display
-        from zoo.report.study import write_report
+        from zoo.report.writing import write_report
 
         suite = _suite(names or ["table1"], with_, data, name)
         suite = suite.quickened() if quick else suite
@@ -294,7 +294,8 @@ def report(
 ) -> None:
     """Redraw a report from its stored scores; nothing is trained."""
     with _answering():
-        from zoo.report.study import Study, write_report
+        from zoo.report.study import Study
+        from zoo.report.writing import write_report
 
         paths = write_report(Study.load(reports / suite), reports / suite)
         _print_json([str(path) for path in paths]) if as_json else typer.echo(paths[0])

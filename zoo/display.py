@@ -48,7 +48,7 @@ class Display:
         now = time.monotonic()
         for name in [name for name in self._running if name not in running]:
             self._ended.append(name)
-            self.console.print(self._end_line(name, now - self._begun[name]), highlight=False)
+            self.console.print(self._end_line(name, now - self._begun[name]), highlight=False, soft_wrap=True)
         for name in running:
             self._begun.setdefault(name, now)
         self._running = list(running)
@@ -61,7 +61,7 @@ class Display:
         for name in self._running:
             if now - self._lined.setdefault(name, now) >= LINE_SECONDS:
                 self._lined[name] = now
-                self.console.print(f"  {name}: {_standing(_status(self._runs[name]))}", highlight=False)
+                self.console.print(f"  {name}: {_standing(_status(self._runs[name]))}", highlight=False, soft_wrap=True)
 
     def _end_line(self, name: str, seconds: float) -> str:
         status = _status(self._runs[name])
@@ -97,7 +97,9 @@ class Watcher:
             return
         self._last = time.monotonic()
         status = {"step": progress.step, "steps": self.steps, "loss": progress.loss, "speed": progress.speed}
-        self.console.print(_standing(status), end="\r" if self.console.is_terminal else "\n", highlight=False)
+        self.console.print(
+            _standing(status), end="\r" if self.console.is_terminal else "\n", highlight=False, soft_wrap=True
+        )
 
     def keep(self, progress: Progress) -> None:
         if progress.status == "running" and progress.history:
@@ -106,6 +108,7 @@ class Watcher:
                 f"step {progress.step}/{self.steps}  loss {progress.loss:.3f}  validation {last['validation']:.3f}"
                 f"  {progress.speed:.0f} steps/s   ",
                 highlight=False,
+                soft_wrap=True,
             )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Mapping
@@ -15,7 +13,6 @@ import numpy as np
 
 from zoo.errors import ZooError
 from zoo.files import write_text
-from zoo.report import latex, markdown, page, tables
 from zoo.scores import COLUMNS
 
 FILE = "scores.json"
@@ -43,7 +40,7 @@ class Study:
     def save(self, folder: Path) -> Path:
         """Write ``scores.json`` (strict JSON: what is not a finite number is null) and return its path."""
         path = folder / FILE
-        write_text(path, self._json())
+        write_text(path, self.json())
         return path
 
     @classmethod
@@ -56,14 +53,16 @@ class Study:
         path = folder / FILE
         if not path.is_file():
             raise ZooError(f"a report is drawn from {path}, which is not there; `zoo compare` makes it")
-        return cls._parse(path.read_text(encoding="utf-8"), str(path))
+        return cls.parse(path.read_text(encoding="utf-8"), str(path))
 
-    def _json(self) -> str:
+    def json(self) -> str:
+        """Strict JSON: what is not a finite number is null."""
         parts = (f"{json.dumps(name)}: {_dumps(value)}" for name, value in asdict(self).items())
         return "{\n" + ",\n".join(parts) + "\n}\n"
 
     @classmethod
-    def _parse(cls, text: str, where: str) -> Study:
+    def parse(cls, text: str, where: str) -> Study:
+        """Read what `json` gives; ``where`` names it in errors."""
         names = {field.name for field in fields(cls)}
         try:
             value = json.loads(text)
@@ -74,34 +73,6 @@ class Study:
         if wrong := [row for row in value["scores"] if set(row) != set(COLUMNS)]:
             raise ZooError(f"{where}: a score has the columns {', '.join(COLUMNS)}; got {', '.join(wrong[0])}")
         return cls(**value)
-
-
-def write_report(study: Study, folder: Path) -> list[Path]:
-    """Write ``index.html``, ``report.md``, ``table1.csv``, ``table1.tex``, ``scores.csv`` and ``scores.json``.
-
-    All are rendered before the first is written, each is written atomically, and all are drawn from what
-    ``scores.json`` holds, so that a redrawing of the loaded study gives the same files. Returns their paths.
-    """
-    stored = Study._parse(study._json(), FILE)
-    files = {
-        "index.html": page.render(stored),
-        "report.md": markdown.render(stored),
-        "table1.csv": _csv(tables.WIDE, tables.wide(stored)),
-        "table1.tex": latex.render(stored),
-        "scores.csv": _csv(COLUMNS, stored.scores),
-        FILE: stored._json(),
-    }
-    for name, text in files.items():
-        write_text(folder / name, text)
-    return [folder / name for name in files]
-
-
-def _csv(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def _dumps(value: Any) -> str:

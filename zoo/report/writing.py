@@ -1,0 +1,41 @@
+"""The files of a report."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from zoo.files import write_text
+from zoo.report import latex, markdown, page, tables
+from zoo.report.study import FILE, Study
+from zoo.scores import COLUMNS
+
+
+def write_report(study: Study, folder: Path) -> list[Path]:
+    """Write ``index.html``, ``report.md``, ``table1.csv``, ``table1.tex``, ``scores.csv`` and ``scores.json``.
+
+    All are rendered before the first is written, each is written atomically, and all are drawn from what
+    ``scores.json`` holds, so that a redrawing of the loaded study gives the same files. Returns their paths.
+    """
+    stored = Study.parse(study.json(), FILE)
+    files = {
+        "index.html": page.render(stored),
+        "report.md": markdown.render(stored),
+        "table1.csv": _csv(tables.WIDE, tables.wide(stored)),
+        "table1.tex": latex.render(stored),
+        "scores.csv": _csv(COLUMNS, stored.scores),
+        FILE: stored.json(),
+    }
+    for name, text in files.items():
+        write_text(folder / name, text)
+    return [folder / name for name in files]
+
+
+def _csv(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
