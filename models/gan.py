@@ -21,7 +21,7 @@ from zoo.registry import family
     "gan",
     group="implicit",
     paper="Goodfellow et al. 2014, arXiv:1406.2661",
-    recipe={"steps": 3000, "batch": 128, "lr": 2e-3, "average": 0.99},
+    recipe={"steps": 2500, "batch": 128, "lr": 2e-3, "average": 0.99},
 )
 class GAN(nn.Module):
     """A generator that is taught by a discriminator: samples, and no likelihood.

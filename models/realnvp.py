@@ -31,7 +31,7 @@ SMALLEST_DEVIATION = 1e-3
     paper="Dinh et al. 2016, arXiv:1605.08803",
     recipe={
         "steps": 2000,
-        "lr": 2e-3,
+        "lr": 4e-3,
         "optimiser": "adamw",
         "weight_decay": 1e-2,
         "schedule": "onecycle",

@@ -39,11 +39,11 @@ class Layer(nn.Module):
     paper="van den Oord et al. 2016, arXiv:1609.03499",
     supports=("binary", "levels"),
     recipe={
-        "steps": 550,
+        "steps": 600,
         "batch": 50,
         "optimiser": "adamw",
         "lr": 3e-3,
-        "weight_decay": 0.1,
+        "weight_decay": 0.5,
         "schedule": "onecycle",
         "clip": 1.0,
         "average": 0.995,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo.report import Study
+from zoo.report.study import Study
 from zoo.scores import COLUMNS, Score
 
 FAMILIES = [

@@ -38,7 +38,10 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_help_does_not_import_torch() -> None:
-    script = "import sys; sys.argv = ['zoo', '--help']\nimport zoo.__main__\ntry:\n zoo.__main__.main()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    script = (
+        "import sys, zoo.__main__\nsys.argv = ['zoo', '--help']\n"
+        "try: zoo.__main__.main()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    )
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     commands = ("list", "show", "check", "train", "evaluate", "compare", "sample", "report", "new")
     assert all(command in out.stdout for command in commands)

@@ -33,13 +33,18 @@ def test_a_torn_or_changed_file_is_noticed_and_named(tmp_path: Path, place: int,
     else:
         content[place] ^= bits
     path.write_bytes(content)
+    whole = _reads_the_same(path)  # a byte of padding may change without changing what the file says
+    if not whole:
+        with pytest.raises(RunError, match=r"t\.safetensors"):
+            read_tensors(path)
+
+
+def _reads_the_same(path: Path) -> bool:
     try:
         tensors, note = read_tensors(path)
-    except RunError as error:
-        assert "t.safetensors" in str(error)
-    else:  # a byte of padding, or of the spelling of the header, may change without changing what it says
-        assert note == {"step": 3}
-        assert all(torch.equal(tensors[name], TENSORS[name]) for name in TENSORS)
+    except RunError:
+        return False
+    return note == {"step": 3} and all(torch.equal(tensors[name], TENSORS[name]) for name in TENSORS)
 
 
 def test_a_failed_write_leaves_the_old_content_and_no_litter(tmp_path: Path) -> None:

@@ -137,7 +137,10 @@ def test_exact_on_real_data_and_a_bound_on_integers() -> None:
 
 def test_it_learns_the_moons() -> None:
     moons = load_data("moons")
-    floor, flow = build("independent", moons.event), build("realnvp", moons.event, {"layers": 4, "hidden": 32, "dropout": 0.0})
+    floor, flow = (
+        build("independent", moons.event),
+        build("realnvp", moons.event, {"layers": 4, "hidden": 32, "dropout": 0.0}),
+    )
     floor.extras.initialise(moons.train)
     progress = fit(flow, moons, {"steps": 200, "lr": 1e-2, "checkpoints": 1}, device="cpu")
     assert progress.best_score < -float(log_prob(floor, moons.validation).mean()) - 0.4

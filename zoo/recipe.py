@@ -26,11 +26,11 @@ class Recipe(BaseModel):
     weight_decay: float = Field(default=0.0, ge=0)
     schedule: Literal["constant", "cosine", "onecycle"] = "constant"
     clip: float | None = Field(default=None, gt=0, description="largest gradient norm of each player")
-    average: float | None = Field(default=None, gt=0, lt=1, description="decay of the weights' exponential moving average")
+    average: float | None = Field(default=None, gt=0, lt=1, description="decay of the weights' moving average")
     kl_warmup: int = Field(default=0, ge=0, description="steps over which the latents' weight grows from 0 to 1")
     particles: int = Field(default=1, ge=1, description="guide samples per datum in the ELBO's gradient")
     checkpoints: int = Field(default=20, ge=1, description="how often validation score and discrepancy are measured")
-    patience: int | None = Field(default=None, ge=1, description="checkpoints without improvement before stopping early")
+    patience: int | None = Field(default=None, ge=1, description="checkpoints without improvement before stopping")
     precision: Literal["float32", "bf16"] = "float32"
 
     @classmethod

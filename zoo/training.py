@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 import pyro
@@ -222,7 +222,7 @@ class _Loop:
 
     def _players(self) -> Sequence[Player]:
         if isinstance(self.pair.extras, HasPlayers):
-            return self.pair.extras.players()
+            return [replace(player, loss=self._scoped(player.loss)) for player in self.pair.extras.players()]
         elbo = Trace_ELBO(num_particles=self.recipe.particles)
 
         def loss(x: Tensor) -> Tensor:
@@ -230,6 +230,13 @@ class _Loop:
                 return elbo.differentiable_loss(self.pair.model, self.pair.guide, x) / len(x)
 
         return [Player("elbo", self.pair.parameters(), loss)]
+
+    def _scoped(self, loss: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        def scoped(x: Tensor) -> Tensor:
+            with self.pair.scope():
+                return loss(x)
+
+        return scoped
 
     def _update_average(self, step: int) -> None:
         if self.average:
@@ -330,7 +337,8 @@ def _optimiser(player: Player, recipe: Recipe) -> torch.optim.Optimizer:
     }
     options = {"lr": recipe.lr, "weight_decay": recipe.weight_decay} | dict(player.options)
     factor = options["lr"] / recipe.lr
-    optimiser: torch.optim.Optimizer = makers[recipe.optimiser](list(player.parameters) or [nn.Parameter(torch.zeros(1))], **options)
+    parameters = list(player.parameters) or [nn.Parameter(torch.zeros(1))]
+    optimiser: torch.optim.Optimizer = makers[recipe.optimiser](parameters, **options)
     for group in optimiser.param_groups:
         group["lr_factor"] = factor
     return optimiser
