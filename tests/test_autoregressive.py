@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyro import poutine
 from torch import Tensor
-from zoo.models.pixelcnn import PixelCNN
-from zoo.models.wavenet import WaveNet
 
 from zoo.autoregressive import Autoregressive, Harmonics, draw, whole_passes
 from zoo.errors import ZooError
 from zoo.event import Event
+from zoo.models.pixelcnn import PixelCNN
+from zoo.models.wavenet import WaveNet
 from zoo.seeding import seeded
 
 MAKERS = pytest.mark.parametrize("make", [WaveNet, PixelCNN])

@@ -13,12 +13,12 @@ import pyro.distributions as dist
 import pytest
 import torch
 from torch import Tensor, nn
-from zoo.evaluations.sampling import sequential_passes
-from zoo.evaluations.stability import worst_fall
 
 from zoo import Dataset, Event, Pair, Score, ZooError, load_data, registry
 from zoo.building import build
 from zoo.evaluating import Finished, Settings, attempt, evaluate, mean_score
+from zoo.evaluations.sampling import sequential_passes
+from zoo.evaluations.stability import worst_fall
 from zoo.seeding import seeded
 
 PLANE = Event(2, "real")

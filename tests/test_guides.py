@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyro import poutine
 from torch import Tensor
-from zoo.guides.planar import Planar
 
 from zoo.event import Event
+from zoo.guides.planar import Planar
 from zoo.pair import Pair
 from zoo.registry import guides, load_shelves
 from zoo.seeding import seeded

@@ -8,12 +8,12 @@ import pyro
 import pytest
 import torch
 from torch import Tensor
-from zoo.models.vae import VAE
 
 from zoo.building import build
 from zoo.data import load_data
 from zoo.errors import ZooError
 from zoo.event import Event
+from zoo.models.vae import VAE
 from zoo.pair import Pair
 from zoo.registry import guides, load_shelves
 from zoo.seeding import seeded
