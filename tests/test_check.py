@@ -15,10 +15,10 @@ from pyro.distributions import constraints
 from pyro.nn import PyroModule, PyroParam
 from torch import Tensor, nn
 
-from zoo import check as checking
 from zoo import outside
 from zoo.building import build
-from zoo.check import check, prove
+from zoo.check import Finding, check, prove
+from zoo.contract.laws import GROUND, LAWS
 from zoo.data import load_data
 from zoo.errors import ZooError
 from zoo.event import Event
@@ -32,7 +32,7 @@ from zoo.training import fit
 REAL = Event(3, "real")
 
 
-def prove_class(kind: Callable[[], Any], event: Event = REAL) -> list[checking.Finding]:
+def prove_class(kind: Callable[[], Any], event: Event = REAL) -> list[Finding]:
     def make(seed: int) -> Pair:
         with seeded(seed):
             made = kind()
@@ -43,7 +43,7 @@ def prove_class(kind: Callable[[], Any], event: Event = REAL) -> list[checking.F
     return prove(make, event)
 
 
-def broken(findings: list[checking.Finding]) -> list[checking.Finding]:
+def broken(findings: list[Finding]) -> list[Finding]:
     return [finding for finding in findings if finding.ok is False]
 
 
@@ -242,12 +242,12 @@ def test_each_law_catches_the_pair_that_breaks_it(kind: type[Good], event: Event
     [found] = broken(findings)
     assert found.law.startswith(law)
     assert detail in found.detail
-    mend = next(each.mend for each in (*checking.GROUND, *checking.LAWS) if each.text == found.law)
+    mend = next(each.mend for each in (*GROUND, *LAWS) if each.text == found.law)
     assert mend in found.detail
 
 
 def test_every_law_is_broken_by_a_pair_above() -> None:
-    for law in (*checking.GROUND, *checking.LAWS):
+    for law in (*GROUND, *LAWS):
         assert any(law.text.startswith(text) for _, _, text, _ in BROKEN), law.text
 
 
@@ -462,7 +462,7 @@ def test_pairs_of_equal_parameter_names_keep_apart() -> None:
 @pytest.mark.usefixtures("shelf")
 def test_without_an_event_every_support_is_checked() -> None:
     findings = check("independent", seed=1)
-    laws = len(checking.GROUND) + len(checking.LAWS)
+    laws = len(GROUND) + len(LAWS)
     assert len(findings) == 3 * laws
     assert [finding.law.rpartition(" ")[2] for finding in findings[::laws]] == ["(8x8:binary)", "(8x8:17)", "(2:real)"]
     assert broken(findings) == []

@@ -6,12 +6,10 @@ import inspect
 from typing import Any
 
 from zoo.building import build, find, fitting_event
-from zoo.event import Event
+from zoo.event import EXAMPLES, Event
 from zoo.recipe import Recipe
 from zoo.registry import Family, guides
 from zoo.traces import abilities
-
-EXAMPLES = {"levels": Event((8, 8), 17), "binary": Event((8, 8), "binary"), "real": Event(2, "real")}
 
 
 def example_event(family: Family) -> Event:

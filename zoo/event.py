@@ -70,3 +70,7 @@ def _levels(support: str | int) -> int | None:
     if str(support).isdigit() and int(support) >= 2:
         return int(support)
     raise ZooError(f"a support is 'binary', 'real' or a number of levels K >= 2, got {support!r}")
+
+
+EXAMPLES = {"levels": Event((8, 8), 17), "binary": Event((8, 8), "binary"), "real": Event(2, "real")}
+"""A small event of each support, on which a family is described and checked."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,6 +12,7 @@ from pyro import poutine
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
+from zoo.distributions import Floor
 from zoo.errors import ContractError
 from zoo.event import Event
 from zoo.pair import HasLogProb, Pair
@@ -33,6 +34,8 @@ class Abilities:
     observed: tuple[str, ...]
     output: str
     discrete: bool
+    dequantising: tuple[str, ...] = ()
+    """Latents whose floor is the datum itself (`zoo.distributions.observe`): they tell nothing more than it."""
 
     @property
     def lossless(self) -> bool:
@@ -41,7 +44,10 @@ class Abilities:
 
     def lossy(self, event: Event) -> bool:
         """The latents are smaller than the data: quantised, they are a lossy code."""
-        size = sum(int(torch.Size(shape).numel()) for shape in self.latents.values())
+        sizes = {
+            name: torch.Size(shape).numel() for name, shape in self.latents.items() if name not in self.dequantising
+        }
+        size = sum(sizes.values())
         return 0 < size < event.size
 
 
@@ -64,7 +70,8 @@ def abilities(pair: Pair) -> Abilities:
     if observed:
         likelihood = "exact" if analytic or not latents else "bound"
     discrete = bool(observed) and all(site["fn"].support.is_discrete for site in observed.values())
-    return Abilities(likelihood, analytic, latents, tuple(observed), _output(model_trace, pair.event), discrete)
+    output, dequantising = _output(model_trace, pair.event), _dequantising(model_trace, observed)
+    return Abilities(likelihood, analytic, latents, tuple(observed), output, discrete, dequantising)
 
 
 def log_weights(pair: Pair, x: Tensor) -> Tensor:
@@ -185,6 +192,14 @@ def _deterministic(site: Any) -> bool:
 def _plates_shape(site: Any) -> tuple[int, ...]:
     frames = {frame.dim: frame.size for frame in site["cond_indep_stack"] if frame.vectorized}
     return tuple(frames.get(dim, 1) for dim in range(min(frames, default=0), 0))
+
+
+def _dequantising(trace: Any, observed: Iterable[str]) -> tuple[str, ...]:
+    bases = [getattr(trace.nodes[name]["fn"], "base_dist", trace.nodes[name]["fn"]) for name in observed]
+    values = [base.y for base in bases if isinstance(base, Floor)]
+    return tuple(
+        name for name in latent_sites(trace) if any(torch.equal(trace.nodes[name]["value"], value) for value in values)
+    )
 
 
 def _output(trace: Any, event: Event) -> str:

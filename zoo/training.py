@@ -19,13 +19,14 @@ import torch
 from pyro.infer import Trace_ELBO
 from torch import Tensor, nn
 
+from zoo.bounds import log_probs, particle_weights
 from zoo.data import Dataset
 from zoo.discrepancy import features, mmd2
 from zoo.errors import ZooError
 from zoo.pair import HasInitialise, HasPlayers, Pair, Player
 from zoo.recipe import Recipe
-from zoo.seeding import seeded
-from zoo.traces import Abilities, abilities, log_prob, log_weights, sample, tempered
+from zoo.seeding import reseed, seeded
+from zoo.traces import Abilities, abilities, sample, tempered
 
 State = Literal["running", "finished", "diverged"]
 READ_EVERY = 20
@@ -113,15 +114,14 @@ def fit(
 
 
 def validation_score(pair: Pair, x: Tensor, can: Abilities) -> float:
-    """What early stopping goes by, lower is better:
+    """What early stopping goes by, the lower the better.
 
-    negative log-probability or ELBO in nats per datum, or MMD² for implicit models.
+    Minus the log-probability, or minus the ELBO, in nats per datum; MMD² for implicit models.
     """
-    with pair.evaluating(), seeded(0):
-        if can.likelihood == "exact":
-            return -float(log_prob(pair, x).mean())
-        if can.likelihood == "bound":
-            return -sum(float(log_weights(pair, x).mean()) for _ in range(VALIDATION_PARTICLES)) / VALIDATION_PARTICLES
+    if can.likelihood == "exact":
+        return -float(log_probs(pair, x).mean())
+    if can.likelihood == "bound":
+        return -float(particle_weights(pair, x, VALIDATION_PARTICLES).mean())
     return discrepancy(pair, x)
 
 
@@ -212,7 +212,7 @@ class _Loop:
         if place == 0 or not hasattr(self, "_order"):
             generator = torch.Generator().manual_seed(_mix(self.seed, epoch))
             self._order = torch.randperm(n, generator=generator).to(self.data.train.device)
-        pyro.set_rng_seed(_mix(self.seed, step))
+        reseed(_mix(self.seed, step), self.data.train.device)
         return self.data.batch(self._order[place * size : (place + 1) * size])
 
     def _precision(self) -> Any:

@@ -1,0 +1,1 @@
+"""What is asked of a model/guide pair: the laws, the case they judge, and what they find."""

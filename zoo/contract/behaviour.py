@@ -1,0 +1,154 @@
+"""What a pair does: its gradients, numbers and samples, its data kept apart, and the same again when repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from zoo.contract.case import STEPS, Case
+from zoo.contract.findings import BrokenError, SilentError
+from zoo.contract.values import extent, fits
+from zoo.errors import RunError
+from zoo.files import read_tensors, write_tensors
+from zoo.pair import Pair
+from zoo.seeding import seeded
+from zoo.traces import abilities, latent_sites, log_prob, log_weights, per_datum, sample
+
+
+def gradients_reach(case: Case) -> None:
+    trained = case.trained
+    if not trained.named:
+        raise SilentError("it has no parameters")
+    nothing = list(trained.unreached())
+    if nothing:
+        raise BrokenError(f"after {STEPS} batches each parameter should have had a gradient; {', '.join(nothing)}")
+
+
+def finite(case: Case) -> None:
+    for name, loss in case.trained.losses:
+        if not torch.tensor(loss).isfinite():
+            raise BrokenError(f"the {name} loss should be a finite number, got {loss}")
+    for word, values in _outcomes(case.pair, case).items():
+        if not values.isfinite().all():
+            raise BrokenError(f"{word} should be finite, got {extent(values)}")
+
+
+def samples_fit(case: Case) -> None:
+    pair, n = case.pair, case.sizes[0]
+    drawn = sample(pair, n)
+    if not fits(case.event, drawn):
+        raise BrokenError(f"samples should be of {case.event}, got values {extent(drawn)}")
+    for key in (1, 2):
+        with pair.evaluating(), seeded(case.seed):
+            trace = poutine.trace(poutine.uncondition(pair.model)).get_trace(case.x(n, key))
+            again = trace.nodes[abilities(pair).output]["value"]
+        if key == 1:
+            first = again
+        elif not _close(first, again):
+            raise BrokenError(
+                "unconditioned, the model should draw the same whatever batch it is given; it looks at the values of x "
+                "other than by obs=x, so it is told what it should generate"
+            )
+
+
+def independent(case: Case) -> None:
+    pair, n = case.pair, case.sizes[0]
+    x, mixed = case.x(n), case.x(n, 1)
+    mixed[0] = x[0]
+    with pair.evaluating():
+        implicit = abilities(pair).likelihood == "none"
+        draws, others = (_latents(pair, batch, implicit) for batch in (x, mixed))
+        for name, value in others.items():
+            value[0] = draws[name][0]
+        before, after = _first_datum(pair, x, draws), _first_datum(pair, mixed, others)
+    for word, value in before.items():
+        if not _close(value, after[word]):
+            raise BrokenError(
+                f"{word} of x[0] changed from {extent(value)} to {extent(after[word])} when the other data changed"
+            )
+
+
+def _latents(pair: Pair, x: Tensor, implicit: bool) -> dict[str, Tensor]:
+    trace = poutine.trace(pair.model if implicit else pair.guide).get_trace(x)
+    return {name: trace.nodes[name]["value"].clone() for name in latent_sites(trace)}
+
+
+def _first_datum(pair: Pair, x: Tensor, latents: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What the programs say of ``x[0]`` with the latents held fixed."""
+    can, fixed = abilities(pair), partial(poutine.condition, data=dict(latents))
+    guide_trace, model_trace = (poutine.trace(fixed(program)).get_trace(x) for program in (pair.guide, pair.model))
+    told = {
+        "log-probability under the guide": per_datum(guide_trace, len(x))[0],
+        "log-probability under the model": per_datum(model_trace, len(x))[0],
+    }
+    if can.likelihood == "exact":
+        told["log_prob"] = log_prob(pair, x)[0]
+    if can.likelihood == "none":
+        told["output"] = model_trace.nodes[can.output]["value"][0]
+    return told
+
+
+def repeats(case: Case) -> None:
+    first, second = case.fresh(), case.fresh()
+    ours, theirs = first.state(), second.state()
+    for name in sorted(set(ours) | set(theirs)):
+        if name not in ours or name not in theirs or not _same(ours[name], theirs[name]):
+            raise BrokenError(f"built twice with one seed, {name!r} should be the same number for number; it is not")
+    _alike(_outcomes(first, case), _outcomes(second, case), "with one seed")
+
+
+def survives_saving(case: Case) -> None:
+    pair, other = case.trained.pair, case.make(case.seed + 1)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "weights.safetensors"
+        write_tensors(path, pair.state(), {})
+        try:
+            other.load(read_tensors(path)[0])
+        except RunError as error:
+            raise BrokenError(str(error)) from error
+    _alike(_outcomes(pair, case), _outcomes(other, case), "after saving and loading")
+
+
+def _outcomes(pair: Pair, case: Case) -> dict[str, Tensor]:
+    """Log-probabilities and samples, with fixed noise."""
+    x, told = case.x(case.sizes[0]), {}
+    with pair.evaluating():
+        can = abilities(pair)
+        if can.likelihood != "none":
+            with seeded(case.seed):
+                told["log-probabilities"] = log_weights(pair, x)
+        if can.likelihood == "exact":
+            told["log_prob"] = log_prob(pair, x)
+    with seeded(case.seed):
+        told["samples"] = sample(pair, case.sizes[0])
+    return told
+
+
+def _alike(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], when: str) -> None:
+    for word, value in ours.items():
+        if not _same(value, theirs[word]):
+            raise BrokenError(
+                f"{when}, {word} should be the same number for number; they differ by {_gap(value, theirs[word])}"
+            )
+
+
+def _gap(ours: Tensor, theirs: Tensor) -> str:
+    return (
+        f"{float((ours - theirs).abs().max()):g}"
+        if ours.shape == theirs.shape
+        else f"shapes {ours.shape}, {theirs.shape}"
+    )
+
+
+def _same(ours: Tensor, theirs: Tensor) -> bool:
+    return ours.shape == theirs.shape and torch.allclose(ours, theirs, rtol=0, atol=0, equal_nan=True)
+
+
+def _close(ours: Tensor, theirs: Tensor) -> bool:
+    return ours.shape == theirs.shape and torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4, equal_nan=True)

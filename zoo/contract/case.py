@@ -1,0 +1,113 @@
+"""The case that the laws judge: a pair, random data for it, and a few steps of its training."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from itertools import islice
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.infer import Trace_ELBO
+from torch import Tensor
+
+from zoo.contract.values import supports
+from zoo.event import Event
+from zoo.pair import HasInitialise, HasPlayers, Pair, Player
+from zoo.seeding import seeded
+from zoo.traces import observed_sites, sample
+
+STEPS, BATCH = 4, 16
+FIRST_DATA = 64
+"""How many random data `initialise` is given."""
+
+
+class Case:
+    """A pair to be judged: how it is made, and random data for it."""
+
+    def __init__(self, make: Callable[[int], Pair], event: Event, seed: int) -> None:
+        self.make, self.event, self.seed = make, event, seed
+
+    @property
+    def sizes(self) -> list[int]:
+        """Two numbers of data that no dimension of the event has."""
+        taken = {*self.event.shape, self.event.size}
+        return list(islice((n for n in (5, 7, 11, 13, 19, 23, 29, 31) if n not in taken), 2))
+
+    def fresh(self) -> Pair:
+        """The pair as training starts with it, made anew."""
+        pair = self.make(self.seed)
+        if isinstance(pair.extras, HasInitialise):
+            with seeded(self.seed), torch.no_grad():
+                pair.extras.initialise(self.x(FIRST_DATA))
+        return pair
+
+    @cached_property
+    def pair(self) -> Pair:
+        """One such pair, left as it is."""
+        return self.fresh()
+
+    def x(self, n: int, key: int = 0) -> Tensor:
+        """Random data, shape ``(n, *event.shape)``; for a model of positive (or such) reals, draws of that model."""
+        with seeded(self.seed + 1000 * key + n):
+            if self.event.levels is not None:
+                return torch.randint(self.event.levels, (n, *self.event.shape)).float()
+            return torch.randn(n, *self.event.shape) if self._any_real else sample(self.make(self.seed), n)
+
+    @cached_property
+    def _any_real(self) -> bool:
+        pair = self.make(self.seed)
+        with pair.evaluating():
+            trace = poutine.trace(pair.model).get_trace(torch.randn(BATCH, *self.event.shape))
+        return all(supports(trace.nodes[name]["fn"], trace.nodes[name]["value"]) for name in observed_sites(trace))
+
+    @cached_property
+    def trained(self) -> Trained:
+        """Another such pair after a few steps of training."""
+        return Trained(self.fresh(), [self.x(BATCH, key) for key in range(1, STEPS + 1)])
+
+
+class Trained:
+    """A pair after a step on each of some batches: its losses and the parameters that no gradient reached."""
+
+    def __init__(self, pair: Pair, batches: list[Tensor]) -> None:
+        self.pair, self.losses = pair, list[tuple[str, float]]()
+        self.players = _players(pair)
+        self.named = {id(tensor): name for name, tensor in pair.named_parameters().items()}
+        self.reached: set[tuple[str, int]] = set()
+        steppers = [torch.optim.Adam([*player.parameters] or [torch.zeros(1)], lr=1e-3) for player in self.players]
+        for x in batches:
+            for player, stepper in zip(self.players, steppers, strict=True):
+                self._step(player, stepper, x)
+
+    def _step(self, player: Player, stepper: torch.optim.Optimizer, x: Tensor) -> None:
+        self.pair.train(True)
+        with pyro.validation_enabled(False), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Encountered")  # Pyro's warning of nan: it becomes a finding
+            loss = player.loss(x)
+        self.losses.append((player.name, float(loss.detach().sum())))
+        stepper.zero_grad(set_to_none=True)
+        if loss.requires_grad:
+            loss.backward(inputs=list(player.parameters))
+        for parameter in player.parameters:
+            if parameter.grad is not None and (parameter.grad != 0).any():
+                self.reached.add((player.name, id(parameter)))
+        stepper.step()
+
+    def unreached(self) -> Iterator[str]:
+        """Parameters, and the loss that gives them nothing."""
+        for player in self.players:
+            for parameter in player.parameters:
+                if (player.name, id(parameter)) not in self.reached:
+                    name = self.named.get(id(parameter), "a tensor outside the pair")
+                    yield f"{name} gets none from the {player.name} loss"
+        owned = {id(parameter) for player in self.players for parameter in player.parameters}
+        yield from (f"{name} belongs to no player" for key, name in self.named.items() if key not in owned)
+
+
+def _players(pair: Pair) -> list[Player]:
+    if isinstance(pair.extras, HasPlayers):
+        return list(pair.extras.players())
+    return [Player("elbo", pair.parameters(), lambda x: Trace_ELBO().differentiable_loss(pair.model, pair.guide, x))]

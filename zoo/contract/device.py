@@ -1,0 +1,90 @@
+"""Whether a pair is tied to the CPU: it is run on a GPU, or else on the meta device, where tensors have no values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from zoo.contract.case import Case
+from zoo.contract.findings import BrokenError, SilentError, told
+from zoo.pair import HasPlayers, Pair
+from zoo.traces import abilities, log_prob, per_datum, traced
+
+
+def runs_elsewhere(case: Case) -> None:
+    device = "cuda" if torch.cuda.is_available() else "meta"
+    pair, x = case.fresh(), case.x(case.sizes[0]).to(device)
+    pair.to(device)
+    try:
+        with _OneDevice():
+            _run_everything(pair, x)
+    except (RuntimeError, NotImplementedError, TypeError) as error:
+        if device == "meta" and any(sign in str(error) for sign in NEEDS_VALUES):
+            raise SilentError(
+                f"a program looks at values ({told(error)}), which the meta device has not; "
+                "run this check where there is a GPU"
+            ) from error
+        raise
+
+
+NEEDS_VALUES = (
+    "called on meta tensors",
+    "copy out of meta",
+    "data-independent",
+    "Meta tensors, but there was no",
+    "meta device",
+)
+"""What torch says when a program looks at values where there are none, or when that device has not got an operation."""
+
+
+def _run_everything(pair: Pair, x: Tensor) -> None:
+    with pair.evaluating():
+        traces = {"model": poutine.trace(poutine.uncondition(pair.model)).get_trace(x)}
+        traces["model against the guide"], traces["guide"] = traced(pair, x)
+        for word, trace in traces.items():
+            drawn = {
+                name: site["value"]
+                for name, site in trace.nodes.items()
+                if site["type"] == "sample" and not _plate(site)
+            }
+            _stays(f"the {word}", drawn, x)
+            if word != "model":
+                per_datum(trace, len(x))
+        if abilities(pair).likelihood == "exact":
+            _stays("log_prob", {"its value": log_prob(pair, x)}, x)
+    if isinstance(pair.extras, HasPlayers):  # Pyro's own ELBO reads its value, which meta tensors have not
+        with pyro.validation_enabled(False):
+            for player in pair.extras.players():
+                player.loss(x)
+
+
+def _stays(word: str, values: Mapping[str, Any], x: Tensor) -> None:
+    for name, value in values.items():
+        if isinstance(value, Tensor) and value.dim() and value.device != x.device:
+            raise BrokenError(f"in {word}, {name!r} should be on {x.device} as x is; it is on {value.device}")
+
+
+class _OneDevice(TorchFunctionMode):
+    """Refuses operations on tensors of two devices, some of which the meta device lets pass."""
+
+    MOVES = frozenset({"to", "copy_", "type_as", "__getitem__", "__setitem__", "__get__", "__set__", "index_put_"})
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        given = chain(*((a if isinstance(a, (tuple, list)) else (a,)) for a in (*args, *kwargs.values())))
+        devices = {each.device.type for each in given if isinstance(each, Tensor) and each.dim()}
+        name = getattr(func, "__name__", "")
+        if len(devices) > 1 and name not in self.MOVES:
+            raise RuntimeError(f"{name} was given tensors on {' and '.join(sorted(devices))}")
+        return func(*args, **kwargs)
+
+
+def _plate(site: Any) -> bool:
+    return bool(poutine.util.site_is_subsample(site))

@@ -1,0 +1,71 @@
+"""The laws in the order in which they are asked: each with its text, its proof and how to mend what breaks it."""
+
+from zoo.contract.behaviour import finite, gradients_reach, independent, repeats, samples_fit, survives_saving
+from zoo.contract.device import runs_elsewhere
+from zoo.contract.findings import Law
+from zoo.contract.sites import lie_in_the_plate, runs, same_sites, supports_agree
+
+GROUND = (
+    Law(
+        "the programs run on any number of data",
+        runs,
+        "model(x) and guide(x) take a float tensor of shape (n, *event.shape) for every n: take n from len(x), and "
+        "declare inner dimensions with .to_event(...); a file that is written for one event says so by "
+        "`event = zoo.Event(...)`, or is checked with --event such as 64:binary",
+    ),
+    Law(
+        "every site lies in the data plate, so log-probabilities are per datum",
+        lie_in_the_plate,
+        "sample every site inside `with pyro.plate('data', len(x)):`; what all data share is a parameter, not a latent",
+    ),
+    Law(
+        "the guide's sites are the model's latents",
+        same_sites,
+        "sample the same names in both, or observe what is no latent",
+    ),
+    Law(
+        "supports agree",
+        supports_agree,
+        "choose a distribution of the right support (zoo.likelihood(event, parameters) gives one for the data; "
+        "zoo.observe takes integers under a density; a LogNormal guide suits a positive latent)",
+    ),
+)
+"""The ground of the others, which wait for these."""
+LAWS = (
+    Law(
+        "gradients reach every parameter",
+        gradients_reach,
+        "use it in model or guide without detaching it, or remove it (a constant is a buffer: register_buffer)",
+    ),
+    Law(
+        "losses and log-probabilities are finite",
+        finite,
+        "keep scales away from zero (softplus plus a small number), and logarithms and divisions off zero",
+    ),
+    Law(
+        "samples are of the event",
+        samples_fit,
+        "run without data, the model should draw every latent from its prior and x from them alone; round or threshold "
+        "what a deterministic x should give in levels",
+    ),
+    Law(
+        "data are independent of each other",
+        independent,
+        "compute what belongs to a datum from that datum alone: no mean, sum or normalisation over the first dimension",
+    ),
+    Law(
+        "same seed, same result",
+        repeats,
+        "draw all random numbers by torch or pyro, from their global generators, and depend on no clock or counter",
+    ),
+    Law(
+        "saving and loading change nothing",
+        survives_saving,
+        "keep everything that training changes in parameters and buffers (register_buffer), not in other attributes",
+    ),
+    Law(
+        "it runs on another device",
+        runs_elsewhere,
+        "make tensors where the data are: x.new_zeros(...), torch.arange(..., device=x.device), or register_buffer",
+    ),
+)

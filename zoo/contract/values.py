@@ -1,0 +1,24 @@
+"""What several laws ask of values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from zoo.event import Event
+
+
+def supports(distribution: Any, value: Tensor) -> bool:
+    return bool(distribution.support.check(value).all())
+
+
+def fits(event: Event, value: Tensor) -> bool:
+    if event.levels is None:
+        return bool(value.isfinite().all())
+    return bool(((value == value.round()) & (value >= 0) & (value < event.levels)).all())
+
+
+def extent(value: Tensor) -> str:
+    low, high = float(value.min()), float(value.max())
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
