@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
+from zoo import outside
 from zoo.data import Dataset
 from zoo.event import Event
+from zoo.registry import Registry, evaluations, families, guides, load_shelves
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def shelves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is forgotten after it."""
+    load_shelves()
+    registries: tuple[Registry[Any], ...] = (families, guides, evaluations)
+    for registry in registries:
+        monkeypatch.setattr(registry, "_items", dict(registry._items))
+    outside._load.cache_clear()
 
 
 @pytest.fixture

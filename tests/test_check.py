@@ -23,7 +23,7 @@ from zoo.data import load_data
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.pair import Pair, Player
-from zoo.registry import Family, families, load_shelves
+from zoo.registry import Family, families
 from zoo.seeding import seeded
 from zoo.template import starting_file
 from zoo.traces import log_weights
@@ -424,22 +424,12 @@ def plain_functions(event: Event) -> tuple[Any, Any]:
     return model, guide
 
 
-@pytest.fixture
-def shelf(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the test registers is forgotten after it."""
-    load_shelves()
-    monkeypatch.setattr(families, "_items", dict(families._items))
-    outside._load.cache_clear()
-
-
-@pytest.mark.usefixtures("shelf")
 @pytest.mark.parametrize("form", [pyro_modules, plain_functions, lambda event: Good()])
 def test_every_form_of_a_pair_passes(form: Callable[[Event], Any]) -> None:
     families.add(Family("form", form, event=REAL))
     assert [finding for finding in check("form") if not finding.ok] == []
 
 
-@pytest.mark.usefixtures("shelf")
 def test_pairs_of_equal_parameter_names_keep_apart() -> None:
     families.add(Family("form", pyro_modules, event=REAL))
     one, two = build("form", REAL, seed=0), build("form", REAL, seed=1)
@@ -459,7 +449,6 @@ def test_pairs_of_equal_parameter_names_keep_apart() -> None:
 # --- by name, and the starting file -----------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("shelf")
 def test_without_an_event_every_support_is_checked() -> None:
     findings = check("independent", seed=1)
     laws = len(GROUND) + len(LAWS)
@@ -477,7 +466,6 @@ def test_wrong_names_are_not_findings() -> None:
         check("uniform", REAL)
 
 
-@pytest.mark.usefixtures("shelf")
 @pytest.mark.parametrize("name", ["mine", "my-own_vae2", "event"])
 def test_the_starting_file_passes_as_it_is(tmp_path: Path, name: str) -> None:
     path = tmp_path / f"{name}.py"
@@ -486,7 +474,6 @@ def test_the_starting_file_passes_as_it_is(tmp_path: Path, name: str) -> None:
     assert [finding for finding in check(name) if not finding.ok] == []
 
 
-@pytest.mark.usefixtures("shelf")
 def test_the_starting_file_learns_digits(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(starting_file("mine"))

@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from zoo import outside
 from zoo.building import build, find
 from zoo.data import Dataset
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.outside import load_families
-from zoo.registry import families, load_shelves
+from zoo.registry import families
 from zoo.seeding import seeded
 from zoo.traces import abilities, log_weights, sample
 from zoo.training import fit
@@ -137,14 +136,6 @@ class VAE(nn.Module):
 if __name__ == "__main__":
     raise SystemExit("not when it is imported")
 """
-
-
-@pytest.fixture(autouse=True)
-def shelf(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test registers is forgotten after it."""
-    load_shelves()
-    monkeypatch.setattr(families, "_items", dict(families._items))
-    outside._load.cache_clear()
 
 
 def write(folder: Path, name: str, text: str) -> Path:

@@ -19,14 +19,6 @@ from zoo.event import Event
 from zoo.registry import Family, Registry, evaluation, evaluations, families, family, guide, guides, load_shelves
 
 
-@pytest.fixture(autouse=True)
-def shelf(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test registers is forgotten after it."""
-    load_shelves()
-    for registry in (families, guides, evaluations):
-        monkeypatch.setattr(registry, "_items", dict(registry._items))  # type: ignore[attr-defined] # of one generic class
-
-
 def registry(*names: str) -> Registry[Family]:
     made: Registry[Family] = Registry("family", "families")
     for name in names:

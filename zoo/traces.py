@@ -197,9 +197,7 @@ def _plates_shape(site: Any) -> tuple[int, ...]:
 def _dequantising(trace: Any, observed: Iterable[str]) -> tuple[str, ...]:
     bases = [getattr(trace.nodes[name]["fn"], "base_dist", trace.nodes[name]["fn"]) for name in observed]
     values = [base.y for base in bases if isinstance(base, Floor)]
-    return tuple(
-        name for name in latent_sites(trace) if any(torch.equal(trace.nodes[name]["value"], value) for value in values)
-    )
+    return tuple(name for name in latent_sites(trace) if any(trace.nodes[name]["value"] is value for value in values))
 
 
 def _output(trace: Any, event: Event) -> str:
