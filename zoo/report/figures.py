@@ -186,7 +186,7 @@ def curves(rows: Sequence[Row], group: str, panel: Panel) -> str:
     last = max(row["step"] for row in shown)
     x, y = Scale(0, last or 1, left, width - 6), Scale(*panel.span, bottom, top)
     scale = [line(left, bottom, width, bottom, "axis")]
-    for value in y.ticks(3):
+    for value in y.ticks(5):
         height_there = y(value)
         scale += [line(left, height_there, width, height_there, "grid")]
         scale += [label(left - 5, height_there + 4, _tick(value), "tick", "end")]
@@ -207,13 +207,17 @@ def curves(rows: Sequence[Row], group: str, panel: Panel) -> str:
 
 
 def nats_span(rows: Sequence[Row], below: dict[str, float]) -> tuple[float, float]:
-    """The common range of the nats of all learning curves: from the best value to a little above the worst ending."""
+    """The common range of the nats of learning curves: from the best value to a little above the worst ending.
+
+    Endings above the floor of independent dimensions are left out, unless all are: they would flatten all others.
+    """
     kept = [row for row in rows if row["metric"] == "validation" and row["value"] is not None]
     ends = _last(kept)
     if not ends:
         return 0.0, 1.0
-    cap = below.get("uniform", math.inf)
-    high = max([value for value in ends if value < cap] + [below.get("independent", -math.inf), min(ends)])
+    floor = below.get("independent", math.inf)
+    within = [value for value in ends if value <= floor]
+    high = max([*within, floor]) if within and math.isfinite(floor) else max(ends)
     low = min(row["value"] for row in kept)
     return low - 0.06 * (high - low or 1), high + 0.35 * (high - low or 1)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -136,9 +136,18 @@ def _learning(study: Study, dataset: str, lines: Sequence[Member]) -> list[Learn
         own = [row for row in rows if (row["family"], row["guide"] or "") == (line.family, line.guide)]
         scored = own if any(row["metric"] == "validation" and row["value"] is not None for row in own) else []
         if own:
-            drawn = (figures.curves(scored, line.group, nats), figures.curves(own, line.group, apart))
+            drawn = (figures.curves(scored, line.group, _fitting(nats, scored)), figures.curves(own, line.group, apart))
             found.append(Learning(line.label, *map(Markup, drawn)))
     return found
+
+
+def _fitting(panel: figures.Panel, rows: Sequence[rules.Row]) -> figures.Panel:
+    """The panel, shifted (its scale kept) for curves that end above it."""
+    low, _ = figures.nats_span(rows, {})
+    if low <= panel.span[1]:
+        return panel
+    width = panel.span[1] - panel.span[0]
+    return replace(panel, span=(low - width / 8, low + width * 7 / 8))
 
 
 def _speed(lines: Sequence[Member]) -> list[Markup]:
