@@ -22,6 +22,7 @@ def shelves(monkeypatch: pytest.MonkeyPatch) -> None:
     registries: tuple[Registry[Any], ...] = (families, guides, evaluations)
     for registry in registries:
         monkeypatch.setattr(registry, "_items", dict(registry._items))
+        monkeypatch.setattr(registry, "_files", dict(registry._files))
     outside._load.cache_clear()
 
 

@@ -103,6 +103,18 @@ def test_new_writes_a_family_that_passes_check_and_trains(tmp_path: Path) -> Non
     assert "there already" in zoo("new", "mine", code=2).stderr
 
 
+def test_with_stands_before_the_command_or_after_it() -> None:
+    zoo("new", "mine")
+    for words in (["--with", "mine.py", "list"], ["list", "--with", "mine.py"]):
+        assert "mine " in zoo(*words).stdout
+    zoo("--with", "mine.py", "train", "mine", "--train", "steps=1", "--quiet")
+    [config] = Path("runs").rglob("config.json")
+    assert [Path(path).name for path in json.loads(config.read_text())["config"]["files"]] == ["mine.py"]
+    zoo("--with", "mine.py", "train", "independent", "--quiet")
+    [other] = Path("runs").rglob("independent/*/config.json")
+    assert json.loads(other.read_text())["config"]["files"] == {}
+
+
 def test_check_of_a_broken_pair_exits_with_1() -> None:
     Path("broken.py").write_text(
         "import pyro, pyro.distributions as dist, torch\n"

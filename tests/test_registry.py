@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any
 
 import pyro
@@ -191,11 +192,11 @@ def test_a_hyper_parameter_without_default_must_be_given() -> None:
 
 def test_an_error_undoes_what_was_added() -> None:
     made = registry("vae")
-    with suppress(KeyError), made.whole():
+    with suppress(KeyError), made.adding(Path("mine.py")):
         made.add(Family("gan", object))
         raise KeyError
     assert [item.name for item in made] == ["vae"]
-    with made.whole():
+    with made.adding(Path("mine.py")):
         made.add(Family("gan", object))
     assert [item.name for item in made] == ["gan", "vae"]
 

@@ -68,6 +68,13 @@ def _stop(message: str, code: int) -> None:
     raise typer.Exit(code)
 
 
+@app.callback()
+def _zoo(context: typer.Context, with_: With = None) -> None:
+    if with_:  # before the command as well as after it: zoo --with mine.py list
+        given = {"with_": [str(path) for path in with_]}
+        context.default_map = dict.fromkeys(context.command.list_commands(context), given)  # type: ignore[attr-defined]
+
+
 @app.command("list")
 def list_(with_: With = None, as_json: Json = False) -> None:
     """The families, guides, evaluations, data sets and suites there are."""
@@ -410,7 +417,6 @@ def _run(
         seed=seed,
         hyper=_settings(sets),
         recipe=_recipe(settings, precision),
-        files=_files([name], with_),
     )
     return Run.of(config, runs), config
 

@@ -115,7 +115,7 @@ def _entry(suite: Suite, options: Options, name: str, spec: DataSpec, dataset: D
     recipe = suite.recipes.get(name, {}) | (options.recipe or {})
     hyper = suite.hyper.get(name, {}) | (options.hyper or {})
     try:
-        config = configure(name, spec, dataset, seed=seed, hyper=hyper, recipe=recipe, files=options.files)
+        config = configure(name, spec, dataset, seed=seed, hyper=hyper, recipe=recipe)
     except ZooError as error:
         if len(suite.data) == 1:
             raise
@@ -165,7 +165,7 @@ def _train_and_ask(config: RunConfig, options: Options, names: Sequence[str], se
     """The work of one process: train the run, then ask the evaluations that need no quiet."""
     torch.set_num_threads(options.threads)
     data = config.data.load(options.data_dir)
-    load_families([Path(path) for path in config.files])
+    load_families(options.files)
     run = Run.of(config, options.runs)
     try:
         run.train(config, data, options.device, [_Leash()])
@@ -179,7 +179,7 @@ def _train_and_ask(config: RunConfig, options: Options, names: Sequence[str], se
 def _ask_all(config: RunConfig, options: Options, names: Sequence[str], settings: Settings) -> None:
     torch.set_num_threads(options.threads)
     data = config.data.load(options.data_dir)
-    load_families([Path(path) for path in config.files])
+    load_families(options.files)
     for name in names:
         ask(Run.of(config, options.runs), data, name, settings, options.device)
 

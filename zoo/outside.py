@@ -1,8 +1,8 @@
 """Families from files outside the zoo.
 
-A file either registers families, or simply defines ``model`` and ``guide`` (functions, modules, or one class that has
-both methods and needs no arguments); then it is the family that is called like the file. A module-level ``event``
-says what it is written for; without one it is the event of the data.
+A file either registers families (guides, evaluations), or simply defines ``model`` and ``guide`` (functions, modules,
+or one class that has both methods and needs no arguments); then it is the family that is called like the file. A
+module-level ``event`` says what it is written for; without one it is the event of the data.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from torch import nn
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.pair import no_guide
-from zoo.registry import GROUPS, Family, families, guides, load_shelves
+from zoo.registry import GROUPS, Family, evaluations, families, guides, load_shelves
 
 
 def load_families(paths: Iterable[Path]) -> list[str]:
     """Register what the files hold, each file once; the names of their families.
 
     Raises:
-        ZooError: a file that is not there, does not run, or holds neither families nor a model.
+        ZooError: a file that is not there, does not run, or holds nothing of these.
     """
     load_shelves()
     return [name for path in paths for name in _load(path.resolve())]
@@ -39,13 +39,16 @@ def load_families(paths: Iterable[Path]) -> list[str]:
 @functools.cache
 def _load(path: Path) -> tuple[str, ...]:
     known = {family.name for family in families}
-    with families.whole(), guides.whole():
+    size = _size()
+    with families.adding(path), guides.adding(path), evaluations.adding(path):
         module = _execute(path)
-        new = tuple(family.name for family in families if family.name not in known)
-        if new:
-            return new
-        families.add(_declared(path, module))
-        return (path.stem,)
+        if _size() == size:
+            families.add(_declared(path, module))
+    return tuple(family.name for family in families if family.name not in known)
+
+
+def _size() -> int:
+    return len(families) + len(guides) + len(evaluations)
 
 
 def _declared(path: Path, module: ModuleType) -> Family:

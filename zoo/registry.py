@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from zoo.errors import ZooError
@@ -99,6 +100,7 @@ class Registry(Generic[T]):
     def __init__(self, word: str, plural: str) -> None:
         self.word, self.plural = word, plural
         self._items: dict[str, T] = {}
+        self._files: dict[str, Path] = {}
 
     def add(self, item: T) -> None:
         if item.name in self._items:
@@ -106,14 +108,19 @@ class Registry(Generic[T]):
         self._items[item.name] = item
 
     @contextmanager
-    def whole(self) -> Iterator[None]:
-        """Inside, all that is added stays; after an error nothing does."""
+    def adding(self, file: Path) -> Iterator[None]:
+        """Inside, what is added is noted to come from ``file``; after an error nothing of it stays."""
         before = dict(self._items)
         try:
             yield
         except BaseException:
             self._items = before
             raise
+        self._files |= {name: file for name in self._items if name not in before}
+
+    def file(self, name: str) -> Path | None:
+        """The file from outside that an entry comes from; ``None`` for those of the shelves."""
+        return self._files.get(name)
 
     def __getitem__(self, name: str) -> T:
         if name in self._items:

@@ -32,6 +32,7 @@ from zoo.outside import load_families
 from zoo.pair import Pair
 from zoo.provenance import provenance
 from zoo.recipe import Recipe
+from zoo.registry import families, guides
 from zoo.training import Keeper, Progress, fit, pick_device
 
 WATCH_SECONDS = 0.5
@@ -72,7 +73,7 @@ class RunConfig(BaseModel):
     hyper: dict[str, Any] = {}
     recipe: Recipe
     files: dict[str, str] = {}
-    """Families' files from outside: path and digest of the content."""
+    """Files from outside that the family and its guide come from: path and digest of the content."""
 
     @property
     def name(self) -> str:
@@ -93,7 +94,6 @@ def configure(
     seed: int = 0,
     hyper: dict[str, Any] | None = None,
     recipe: dict[str, Any] | None = None,
-    files: Sequence[Path] = (),
 ) -> RunConfig:
     """Resolve the settings of a run: the family's own recipe, with ``recipe`` over it.
 
@@ -112,8 +112,13 @@ def configure(
         seed=seed,
         hyper=hyper or {},
         recipe=Recipe.read(family.recipe).updated(recipe or {}),
-        files={str(path.resolve()): hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in files},
+        files=_outside_files(family.name, guide),
     )
+
+
+def _outside_files(family: str, guide: str) -> dict[str, str]:
+    paths = {families.file(family), guides.file(guide)} - {None}
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in sorted(filter(None, paths))}
 
 
 @dataclass(frozen=True)
