@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from zoo.distributions import dequantise as dequantise
     from zoo.distributions import likelihood as likelihood
     from zoo.distributions import observe as observe
+    from zoo.engine import CompiledSVI as CompiledSVI
     from zoo.errors import ZooError as ZooError
     from zoo.event import Event as Event
     from zoo.pair import Pair as Pair
@@ -33,6 +34,7 @@ _HOMES = {
     "zoo.building": ("build",),
     "zoo.data": ("Dataset", "load_data"),
     "zoo.distributions": ("dequantise", "likelihood", "observe"),
+    "zoo.engine": ("CompiledSVI",),
     "zoo.errors": ("ZooError",),
     "zoo.event": ("Event",),
     "zoo.pair": ("Pair", "Player"),

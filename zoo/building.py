@@ -81,10 +81,7 @@ def build(name: str, event: Event, hyper: Hyper | None = None, seed: int = 0) ->
 
 
 def read_group(can: Abilities) -> str:
-    """The row of Tomczak's table that the traces alone tell:
-
-    ``implicit``, ``prescribed``, or ``""`` for an exact likelihood.
-    """
+    """The row of Tomczak's table that the traces alone tell, ``""`` where it takes more to know it."""
     if can.likelihood == "none":
         return "implicit"
     return "prescribed" if can.latents else ""

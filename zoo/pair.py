@@ -47,9 +47,9 @@ class HasLogProb(Protocol):
 
 @runtime_checkable
 class HasPlayers(Protocol):
-    """Optional extra:
+    """Optional extra: an objective of its own, for what is not trained by an ELBO.
 
-    an objective of its own, for what is not trained by an ELBO. Players move in turn, each on the same batch.
+    Players move in turn, each on the same batch.
     """
 
     def players(self) -> Sequence[Player]: ...
@@ -57,10 +57,7 @@ class HasPlayers(Protocol):
 
 @runtime_checkable
 class HasInitialise(Protocol):
-    """Optional extra:
-
-    parameters set from the training data ``x``, shape ``(n, *event.shape)``, before the first step.
-    """
+    """Optional extra: parameters set from training data ``x``, shape ``(n, *event.shape)``, before the first step."""
 
     def initialise(self, x: Tensor) -> None: ...
 
@@ -77,6 +74,7 @@ class Pair:
         model: the generative program; observes ``x`` (or, implicit, returns it by ``pyro.deterministic``).
         guide: the inference program, `no_guide` where nothing is latent.
         extras: the object that may offer ``log_prob``, ``players`` and ``initialise``.
+        example: a batch to run them on once (zeros, if it is not given).
         family, guide_name: where the pair came from, for the scores' columns (as is the attribute ``group``).
 
     Raises:
@@ -92,15 +90,16 @@ class Pair:
         extras: object = None,
         family: str = "pair",
         guide_name: str = "",
+        example: Tensor | None = None,
     ) -> None:
         self.event = event
         self.family, self.guide_name, self.group = family, guide_name, ""
         self.extras = extras
         self._model, self._guide = model, guide
-        self._store: dict[str, dict[str, Any]] = {"params": {}, "constraints": {}}
+        self.store: dict[str, dict[str, Any]] = {"params": {}, "constraints": {}}
         self.modules = _joined(_modules(model), _modules(guide))
         self._localise()
-        self._materialise()
+        self._materialise(torch.zeros(2, *event.shape) if example is None else example[:2])
 
     @property
     def label(self) -> str:
@@ -165,14 +164,14 @@ class Pair:
     def to(self, device: torch.device | str) -> Pair:
         """Move every parameter and buffer."""
         names = {id(tensor): (part, name) for part, name, tensor in self._module_parameters()}
-        homes = {name: names.get(id(tensor)) for name, tensor in self._store["params"].items()}
+        homes = {name: names.get(id(tensor)) for name, tensor in self.store["params"].items()}
         for module in self.modules.values():
             module.to(device)
         self._localise()
         moved = {(part, name): tensor for part, name, tensor in self._module_parameters()}
         for name, home in homes.items():
-            loose = self._store["params"][name]
-            self._store["params"][name] = moved[home] if home else loose.detach().to(device).requires_grad_()
+            loose = self.store["params"][name]
+            self.store["params"][name] = moved[home] if home else loose.detach().to(device).requires_grad_()
         return self
 
     def train(self, mode: bool = True) -> Pair:
@@ -201,12 +200,12 @@ class Pair:
     def _loose(self) -> dict[str, Any]:
         """The store's own (unconstrained) tensors: those that no module holds."""
         held = {id(parameter) for _, _, parameter in self._module_parameters()}
-        return {f"param.{name}": tensor for name, tensor in self._store["params"].items() if id(tensor) not in held}
+        return {f"param.{name}": tensor for name, tensor in self.store["params"].items() if id(tensor) not in held}
 
     @contextmanager
     def scope(self) -> Iterator[None]:
         """Inside, Pyro's global parameter store is this pair's own."""
-        with pyro.settings.context(module_local_params=True), pyro.get_param_store().scope(self._store):
+        with pyro.settings.context(module_local_params=True), pyro.get_param_store().scope(self.store):
             yield
 
     def _localise(self) -> None:
@@ -218,9 +217,8 @@ class Pair:
         for module in self.modules.values():
             yield from (part._pyro_context for part in module.modules() if isinstance(part, PyroModule))
 
-    def _materialise(self) -> None:
+    def _materialise(self, x: Tensor) -> None:
         """Run both programs once, so that parameters made on first use exist."""
-        x = torch.zeros(2, *self.event.shape)
         for word, program in (("model", self.model), ("guide", self.guide)):
             try:
                 with self.evaluating(), pyro.poutine.block():

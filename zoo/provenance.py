@@ -30,10 +30,7 @@ def provenance(device: torch.device) -> dict[str, str]:
 
 
 def commit() -> str:
-    """The commit of the checkout that this code runs from, with ``+`` if it has changes;
-
-    empty for an installed wheel.
-    """
+    """The commit of the checkout that this code runs from, ``+`` for changes; empty for an installed wheel."""
     home = Path(__file__).resolve().parent.parent
     if not (home / ".git").exists():
         return ""

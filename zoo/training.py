@@ -16,17 +16,18 @@ from typing import Any, Literal, Protocol
 
 import pyro
 import torch
-from pyro.infer import Trace_ELBO
 from torch import Tensor, nn
 
 from zoo.bounds import log_probs, particle_weights
 from zoo.data import Dataset
 from zoo.discrepancy import features, mmd2
+from zoo.engine import Engine
 from zoo.errors import ZooError
+from zoo.objectives import elbo
 from zoo.pair import HasInitialise, HasPlayers, Pair, Player
 from zoo.recipe import Recipe
 from zoo.seeding import reseed, seeded
-from zoo.traces import Abilities, abilities, sample, tempered
+from zoo.traces import Abilities, abilities, sample
 
 State = Literal["running", "finished", "diverged"]
 READ_EVERY = 20
@@ -150,7 +151,9 @@ class _Loop:
                 pair.extras.initialise(data.train)
         self.can = abilities(pair)
         self.progress = start or Progress()
-        self.beta = 1.0
+        self.beta, self.epoch = 1.0, -1
+        self.order = torch.empty(0, dtype=torch.long)
+        self.engine = None if isinstance(pair.extras, HasPlayers) else self._engine()
         self.players = self._players()
         self.optimisers = [_optimiser(player, recipe) for player in self.players]
         averaged = pair.named_parameters().items() if recipe.average else ()
@@ -195,10 +198,10 @@ class _Loop:
         for player, optimiser in zip(self.players, self.optimisers, strict=True):
             for group in optimiser.param_groups:
                 group["lr"] = self.recipe.lr_at(step) * group["lr_factor"]
-            optimiser.zero_grad(set_to_none=True)
-            with pyro.validation_enabled(False), self._precision():
-                loss = player.loss(x)
-            loss.backward(inputs=list(player.parameters))
+            loss = player.loss(x)
+            if self.engine is None:
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward(inputs=list(player.parameters))
             if self.recipe.clip:
                 torch.nn.utils.clip_grad_norm_(player.parameters, self.recipe.clip)
             optimiser.step()
@@ -209,31 +212,30 @@ class _Loop:
         n = len(self.data.train)
         size = min(self.recipe.batch, n)
         epoch, place = divmod(step, n // size)
-        if place == 0 or not hasattr(self, "_order"):
+        if epoch != self.epoch:
             generator = torch.Generator().manual_seed(_mix(self.seed, epoch))
-            self._order = torch.randperm(n, generator=generator).to(self.data.train.device)
+            self.epoch, self.order = epoch, torch.randperm(n, generator=generator).to(self.data.train.device)
         reseed(_mix(self.seed, step), self.data.train.device)
-        return self.data.batch(self._order[place * size : (place + 1) * size])
+        return self.data.batch(self.order[place * size : (place + 1) * size])
 
-    def _precision(self) -> Any:
-        return torch.autocast(
-            self.data.train.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16", cache_enabled=False
-        )
+    def _engine(self) -> Engine:
+        recipe = self.recipe
+        return Engine(self.pair, elbo(recipe.particles), recipe.engine, recipe.precision == "bf16")
 
     def _players(self) -> Sequence[Player]:
-        if isinstance(self.pair.extras, HasPlayers):
+        """The family's own players, else one whose engine leaves the gradients of the ELBO."""
+        if self.engine is None:
+            assert isinstance(self.pair.extras, HasPlayers)
             return [replace(player, loss=self._scoped(player.loss)) for player in self.pair.extras.players()]
-        elbo = Trace_ELBO(num_particles=self.recipe.particles)
-
-        def loss(x: Tensor) -> Tensor:
-            with tempered(self.beta):
-                return elbo.differentiable_loss(self.pair.model, self.pair.guide, x) / len(x)
-
-        return [Player("elbo", self.pair.parameters(), loss)]
+        engine = self.engine
+        return [Player("elbo", self.pair.parameters(), lambda x: engine(x, self.beta))]
 
     def _scoped(self, loss: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        bf16 = self.recipe.precision == "bf16"
+
         def scoped(x: Tensor) -> Tensor:
-            with self.pair.scope():
+            precision = torch.autocast(x.device.type, torch.bfloat16, enabled=bf16, cache_enabled=False)
+            with self.pair.scope(), pyro.validation_enabled(False), precision:
                 return loss(x)
 
         return scoped
@@ -335,7 +337,8 @@ def _optimiser(player: Player, recipe: Recipe) -> torch.optim.Optimizer:
         "nadam": torch.optim.NAdam,
         "radam": torch.optim.RAdam,
     }
-    options = {"lr": recipe.lr, "weight_decay": recipe.weight_decay} | dict(player.options)
+    fused = {"fused": True} if recipe.optimiser in ("adam", "adamw") else {}
+    options = {"lr": recipe.lr, "weight_decay": recipe.weight_decay} | fused | dict(player.options)
     factor = options["lr"] / recipe.lr
     parameters = list(player.parameters) or [nn.Parameter(torch.zeros(1))]
     optimiser: torch.optim.Optimizer = makers[recipe.optimiser](parameters, **options)

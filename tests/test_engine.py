@@ -1,0 +1,300 @@
+"""The recorded step is Pyro's own, for the same noise; and what cannot be recorded is never wrong."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
+from torch import Tensor, nn
+
+from zoo.building import build
+from zoo.engine import CompiledSVI, Engine
+from zoo.errors import ZooError
+from zoo.event import Event
+from zoo.objectives import Objective, elbo, importance_weighted, mean_field_elbo
+from zoo.pair import HasInitialise, HasPlayers, Pair
+from zoo.registry import families, guides, load_shelves
+from zoo.traces import tempered
+
+load_shelves()
+EVENT = {"binary": Event((4, 4), "binary"), "levels": Event((4, 4), 5), "real": Event(3, "real")}
+CASES = [
+    (name, support)
+    for family in families
+    for support in family.supports
+    for name in ([f"{family.name}+{guide.name}" for guide in guides] if family.guide else [family.name])
+]
+
+
+def data(event: Event, n: int = 12, dtype: torch.dtype = torch.float32) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    if event.levels is None:
+        return torch.randn(n, *event.shape, generator=generator, dtype=dtype)
+    return torch.randint(event.levels, (n, *event.shape), generator=generator).to(dtype)
+
+
+def ready(name: str, event: Event, dtype: torch.dtype) -> Pair:
+    # a recorded dropout draws its mask row by row, pixelcnn's own is laid out channel by channel: not the same noise
+    pair = build(name, event, {"dropout": 0.0} if name == "pixelcnn" else None)
+    if isinstance(pair.extras, HasPlayers):
+        pytest.skip("it has an objective of its own")
+    if isinstance(pair.extras, HasInitialise):
+        with torch.no_grad():
+            pair.extras.initialise(data(event, 60))
+    for module in pair.modules.values():
+        module.to(dtype)
+    if not pair.parameters():
+        pytest.skip("it has no parameters")
+    return pair.train(True)
+
+
+def gradients(pair: Pair) -> dict[str, Tensor]:
+    found = {name: parameter.grad for name, parameter in pair.named_parameters().items()}
+    return {name: torch.zeros(()) if grad is None else grad.clone() for name, grad in found.items()}
+
+
+def pyro_step(pair: Pair, x: Tensor, loss: Any, beta: float = 1.0) -> tuple[float, dict[str, Tensor]]:
+    for parameter in pair.parameters():
+        parameter.grad = None
+    with pyro.validation_enabled(False), tempered(beta):
+        value = loss.differentiable_loss(pair.model, pair.guide, x) / len(x)
+    value.backward()
+    return float(value.detach()), gradients(pair)
+
+
+def agree(ours: dict[str, Tensor], theirs: dict[str, Tensor], tolerance: float) -> None:
+    largest = max(float(grad.abs().max()) for grad in theirs.values())
+    for name, grad in theirs.items():
+        assert torch.allclose(ours[name].reshape(grad.shape), grad, rtol=tolerance, atol=tolerance * largest), name
+
+
+@pytest.mark.parametrize(("name", "support"), CASES)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
+def test_the_recorded_gradient_is_pyros_own(name: str, support: str, dtype: torch.dtype, tolerance: float) -> None:
+    event = EVENT[support]
+    pair, x = ready(name, event, dtype), data(event, dtype=dtype)
+    torch.manual_seed(5)
+    value, theirs = pyro_step(pair, x, Trace_ELBO(), beta=0.7)
+    engine = Engine(pair, mode="traced")
+    engine(x, 0.7)
+    torch.manual_seed(5)
+    loss = engine(x, 0.7)
+    assert engine.reason == ""
+    assert float(loss) == pytest.approx(value, rel=max(tolerance, 1e-6))
+    agree(gradients(pair), theirs, tolerance)
+    for parameter in pair.parameters():  # fused optimisers take this for granted
+        assert parameter.grad is not None
+        assert parameter.grad.stride() == parameter.stride()
+
+
+class Small(nn.Module):
+    """A normal latent, a Bernoulli datum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.decoder = nn.Linear(3, 4), nn.Linear(2, 3)
+
+    def model(self, x: Tensor) -> Any:
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(len(x), 2), 1.0).to_event(1))
+            pyro.sample("x", dist.Bernoulli(logits=self.decoder(z)).to_event(1), obs=x)
+
+    def guide(self, x: Tensor) -> Any:
+        loc, scale = self.encoder(x).chunk(2, -1)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(loc, scale.exp()).to_event(1))
+
+
+class Switch(nn.Module):
+    """A discrete latent, which has no reparameterisation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Linear(3, 1)
+        self.logits = nn.Parameter(torch.randn(2, 3))
+
+    def model(self, x: Tensor) -> Any:
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Bernoulli(x.new_full((len(x),), 0.5)))
+            logits = self.logits[0] * z[:, None] + self.logits[1] * (1 - z[:, None])
+            pyro.sample("x", dist.Bernoulli(logits=logits).to_event(1), obs=x)
+
+    def guide(self, x: Tensor) -> Any:
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Bernoulli(logits=self.encoder(x)[:, 0]))
+
+
+X = data(Event(3, "binary"))
+
+
+def pair_of(made: Any, example: Tensor = X) -> Pair:
+    return Pair(Event(3, "binary"), made.model, made.guide, example=example).train(True)
+
+
+@pytest.mark.parametrize(
+    ("made", "ours", "theirs"),
+    [
+        (Switch, elbo(), Trace_ELBO()),
+        (Small, elbo(3), Trace_ELBO(num_particles=3)),
+        (Small, mean_field_elbo(), TraceMeanField_ELBO()),
+    ],
+)
+@pytest.mark.parametrize("mode", ["eager", "traced"])
+def test_objectives_are_pyros(made: Any, ours: Objective, theirs: Any, mode: Any) -> None:
+    torch.manual_seed(0)
+    pair = pair_of(made())
+    torch.manual_seed(1)
+    value, expected = pyro_step(pair, X, theirs)
+    engine = Engine(pair, ours, mode)
+    engine(X)
+    torch.manual_seed(1)
+    assert float(engine(X)) == pytest.approx(value, rel=1e-5)
+    assert engine.reason == ""
+    agree(gradients(pair), expected, 1e-5)
+
+
+def test_the_importance_weighted_bound_tightens_with_particles() -> None:
+    torch.manual_seed(0)
+    pair = pair_of(Small())
+    losses = []
+    for particles in (1, 64):
+        engine = Engine(pair, importance_weighted(particles), "traced")
+        losses.append(sum(float(engine(X)) for _ in range(50)) / 50)
+    assert engine.reason == ""
+    assert losses[1] < losses[0]
+
+
+def test_plain_functions_with_pyro_params_are_recorded() -> None:
+    decoder = nn.Linear(2, 3)
+
+    def model(x: Tensor) -> Any:
+        pyro.module("decoder", decoder)
+        scale = pyro.param("scale", lambda: torch.ones(3), constraint=dist.constraints.positive)
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(len(x), 2), 1.0).to_event(1))
+            pyro.sample("x", dist.Bernoulli(logits=decoder(z) * scale).to_event(1), obs=x)
+
+    def guide(x: Tensor) -> Any:
+        loc = pyro.param("loc", lambda: torch.zeros(2))
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(loc.expand(len(x), 2), 1.0).to_event(1))
+
+    pair = Pair(Event(3, "binary"), model, guide)
+    torch.manual_seed(2)
+    _, expected = pyro_step(pair, X, Trace_ELBO())
+    engine = Engine(pair)
+    engine(X)
+    torch.manual_seed(2)
+    engine(X)
+    assert engine.reason == ""
+    agree(gradients(pair), expected, 1e-5)
+    assert list(pyro.get_param_store().keys()) == []
+
+
+def test_a_ragged_batch_another_mode_and_frozen_parameters_are_recorded_anew() -> None:
+    torch.manual_seed(0)
+    pair = pair_of(Small())
+    engine = Engine(pair)
+    for x in (X, X[:5], X.repeat(2, 1)):
+        torch.manual_seed(3)
+        value, expected = pyro_step(pair, x, Trace_ELBO())
+        engine(x)
+        torch.manual_seed(3)
+        assert float(engine(x)) == pytest.approx(value, rel=1e-5)
+        agree(gradients(pair), expected, 1e-5)
+    pair.modules["Small"].decoder.weight.requires_grad_(False)
+    before = pair.modules["Small"].decoder.weight.clone()
+    for parameter in pair.modules["Small"].parameters():
+        parameter.grad = None
+    engine(X)
+    assert pair.modules["Small"].decoder.weight.grad is None
+    assert torch.equal(before, pair.modules["Small"].decoder.weight)
+
+
+class Normed(Small):
+    """Batch normalisation moves buffers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(3)
+
+    def guide(self, x: Tensor) -> Any:
+        loc, scale = self.encoder(self.norm(x)).chunk(2, -1)
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(loc, scale.exp()).to_event(1))
+
+
+def test_buffers_move_as_they_do_without_the_graph() -> None:
+    states = []
+    for mode in ("eager", "traced"):
+        torch.manual_seed(0)
+        pair = pair_of(Normed())
+        engine = Engine(pair, mode=mode)  # type: ignore[arg-type]  # one of the modes
+        for _ in range(3):
+            engine(X)
+        assert engine.reason == ""
+        states.append({name: tensor.clone() for name, tensor in pair.state().items() if "norm" in name})
+    for name, tensor in states[0].items():
+        assert torch.allclose(tensor, states[1][name]), name
+    assert int(states[1]["Normed.norm.num_batches_tracked"]) == 3
+
+
+class ByValue(Small):
+    """Its control flow depends on the data."""
+
+    def guide(self, x: Tensor) -> Any:
+        super().guide(x if x.sum() > 0 else -x)
+
+
+class ByChance(Small):
+    """Its control flow depends on Python's random numbers."""
+
+    def guide(self, x: Tensor) -> Any:
+        super().guide(x * random.random())
+
+
+@pytest.mark.parametrize("made", [ByValue, ByChance])
+def test_what_a_graph_cannot_hold_falls_back_and_says_why(made: Any) -> None:
+    torch.manual_seed(0)
+    pair = pair_of(made())
+    engine = Engine(pair)
+    torch.manual_seed(4)
+    random.seed(4)
+    loss = engine(X)
+    assert "recorded" in engine.reason
+    assert loss.isfinite()
+    assert all(bool((grad != 0).any()) for grad in gradients(pair).values())
+
+
+def test_svi_alone_learns_and_an_unknown_engine_is_refused() -> None:
+    torch.manual_seed(0)
+    made = Small()
+    svi = CompiledSVI(made.model, made.guide, lambda p: torch.optim.Adam(p, lr=0.05), engine="traced")
+    losses = [float(svi.step(X)) for _ in range(150)]
+    assert svi.reason == ""
+    assert sum(losses[-20:]) < sum(losses[:20])
+    with pytest.raises(ZooError, match="engine is one of"):
+        Engine(pair_of(made), mode="warp")  # type: ignore[arg-type]  # the mistake is the test
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own, inside its compiler
+def test_the_compiled_gradient_is_pyros_own() -> None:
+    torch.manual_seed(0)
+    pair = pair_of(Small())
+    engine = Engine(pair, mode="compiled")
+    fixed = torch._inductor.config.patch(fallback_random=True)
+    with fixed:
+        engine(X)
+        torch.manual_seed(6)
+        loss = float(engine(X))
+    ours = gradients(pair)
+    torch.manual_seed(6)
+    value, expected = pyro_step(pair, X, Trace_ELBO())
+    assert loss == pytest.approx(value, rel=1e-5)
+    agree(ours, expected, 1e-5)
