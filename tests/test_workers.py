@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from zoo.errors import ZooError
 from zoo.workers import Job, run_jobs
 
 
@@ -22,6 +23,10 @@ def leave() -> None:
     raise SystemExit(3)
 
 
+def explain() -> None:
+    raise ZooError("expected this, got that")
+
+
 def sleep(path: Path) -> None:
     path.write_text(str(os.getpid()))
     time.sleep(60)
@@ -32,12 +37,14 @@ def test_a_crash_is_that_jobs_failure_and_no_others(tmp_path: Path) -> None:
         Job("one", write, (tmp_path / "one",)),
         Job("crash", crash, ()),
         Job("leave", leave, ()),
+        Job("explain", explain, ()),
         Job("two", write, (tmp_path / "two",)),
     ]
     failures = run_jobs(jobs, 2, lambda running: None)
     assert failures == {
         "crash": "its process was killed by SIGKILL (out of memory?)",
         "leave": "its process ended with exit code 3",
+        "explain": "expected this, got that",
     }
     assert (tmp_path / "one").read_text() == (tmp_path / "two").read_text() == "done"
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from pyro import poutine
 
-from zoo.errors import ZooError
+from zoo.errors import UnfitError, ZooError
 from zoo.event import Event
 from zoo.pair import Pair, no_guide
 from zoo.registry import Family, families, guides, load_shelves
@@ -41,14 +41,14 @@ def fitting_event(family: Family, data: Event) -> Event:
     """The event that ``family`` is built for on data of event ``data``.
 
     Raises:
-        ZooError: the family does not take that support (the message names those that do).
+        UnfitError: the family does not take that support (the message names those that do).
     """
     event = family.event or data
     if event.support in family.supports:
         return event
     load_shelves()
     fit = [entry.name for entry in families if event.support in entry.supports]
-    raise ZooError(
+    raise UnfitError(
         f"family {family.name!r} takes {' or '.join(family.supports)} data, got {event.support} ({event}); "
         f"families that fit: {', '.join(fit)}"
     )

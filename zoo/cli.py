@@ -263,9 +263,9 @@ def compare(
 ) -> None:
     """Train, measure and report: a suite, or the families named."""
     with _answering():
-        from zoo.compare import Options
         from zoo.compare import compare as run_suite
         from zoo.display import Display
+        from zoo.plan import Options
         from zoo.report.writing import write_report
 
         suite = _suite(names or ["table1"], with_, data, name)

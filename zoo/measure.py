@@ -40,17 +40,34 @@ def finished(run: Run, data: Dataset, device: str = "auto") -> Finished:
 
 
 def ask(run: Run, data: Dataset, name: str, settings: Settings, device: str = "auto") -> list[Score]:
-    """The scores of one run by one evaluation, measured once for the same settings."""
-    path = run.folder / "scores" / f"{name}.json"
-    told = asdict(settings) | {"run": run.config.digest}
-    if path.exists():
-        stored = read_json(path)
-        if stored["settings"] == told:
-            return [Score(**row) for row in stored["scores"]]
-    scores = evaluate(name, [finished(run, data, device)], settings)
-    if all(score.status != "failed" for score in scores):
-        write_json(path, {"settings": told, "scores": [asdict(score) for score in scores]})
+    """The scores of one run by one evaluation, measured once for the same settings (again where one failed)."""
+    scores = stored(run, name, settings)
+    if scores is None or any(score.status == "failed" for score in scores):
+        scores = evaluate(name, [finished(run, data, device)], settings)
+        told = asdict(settings) | {"run": run.config.digest}
+        write_json(_place(run, name), {"settings": told, "scores": [asdict(score) for score in scores]})
     return scores
+
+
+def stored(run: Run, name: str, settings: Settings) -> list[Score] | None:
+    """What `ask` found for these settings, if it was asked.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    path = _place(run, name)
+    if not path.exists():
+        return None
+    try:
+        told = read_json(path)
+        scores = [Score(**row) for row in told["scores"]]
+        return scores if told["settings"] == asdict(settings) | {"run": run.config.digest} else None
+    except (TypeError, KeyError) as error:
+        raise RunError(f"{path} is damaged ({error}); delete it to measure anew") from error
+
+
+def _place(run: Run, name: str) -> Path:
+    return run.folder / "scores" / f"{name}.json"
 
 
 def ask_together(runs: Sequence[Run], data: Dataset, name: str, settings: Settings) -> list[Score]:
@@ -66,12 +83,6 @@ def pictures(run: Run) -> torch.Tensor:
         with seeded(0):
             write_tensors(path, {"x": sample(pair, PICTURES)}, run.config.digest)
     return read_tensors(path)[0]["x"]
-
-
-def forget(run: Run) -> None:
-    """Drop the measured scores and samples of a run (its weights stay)."""
-    for path in [*Path(run.folder / "scores").glob("*.json"), run.folder / "samples.safetensors"]:
-        path.unlink(missing_ok=True)
 
 
 def rows(scores: Sequence[Score], **where: Any) -> list[dict[str, Any]]:

@@ -7,11 +7,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from typing import Any
+
+from zoo.errors import ZooError
 
 Context = ForkServerContext | SpawnContext
 POLL_SECONDS = 0.1
@@ -33,23 +36,23 @@ def run_jobs(jobs: Sequence[Job], workers: int, watch: Callable[[Sequence[str]],
     of them before it goes on.
     """
     context = _context()
-    waiting, running, failures = list(jobs), dict[str, BaseProcess](), dict[str, str]()
+    waiting, running, failures = list(jobs), dict[str, _Running](), dict[str, str]()
     try:
         while waiting or running:
             while waiting and len(running) < workers:
                 job = waiting.pop(0)
                 running[job.name] = _start(context, job)
             watch(list(running))
-            for name, process in _ended(running):
+            for name, ended in [(name, each) for name, each in running.items() if not each.process.is_alive()]:
                 del running[name]
-                if process.exitcode:
-                    failures[name] = _reason(process.exitcode)
+                if reason := ended.reason():
+                    failures[name] = reason
             time.sleep(POLL_SECONDS)
     finally:
-        for process in running.values():
-            process.terminate()
-        for process in running.values():
-            process.join()
+        for left in running.values():
+            left.process.terminate()
+        for left in running.values():
+            left.process.join()
     watch([])
     return failures
 
@@ -74,25 +77,42 @@ def _context() -> Context:
     return context
 
 
-def _start(context: Context, job: Job) -> BaseProcess:
-    process: BaseProcess = context.Process(target=_work, args=(job.call, job.args), name=job.name)
+@dataclass(frozen=True)
+class _Running:
+    process: BaseProcess
+    told: Connection
+
+    def reason(self) -> str:
+        """Why an ended process failed, in its own words if it left any; empty if it did not."""
+        self.process.join()
+        code = self.process.exitcode or 0
+        with self.told:
+            try:
+                return self.told.recv()
+            except EOFError:  # it said nothing
+                return _reason(code)
+
+
+def _start(context: Context, job: Job) -> _Running:
+    told, tell = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(job.call, job.args, tell), name=job.name)
     process.start()
-    return process
+    tell.close()
+    return _Running(process, told)
 
 
-def _work(call: Callable[..., None], args: tuple[Any, ...]) -> None:
+def _work(call: Callable[..., None], args: tuple[Any, ...], told: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops its jobs itself
-    call(*args)
-
-
-def _ended(running: dict[str, BaseProcess]) -> Iterator[tuple[str, BaseProcess]]:
-    for name, process in list(running.items()):
-        if not process.is_alive():
-            process.join()
-            yield name, process
+    try:
+        call(*args)
+    except ZooError as error:
+        told.send(str(error))
+        raise SystemExit(1) from None
 
 
 def _reason(exitcode: int) -> str:
+    if exitcode == 0:
+        return ""
     if exitcode < 0:
         name = signal.Signals(-exitcode).name
         return f"its process was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")

@@ -1,0 +1,122 @@
+"""From the runs of a suite to the study that its report is drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+from zoo.evaluating import Settings
+from zoo.measure import PICTURES, ask_together, pictures, rows, stored
+from zoo.plan import Entry, Options
+from zoo.provenance import provenance
+from zoo.registry import evaluations, families
+from zoo.report.study import Study
+from zoo.scores import Score
+from zoo.suite import Suite
+from zoo.training import pick_device
+from zoo.workers import cores
+
+Rows = Iterator[dict[str, Any]]
+
+
+def gather(suite: Suite, options: Options, entries: Sequence[Entry], settings: Settings) -> Study:
+    """The study of a suite whose runs have ended: nothing is trained, and what failed is a row with its reason."""
+    return Study(
+        suite=suite.name,
+        quick=options.quick,
+        provenance=_provenance(suite, options, entries, settings),
+        scores=list(_scores(suite, entries, settings)),
+        curves=[row for entry in entries for row in _curves(entry)],
+        pictures=_pictures(entries),
+    )
+
+
+def _scores(suite: Suite, entries: Sequence[Entry], settings: Settings) -> Rows:
+    for _, group in groupby(entries, key=lambda entry: (entry.dataset.name, entry.label)):
+        seeds = list(group)
+        for name in suite.evaluations:
+            if evaluations[name].over == "seeds":
+                yield from rows(_over_seeds(seeds, name, settings), **_where(suite, seeds[0], name, "all"))
+                continue
+            for entry in seeds:
+                yield from rows(_of_run(entry, name, settings), **_where(suite, entry, name, entry.seed))
+
+
+def _of_run(entry: Entry, name: str, settings: Settings) -> list[Score]:
+    if entry.run is None:
+        return [_reason(entry, name)]
+    found = stored(entry.run, name, settings)
+    return found if found is not None else [Score.failed(name, "its process ended before it was measured")]
+
+
+def _over_seeds(seeds: Sequence[Entry], name: str, settings: Settings) -> list[Score]:
+    runs = [entry.run for entry in seeds if entry.run]
+    if not runs:
+        return [_reason(seeds[0], name)]
+    lost = [Score.failed(name, f"seed {entry.seed}: {entry.reason}") for entry in seeds if not entry.run]
+    return [*ask_together(runs, seeds[0].dataset, name, settings), *lost]
+
+
+def _reason(entry: Entry, name: str) -> Score:
+    return Score.failed(name, entry.reason) if entry.planned else Score.skipped(name, entry.reason)
+
+
+def _where(suite: Suite, entry: Entry, evaluation: str, seed: int | str) -> dict[str, Any]:
+    return {
+        "suite": suite.name,
+        "family": entry.family,
+        "guide": entry.guide,
+        "group": _group(entry),
+        "dataset": entry.dataset.name,
+        "seed": seed,
+        "evaluation": evaluation,
+    }
+
+
+def _group(entry: Entry) -> str:
+    """The declared group, else what the traces tell."""
+    declared = families[entry.family].group
+    return entry.run.pair().group if entry.run and not declared else declared
+
+
+def _curves(entry: Entry) -> Rows:
+    """The history of a run that took steps; an implicit model's validation score is its discrepancy, told once."""
+    if entry.run is None or entry.planned is None or entry.planned.config.recipe.steps == 0:
+        return
+    implicit = _group(entry) == "implicit"
+    for row in entry.run.history:
+        for metric in ("train", "discrepancy") if implicit else ("train", "validation", "discrepancy"):
+            yield {
+                "family": entry.family,
+                "guide": entry.guide,
+                "dataset": entry.dataset.name,
+                "seed": entry.seed,
+                "step": int(row["step"]),
+                "metric": metric,
+                "value": row[metric],
+            }
+
+
+def _pictures(entries: Sequence[Entry]) -> dict[str, dict[str, Any]]:
+    """Real data and, of each family, samples of the first seed that finished."""
+    found: dict[str, dict[str, Any]] = {}
+    for entry in entries:
+        data, none = entry.dataset, dict[str, Any]()
+        real = data.test[:PICTURES].tolist()
+        samples = found.setdefault(data.name, {"event": str(data.event), "real": real, "samples": none})["samples"]
+        if entry.run and entry.label not in samples and entry.run.status["status"] == "finished":
+            samples[entry.label] = pictures(entry.run).reshape(-1, *data.event.shape).tolist()
+    return found
+
+
+def _provenance(suite: Suite, options: Options, entries: Sequence[Entry], settings: Settings) -> dict[str, Any]:
+    return {
+        **provenance(pick_device(options.device)),
+        "threads": options.threads,
+        "workers": options.workers or cores(),
+        "command": options.command,
+        "about": suite.about,
+        "settings": {"particles": settings.particles, "seeds": suite.seeds, "share of steps": suite.share},
+        "datasets": {entry.dataset.name: entry.dataset.source for entry in entries},
+    }
