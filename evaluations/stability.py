@@ -19,7 +19,7 @@ from zoo.registry import evaluation
 from zoo.scores import Score
 from zoo.seeding import seeded
 from zoo.traces import abilities
-from zoo.training import DISCREPANCY_SAMPLES, some
+from zoo.validation import DISCREPANCY_SAMPLES, some
 
 CURVES = {
     "validation": ("validation_spread", "drawdown"),

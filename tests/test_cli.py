@@ -83,6 +83,10 @@ def test_show_reads_abilities_off_the_programs() -> None:
         (["compare", "nowhere.toml"], "cannot be read"),
         (["report", "nothing"], "zoo compare"),
         (["check", "nowhere.py"], "not there"),
+        (["train", "vae", "--seed", "-1"], "from 0 to 4294967295"),
+        (["train", "vae", "--runs", "/dev/null/runs", "--quiet"], "/dev/null"),
+        (["new", "vae"], "already"),
+        (["compare", "vae", "--name", "../up"], "should match"),
         (["train", "vae", "--data", "nowhere.npz"], "nowhere.npz"),
     ],
 )

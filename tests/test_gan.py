@@ -10,7 +10,8 @@ from zoo.data import load_data
 from zoo.event import Event
 from zoo.pair import HasPlayers, Pair
 from zoo.traces import abilities, sample
-from zoo.training import discrepancy, fit
+from zoo.training import fit
+from zoo.validation import discrepancy
 
 EVENTS = [Event((2, 2), "binary"), Event(5, 17), Event((1, 3), "real")]
 

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from zoo.data import Dataset
+from zoo.devices import pick_device
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.pair import Pair, Player
+from zoo.progress import Progress
 from zoo.traces import log_prob
-from zoo.training import Progress, fit, pick_device
+from zoo.training import fit
 
 
 class Coins(nn.Module):

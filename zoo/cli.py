@@ -52,13 +52,16 @@ Json = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
 
 @contextmanager
 def _answering() -> Iterator[None]:
-    """A person's mistake is one sentence and exit code 2; a failed run 1; an interrupt 130."""
+    """A person's mistake (a file that cannot be written, say) is one sentence and exit code 2; a failed run 1; an
+    interrupt 130."""
     try:
         yield
     except RunError as error:
         _stop(str(error), 1)
     except ZooError as error:
         _stop(str(error), 2)
+    except OSError as error:
+        _stop(f"{error.filename or 'a file'} cannot be read or written: {error.strerror or error}", 2)
     except KeyboardInterrupt:
         _stop("stopped; the same command goes on from here", 130)
 
@@ -165,7 +168,7 @@ def train(
     """Train one family with one seed; a killed run goes on where it was, a finished one is left alone."""
     with _answering():
         from zoo.display import Watcher
-        from zoo.training import Keeper
+        from zoo.progress import Keeper
 
         spec = _spec(data, split, data_seed, event)
         dataset = spec.load(data_dir)
@@ -329,11 +332,11 @@ def sample(
 ) -> None:
     """Draw samples of a family (trains it first if it is not)."""
     with _answering():
+        from zoo.devices import pick_device
         from zoo.display import Watcher
         from zoo.gallery import save_samples
         from zoo.seeding import seeded
         from zoo.traces import sample as draw
-        from zoo.training import pick_device
 
         spec = _spec(data, split, data_seed, event)
         dataset = spec.load(data_dir)
@@ -348,12 +351,46 @@ def sample(
 
 
 @app.command()
+def bench(
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; each contender has a turn in every one.")] = 7,
+    threads: Annotated[int, typer.Option(min=1, help="Torch threads.")] = 2,
+    only: Annotated[list[str] | None, typer.Option(help="A row alone; may be repeated.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="One small row, few rounds; not to be quoted.")] = False,
+    reports: Reports = Path("reports"),
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Measure the speed of training and sampling beside Pyro, torch by hand and NumPyro, in turn."""
+    with _answering():
+        from zoo.bench.measure import bench as measure
+        from zoo.bench.measure import table, write_csv
+        from zoo.bench.rows import rows
+
+        chosen = rows(only or [], quick)
+        rounds, turn = (min(rounds, 3), 0.1) if quick else (rounds, 0.5)
+
+        def watch(news: str) -> None:
+            if not quiet:
+                typer.echo(news, err=True)
+
+        timings = measure(chosen, rounds, threads, turn, watch)
+        write_csv(timings, reports / "bench" / "bench.csv")
+        _print_json([asdict(timing) for timing in timings]) if as_json else typer.echo(table(timings))
+        if not as_json and not quiet:
+            typer.echo(reports / "bench" / "bench.csv")
+
+
+@app.command()
 def new(name: str, folder: Annotated[Path, typer.Option(help="Where to write it.")] = Path(".")) -> None:
     """Write a commented starting file for a family of your own; it passes zoo check as it is."""
     with _answering():
         from zoo.files import write_text
+        from zoo.registry import families, load_shelves
         from zoo.template import starting_file
 
+        load_shelves()
+        if name in families:
+            raise ZooError(f"there is a family {name!r} already; choose another name")
         path = folder / f"{name}.py"
         if path.exists():
             raise ZooError(f"{path} is there already; choose another name or remove it")

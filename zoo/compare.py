@@ -16,11 +16,11 @@ from zoo.gather import gather
 from zoo.measure import ask, pictures
 from zoo.outside import load_families
 from zoo.plan import Entry, Options, Planned, plan
+from zoo.progress import Progress
 from zoo.registry import evaluations
 from zoo.report.study import Study
 from zoo.runs import Run
 from zoo.suite import Suite
-from zoo.training import Progress
 from zoo.workers import Job, cores, orphaned, run_jobs
 
 

@@ -12,8 +12,8 @@ from rich.live import Live
 from rich.table import Table
 
 from zoo.errors import RunError
+from zoo.progress import Progress
 from zoo.runs import Run
-from zoo.training import Progress
 
 LINE_SECONDS = 15.0
 """Time between two plain lines of the same run."""

@@ -35,32 +35,34 @@ def save_samples(path: Path, x: Tensor, event: Event) -> None:
 
 
 def _images(x: Tensor, event: Event) -> np.ndarray:
-    """Shape ``(n, h, w)``, values 0 (black) to 1 (white); flat events of a square number of entries are squares."""
+    """Shape ``(n, h, w)`` or, in colour, ``(n, h, w, 3)``, values 0 (black) to 1 (white); flat events of a square
+    number of entries are squares."""
     shape = event.shape
     side = math.isqrt(event.size)
     if len(shape) == 1 and side * side == event.size:
         shape = (side, side)
-    if len(shape) == 3 and shape[0] in (1, 3):
-        x, shape = x.mean(1), shape[1:]
-    if len(shape) != 2:
+    colour = len(shape) == 3 and shape[0] == 3
+    if len(shape) == 3 and shape[0] == 1:
+        shape = shape[1:]
+    if len(shape) != 2 and not colour:
         raise ZooError(f"data of shape {event.shape} make no picture; write samples to a .npy")
     low, high = (0.0, event.levels - 1.0) if event.levels else (float(x.min()), float(x.max()))
     scaled = (x.reshape(-1, *shape) - low) / max(high - low, 1e-12)
-    return scaled.clamp(0, 1).double().numpy()
+    return (scaled.movedim(1, -1) if colour else scaled).clamp(0, 1).double().numpy()
 
 
 def _grid(images: np.ndarray) -> bytes:
     from PIL import Image
 
-    n, h, w = images.shape
+    n, h, w, *channels = images.shape
     columns = math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
-    sheet = np.full((rows * (h + 1) - 1, columns * (w + 1) - 1), 0.5)
+    sheet = np.full((rows * (h + 1) - 1, columns * (w + 1) - 1, *channels), 0.5)
     for index, image in enumerate(images):
         top, left = (index // columns) * (h + 1), (index % columns) * (w + 1)
         sheet[top : top + h, left : left + w] = image
     zoom = max(1, PIXELS // max(sheet.shape))
-    pixels = np.kron((sheet * 255).round().astype(np.uint8), np.ones((zoom, zoom), np.uint8))
+    pixels = (sheet * 255).round().astype(np.uint8).repeat(zoom, axis=0).repeat(zoom, axis=1)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
+from zoo.devices import pick_device
 from zoo.evaluating import Settings
 from zoo.measure import PICTURES, ask_together, pictures, rows, stored
 from zoo.plan import Entry, Options
@@ -14,7 +15,6 @@ from zoo.registry import evaluations, families
 from zoo.report.study import Study
 from zoo.scores import Score
 from zoo.suite import Suite
-from zoo.training import pick_device
 from zoo.workers import cores
 
 Rows = Iterator[dict[str, Any]]

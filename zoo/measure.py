@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from zoo.data import Dataset
+from zoo.devices import pick_device
 from zoo.errors import RunError
 from zoo.evaluating import Finished, Settings, evaluate
 from zoo.files import read_json, read_tensors, write_json, write_tensors
@@ -17,7 +18,6 @@ from zoo.runs import Run
 from zoo.scores import Score
 from zoo.seeding import seeded
 from zoo.traces import sample
-from zoo.training import pick_device
 
 PICTURES = 24
 """Samples of each run kept for the report."""

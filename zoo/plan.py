@@ -79,12 +79,16 @@ def plan(suite: Suite, options: Options) -> list[Entry]:
     """Every run of a suite, in its order.
 
     Raises:
-        ZooError: an unknown family, guide, data set, evaluation or setting, or data that no family of the suite takes.
+        ZooError: an unknown family, guide, data set, evaluation or setting, settings for a family that the suite has
+            not, two data sets of one name, or data that no family of the suite takes.
     """
     load_shelves()
     load_families(options.files)
     for name in suite.evaluations:
         evaluations[name]
+    for name in [*suite.hyper, *suite.recipes]:
+        if name not in suite.families:
+            raise ZooError(f"the suite has settings for {name!r}; its families are {', '.join(suite.families)}")
     entries = [
         _entry(suite, options, name, spec, dataset, seed)
         for spec, dataset in _datasets(suite, options)
@@ -93,13 +97,18 @@ def plan(suite: Suite, options: Options) -> list[Entry]:
     ]
     if not any(entry.planned for entry in entries):
         raise ZooError(entries[0].reason)
-    return entries
+    return list({entry.name: entry for entry in entries}.values())  # each once, however often it is asked for
 
 
 def _datasets(suite: Suite, options: Options) -> Iterator[tuple[DataSpec, Dataset]]:
-    for name in suite.data:
+    known: dict[str, str] = {}
+    for name in dict.fromkeys(suite.data):
         spec = options.data.model_copy(update={"name": name})
-        yield spec, spec.load(options.data_dir)
+        dataset = spec.load(options.data_dir)
+        if dataset.name in known:
+            raise ZooError(f"{known[dataset.name]} and {name} are both called {dataset.name!r}; rename one of them")
+        known[dataset.name] = name
+        yield spec, dataset
 
 
 def _entry(suite: Suite, options: Options, name: str, spec: DataSpec, dataset: Dataset, seed: int) -> Entry:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from zoo.devices import device_name
+
 PACKAGES = ("pyro-zoo", "torch", "pyro-ppl", "numpy", "scikit-learn", "arviz")
 
 
@@ -45,15 +47,3 @@ def commit() -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return told.stdout.strip()
-
-
-def device_name(device: torch.device) -> str:
-    """The processor's name, as a person knows it."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0]} x {len(names)}" if names else platform.machine()

@@ -25,20 +25,27 @@ from pydantic import BaseModel, ConfigDict
 
 from zoo.building import build, find, fitting_event
 from zoo.data import Dataset, load_data
+from zoo.devices import pick_device
 from zoo.errors import RunError, ZooError
 from zoo.event import Event
 from zoo.files import read_json, read_tensors, write_json, write_tensors, write_text
 from zoo.outside import load_families
 from zoo.pair import Pair
+from zoo.progress import Keeper, Progress
 from zoo.provenance import provenance
 from zoo.recipe import Recipe
 from zoo.registry import families, guides
-from zoo.training import Keeper, Progress, fit, pick_device
+from zoo.training import fit
 
 WATCH_SECONDS = 0.5
 """Time between two writings of a running run's status."""
 KEEP_SECONDS = 3.0
 """Time between two writings of what a killed run resumes from."""
+HISTORY = ("step", "train", "validation", "discrepancy", "lr")
+"""The columns of ``history.csv``."""
+STATES = ("running", "finished", "diverged", "failed")
+SEEDS = 2**32
+"""Seeds are below this: numpy takes no greater ones."""
 FIELDS = ("step", "status", "loss", "speed", "best_score", "best_step", "stale", "reason", "history")
 
 
@@ -98,8 +105,10 @@ def configure(
     """Resolve the settings of a run: the family's own recipe, with ``recipe`` over it.
 
     Raises:
-        ZooError: unknown names or settings, or data that the family does not take.
+        ZooError: unknown names or settings, a seed out of range, or data that the family does not take.
     """
+    if not 0 <= seed < SEEDS:
+        raise ZooError(f"a seed is a whole number from 0 to {SEEDS - 1}, got {seed}")
     family, guide = find(name)
     event = fitting_event(family, dataset.event)
     dataset.reshaped(event)
@@ -156,7 +165,7 @@ class Run:
         if not path.exists():
             return {"status": "new"}
         status = read_json(path)
-        if not isinstance(status, dict) or "status" not in status:
+        if not isinstance(status, dict) or status.get("status") not in STATES:
             raise RunError(f"{path} is damaged (it names no status); delete its folder to begin anew")
         return status
 
@@ -166,11 +175,12 @@ class Run:
         path = self.folder / "history.csv"
         try:
             table = pd.read_csv(path)
+            return [{name: float(row[name]) for name in HISTORY} for row in table.to_dict("records")]
         except FileNotFoundError:
             return []
-        except ValueError as error:
-            raise RunError(f"{path} is damaged ({error}); delete its folder to begin anew") from error
-        return [{str(key): float(value) for key, value in row.items()} for row in table.to_dict("records")]
+        except (ValueError, KeyError, OSError) as error:
+            told = str(error).strip()
+            raise RunError(f"{path} is damaged ({told}); delete its folder to begin anew") from error
 
     @property
     def done(self) -> bool:
@@ -237,10 +247,8 @@ class Run:
             raise
         except Exception as error:  # a family's own failure is this run's result, with its reason
             write_text(self.folder / "error.log", traceback.format_exc())
-            self.fail(f"{type(error).__name__}: {error}")
-            raise RunError(
-                f"{config.name} failed: {type(error).__name__}: {error} (see {self.folder}/error.log)"
-            ) from error
+            self.fail(_first_line(error))
+            raise RunError(f"{config.name} failed: {_first_line(error)} (see {self.folder}/error.log)") from error
         write_tensors(self.folder / "weights.safetensors", pair.state(), config.digest)
         book.tell(end)
         (self.folder / "resume.safetensors").unlink(missing_ok=True)
@@ -272,18 +280,27 @@ class _Book:
         if progress.status != "running" or self.clock() - self.kept < KEEP_SECONDS:
             return
         self.kept = self.clock()
-        write_text(self.folder / "history.csv", pd.DataFrame(progress.history).to_csv(index=False))
+        write_text(self.folder / "history.csv", _csv(progress.history))
         note = {name: _plain(getattr(progress, name)) for name in FIELDS}
         write_tensors(self.folder / "resume.safetensors", progress.tensors, note | {"digest": self.config.digest})
 
     def tell(self, progress: Progress) -> None:
         """Write ``status.json`` and, at the end, ``history.csv``."""
         if progress.status != "running":
-            write_text(self.folder / "history.csv", pd.DataFrame(progress.history).to_csv(index=False))
+            write_text(self.folder / "history.csv", _csv(progress.history))
         told = {
             key: _plain(value) for key, value in asdict(progress).items() if key not in ("history", "tensors", "stale")
         }
         write_json(self.folder / "status.json", told | {"steps": self.config.recipe.steps, "pid": os.getpid()})
+
+
+def _csv(history: list[dict[str, Any]]) -> str:
+    return pd.DataFrame(history, columns=list(HISTORY)).to_csv(index=False)
+
+
+def _first_line(error: Exception) -> str:
+    """What went wrong without what Pyro adds below it; the whole stands in ``error.log``."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
 def _plain(value: Any) -> Any:

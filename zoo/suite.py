@@ -29,7 +29,8 @@ class Suite(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str
+    name: str = Field(pattern=r"^\w[\w.+-]*$")
+    """Also of the report's folder."""
     about: str = ""
     families: list[str] = Field(min_length=1)
     data: list[str] = Field(default=["digits"], min_length=1)
@@ -70,8 +71,13 @@ def load_suite(name: str) -> Suite:
 
 
 def own_suite(name: str, families: Sequence[str], data: str) -> Suite:
-    """A suite made of families named on the command line."""
-    return Suite(name=name, about=f"{', '.join(families)} on {data}.", families=list(families), data=[data])
+    """A suite made of families named on the command line.
+
+    Raises:
+        ZooError: a name that could not be a folder's.
+    """
+    told = {"name": name, "about": f"{', '.join(families)} on {data}.", "families": list(families), "data": [data]}
+    return _checked(told, "of families")
 
 
 class _Named(BaseModel):
@@ -81,15 +87,20 @@ class _Named(BaseModel):
 def _text(path: Path) -> str:
     try:
         return path.read_text()
-    except OSError as error:
-        raise ZooError(f"suite {path} cannot be read: {error.strerror}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ZooError(f"suite {path} cannot be read: {error}") from error
 
 
 def _parse(name: str, text: str, where: str) -> Suite:
     try:
-        return Suite(**({"name": name} | tomllib.loads(text)))
+        return _checked({"name": name} | tomllib.loads(text), where)
     except tomllib.TOMLDecodeError as error:
         raise ZooError(f"suite {where} is not TOML: {error}") from error
+
+
+def _checked(told: dict[str, Any], where: str) -> Suite:
+    try:
+        return Suite(**told)
     except ValidationError as error:
         first = error.errors()[0]
         raise ZooError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from zoo.errors import ZooError
-from zoo.training import Progress
+from zoo.progress import Progress
 
 
 class TensorBoard:

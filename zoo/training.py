@@ -11,72 +11,28 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from dataclasses import replace
+from typing import Any
 
 import pyro
 import torch
 from torch import Tensor, nn
 
-from zoo.bounds import log_probs, particle_weights
 from zoo.data import Dataset
-from zoo.discrepancy import features, mmd2
+from zoo.devices import pick_device
 from zoo.engine import Engine
-from zoo.errors import ZooError
 from zoo.objectives import elbo
 from zoo.pair import HasInitialise, HasPlayers, Pair, Player
+from zoo.progress import Keeper, Progress
 from zoo.recipe import Recipe
 from zoo.seeding import reseed, seeded
-from zoo.traces import Abilities, abilities, sample
+from zoo.traces import abilities
+from zoo.validation import discrepancy, validation_score
 
-State = Literal["running", "finished", "diverged"]
 READ_EVERY = 20
 """Steps between two looks at the loss (each look waits for the device)."""
 EXPLOSION = 1e4
 """A loss this many nats per dimension of the event is an explosion."""
-DISCREPANCY_SAMPLES = 200
-VALIDATION_PARTICLES = 4
-
-
-@dataclass
-class Progress:
-    """Where training stands: everything that a resumed run needs, and what a person watches."""
-
-    step: int = 0
-    status: State = "running"
-    loss: float = math.nan
-    speed: float = 0.0
-    best_score: float = math.inf
-    best_step: int = 0
-    stale: int = 0
-    reason: str = ""
-    history: list[dict[str, float]] = field(default_factory=list)
-    tensors: dict[str, Tensor] = field(default_factory=dict)
-    """Weights, their average, the best so far and the optimisers' memory, under ``KIND/NAME``."""
-
-
-class Keeper(Protocol):
-    """Whoever wants to know of progress: a run folder, a display."""
-
-    def watch(self, progress: Progress) -> None:
-        """Called now and then, cheap."""
-
-    def keep(self, progress: Progress) -> None:
-        """Called at each checkpoint, with the tensors to resume from."""
-
-
-def pick_device(name: str = "auto") -> torch.device:
-    """``auto`` is cuda, else mps, else cpu.
-
-    Raises:
-        ZooError: a device that torch does not know or that is not there.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        return torch.zeros(1, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise ZooError(f"device {name!r} is not available here; use auto, cpu, cuda or mps") from error
 
 
 def fit(
@@ -112,33 +68,6 @@ def fit(
         pair.load(loop.best)
     pair.train(False)
     return loop.progress
-
-
-def validation_score(pair: Pair, x: Tensor, can: Abilities) -> float:
-    """What early stopping goes by, the lower the better.
-
-    Minus the log-probability, or minus the ELBO, in nats per datum; MMD² for implicit models.
-    """
-    if can.likelihood == "exact":
-        return -float(log_probs(pair, x).mean())
-    if can.likelihood == "bound":
-        return -float(particle_weights(pair, x, VALIDATION_PARTICLES).mean())
-    return discrepancy(pair, x)
-
-
-def discrepancy(pair: Pair, x: Tensor) -> float:
-    """MMD² between the pair's samples and data ``x`` (at most `DISCREPANCY_SAMPLES` of each)."""
-    with seeded(1):
-        drawn = sample(pair, DISCREPANCY_SAMPLES)
-    if not drawn.isfinite().all():
-        return math.nan
-    return mmd2(features(pair.event, drawn), features(pair.event, some(x))).value
-
-
-def some(x: Tensor) -> Tensor:
-    """A fixed random choice of at most `DISCREPANCY_SAMPLES` data (files are often sorted)."""
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
-    return x[order[:DISCREPANCY_SAMPLES].to(x.device)]
 
 
 class _Loop:
