@@ -134,6 +134,8 @@ def test_divergence_is_a_result_with_its_step(coins: Dataset, value: float, word
     assert end.step == 33
     assert word in end.reason
     assert "step 33" in end.reason
+    assert end.history[-1]["step"] == 33
+    assert math.isnan(end.history[-1]["validation"])
 
 
 def test_early_stopping_keeps_the_best_weights(coins: Dataset) -> None:

@@ -189,9 +189,9 @@ class _Loop:
             step = self.progress.step - len(losses) + int(bad.int().argmax()) + 1
             worst = float(losses[bad][0])
             self.progress.status, self.progress.step = "diverged", step
-            self.progress.reason = (
-                f"loss {'exploded to' if math.isfinite(worst) else 'became'} {worst:g} at step {step}"
-            )
+            word = "exploded to" if math.isfinite(worst) else "became"
+            self.progress.reason = f"loss {word} {worst:g} at step {step}"
+            self._note(math.nan, math.nan, math.nan)
         self.losses.append(losses)
         self.progress.loss = float(losses.mean())
         self.unread = []
