@@ -18,7 +18,7 @@ from zoo.discrepancy import features, mmd2
 from zoo.errors import ZooError
 from zoo.evaluating import Finished, Settings, attempt, unmeasurable
 from zoo.pair import Pair
-from zoo.quality import c2st, precision_recall
+from zoo.quality import FOLDS, c2st, precision_recall
 from zoo.registry import evaluation
 from zoo.scores import Score
 from zoo.seeding import seeded
@@ -124,6 +124,8 @@ def _passes(run: Finished) -> list[Score]:
 
 def _quality(run: Finished, settings: Settings) -> list[Score]:
     data = run.data.test[: settings.samples]
+    if len(data) < FOLDS:
+        return [Score.skipped(metric, f"needs {FOLDS} test data or more, got {len(data)}") for metric in QUALITY]
     with seeded(settings.seed):
         drawn = sample(run.pair, len(data))
     bad = int((~drawn.reshape(len(drawn), -1).isfinite().all(1)).sum())

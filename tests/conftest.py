@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
 
@@ -13,6 +14,8 @@ from zoo.event import Event
 from zoo.registry import Registry, evaluations, families, guides, load_shelves
 
 torch.set_num_threads(1)
+hypothesis.settings.register_profile("zoo", deadline=None)  # no test asserts a time
+hypothesis.settings.load_profile("zoo")
 
 
 @pytest.fixture(autouse=True)

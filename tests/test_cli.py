@@ -177,3 +177,23 @@ def test_compare_reports_and_a_failed_family_is_its_own_row() -> None:
     zoo("report", "own")
     assert Path("reports/own/index.html").read_bytes() == page
     assert result.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["samples.safetensors", "weights.safetensors", "history.csv", "scores/likelihood.json"]
+)
+def test_a_damaged_run_is_its_own_row_of_a_comparison(name: str) -> None:
+    words = ["compare", "uniform", "independent", "--data", "digits-binary", "--seed", 0, "--particles", 4, "--quiet"]
+    zoo(*words)
+    [place] = Path("runs").rglob(f"independent/*/{name}")
+    place.write_bytes(place.read_bytes()[:-7])
+    assert place.name in zoo(*words, code=1).stderr
+    rows = json.loads(Path("reports/own/scores.json").read_text())["scores"]
+    states = {
+        family: {row["status"] for row in rows if row["family"] == family} for family in ("uniform", "independent")
+    }
+    assert states["independent"] == {"failed"}
+    assert "ok" in states["uniform"]
+    assert "failed" not in states["uniform"]
+    page = Path("reports/own/report.md").read_text()
+    assert place.name.split(".")[0] in page

@@ -286,6 +286,13 @@ def test_an_implicit_model_is_judged_by_its_discrepancy() -> None:
 # ------------------------------------------------------------------ sampling
 
 
+def test_quality_of_too_few_data_is_skipped() -> None:
+    few = dataset(PLANE, lambda n: torch.randn(n // 20, 2))
+    told = asked("sampling", finished(Normal(), few))
+    assert {told[metric].status for metric in ("mmd2", "c2st", "precision", "recall")} == {"skipped"}
+    assert told["seconds_1"].status == "ok"
+
+
 def test_quality_of_the_truth_and_of_something_else() -> None:
     truth, far = (asked("sampling", finished(Normal(loc))) for loc in (0.0, 30.0))
     assert abs(value(truth["mmd2"])) < 4 * (truth["mmd2"].stderr or 0.0)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.gallery import save_samples
+from zoo.gallery import check_place, save_samples
 
 
 def test_colours_are_kept(tmp_path: Path) -> None:
@@ -30,4 +30,4 @@ def test_one_channel_is_grey(tmp_path: Path) -> None:
 
 def test_what_is_no_picture_says_so(tmp_path: Path) -> None:
     with pytest.raises(ZooError, match=r"write samples to a \.npy"):
-        save_samples(tmp_path / "x.png", torch.zeros(2, 3), Event(3, "real"))
+        check_place(tmp_path / "x.png", Event(3, "real"))

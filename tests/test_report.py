@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -16,10 +17,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from make_believe import FAMILIES, row, study
+from PIL import Image
 
 from zoo import rules
 from zoo.errors import ZooError
 from zoo.report import figures, tables, text
+from zoo.report.pictures import pictures
 from zoo.report.study import Study
 from zoo.report.writing import write_report
 from zoo.scores import COLUMNS, Score
@@ -276,11 +279,12 @@ def test_a_family_worse_than_uniform_leaves_the_others_readable() -> None:
 
 
 def test_numpy_values_and_broken_numbers_are_stored_plainly(tmp_path: Path) -> None:
-    made = Study("s", False, {"a": np.float32(0.5), "b": (1, np.inf)}, [], [], {"d": {"real": np.ones((1, 2))}})
+    shown = {"event": "2:real", "real": np.ones((1, 2)), "samples": {}}
+    made = Study("s", False, {"a": np.float32(0.5), "b": (1, np.inf)}, [], [], {"d": shown})
     made.save(tmp_path)
     loaded = Study.load(tmp_path)
     assert loaded.provenance == {"a": 0.5, "b": [1, None]}
-    assert loaded.pictures == {"d": {"real": [[1.0, 1.0]]}}
+    assert loaded.pictures == {"d": shown | {"real": [[1.0, 1.0]]}}
 
 
 def test_a_stored_study_comes_back(tmp_path: Path) -> None:
@@ -376,3 +380,34 @@ def test_any_scores_can_be_drawn(values: list[tuple[Any, float | None, float | N
     for figure in (figures.ranking(lines, 348), figures.speed(lines, "likelihood", "nats", "y", "t")):
         assert not figure or ET.fromstring(figure) is not None
         assert "nan" not in figure
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"provenance": 3}, "provenance"),
+        ({"scores": 3}, "scores"),
+        ({"scores": [{"value": 1}]}, "a score has the columns"),
+        ({"curves": [{"step": 1}]}, "a row of the curves has the keys"),
+        ({"pictures": {"digits": {}}}, "the pictures of a data set have the keys"),
+    ],
+)
+def test_a_tampered_study_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    told = json.loads(study().json()) | change
+    (tmp_path / "scores.json").write_text(json.dumps(told))
+    with pytest.raises(ZooError, match=message):
+        Study.load(tmp_path)
+    (tmp_path / "scores.json").write_bytes(bytes(range(256)))
+    with pytest.raises(ZooError, match="torn"):
+        Study.load(tmp_path)
+
+
+def test_colours_are_kept_on_a_sheet() -> None:
+    red = [[[[255.0]], [[0.0]], [[0.0]]]] * 8
+    shown = {"event": "3x1x1:256", "real": red, "samples": {}}
+    [sheet] = pictures(shown, {})
+    assert sheet.html
+    source = re.search(r"base64,([^\"]+)", sheet.html)
+    assert source
+    with Image.open(io.BytesIO(base64.b64decode(source[1]))) as image:
+        assert image.convert("RGB").getpixel((0, 0)) == (255, 0, 0)

@@ -146,18 +146,18 @@ def test_killed_at_any_moment_it_resumes_to_the_same_bits(tmp_path: Path) -> Non
     assert whole.history == killed.history
 
 
-def test_a_run_that_diverges_before_its_first_checkpoint_has_an_empty_history(tmp_path: Path) -> None:
+def test_a_run_that_diverges_before_its_first_checkpoint_has_a_history(tmp_path: Path) -> None:
     made = config(recipe={"steps": 40, "checkpoints": 1, "lr": 1e30})
     run = Run.of(made, tmp_path)
     run.train(made, made.data.load(), "cpu")
     assert run.status["status"] == "diverged"
-    assert run.history == []
+    assert [row["step"] for row in run.history] == [run.status["step"]]
 
 
 @pytest.mark.parametrize("content", ["", "a,b\n1,2\n", "step,train,validation,discrepancy,lr\n1,x,1,1,1\n"])
 def test_a_damaged_history_is_named(run: Run, content: str) -> None:
     (run.folder / "history.csv").write_text(content)
-    with pytest.raises(RunError, match=r"history\.csv is damaged"):
+    with pytest.raises(RunError, match=r"history\.csv is gone or was changed"):
         _ = run.history
 
 

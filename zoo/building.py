@@ -121,7 +121,13 @@ def _make(what: str, maker: Callable[..., Any], hyper: Hyper, *args: Any) -> Any
     for name, parameter in known.items():
         if parameter.default is inspect.Parameter.empty and name not in hyper:
             raise ZooError(f"{what} needs its hyper-parameter {name!r}, which has no default: give it, {name}=VALUE")
-    return maker(*args, **hyper)
+    try:
+        return maker(*args, **hyper)
+    except (TypeError, ValueError, RuntimeError) as error:
+        if not hyper:
+            raise
+        given = ", ".join(f"{name}={value!r}" for name, value in hyper.items())
+        raise ZooError(f"{what} cannot be made with {given}: {error}") from error
 
 
 def _programs(made: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:

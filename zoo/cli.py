@@ -85,7 +85,7 @@ def list_(with_: With = None, as_json: Json = False) -> None:
         from zoo.data import data_names
         from zoo.outside import load_families
         from zoo.registry import evaluations, families, guides
-        from zoo.suite import suite_names
+        from zoo.suite import load_suite, suite_names
 
         load_families(with_ or [])
         shelves: dict[str, list[dict[str, Any]]] = {
@@ -96,7 +96,7 @@ def list_(with_: With = None, as_json: Json = False) -> None:
             "guides": [{"name": g.name, "about": _first(g.doc)} for g in guides],
             "evaluations": [{"name": e.name, "about": _first(e.doc)} for e in evaluations],
             "data": [{"name": name, "about": about} for name, about in data_names()],
-            "suites": [{"name": name} for name in suite_names()],
+            "suites": [{"name": name, "about": load_suite(name).about} for name in suite_names()],
         }
         if as_json:
             _print_json(shelves)
@@ -334,12 +334,13 @@ def sample(
     with _answering():
         from zoo.devices import pick_device
         from zoo.display import Watcher
-        from zoo.gallery import save_samples
+        from zoo.gallery import check_place, save_samples
         from zoo.seeding import seeded
         from zoo.traces import sample as draw
 
         spec = _spec(data, split, data_seed, event)
         dataset = spec.load(data_dir)
+        check_place(out, dataset.event)
         run, config = _run(name, with_, spec, dataset, seed, sets, settings, precision, runs)
         run.train(config, dataset, device, [Watcher(config.recipe.steps, quiet)])
         pair = run.pair().to(pick_device(device))
@@ -388,12 +389,12 @@ def new(name: str, folder: Annotated[Path, typer.Option(help="Where to write it.
         from zoo.registry import families, load_shelves
         from zoo.template import starting_file
 
-        load_shelves()
-        if name in families:
-            raise ZooError(f"there is a family {name!r} already; choose another name")
         path = folder / f"{name}.py"
         if path.exists():
             raise ZooError(f"{path} is there already; choose another name or remove it")
+        load_shelves()
+        if name in families:
+            raise ZooError(f"there is a family {name!r} already; choose another name")
         write_text(path, starting_file(name))
         typer.echo(f"{path}\nnext: zoo check {path}, then zoo train {path}")
 

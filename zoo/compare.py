@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 
+from zoo.devices import pick_device
 from zoo.display import Display
-from zoo.errors import RunError
+from zoo.errors import RunError, ZooError
 from zoo.evaluating import Settings
 from zoo.gather import gather
-from zoo.measure import ask, pictures
+from zoo.measure import ask, pictures, stored
 from zoo.outside import load_families
 from zoo.plan import Entry, Options, Planned, plan
 from zoo.progress import Progress
@@ -28,8 +29,9 @@ def compare(suite: Suite, options: Options, display: Display) -> Study:
     """Train and measure what is not yet there, and gather the study. A run's failure is a row with its reason.
 
     Raises:
-        ZooError: the suite asks for what there is not (see `zoo.plan.plan`).
+        ZooError: the suite asks for what there is not (see `zoo.plan.plan`), or the device is not there.
     """
+    pick_device(options.device)
     entries = plan(suite, options)
     settings = Settings(particles=suite.particles)
     asked = [evaluations[name] for name in suite.evaluations if evaluations[name].over == "run"]
@@ -37,7 +39,7 @@ def compare(suite: Suite, options: Options, display: Display) -> Study:
     entries = _stage(entries, options, display, "train", _train_and_ask, (together, settings))
     if alone:
         entries = _stage(entries, replace(options, workers=1), display, "measure", _ask_all, (alone, settings))
-    return gather(suite, options, entries, settings)
+    return gather(suite, options, [_legible(entry, suite, settings) for entry in entries], settings)
 
 
 def _stage(
@@ -57,6 +59,20 @@ def _stage(
         if entry.name in failures and entry.run:
             _note_failure(entry.run, failures[entry.name])
     return [replace(entry, reason=failures.get(entry.name, entry.reason)) for entry in entries]
+
+
+def _legible(entry: Entry, suite: Suite, settings: Settings) -> Entry:
+    """The entry, failed if a file of its run is damaged."""
+    if entry.run is None:
+        return entry
+    try:
+        entry.run.pair()
+        [stored(entry.run, name, settings) for name in suite.evaluations]
+        if entry.run.history and entry.run.status["status"] == "finished":
+            pictures(entry.run)
+    except ZooError as error:
+        return replace(entry, reason=str(error))
+    return entry
 
 
 def _note_failure(run: Run, reason: str) -> None:

@@ -39,23 +39,32 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode())
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as strict JSON (no NaN)."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write ``value`` as strict JSON (no NaN), with a checksum in it."""
+    whole = {**value, "checksum": digest_of(value)}
+    write_text(path, json.dumps(whole, indent=1, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Read JSON.
+def read_json(path: Path) -> dict[str, Any]:
+    """Read what `write_json` wrote.
 
     Raises:
-        RunError: the file is missing or damaged; the message names it.
+        RunError: the file is missing, torn or tampered with; the message names it.
     """
     try:
-        return json.loads(path.read_text())
+        value = json.loads(path.read_text())
     except FileNotFoundError as error:
-        raise RunError(f"{path} is not there") from error
+        raise RunError(f"{path} is not there; train the run first, or delete its folder to begin anew") from error
     except (ValueError, OSError) as error:
         raise RunError(f"{path} is damaged ({error}); delete its folder to begin anew") from error
+    if not isinstance(value, dict) or value.pop("checksum", "") != digest_of(value):
+        raise RunError(f"{path} was changed after it was written (checksum); delete its folder to begin anew")
+    return value
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 of a JSON value, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], note: Any) -> None:
@@ -76,13 +85,11 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
             header = file.metadata() or {}
     except FileNotFoundError as error:
-        raise RunError(f"{path} is not there") from error
+        raise RunError(f"{path} is not there; delete its folder to begin anew") from error
     except (SafetensorError, OSError) as error:
         raise RunError(f"{path} is damaged ({error}); delete its folder to begin anew") from error
     if header.get("checksum") != _checksum(tensors, header.get("note", "")):
-        raise RunError(
-            f"{path} was changed after it was written: its checksum disagrees; delete its folder to begin anew"
-        )
+        raise RunError(f"{path} was changed after it was written (checksum); delete its folder to begin anew")
     return tensors, json.loads(header["note"])
 
 

@@ -18,37 +18,46 @@ PIXELS = 512
 
 
 def save_samples(path: Path, x: Tensor, event: Event) -> None:
-    """Write samples ``x``, shape ``(n, *event.shape)``: ``.npy`` as they are, ``.png`` as a grid of images or a
-    scatter plot of points.
+    """Write samples ``x``, shape ``(n, *event.shape)``, to a file that `check_place` lets pass.
 
-    Raises:
-        ZooError: another ending, or data that are neither images nor points in the plane for ``.png``.
+    A ``.npy`` holds them as they are, a ``.png`` a grid of images or a scatter plot of points.
     """
     if path.suffix == ".npy":
         buffer = io.BytesIO()
         np.save(buffer, x.numpy(), allow_pickle=False)
         write_bytes(path, buffer.getvalue())
-    elif path.suffix == ".png":
-        write_bytes(path, _scatter(x) if event.shape == (2,) else _grid(_images(x, event)))
     else:
+        write_bytes(path, _scatter(x) if event.shape == (2,) else _grid(_images(x, event)))
+
+
+def check_place(path: Path, event: Event) -> None:
+    """Whether samples of ``event`` can be written to ``path``.
+
+    Raises:
+        ZooError: another ending, or data that are neither images nor points in the plane for ``.png``.
+    """
+    if path.suffix not in (".npy", ".png"):
         raise ZooError(f"samples are written to a .png or a .npy, got {path.name!r}")
+    if path.suffix == ".png" and event.shape != (2,) and not _image_shape(event):
+        raise ZooError(f"data of shape {event.shape} make no picture; write samples to a .npy")
+
+
+def _image_shape(event: Event) -> tuple[int, ...]:
+    """``(h, w)``, or ``(3, h, w)`` in colour; flat events of a square number of entries are squares. Empty if none."""
+    shape, side = event.shape, math.isqrt(event.size)
+    if len(shape) == 1 and side * side == event.size:
+        return side, side
+    if len(shape) == 3 and shape[0] == 1:
+        return shape[1:]
+    return shape if len(shape) == 2 or (len(shape) == 3 and shape[0] == 3) else ()
 
 
 def _images(x: Tensor, event: Event) -> np.ndarray:
-    """Shape ``(n, h, w)`` or, in colour, ``(n, h, w, 3)``, values 0 (black) to 1 (white); flat events of a square
-    number of entries are squares."""
-    shape = event.shape
-    side = math.isqrt(event.size)
-    if len(shape) == 1 and side * side == event.size:
-        shape = (side, side)
-    colour = len(shape) == 3 and shape[0] == 3
-    if len(shape) == 3 and shape[0] == 1:
-        shape = shape[1:]
-    if len(shape) != 2 and not colour:
-        raise ZooError(f"data of shape {event.shape} make no picture; write samples to a .npy")
+    """Shape ``(n, h, w)`` or, in colour, ``(n, h, w, 3)``, values 0 (black) to 1 (white)."""
+    shape = _image_shape(event)
     low, high = (0.0, event.levels - 1.0) if event.levels else (float(x.min()), float(x.max()))
     scaled = (x.reshape(-1, *shape) - low) / max(high - low, 1e-12)
-    return (scaled.movedim(1, -1) if colour else scaled).clamp(0, 1).double().numpy()
+    return (scaled.movedim(1, -1) if len(shape) == 3 else scaled).clamp(0, 1).double().numpy()
 
 
 def _grid(images: np.ndarray) -> bytes:

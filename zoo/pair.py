@@ -228,7 +228,8 @@ class Pair:
             except Exception as error:  # a stranger's program may raise anything: it is named, not hidden
                 raise ContractError(
                     f"the {word} of {self.label} does not run on a batch of shape {tuple(x.shape)} ({self.event}): "
-                    f"{type(error).__name__}: {error}"
+                    f"{type(error).__name__}: {error}; if it is written for another shape, say so by "
+                    "`event = zoo.Event(...)` in its file or by --event such as 64:binary"
                 ) from error
         self._refuse_strays()
 

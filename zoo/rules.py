@@ -109,8 +109,11 @@ class Pooled:
 
 
 def pool(rows: Iterable[Row], evaluation: str, metric: str) -> Pooled:
-    """Pool a metric over the seeds in the score rows of one family, guide and data set."""
-    asked = [row for row in rows if row["evaluation"] == evaluation and row["metric"] == metric]
+    """Pool a metric over the seeds in the score rows of one family, guide and data set.
+
+    A row whose metric is the evaluation's own name tells why that seed has none of its metrics.
+    """
+    asked = [row for row in rows if row["evaluation"] == evaluation and row["metric"] in (metric, evaluation)]
     good = [row for row in asked if row["status"] == "ok" and _finite(row["value"])]
     bad = [row for row in asked if row not in good and row["status"] != "skipped"]
     if not good:

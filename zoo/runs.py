@@ -15,7 +15,7 @@ import re
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from zoo.data import Dataset, load_data
 from zoo.devices import pick_device
 from zoo.errors import RunError, ZooError
 from zoo.event import Event
-from zoo.files import read_json, read_tensors, write_json, write_tensors, write_text
+from zoo.files import digest_of, read_json, read_tensors, write_json, write_tensors, write_text
 from zoo.outside import load_families
 from zoo.pair import Pair
 from zoo.progress import Keeper, Progress
@@ -165,7 +165,7 @@ class Run:
         if not path.exists():
             return {"status": "new"}
         status = read_json(path)
-        if not isinstance(status, dict) or status.get("status") not in STATES:
+        if status.get("status") not in STATES:
             raise RunError(f"{path} is damaged (it names no status); delete its folder to begin anew")
         return status
 
@@ -174,6 +174,7 @@ class Run:
         """A row for each checkpoint: step, train, validation, discrepancy, lr."""
         path = self.folder / "history.csv"
         try:
+            self._compare_history(path)
             table = pd.read_csv(path)
             return [{name: float(row[name]) for name in HISTORY} for row in table.to_dict("records")]
         except FileNotFoundError:
@@ -181,6 +182,11 @@ class Run:
         except (ValueError, KeyError, OSError) as error:
             told = str(error).strip()
             raise RunError(f"{path} is damaged ({told}); delete its folder to begin anew") from error
+
+    def _compare_history(self, path: Path) -> None:
+        told = self.status.get("history_digest")
+        if told and (not path.is_file() or told != digest_of(path.read_text(errors="replace"))):
+            raise RunError(f"{path} is gone or was changed after it was written; delete its folder to begin anew")
 
     @property
     def done(self) -> bool:
@@ -286,12 +292,13 @@ class _Book:
 
     def tell(self, progress: Progress) -> None:
         """Write ``status.json`` and, at the end, ``history.csv``."""
+        told = {name: _plain(getattr(progress, name)) for name in FIELDS if name not in ("history", "stale")}
+        told |= {"steps": self.config.recipe.steps, "pid": os.getpid()}
         if progress.status != "running":
-            write_text(self.folder / "history.csv", _csv(progress.history))
-        told = {
-            key: _plain(value) for key, value in asdict(progress).items() if key not in ("history", "tensors", "stale")
-        }
-        write_json(self.folder / "status.json", told | {"steps": self.config.recipe.steps, "pid": os.getpid()})
+            text = _csv(progress.history)
+            write_text(self.folder / "history.csv", text)
+            told["history_digest"] = digest_of(text)
+        write_json(self.folder / "status.json", told)
 
 
 def _csv(history: list[dict[str, Any]]) -> str:

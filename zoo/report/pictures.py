@@ -66,15 +66,15 @@ def _sheets(real: np.ndarray, drawn: dict[str, np.ndarray], _: Mapping[str, str]
 
 
 def _sheet(batch: np.ndarray, low: float, high: float, label: str) -> Markup:
-    """An ``img`` of the batch, dark ink on white paper, one picture element a pixel."""
+    """An ``img`` of the batch, one picture element a pixel; dark ink on white paper, or in its colours."""
     images = np.stack([_image(datum) for datum in batch[:MOST]])
-    count, height, width = images.shape
+    count, height, width, *channels = images.shape
     columns = max(1, min(count, 8 if width <= 3 * height else 1))
     lines = math.ceil(count / columns)
     gap = max(1, height // 8) if height > 1 else 0
-    sheet = np.full((lines * (height + gap) - gap, columns * (width + gap) - gap), 255, np.uint8)
-    ink = np.clip((images - low) / ((high - low) or 1.0), 0, 1)
-    for index, image in enumerate(255 - np.round(255 * np.nan_to_num(ink)).astype(np.uint8)):
+    sheet = np.full((lines * (height + gap) - gap, columns * (width + gap) - gap, *channels), 255, np.uint8)
+    light = np.round(255 * np.nan_to_num(np.clip((images - low) / ((high - low) or 1.0), 0, 1))).astype(np.uint8)
+    for index, image in enumerate(light if channels else 255 - light):
         top, left = index // columns * (height + gap), index % columns * (width + gap)
         sheet[top : top + height, left : left + width] = image
     file = io.BytesIO()
@@ -87,7 +87,9 @@ def _sheet(batch: np.ndarray, low: float, high: float, label: str) -> Markup:
 
 
 def _image(datum: np.ndarray) -> np.ndarray:
-    """A datum as a picture: its last two axes, a square if it is a flat one, else a strip."""
+    """A datum as a picture: its last two axes (and its three colours), a square if it is a flat one, else a strip."""
+    if datum.ndim == 3 and len(datum) == 3:
+        return np.moveaxis(datum, 0, -1)
     if datum.ndim >= 2:
         return np.asarray(datum.reshape(-1, *datum.shape[-2:]).mean(0))
     side = math.isqrt(datum.size)

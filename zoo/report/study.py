@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from zoo.errors import ZooError
 from zoo.files import write_text
 from zoo.scores import COLUMNS
 
 FILE = "scores.json"
+CURVE = {"family", "guide", "dataset", "seed", "step", "metric", "value"}
+PICTURE = {"event", "real", "samples"}
 
 
 @dataclass
@@ -53,7 +56,7 @@ class Study:
         path = folder / FILE
         if not path.is_file():
             raise ZooError(f"a report is drawn from {path}, which is not there; `zoo compare` makes it")
-        return cls.parse(path.read_text(encoding="utf-8"), str(path))
+        return cls.parse(path.read_text(encoding="utf-8", errors="replace"), str(path))
 
     def json(self) -> str:
         """Strict JSON: what is not a finite number is null."""
@@ -70,9 +73,18 @@ class Study:
             raise ZooError(f"{where} is torn ({error}); run `zoo compare` again to write it anew") from error
         if not isinstance(value, dict) or set(value) != names:
             raise ZooError(f"{where}: expected an object with the keys {', '.join(sorted(names))}")
+        try:
+            study = TypeAdapter(cls).validate_python(value)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ZooError(f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
         if wrong := [row for row in value["scores"] if set(row) != set(COLUMNS)]:
             raise ZooError(f"{where}: a score has the columns {', '.join(COLUMNS)}; got {', '.join(wrong[0])}")
-        return cls(**value)
+        if any(set(row) != CURVE for row in study.curves):
+            raise ZooError(f"{where}: a row of the curves has the keys {', '.join(sorted(CURVE))}")
+        if any(set(shown) != PICTURE for shown in study.pictures.values()):
+            raise ZooError(f"{where}: the pictures of a data set have the keys {', '.join(sorted(PICTURE))}")
+        return study
 
 
 def _dumps(value: Any) -> str:
