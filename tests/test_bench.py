@@ -1,0 +1,262 @@
+"""The benchmark measures what it says: contenders do the same work, and what fails is a row. No time is asserted."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import fields, replace
+from functools import partial
+from pathlib import Path
+
+import pyro
+import pytest
+import torch
+from pyro.infer import Trace_ELBO
+from typer.testing import CliRunner
+
+from zoo.bench import contenders
+from zoo.bench.contenders import BY_HAND, REFERENCE, SAMPLING, TRAINING, Entrant, SkippedError, Task
+from zoo.bench.measure import Timing, bench, table, write_csv
+from zoo.bench.models import VAE, in_numpyro
+from zoo.bench.rows import Row, rows
+from zoo.building import find
+from zoo.cli import app
+from zoo.errors import ZooError
+from zoo.event import Event
+
+ROW = Row(name="tiny", batch=16, event="12:binary", by_hand={"hidden": 16, "latent": 3})
+DRAWS = Row(name="draws", batch=4, event="4x4:binary", family="wavenet", work="sample")
+JIT = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore::torch.jit.TracerWarning")
+"""torch.compile says that torch.jit is deprecated, too."""
+COMPILED = {"compiled", "torch-compiled", "numpyro"}
+EVERY = [
+    pytest.param(name, marks=[JIT, pytest.mark.slow] if name in COMPILED else JIT) for name in {**TRAINING, **BY_HAND}
+]
+
+
+@pytest.fixture
+def field(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let only these contenders train."""
+
+    def choose(**chosen: Callable[[Task], Entrant]) -> None:
+        monkeypatch.setattr(contenders, "TRAINING", {"pyro": TRAINING["pyro"]} | chosen)
+        monkeypatch.setattr(contenders, "BY_HAND", {})
+
+    return choose
+
+
+def quickly(row: Row) -> list[Timing]:
+    return bench([row], rounds=2, threads=1, turn=0.01)
+
+
+def test_the_rows_are_those_of_the_report() -> None:
+    every = rows()
+    assert [row.name for row in rows(quick=True)] == [every[0].name]
+    assert [row.name for row in rows(["vae+iaf", "realnvp"])] == ["vae+iaf", "realnvp"]
+    assert len({row.name for row in every}) == len(every)
+    for row in every:
+        assert bool(row.by_hand) != bool(row.family)
+        Event.parse(row.event)
+        if row.family:
+            find(row.family)
+    sizes = [(row.batch, Event.parse(row.event).size, *row.by_hand.values()) for row in every if row.by_hand]
+    assert sizes == [(64, 64, 128, 8), (128, 784, 400, 20), (256, 784, 400, 20)]
+    with pytest.raises(ZooError, match=r"'vae-tiny'; there are: vae-small"):
+        rows(["vae-tiny"])
+
+
+def test_the_hand_written_loss_is_pyros_for_the_same_noise() -> None:
+    task = Task(ROW)
+    vae = task.vae()
+    torch.manual_seed(1)
+    expected = Trace_ELBO().differentiable_loss(vae.model, vae.guide, task.x) / len(task.x)
+    torch.manual_seed(1)
+    loss = vae.loss(task.x)
+    torch.testing.assert_close(loss, expected)
+    by_hand, by_pyro = (torch.autograd.grad(each, list(vae.parameters())) for each in (loss, expected))
+    torch.testing.assert_close(by_hand, by_pyro)
+
+
+@pytest.mark.slow
+def test_numpyros_loss_is_the_same_in_expectation() -> None:
+    pytest.importorskip("numpyro")
+    import jax
+    import numpyro
+
+    task, particles = Task(ROW), 500
+    vae: VAE = task.vae()
+    objective = numpyro.infer.Trace_ELBO(num_particles=particles)
+    model, guide = in_numpyro(vae)
+    theirs = float(objective.loss(jax.random.PRNGKey(0), {}, model, guide, task.x.numpy())) / len(task.x)
+    with torch.no_grad():
+        draws = torch.stack([vae.loss(task.x) for _ in range(particles)])
+    assert theirs == pytest.approx(float(draws.mean()), abs=6 * float(draws.std()) / math.sqrt(particles / 2))
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_contender_learns_the_same(name: str) -> None:
+    """Within 150 steps, per datum, from the same start: as hand-written torch does, but for the noise."""
+    task = Task(ROW)
+    if name == "numpyro":
+        pytest.importorskip("numpyro")
+    with pyro.get_param_store().scope():
+        entrant = ({**TRAINING, **BY_HAND})[name](task)
+        scale = len(task.x) if name == "numpyro" else 1
+        losses = [float(entrant.step()) / scale for _ in range(150)]
+    yardstick = BY_HAND["torch"](task)
+    expected = [float(yardstick.step()) for _ in range(150)]
+    assert all(math.isfinite(loss) for loss in losses)
+    assert sum(losses[-30:]) / 30 < sum(losses[:30]) / 30 - 0.1
+    for part in (slice(0, 30), slice(-30, None)):
+        assert sum(losses[part]) / 30 == pytest.approx(sum(expected[part]) / 30, abs=0.4)
+    assert entrant.note() == ""
+
+
+@JIT
+@pytest.mark.parametrize("name", ["vae+iaf", "vae+planar", "realnvp", "pixelcnn"])
+def test_pairs_of_the_zoo_run_in_the_engine_and_in_pyro(name: str) -> None:
+    """With all of their parameters, those of PyroModules included."""
+    event = "4x4:binary" if name == "pixelcnn" else "6:5" if name == "realnvp" else "6:binary"
+    task = Task(Row(name=name, batch=8, event=event, family=name))
+    for contender in ("traced", "pyro", "pyro-jit"):
+        with pyro.get_param_store().scope():
+            entrant = TRAINING[contender](task)
+            losses = [float(entrant.step()) for _ in range(3)]
+            stored = len(pyro.get_param_store())
+        assert contender == "traced" or stored == len(task.pair().parameters())
+        assert all(math.isfinite(loss) for loss in losses)
+        assert entrant.note() == ""
+
+
+def test_timings_have_a_row_for_each_contender_and_ratios_to_pyro(field: Callable[..., None]) -> None:
+    field(eager=TRAINING["eager"])
+    before = torch.get_num_threads(), dict(pyro.get_param_store().items())
+    timings = quickly(ROW)
+    assert (torch.get_num_threads(), dict(pyro.get_param_store().items())) == before
+    assert [timing.contender for timing in timings] == ["pyro", "eager"]
+    assert [(timing.status, timing.rounds, timing.threads) for timing in timings] == [("ok", 2, 1)] * 2
+    by_pyro, eager = timings
+    assert by_pyro.ratio == 1.0
+    assert by_pyro.ms
+    assert eager.ms
+    assert eager.ms_min
+    assert eager.ms_max
+    assert eager.ratio == pytest.approx(eager.ms / by_pyro.ms)
+    assert eager.ms_min <= eager.ms <= eager.ms_max
+    assert "torch 2" in eager.versions
+    assert eager.machine
+
+
+def test_failures_are_rows_with_their_reason(field: Callable[..., None]) -> None:
+    def broken(task: Task) -> Entrant:
+        raise RuntimeError("no\nluck")
+
+    def absent(task: Task) -> Entrant:
+        raise SkippedError("not here")
+
+    def late(task: Task) -> Entrant:
+        numbers = iter([0.0] * 12)
+        return Entrant(lambda: next(numbers))
+
+    nothing = partial(Entrant, lambda: math.nan)
+    field(broken=broken, absent=absent, late=late, nan=lambda task: nothing())
+    told = {timing.contender: (timing.status, timing.reason) for timing in quickly(ROW)}
+    assert told.pop("pyro") == ("ok", "")
+    assert told["broken"] == ("failed", "RuntimeError: no luck")
+    assert told["absent"] == ("skipped", "not here")
+    assert told["late"][0] == "failed"
+    assert told["late"][1].startswith("StopIteration")
+    assert told["nan"] == ("failed", "ZooError: its loss became nan")
+
+
+def test_a_missing_reference_leaves_times_without_ratios(
+    field: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    field(eager=TRAINING["eager"], pyro=lambda task: Entrant(lambda: math.inf))
+    timings = quickly(ROW)
+    assert [timing.status for timing in timings] == ["failed", "ok"]
+    assert timings[1].ratio is None
+    assert timings[1].ms
+    assert "failed" in table(timings)
+
+
+def test_numpyro_is_skipped_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "numpyro", None)
+    monkeypatch.setitem(sys.modules, "jax", None)
+    with pytest.raises(SkippedError, match=r"is not installed: pip install 'pyro-zoo\[bench\]'"):
+        BY_HAND["numpyro"](Task(ROW))
+
+
+def test_sampling_is_measured_against_whole_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = {timing.contender: timing for timing in quickly(DRAWS)}
+    assert set(whole) == set(SAMPLING)
+    assert whole["naive"].reason == "measured whole"
+    assert whole["naive"].ratio == 1.0
+    monkeypatch.setattr(contenders, "WHOLE_SECONDS", 0.0)
+    monkeypatch.setattr(contenders, "PASSES", 4)
+    entrant = SAMPLING["naive"](Task(DRAWS))
+    assert entrant.note() == "extrapolated from 4 of 16 passes a round"
+    assert entrant.share == 4 / 16
+    assert math.isfinite(float(entrant.step()))
+
+
+def test_the_samplers_draw_the_same_from_the_same_noise() -> None:
+    drawn = []
+    for prepare in SAMPLING.values():
+        entrant = prepare(Task(DRAWS))
+        torch.manual_seed(3)
+        drawn.append(float(entrant.step()))
+    assert drawn[0] == drawn[1]
+    assert 0 < drawn[0] < 1
+
+
+def test_a_family_that_draws_at_once_is_skipped_by_the_samplers() -> None:
+    with pytest.raises(SkippedError, match="entry by entry"):
+        SAMPLING["incremental"](Task(Row(name="x", batch=4, event="6:binary", family="vae", work="sample")))
+
+
+def test_the_csv_is_tidy_and_the_table_square(tmp_path: Path) -> None:
+    ok = Timing("a", "pyro", ms=2.0, ms_min=1.0, ms_max=3.0, rounds=7, ratio=1.0, machine="m", versions="v", threads=2)
+    timings = [
+        ok,
+        replace(ok, contender="eager", ms=1.0, ratio=0.5, reason="it fell back, to eager"),
+        replace(ok, row="b"),
+        Timing("b", "eager", status="failed", reason="out of memory"),
+        replace(ok, row="c", contender="naive"),
+        replace(ok, row="c", contender="incremental", ratio=0.025),
+    ]
+    write_csv(timings, tmp_path / "bench" / "bench.csv")
+    with (tmp_path / "bench" / "bench.csv").open() as file:
+        read = list(csv.DictReader(file))
+    assert list(read[0]) == [field.name for field in fields(Timing)]
+    assert [row["ratio"] for row in read] == ["1.0", "0.5", "1.0", "", "1.0", "0.025"]
+    assert read[1]["reason"] == "it fell back, to eager"
+    head, first, second, other, draws, *notes = table(timings).splitlines()
+    assert head.split() == ["ratio", "to", "pyro", "pyro", "ms", "pyro", "eager"]
+    assert first.split() == ["a", "2.00", "1.000", "0.500"]
+    assert second.split() == ["b", "2.00", "1.000", "failed"]
+    assert other.split() == ["ratio", "to", "naive", "naive", "ms", "naive", "incremental"]
+    assert draws.split() == ["c", "2.00", "1.000", "0.025"]
+    assert len({len(line) for line in (head, first, second)}) == 1
+    assert notes == ["a, eager: ok: it fell back, to eager", "b, eager: failed: out of memory"]
+
+
+def test_the_command_prints_and_writes(field: Callable[..., None], tmp_path: Path) -> None:
+    field(eager=TRAINING["eager"])
+    asked = ["bench", "--quick", "--threads", "1", "--reports", str(tmp_path), "--quiet"]
+    told = CliRunner().invoke(app, asked)
+    assert told.exit_code == 0, told.output
+    assert told.stdout.startswith("ratio to pyro")
+    assert (tmp_path / "bench" / "bench.csv").read_text().count("\n") == 3
+    answer = json.loads(CliRunner().invoke(app, [*asked, "--json"]).stdout)
+    assert [row["contender"] for row in answer] == ["pyro", "eager"]
+    unknown = CliRunner().invoke(app, ["bench", "--only", "nothing"])
+    assert unknown.exit_code == 2
+
+
+def test_every_reference_is_a_contender() -> None:
+    assert REFERENCE["train"] in TRAINING
+    assert REFERENCE["sample"] in SAMPLING
