@@ -145,7 +145,7 @@ def speed(lines: Sequence[Member], evaluation: str, metric: str, y_label: str, t
             points.append((member, time, score, score.value))
     if not points:
         return ""
-    width, height, left, bottom, top, right = 440.0, 300.0, 46.0, 252.0, 26.0, 426.0
+    width, height, left, bottom, top, right = 440.0, 300.0, 46.0, 252.0, 26.0, 414.0
     times, values = [time for _, time, _, _ in points], [value for *_, value in points]
     x = Scale(
         10 ** math.floor(math.log10(min(times) * 0.999)),
@@ -155,7 +155,7 @@ def speed(lines: Sequence[Member], evaluation: str, metric: str, y_label: str, t
         log=True,
     )
     below, above = _padded(min(values), max(values), 0.14)
-    y = Scale(below, above, bottom, top)
+    y = Scale(below - 0.16 * (above - below), above, bottom, top)  # room for the names of the best, which crowd
     parts = [_grid(x, y, text.duration), label(left, 12, y_label, "quiet")]
     parts.append(label(right, height - 8, "time for 100 samples (better to the left and below)", "quiet", "end"))
     taken = [(x(time) - 6, x(time) + 6, y(value)) for _, time, _, value in points]
