@@ -8,7 +8,7 @@ from typing import Any
 
 from zoo.devices import pick_device
 from zoo.evaluating import Settings
-from zoo.measure import PICTURES, ask_together, pictures, rows, stored
+from zoo.measure import ask_together, pictures, rows, shown, stored
 from zoo.plan import Entry, Options
 from zoo.provenance import provenance
 from zoo.registry import evaluations, families
@@ -103,7 +103,7 @@ def _pictures(entries: Sequence[Entry]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for entry in entries:
         data, none = entry.dataset, dict[str, Any]()
-        real = data.test[:PICTURES].tolist()
+        real = data.test[: shown(data.event)].tolist()
         samples = found.setdefault(data.name, {"event": str(data.event), "real": real, "samples": none})["samples"]
         if entry.run and entry.label not in samples and entry.run.status["status"] == "finished":
             samples[entry.label] = pictures(entry.run).reshape(-1, *data.event.shape).tolist()

@@ -13,14 +13,15 @@ from zoo.data import Dataset
 from zoo.devices import pick_device
 from zoo.errors import RunError
 from zoo.evaluating import Finished, Settings, evaluate
+from zoo.event import Event
 from zoo.files import read_json, read_tensors, write_json, write_tensors
 from zoo.runs import Run
 from zoo.scores import Score
 from zoo.seeding import seeded
 from zoo.traces import sample
 
-PICTURES = 24
-"""Samples of each run kept for the report."""
+IMAGES, POINTS = 24, 500
+"""Samples of each run kept for the report: of images, and of points in the plane."""
 
 
 def finished(run: Run, data: Dataset, device: str = "auto") -> Finished:
@@ -75,13 +76,18 @@ def ask_together(runs: Sequence[Run], data: Dataset, name: str, settings: Settin
     return evaluate(name, [finished(run, data, "cpu") for run in runs], settings)
 
 
+def shown(event: Event) -> int:
+    """How many data of an event a report shows."""
+    return POINTS if event.shape == (2,) else IMAGES
+
+
 def pictures(run: Run) -> torch.Tensor:
-    """Some samples of a run, drawn once: shape ``(PICTURES, *event.shape)``."""
+    """Some samples of a run (see `shown`), drawn once: shape ``(n, *event.shape)``."""
     path = run.folder / "samples.safetensors"
     if not path.exists():
         pair = run.pair()
         with seeded(0):
-            write_tensors(path, {"x": sample(pair, PICTURES)}, run.config.digest)
+            write_tensors(path, {"x": sample(pair, shown(pair.event))}, run.config.digest)
     return read_tensors(path)[0]["x"]
 
 
