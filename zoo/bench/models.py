@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 import pyro
 import pyro.distributions as dist
@@ -14,19 +15,20 @@ from torch.nn import functional as F
 from zoo.pair import Pair
 
 
-class Programs(nn.Module):
+class Programs(Protocol):
     """A Pyro pair as one module: what it trains, and its two programs."""
 
     def model(self, x: Tensor) -> Any:
         """Observe a batch ``x``."""
-        raise NotImplementedError
 
     def guide(self, x: Tensor) -> Any:
         """Draw the latents of a batch ``x``."""
-        raise NotImplementedError
+
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
+        """What is trained."""
 
 
-class VAE(Programs):
+class VAE(nn.Module):
     """z ~ N(0, I), x | z ~ Bernoulli(f(z)), q(z | x) = N(mu(x), diag sigma(x)^2): one hidden ReLU layer each.
 
     ``model`` and ``guide`` are the Pyro pair, `loss` the same by hand: for the same random numbers they agree.
@@ -58,7 +60,7 @@ class VAE(Programs):
         return (reconstruction + divergence) / len(x)
 
 
-class OfTheZoo(Programs):
+class OfTheZoo(nn.Module):
     """A pair of the zoo, in training mode."""
 
     def __init__(self, pair: Pair) -> None:
