@@ -7,6 +7,7 @@ import sys
 import textwrap
 from pathlib import Path
 
+import filelock
 import pytest
 import torch
 
@@ -60,6 +61,15 @@ def test_a_finished_run_is_not_run_again(run: Run) -> None:
     before = (run.folder / "weights.safetensors").stat().st_mtime_ns
     run.train(run.config, run.config.data.load(), "cpu")
     assert (run.folder / "weights.safetensors").stat().st_mtime_ns == before
+
+
+def test_two_processes_do_not_train_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo.runs.LOCK_SECONDS", 0.01)
+    made = config()
+    run = Run.of(made, tmp_path)
+    run.folder.mkdir(parents=True)
+    with filelock.FileLock(run.folder / ".lock"), pytest.raises(RunError, match="another process is training"):
+        run.train(made, made.data.load(), "cpu")
 
 
 def test_changed_settings_are_another_folder() -> None:

@@ -39,6 +39,8 @@ from zoo.training import fit
 
 WATCH_SECONDS = 0.5
 """Time between two writings of a running run's status."""
+LOCK_SECONDS = 5.0
+"""How long to wait for another process to let go of a run: one whose parent was killed does so within seconds."""
 KEEP_SECONDS = 3.0
 """Time between two writings of what a killed run resumes from."""
 HISTORY = ("step", "train", "validation", "discrepancy", "lr")
@@ -216,7 +218,7 @@ class Run:
             ZooError: the pair breaks the contract.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(self.folder / ".lock", blocking=False)
+        lock = filelock.FileLock(self.folder / ".lock", timeout=LOCK_SECONDS)
         try:
             with lock:
                 self._train(config, data, device, keepers)
