@@ -271,6 +271,27 @@ def test_what_a_graph_cannot_hold_falls_back_and_says_why(made: Any) -> None:
     assert all(bool((grad != 0).any()) for grad in gradients(pair).values())
 
 
+def test_the_reason_is_that_of_the_last_batch() -> None:
+    class Odd(Small):
+        def guide(self, x: Tensor) -> Any:
+            super().guide(x * random.random() if len(x) == 5 else x)
+
+    torch.manual_seed(0)
+    engine = Engine(pair_of(Odd()))
+    for x, plain in ((X, False), (X[:5], True), (X, False)):
+        engine(x)
+        assert bool(engine.reason) == plain
+
+
+def test_without_a_compiler_it_is_recorded_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo.engine._compiler", lambda: False)
+    torch.manual_seed(0)
+    engine = Engine(pair_of(Small()), mode="compiled")
+    engine(X)
+    assert engine.mode == "traced"
+    assert "no C++ compiler" in engine.reason
+
+
 def test_svi_alone_learns_and_an_unknown_engine_is_refused() -> None:
     torch.manual_seed(0)
     made = Small()

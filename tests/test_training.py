@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pyro
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from zoo.building import build
 from zoo.data import Dataset
 from zoo.devices import pick_device
 from zoo.errors import ZooError
@@ -147,6 +149,14 @@ def test_early_stopping_keeps_the_best_weights(coins: Dataset) -> None:
     assert end.step < 400
     assert end.best_score == pytest.approx(min(row["validation"] for row in end.history))
     assert -log_prob(made, worse.validation).mean().item() == pytest.approx(end.best_score, abs=1e-5)
+
+
+def test_dynamic_binarisation_initialises_from_draws(coins: Dataset) -> None:
+    grey = replace(coins, train=torch.full((2000, 2, 2), 0.7), binarise=True)
+    counted = build("independent", coins.event)
+    fit(counted, grey)
+    share = log_prob(counted, torch.ones(1, 2, 2)).exp() ** 0.25
+    assert float(share) == pytest.approx(0.7, abs=0.03)
 
 
 def test_averaged_weights_are_what_is_scored(coins: Dataset) -> None:

@@ -46,7 +46,7 @@ class Engine:
 
     Graphs are recorded anew for another shape, type or device of ``x``, another mode (training or evaluation) or
     another set of trained parameters; each is recorded twice, on other data and other random numbers, and used only if
-    both agree. ``reason`` says in one line why the last batch ran on the plain engine, if it did.
+    both agree. ``reason`` says in one line why the last batch ran on a plainer engine, if it did.
 
     Raises:
         ZooError: an unknown mode.
@@ -58,17 +58,17 @@ class Engine:
         if mode not in MODES:
             raise ZooError(f"engine is one of {', '.join(MODES)}; got {mode!r}")
         self.pair, self.objective, self.bf16 = pair, objective or elbo(), bf16
-        self.mode, self.reason = mode, ""
+        self.mode, self.reason, self._lack = mode, "", ""
         if mode == "compiled" and not _compiler():
-            self.mode, self.reason = "traced", "there is no C++ compiler on this machine"
+            self.mode, self._lack = "traced", "there is no C++ compiler on this machine: recorded, not compiled"
         self._graphs: dict[Any, Graph] = {}
 
     def __call__(self, x: Tensor, beta: float = 1.0) -> Tensor:
         """The loss of a batch, a scalar tensor not yet read; gradients are left in ``.grad`` of each parameter."""
         named = self.pair.named_parameters()
         graph = None if self.mode == "eager" else self._graph(named, x)
+        self.reason = graph.reason or self._lack if graph else self._lack
         if graph is None or graph.step is None:
-            self.reason = graph.reason if graph else self.reason
             return self._plain(named, x, beta)
         buffers = self._buffers(named)
         parameters = {name: parameter.detach() for name, parameter in named.items()}
@@ -97,8 +97,7 @@ class Engine:
 
     def _record(self, named: Mapping[str, nn.Parameter], x: Tensor) -> Graph:
         try:
-            with torch.random.fork_rng(devices=[x.device] if x.device.type == "cuda" else []):
-                first, second = (self._trace(named, batch, seed) for seed, batch in enumerate((x, x.flip(0))))
+            first, second = (self._trace(named, batch, seed) for seed, batch in enumerate((x, x.flip(0))))
         except Exception as error:  # whatever a graph cannot hold: the plain engine runs it, and says why
             return Graph(
                 None, f"it cannot be recorded as a graph ({type(error).__name__}: {str(error).splitlines()[0]})"
@@ -110,7 +109,8 @@ class Engine:
 
     def _trace(self, named: Mapping[str, nn.Parameter], x: Tensor, seed: int) -> GraphModule:
         parameters = {name: parameter.detach() for name, parameter in named.items()}
-        moving = self._moving(named, x)
+        with seeded(seed):
+            moving = self._moving(named, x)
 
         def scored(
             parameters: Tensors, buffers: Tensors, x: Tensor, beta: Tensor

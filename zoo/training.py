@@ -77,7 +77,7 @@ class _Loop:
         self.pair, self.data, self.recipe, self.seed = pair, data, recipe, seed
         if start is None and isinstance(pair.extras, HasInitialise):
             with seeded(seed), torch.no_grad():
-                pair.extras.initialise(data.train)
+                pair.extras.initialise(data.batch(torch.arange(len(data.train), device=data.train.device)))
         self.can = abilities(pair)
         self.progress = start or Progress()
         self.beta, self.epoch = 1.0, -1
