@@ -2,43 +2,53 @@
 
 The gradient of an objective is recorded, effect handlers and all, as a graph of tensor operations (``traced``), which
 a compiler may then fuse (``compiled``). What a graph cannot hold is noticed, and the plain engine (``eager``) takes
-over and says why. Latents draw the same noise in all three, but for ``compiled``, which has its own generator, and for
-dropout of channels-last tensors, whose mask a graph lays out in another order.
+over and says why. All three draw the same random numbers, but for dropout of channels-last tensors, whose mask a graph
+lays out in another order.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import pyro
 import torch
 from torch import Tensor, nn
-from torch.func import grad_and_value
 from torch.fx import GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
-from torch.nn.utils.stateless import _reparametrize_module
 
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.objectives import Objective, elbo
 from zoo.pair import Pair, Program, no_guide
-from zoo.seeding import seeded
+from zoo.products import by_the_faster_library
+from zoo.recording import Recording, UnrecordableError, precision, record
 
 Mode = Literal["eager", "traced", "compiled"]
 MODES: tuple[Mode, ...] = ("eager", "traced", "compiled")
-Tensors = dict[str, Tensor]
+Flat = Callable[..., Sequence[Tensor]]
 
 
 @dataclass(frozen=True)
 class Graph:
-    """The recorded step ``(parameters, buffers, x, beta) -> (loss, gradients, buffers)``, or why there is none."""
+    """A recorded step that is ready to run, or why there is none."""
 
-    step: Callable[..., tuple[Tensor, Tensors, Tensors]] | None
+    run: Flat | None = None
+    recording: Recording | None = None
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A graph with the tensors that it takes; ``held`` keeps alive what the bond is known by."""
+
+    graph: Graph
+    parameters: list[nn.Parameter]
+    buffers: list[Tensor]
+    moving: list[Tensor]
+    held: list[Tensor]
 
 
 class Engine:
@@ -62,88 +72,71 @@ class Engine:
         if mode == "compiled" and not _compiler():
             self.mode, self._lack = "traced", "there is no C++ compiler on this machine: recorded, not compiled"
         self._graphs: dict[Any, Graph] = {}
+        self._bonds: dict[Any, Bound] = {}
 
     def __call__(self, x: Tensor, beta: float = 1.0) -> Tensor:
         """The loss of a batch, a scalar tensor not yet read; gradients are left in ``.grad`` of each parameter."""
-        named = self.pair.named_parameters()
-        graph = None if self.mode == "eager" else self._graph(named, x)
-        self.reason = graph.reason or self._lack if graph else self._lack
-        if graph is None or graph.step is None:
-            return self._plain(named, x, beta)
-        buffers = self._buffers(named)
-        parameters = {name: parameter.detach() for name, parameter in named.items()}
-        loss, gradients, moved = graph.step(parameters, buffers, x, x.new_tensor(beta))
-        for name, parameter in named.items():
-            parameter.grad = _laid_out_like(parameter, gradients[name])
-        for name, tensor in moved.items():
-            buffers[name].copy_(tensor)
+        if self.mode == "eager":
+            return self._plain(x, beta)
+        bound = self._bound(x)
+        self.reason = bound.graph.reason or self._lack
+        if bound.graph.run is None:
+            return self._plain(x, beta)
+        with torch.no_grad():
+            tensors = [tensor.detach() for tensor in bound.parameters] + bound.buffers
+            loss, *rest = bound.graph.run(*tensors, x, x.new_tensor(beta))
+            for parameter, gradient in zip(bound.parameters, rest, strict=False):
+                parameter.grad = _laid_out_like(parameter, gradient)
+            for tensor, moved in zip(bound.moving, rest[len(bound.parameters) :], strict=True):
+                tensor.copy_(moved)
         return loss
 
-    def _plain(self, named: Mapping[str, nn.Parameter], x: Tensor, beta: float) -> Tensor:
-        with pyro.validation_enabled(False), self._precision(x):
+    def _plain(self, x: Tensor, beta: float) -> Tensor:
+        with pyro.validation_enabled(False), precision(x, self.bf16):
             surrogate, loss = self.objective(self.pair, x, beta)
-        for parameter in named.values():
+        parameters = self.pair.parameters()
+        for parameter in parameters:
             parameter.grad = None
         if surrogate.requires_grad:
-            surrogate.backward(inputs=list(named.values()))
+            surrogate.backward(inputs=parameters)
         return loss
 
-    def _graph(self, named: Mapping[str, nn.Parameter], x: Tensor) -> Graph:
-        training = tuple(part.training for module in self.pair.modules.values() for part in module.modules())
-        key = (x.shape, x.dtype, x.device, training, tuple(named))
+    def _bound(self, x: Tensor) -> Bound:
+        parts = [part for module in self.pair.modules.values() for part in module.modules()]
+        held = [t for part in parts for t in (*part._parameters.values(), *part._buffers.values()) if t is not None]
+        held += self.pair.store["params"].values()
+        like = (x.shape, x.dtype, x.device, tuple(part.training for part in parts))
+        known_by = (like, tuple((id(tensor), tensor.requires_grad) for tensor in held))
+        if known_by not in self._bonds:
+            self._bonds[known_by] = self._bind(x, like, held)
+        return self._bonds[known_by]
+
+    def _bind(self, x: Tensor, like: Any, held: list[Tensor]) -> Bound:
+        named, state = self.pair.named_parameters(), self.pair.state()
+        key = (like, tuple(named))
         if key not in self._graphs:
-            self._graphs[key] = self._record(named, x)
-        return self._graphs[key]
+            self._graphs[key] = self._made(x)
+        graph = self._graphs[key]
+        names = graph.recording
+        return Bound(
+            graph,
+            parameters=list(named.values()),
+            buffers=[state[name] for name in names.buffers] if names else [],
+            moving=[state[name] for name in names.moving] if names else [],
+            held=held,
+        )
 
-    def _record(self, named: Mapping[str, nn.Parameter], x: Tensor) -> Graph:
+    def _made(self, x: Tensor) -> Graph:
         try:
-            first, second = (self._trace(named, batch, seed) for seed, batch in enumerate((x, x.flip(0))))
-        except Exception as error:  # whatever a graph cannot hold: the plain engine runs it, and says why
-            return Graph(
-                None, f"it cannot be recorded as a graph ({type(error).__name__}: {str(error).splitlines()[0]})"
-            )
-        difference = _difference(first, second)
-        if difference:
-            return Graph(None, f"recorded twice, its graph differs ({difference}): it depends on values or on chance")
-        return Graph(torch.compile(first, dynamic=False) if self.mode == "compiled" else first)
-
-    def _trace(self, named: Mapping[str, nn.Parameter], x: Tensor, seed: int) -> GraphModule:
-        parameters = {name: parameter.detach() for name, parameter in named.items()}
-        with seeded(seed):
-            moving = self._moving(named, x)
-
-        def scored(
-            parameters: Tensors, buffers: Tensors, x: Tensor, beta: Tensor
-        ) -> tuple[Tensor, tuple[Tensor, Tensors]]:
-            kept = {name: tensor.clone() if name in moving else tensor for name, tensor in buffers.items()}
-            with _substituted(self.pair, parameters | kept), pyro.validation_enabled(False), self._precision(x):
-                surrogate, loss = self.objective(self.pair, x, beta)
-                moved = {name: _current(self.pair, name) for name in moving}
-            return surrogate, (loss, moved)
-
-        def step(parameters: Tensors, buffers: Tensors, x: Tensor, beta: Tensor) -> tuple[Tensor, Tensors, Tensors]:
-            gradients, (_, (loss, moved)) = grad_and_value(scored, has_aux=True)(parameters, buffers, x, beta)
-            return loss, gradients, moved
-
-        with seeded(seed):
-            return make_fx(step)(parameters, self._buffers(named), x, x.new_tensor(1.0))
-
-    def _moving(self, named: Mapping[str, nn.Parameter], x: Tensor) -> set[str]:
-        """The buffers that a step changes, such as running means."""
-        buffers = self._buffers(named)
-        before = {name: tensor.clone() for name, tensor in buffers.items()}
-        with torch.no_grad(), pyro.validation_enabled(False):
-            self.objective(self.pair, x, 1.0)
-        changed = {name for name, tensor in self._buffers(named).items() if not torch.equal(tensor, before[name])}
-        for name in changed:
-            _current(self.pair, name).copy_(before[name])
-        return changed
-
-    def _buffers(self, named: Mapping[str, nn.Parameter]) -> Tensors:
-        return {name: tensor for name, tensor in self.pair.state().items() if name not in named}
-
-    def _precision(self, x: Tensor) -> Any:
-        return torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16, cache_enabled=False)
+            recording = record(self.pair, self.objective, x, self.bf16)
+        except UnrecordableError as error:
+            return Graph(reason=str(error))
+        graph = by_the_faster_library(recording.graph)
+        if self.mode == "traced":
+            return Graph(graph, recording)
+        state = self.pair.state()
+        inputs = [state[name] for name in (*recording.parameters, *recording.buffers)]
+        return Graph(_compiled(graph, [*inputs, x, x.new_tensor(1.0)]), recording)
 
 
 class CompiledSVI:
@@ -187,21 +180,6 @@ class CompiledSVI:
         return self._engine.reason if self._engine else ""
 
 
-@contextmanager
-def _substituted(pair: Pair, tensors: Tensors) -> Iterator[None]:
-    """Inside, the pair's programs compute with ``tensors`` in the place of its own."""
-    own = pair.store["params"]
-    try:
-        with ExitStack() as stack:
-            for part, module in pair.modules.items():
-                held = {name.removeprefix(f"{part}."): t for name, t in tensors.items() if name.startswith(f"{part}.")}
-                stack.enter_context(_reparametrize_module(module, held))
-            pair.store["params"] = {name: tensors.get(f"param.{name}", tensor) for name, tensor in own.items()}
-            yield
-    finally:
-        pair.store["params"] = own
-
-
 def _laid_out_like(parameter: Tensor, gradient: Tensor) -> Tensor:
     """The gradient in its parameter's memory layout, which fused optimisers take for granted."""
     if gradient.stride() == parameter.stride():
@@ -209,23 +187,16 @@ def _laid_out_like(parameter: Tensor, gradient: Tensor) -> Tensor:
     return torch.empty_like(parameter).copy_(gradient)
 
 
-def _current(pair: Pair, name: str) -> Tensor:
-    """The buffer that is called ``name`` in the pair's state, as it is now."""
-    part, path = next((part, name.removeprefix(f"{part}.")) for part in pair.modules if name.startswith(f"{part}."))
-    return pair.modules[part].get_buffer(path)
+def _compiled(graph: GraphModule, inputs: list[Tensor]) -> Flat:
+    """The graph as machine code, from the compiler's cache on disk where it has seen the same before.
 
-
-def _difference(first: GraphModule, second: GraphModule) -> str:
-    """What differs between two graphs, constants included; empty if nothing does."""
-    one, other = (list(graph.graph.nodes) for graph in (first, second))
-    if len(one) != len(other):
-        return f"{len(one)} and {len(other)} operations"
-    for a, b in zip(one, other, strict=True):
-        if a.format_node() != b.format_node():
-            return f"{a.format_node()} and {b.format_node()}"
-        if a.op == "get_attr" and not torch.equal(getattr(first, a.target), getattr(second, b.target)):
-            return f"the constant {a.target}"
-    return ""
+    On a GPU it is captured as a CUDA graph where the compiler can.
+    """
+    options: dict[str, Any] = {"fallback_random": True, "triton.cudagraphs": inputs[0].device.type == "cuda"}
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, inside its compiler
+        made: Flat = torch._inductor.compile(graph, inputs, options=options)
+    return made
 
 
 def _compiler() -> bool:
