@@ -17,7 +17,9 @@ from typing import Any, Literal
 import pyro
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import GraphModule
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from zoo.errors import ZooError
 from zoo.event import Event
@@ -193,9 +195,11 @@ def _compiled(graph: GraphModule, inputs: list[Tensor]) -> Flat:
     On a GPU it is captured as a CUDA graph where the compiler can.
     """
     options: dict[str, Any] = {"fallback_random": True, "triton.cudagraphs": inputs[0].device.type == "cuda"}
+    shapes = FakeTensorMode(shape_env=ShapeEnv())  # without an environment of shapes nothing is looked up on disk
+    likes = [shapes.from_tensor(tensor, static_shapes=True) for tensor in inputs]
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, inside its compiler
-        made: Flat = torch._inductor.compile(graph, inputs, options=options)
+        made: Flat = torch._inductor.compile(graph, likes, options=options)
     return made
 
 
