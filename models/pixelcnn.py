@@ -44,6 +44,11 @@ class Right(nn.Module):
     def forward(self, h: Tensor, linked: Tensor) -> Tensor:
         return h[..., 1:] + F.glu(self.left(self.dropout(F.elu(h))) + linked, 1)
 
+    def pixel(self, left: Tensor, h: Tensor, linked: Tensor) -> Tensor:
+        """The same of one pixel: ``left`` and ``h`` ``(n, width)``, ``linked`` ``(n, 2 width)``."""
+        columns = torch.stack([left, h], 2)
+        return h + F.glu(_window(self.left, self.dropout(F.elu(columns))) + linked, 1)
+
 
 @family(
     "pixelcnn",
@@ -131,9 +136,9 @@ class PixelCNN(nn.Module):
         above = [self.bias.new_zeros(n, self.width, 1, width) for _ in self.down]
         for i in range(height):
             links = self._row(i, seen[:, :, i : i + reach, reach:], above)
-            left = [self.bias.new_zeros(n, self.width, 1, 1) for _ in self.right]
+            left = [self.bias.new_zeros(n, self.width) for _ in self.right]
             for j in range(width):
-                value = yield self._pixel(i, j, seen[:, :, reach + i, None, j : j + reach], left, links)
+                value = yield self._pixel(i, j, seen[:, :, reach + i, j : j + reach], left, links)
                 seen[:, :, reach + i, reach + j] = self.encode(value)
 
     def _row(self, i: int, seen: Tensor, above: list[Tensor]) -> list[Tensor]:
@@ -147,11 +152,22 @@ class PixelCNN(nn.Module):
 
     def _pixel(self, i: int, j: int, seen: Tensor, left: list[Tensor], links: list[Tensor]) -> Tensor:
         """The logits of pixel ``(i, j)``; ``left``: each layer's input of the pixel to the left, then of this one."""
-        h = self.left(seen) + self.place_left[:, i, None, j, None]
+        h = _window(self.left, seen) + self.place_left[:, i, j]
         for layer, right in enumerate(self.right):
-            columns, left[layer] = torch.cat([left[layer], h], 3), h
-            h = right(columns, links[layer][..., j, None])
-        return self.head(h)[..., 0, 0] + self.bias[:, i, j]
+            before, left[layer] = left[layer], h
+            h = right.pixel(before, h, links[layer][:, :, 0, j])
+        *before_last, last = self.head
+        for step in before_last:
+            h = step(h)
+        return _window(last, h) + self.bias[:, i, j]
+
+
+def _window(convolution: nn.Conv2d, seen: Tensor) -> Tensor:
+    """A convolution at one place, ``(n, channels, ...)`` of the kernel's size to ``(n, outputs)``.
+
+    It is a matrix product, which costs a tenth of a convolution that small.
+    """
+    return F.linear(seen.flatten(1), convolution.weight.flatten(1), convolution.bias)
 
 
 def _grid(event: Event) -> tuple[int, int]:
