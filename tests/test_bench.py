@@ -18,10 +18,11 @@ from pyro.infer import Trace_ELBO
 from typer.testing import CliRunner
 
 from zoo.bench import contenders
-from zoo.bench.contenders import BY_HAND, REFERENCE, SAMPLING, TRAINING, Entrant, SkippedError, Task
+from zoo.bench.contenders import BY_HAND, REFERENCE, SAMPLING, TRAINING
 from zoo.bench.measure import Timing, bench, table, write_csv
 from zoo.bench.models import VAE, in_numpyro
 from zoo.bench.rows import Row, rows
+from zoo.bench.task import Entrant, SkippedError, Task
 from zoo.building import find
 from zoo.cli import app
 from zoo.errors import ZooError
@@ -140,12 +141,12 @@ def test_timings_have_a_row_for_each_contender_and_ratios_to_pyro(field: Callabl
     assert [(timing.status, timing.rounds, timing.threads) for timing in timings] == [("ok", 2, 1)] * 2
     by_pyro, eager = timings
     assert by_pyro.ratio == 1.0
-    assert by_pyro.ms
-    assert eager.ms
-    assert eager.ms_min
-    assert eager.ms_max
-    assert eager.ratio == pytest.approx(eager.ms / by_pyro.ms)
-    assert eager.ms_min <= eager.ms <= eager.ms_max
+    assert by_pyro.value
+    assert eager.value
+    assert eager.least
+    assert eager.most
+    assert eager.ratio == pytest.approx(eager.value / by_pyro.value)
+    assert eager.least <= eager.value <= eager.most
     assert "torch 2" in eager.versions
     assert eager.machine
 
@@ -179,7 +180,7 @@ def test_a_missing_reference_leaves_times_without_ratios(
     timings = quickly(ROW)
     assert [timing.status for timing in timings] == ["failed", "ok"]
     assert timings[1].ratio is None
-    assert timings[1].ms
+    assert timings[1].value
     assert "failed" in table(timings)
 
 
@@ -219,14 +220,14 @@ def test_a_family_that_draws_at_once_is_skipped_by_the_samplers() -> None:
 
 
 def test_the_csv_is_tidy_and_the_table_square(tmp_path: Path) -> None:
-    ok = Timing("a", "pyro", ms=2.0, ms_min=1.0, ms_max=3.0, rounds=7, ratio=1.0, machine="m", versions="v", threads=2)
+    ok = Timing("a", "train", "pyro", 2.0, 1.0, 3.0, rounds=7, ratio=1.0, machine="m", versions="v", threads=2)
     timings = [
         ok,
-        replace(ok, contender="eager", ms=1.0, ratio=0.5, reason="it fell back, to eager"),
+        replace(ok, contender="eager", value=1.0, ratio=0.5, reason="it fell back, to eager"),
         replace(ok, row="b"),
-        Timing("b", "eager", status="failed", reason="out of memory"),
-        replace(ok, row="c", contender="naive"),
-        replace(ok, row="c", contender="incremental", ratio=0.025),
+        Timing("b", "train", "eager", status="failed", reason="out of memory"),
+        replace(ok, row="c", work="sample", contender="naive"),
+        replace(ok, row="c", work="sample", contender="incremental", ratio=0.025),
     ]
     write_csv(timings, tmp_path / "bench" / "bench.csv")
     with (tmp_path / "bench" / "bench.csv").open() as file:

@@ -2,7 +2,7 @@
 
 A unit of training is one step of SVI with one particle and Adam (learning rate 1e-3) on the same resident batch, its
 loss returned but not read (`pyro.infer.SVI` reads it itself: that is its interface); a unit of sampling is one batch of
-draws. All start from the same weights.
+draws. All start from the same weights. Flows are in `zoo.bench.flows`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -21,72 +20,16 @@ from pyro.infer import SVI, JitTrace_ELBO, Trace_ELBO
 from torch import Tensor
 
 from zoo.autoregressive import Autoregressive, whole_passes
-from zoo.bench.models import VAE, OfTheZoo, Programs, in_numpyro
+from zoo.bench import flows
+from zoo.bench.models import in_numpyro
 from zoo.bench.rows import Row
-from zoo.building import build
+from zoo.bench.task import Contenders, Entrant, SkippedError, Task
 from zoo.engine import MODES, CompiledSVI, Mode
-from zoo.errors import ZooError
-from zoo.event import Event
-from zoo.pair import HasInitialise, Pair
-from zoo.seeding import seeded
 
 LR = 1e-3
 WHOLE_SECONDS = 60.0
 """A run of the naive sampler that takes longer is extrapolated from `PASSES` passes."""
 PASSES = 20
-REFERENCE = {"train": "pyro", "sample": "naive"}
-"""The contender that the ratios are against."""
-
-
-@dataclass(frozen=True)
-class Entrant:
-    """A contender that is ready.
-
-    ``step()`` does ``share`` of one unit of work and gives a number (a tensor or an array) to be read later;
-    ``note()`` is what a reader of its times must know; ``cost`` is the seconds of a step where they are known and no
-    warming up is wanted.
-    """
-
-    step: Callable[[], Any]
-    share: float = 1.0
-    note: Callable[[], str] = str
-    cost: float | None = None
-
-
-class SkippedError(ZooError):
-    """A contender that cannot take part here, with the reason."""
-
-
-class Task:
-    """A row with its data: what a contender is handed."""
-
-    def __init__(self, row: Row, seed: int = 0) -> None:
-        self.row, self.seed, self.event = row, seed, Event.parse(row.event)
-        with seeded(seed):
-            self.x = _data(self.event, row.batch)
-
-    def vae(self) -> VAE:
-        """The row's VAE, with the same weights at each call."""
-        with seeded(self.seed):
-            return VAE(self.event.size, **self.row.by_hand)
-
-    def pair(self) -> Pair:
-        """The row's pair of the zoo, with the same weights at each call."""
-        pair = build(self.row.family, self.event, self.row.hyper, self.seed)
-        if isinstance(pair.extras, HasInitialise):
-            with torch.no_grad(), seeded(self.seed):
-                pair.extras.initialise(self.x)
-        return pair
-
-    def programs(self) -> Programs:
-        """What is trained."""
-        return self.vae() if self.row.by_hand else OfTheZoo(self.pair().train(True))
-
-    def contenders(self) -> dict[str, Callable[[Task], Entrant]]:
-        """Who can do this task."""
-        if self.row.work == "sample":
-            return SAMPLING
-        return TRAINING | BY_HAND if self.row.by_hand else TRAINING
 
 
 def zoo_step(task: Task, mode: Mode) -> Entrant:
@@ -194,23 +137,25 @@ def _mass_function(task: Task) -> Autoregressive:
     return Autoregressive(task.event, fn.logits, fn.stream)
 
 
-def _data(event: Event, n: int) -> Tensor:
-    """``n`` data whose pixels share one brightness, so that there is something to learn."""
-    centre = torch.rand(n, *[1] * len(event.shape))
-    noisy = (0.7 * centre + 0.3 * torch.rand(n, *event.shape)) * (event.levels or 2)
-    return noisy.floor().clamp(max=(event.levels or 2) - 1)
-
-
-TRAINING: dict[str, Callable[[Task], Entrant]] = {
+TRAINING: Contenders = {
     **{mode: partial(zoo_step, mode=mode) for mode in MODES},
     "pyro": partial(pyro_step, loss=Trace_ELBO, name="pyro"),
     "pyro-unchecked": partial(pyro_step, loss=Trace_ELBO, name="pyro-unchecked", checked=False),
     "pyro-jit": partial(pyro_step, loss=partial(JitTrace_ELBO, ignore_jit_warnings=True), name="pyro-jit"),
 }
-BY_HAND: dict[str, Callable[[Task], Entrant]] = {
+BY_HAND: Contenders = {
     "torch": partial(torch_step, fused=False, compiled=False),
     "torch-fused": partial(torch_step, fused=True, compiled=False),
     "torch-compiled": partial(torch_step, fused=True, compiled=True),
     "numpyro": numpyro_step,
 }
-SAMPLING: dict[str, Callable[[Task], Entrant]] = {"incremental": incremental, "naive": naive}
+SAMPLING: Contenders = {"incremental": incremental, "naive": naive}
+REFERENCE = {"train": "pyro", "sample": "naive", "density": "zoo", "draw": "zoo", "memory": "eager"}
+"""Kind of work -> the contender that the ratios are against."""
+
+
+def contenders(row: Row) -> Contenders:
+    """Who can do the work of ``row``."""
+    if row.work in ("train", "memory"):
+        return TRAINING | BY_HAND if row.by_hand else TRAINING
+    return {"sample": SAMPLING, "density": flows.DENSITY, "draw": flows.DRAWS}[row.work]

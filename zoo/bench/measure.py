@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,30 +18,34 @@ from pathlib import Path
 import pyro
 import torch
 
-from zoo.bench.contenders import REFERENCE, WHOLE_SECONDS, Entrant, SkippedError, Task
+from zoo.bench.contenders import REFERENCE, WHOLE_SECONDS, contenders
+from zoo.bench.memory import peak_of
 from zoo.bench.rows import Row
+from zoo.bench.task import Entrant, SkippedError, Task
 from zoo.errors import ZooError
 from zoo.files import write_text
 from zoo.provenance import provenance
 
 WARM_STEPS = 5
-LIBRARIES = ("numpyro", "jax")
+LIBRARIES = ("numpyro", "jax", "zuko", "normflows", "nflows")
 """Told among the versions where they are installed."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """A row of the CSV: milliseconds of one unit of work (median, least and most over the rounds), or why not.
+    """A row of the CSV: milliseconds of one unit of work, or MiB (median, least and most over the rounds), or why not.
 
     ``ratio`` is that of the medians, against the row's reference; ``first_s`` are the seconds until the first unit
     was done, compiling included.
     """
 
     row: str
+    work: str
     contender: str
-    ms: float | None = None
-    ms_min: float | None = None
-    ms_max: float | None = None
+    value: float | None = None
+    least: float | None = None
+    most: float | None = None
+    unit: str = "ms"
     rounds: int = 0
     ratio: float | None = None
     first_s: float | None = None
@@ -75,34 +79,54 @@ def bench(
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        timings = [timing for row in rows for timing in _row(row, rounds, turn, watch)]
+        timings = [timing for row in rows for timing in _row(row, rounds, turn, threads, watch)]
         machine, versions = _where()
     finally:
         torch.set_num_threads(before)
-    told = {"machine": machine, "versions": versions, "threads": threads}
-    return [Timing(**(asdict(timing) | told)) for timing in timings]
+    return [replace(timing, machine=machine, versions=versions, threads=threads) for timing in timings]
 
 
-def _row(row: Row, rounds: int, turn: float, watch: Callable[[str], object]) -> list[Timing]:
+def _row(row: Row, rounds: int, turn: float, threads: int, watch: Callable[[str], object]) -> list[Timing]:
+    found = _weighed(row, threads, watch) if row.work == "memory" else _timed(row, rounds, turn, watch)
+    reference = found[REFERENCE[row.work]].value
+    return [_with_ratio(found[name], reference) for name in contenders(row)]
+
+
+def _weighed(row: Row, threads: int, watch: Callable[[str], object]) -> dict[str, Timing]:
+    """The peak memory of each contender."""
+    found = {}
+    for name in contenders(row):
+        watch(f"{row.name}: {name} in a process of its own")
+        try:
+            mib, note = peak_of(row, name, threads)
+            found[name] = Timing(row.name, row.work, name, mib, mib, mib, "MiB", 1, reason=note)
+        except Exception as error:  # as below
+            found[name] = _refused(row, name, error)
+    return found
+
+
+def _timed(row: Row, rounds: int, turn: float, watch: Callable[[str], object]) -> dict[str, Timing]:
     task = Task(row)
     racers: dict[str, Racer] = {}
     refused: dict[str, Timing] = {}
     torch.compiler.reset()  # another row's shapes would make this one's dynamic
     with pyro.get_param_store().scope(), _hushed():
-        for name, prepare in task.contenders().items():
+        for name, prepare in contenders(row).items():
             watch(f"{row.name}: {name} gets ready")
             try:
                 racers[name] = _ready(partial(prepare, task), rounds, turn)
-            except SkippedError as error:
-                refused[name] = Timing(row.name, name, status="skipped", reason=str(error))
             except Exception as error:  # whatever a contender dies of is its result and stops no other's
-                refused[name] = Timing(row.name, name, status="failed", reason=_sentence(error))
+                refused[name] = _refused(row, name, error)
         for number in range(rounds):
             watch(f"{row.name}: round {number + 1} of {rounds}")
             _round(racers, number, turn)
-    found = refused | {name: _timing(row, name, racer) for name, racer in racers.items()}
-    reference = found[REFERENCE[row.work]].ms
-    return [_with_ratio(found[name], reference) for name in task.contenders()]
+    return refused | {name: _timing(row, name, racer) for name, racer in racers.items()}
+
+
+def _refused(row: Row, name: str, error: Exception) -> Timing:
+    if isinstance(error, SkippedError):
+        return Timing(row.name, row.work, name, status="skipped", reason=str(error))
+    return Timing(row.name, row.work, name, status="failed", reason=_sentence(error))
 
 
 def _ready(prepare: Callable[[], Entrant], rounds: int, turn: float) -> Racer:
@@ -150,14 +174,15 @@ def _turn(entrant: Entrant, repeats: int, turn: float) -> float:
 
 def _timing(row: Row, name: str, racer: Racer) -> Timing:
     if racer.trouble:
-        return Timing(row.name, name, status="failed", reason=racer.trouble)
+        return Timing(row.name, row.work, name, status="failed", reason=racer.trouble)
     ms = [1000 * seconds for seconds in racer.seconds]
     return Timing(
         row.name,
+        row.work,
         name,
-        ms=statistics.median(ms),
-        ms_min=min(ms),
-        ms_max=max(ms),
+        value=statistics.median(ms),
+        least=min(ms),
+        most=max(ms),
         rounds=len(ms),
         first_s=racer.first or None,
         reason=racer.entrant.note(),
@@ -165,8 +190,7 @@ def _timing(row: Row, name: str, racer: Racer) -> Timing:
 
 
 def _with_ratio(timing: Timing, reference: float | None) -> Timing:
-    ratio = timing.ms / reference if timing.ms and reference else None
-    return Timing(**(asdict(timing) | {"ratio": ratio}))
+    return replace(timing, ratio=timing.value / reference if timing.value and reference else None)
 
 
 def write_csv(timings: Sequence[Timing], path: Path) -> None:
@@ -178,43 +202,65 @@ def write_csv(timings: Sequence[Timing], path: Path) -> None:
     write_text(path, text.getvalue())
 
 
+@dataclass(frozen=True)
+class Block:
+    """Rows that are measured in one unit against one reference: a table."""
+
+    reference: str
+    unit: str
+    timings: list[Timing]
+
+    @property
+    def contenders(self) -> list[str]:
+        """Its columns."""
+        return list(dict.fromkeys(timing.contender for timing in self.timings))
+
+    @property
+    def rows(self) -> dict[str, dict[str, Timing]]:
+        """Row -> contender -> timing."""
+        found: dict[str, dict[str, Timing]] = {}
+        for timing in self.timings:
+            found.setdefault(timing.row, {})[timing.contender] = timing
+        return found
+
+
+def blocks(timings: Sequence[Timing]) -> list[Block]:
+    """The tables that ``timings`` make."""
+    found: dict[tuple[str, str], Block] = {}
+    for timing in timings:
+        key = REFERENCE[timing.work], "MiB" if timing.work == "memory" else "ms"
+        found.setdefault(key, Block(*key, [])).timings.append(timing)
+    return list(found.values())
+
+
+def notes(timings: Sequence[Timing]) -> list[Timing]:
+    """Those that a reader must be told something of."""
+    return [timing for timing in timings if timing.reason or timing.status != "ok"]
+
+
 def table(timings: Sequence[Timing]) -> str:
-    """The ratios against each row's reference, one block a kind of work; below, what a reader must know."""
-    blocks = [_block([timing for timing in timings if _kind(timing, timings) == word]) for word in REFERENCE.values()]
-    notes = [
+    """The ratios against each row's reference, block by block; below, what a reader must know."""
+    told = [
         f"{timing.row}, {timing.contender}: {timing.status}{': ' * bool(timing.reason)}{timing.reason}"
-        for timing in timings
-        if timing.reason or timing.status != "ok"
+        for timing in notes(timings)
     ]
-    return "\n".join([*filter(None, blocks), *notes])
+    return "\n".join([*map(_written, blocks(timings)), *told])
 
 
-def _kind(timing: Timing, timings: Sequence[Timing]) -> str:
-    """The reference of a timing's row."""
-    names = {other.contender for other in timings if other.row == timing.row}
-    return next(word for word in REFERENCE.values() if word in names)
-
-
-def _block(timings: Sequence[Timing]) -> str:
-    if not timings:
-        return ""
-    contenders = list(dict.fromkeys(timing.contender for timing in timings))
-    reference = _kind(timings[0], timings)
-    cells = {(timing.row, timing.contender): timing for timing in timings}
-    widths = [max(8, len(name) + 2) for name in contenders]
-    lines = [
-        f"{'ratio to ' + reference:<20}{reference + ' ms':>11}"
-        + "".join(f"{n:>{w}}" for n, w in zip(contenders, widths, strict=True))
-    ]
-    for row in dict.fromkeys(timing.row for timing in timings):
-        base = cells[row, reference].ms
-        told = [_cell(cells.get((row, name))) for name in contenders]
+def _written(block: Block) -> str:
+    widths = [max(8, len(name) + 2) for name in block.contenders]
+    head = "".join(f"{name:>{width}}" for name, width in zip(block.contenders, widths, strict=True))
+    lines = [f"{'ratio to ' + block.reference:<20}{block.reference + ' ' + block.unit:>11}{head}"]
+    for row, timings in block.rows.items():
+        base = timings[block.reference].value
+        told = [cell(timings.get(name)) for name in block.contenders]
         line = "".join(f"{text:>{width}}" for text, width in zip(told, widths, strict=True))
         lines.append(f"{row:<20}{f'{base:.2f}' if base else '-':>11}{line}")
     return "\n".join(lines)
 
 
-def _cell(timing: Timing | None) -> str:
+def cell(timing: Timing | None) -> str:
+    """The ratio, or why there is none, in a word."""
     if timing is None:
         return "-"
     if timing.status != "ok":

@@ -1,0 +1,76 @@
+"""What a contender is handed, and what it hands back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.bench.models import VAE, OfTheZoo, Programs
+from zoo.bench.rows import Row
+from zoo.building import build
+from zoo.errors import ZooError
+from zoo.event import Event
+from zoo.pair import HasInitialise, Pair
+from zoo.seeding import seeded
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A contender that is ready.
+
+    ``step()`` does ``share`` of one unit of work and gives a number (a tensor or an array) to be read later;
+    ``note()`` is what a reader of its times must know; ``cost`` is the seconds of a step where they are known and no
+    warming up is wanted.
+    """
+
+    step: Callable[[], Any]
+    share: float = 1.0
+    note: Callable[[], str] = str
+    cost: float | None = None
+
+
+class SkippedError(ZooError):
+    """A contender that cannot take part here, with the reason."""
+
+
+class Task:
+    """A row with its data: what a contender is handed."""
+
+    def __init__(self, row: Row, seed: int = 0) -> None:
+        self.row, self.seed, self.event = row, seed, Event.parse(row.event)
+        with seeded(seed):
+            self.x = _data(self.event, row.batch)
+
+    def vae(self) -> VAE:
+        """The row's VAE, with the same weights at each call."""
+        with seeded(self.seed):
+            return VAE(self.event.size, **self.row.by_hand)
+
+    def pair(self) -> Pair:
+        """The row's pair of the zoo, with the same weights at each call."""
+        pair = build(self.row.family, self.event, self.row.hyper, self.seed)
+        if isinstance(pair.extras, HasInitialise):
+            with torch.no_grad(), seeded(self.seed):
+                pair.extras.initialise(self.x)
+        return pair
+
+    def programs(self) -> Programs:
+        """What is trained."""
+        return self.vae() if self.row.by_hand else OfTheZoo(self.pair().train(True))
+
+
+def _data(event: Event, n: int) -> Tensor:
+    """``n`` data whose pixels share one brightness, so that there is something to learn."""
+    centre = torch.rand(n, *[1] * len(event.shape))
+    noisy = 0.7 * centre + 0.3 * torch.rand(n, *event.shape)
+    if event.levels is None:
+        return noisy
+    return (noisy * event.levels).floor().clamp(max=event.levels - 1)
+
+
+Contenders = dict[str, Callable[[Task], Entrant]]
+"""Name -> what makes it ready for a task."""
