@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
+import re
+import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pyro
 import pytest
@@ -17,19 +23,24 @@ import torch
 from pyro.infer import Trace_ELBO
 from typer.testing import CliRunner
 
-from zoo.bench import contenders
+from zoo.bench import contenders, flows, memory
 from zoo.bench.contenders import BY_HAND, REFERENCE, SAMPLING, TRAINING
+from zoo.bench.flows import DENSITY, FLOWS
 from zoo.bench.measure import Timing, bench, table, write_csv
+from zoo.bench.memory import peak_of
 from zoo.bench.models import VAE, in_numpyro
+from zoo.bench.page import CHAPTERS, SENTENCES, bars, render, summary
 from zoo.bench.rows import Row, rows
 from zoo.bench.task import Entrant, SkippedError, Task
 from zoo.building import find
 from zoo.cli import app
 from zoo.errors import ZooError
 from zoo.event import Event
+from zoo.seeding import seeded
 
 ROW = Row(name="tiny", batch=16, event="12:binary", by_hand={"hidden": 16, "latent": 3})
 DRAWS = Row(name="draws", batch=4, event="4x4:binary", family="wavenet", work="sample")
+PLANE = Row(name="plane", batch=5, event="2:real", family="realnvp", hyper={"layers": 3, "hidden": 8}, work="density")
 JIT = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore::torch.jit.TracerWarning")
 """torch.compile says that torch.jit is deprecated, too."""
 COMPILED = {"compiled", "torch-compiled", "numpyro"}
@@ -63,7 +74,11 @@ def test_the_rows_are_those_of_the_report() -> None:
         Event.parse(row.event)
         if row.family:
             find(row.family)
-    sizes = [(row.batch, Event.parse(row.event).size, *row.by_hand.values()) for row in every if row.by_hand]
+    sizes = [
+        (row.batch, Event.parse(row.event).size, *row.by_hand.values())
+        for row in every
+        if row.by_hand and row.work == "train"
+    ]
     assert sizes == [(64, 64, 128, 8), (128, 784, 400, 20), (256, 784, 400, 20)]
     with pytest.raises(ZooError, match=r"'vae-tiny'; there are: vae-small"):
         rows(["vae-tiny"])
@@ -252,12 +267,125 @@ def test_the_command_prints_and_writes(field: Callable[..., None], tmp_path: Pat
     assert told.exit_code == 0, told.output
     assert told.stdout.startswith("ratio to pyro")
     assert (tmp_path / "bench" / "bench.csv").read_text().count("\n") == 3
+    assert "vae-small" in (tmp_path / "bench" / "index.html").read_text()
     answer = json.loads(CliRunner().invoke(app, [*asked, "--json"]).stdout)
     assert [row["contender"] for row in answer] == ["pyro", "eager"]
     unknown = CliRunner().invoke(app, ["bench", "--only", "nothing"])
     assert unknown.exit_code == 2
 
 
-def test_every_reference_is_a_contender() -> None:
-    assert REFERENCE["train"] in TRAINING
-    assert REFERENCE["sample"] in SAMPLING
+def test_every_row_has_its_reference_and_its_chapter() -> None:
+    for row in rows():
+        assert REFERENCE[row.work] in contenders.contenders(row)
+    assert set(CHAPTERS) == set(SENTENCES) == set(REFERENCE.values())
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_flows_are_densities_of_what_they_draw(name: str) -> None:
+    """On a grid their mass is one, and their own draws fall where it is; all have as many parameters."""
+    if name != "zoo":
+        pytest.importorskip(name)
+    task = Task(PLANE)
+    with seeded(0), torch.no_grad():
+        flow = FLOWS[name](task)
+        axis = torch.linspace(-9, 9, 181)
+        grid = torch.cartesian_prod(axis, axis)
+        mass = flow.log_prob(grid).exp() * 0.01
+        drawn = flow.sample(4000)
+    assert float(mass.sum()) == pytest.approx(1, abs=0.01)
+    assert drawn.shape == (4000, 2)
+    centre = (mass[:, None] * grid).sum(0)
+    spread = ((mass[:, None] * grid.square()).sum(0) - centre.square()).sqrt()
+    assert ((drawn.mean(0) - centre).abs() < 5 * spread / 4000**0.5).all()
+    torch.testing.assert_close(drawn.std(0), spread, rtol=0.08, atol=0)
+    for prepare in (DENSITY, flows.DRAWS):
+        entrant = prepare[name](task)
+        assert math.isfinite(float(entrant.step()))
+        assert entrant.note() == ""
+
+
+def test_a_flow_of_another_size_says_so() -> None:
+    entrant = DENSITY["zuko"](Task(PLANE.model_copy(update={"hyper": {"layers": 3, "hidden": 8}})))
+    wider = Task(PLANE.model_copy(update={"hyper": {"layers": 3, "hidden": 9}}))
+    assert entrant.note() == ""
+    own = FLOWS["zoo"](wider)
+    assert flows._apart(own, Task(PLANE)).startswith(f"has {own.parameters:,} parameters, the zoo's has")
+
+
+@pytest.mark.parametrize("name", ["zuko", "normflows", "nflows"])
+def test_a_library_of_flows_that_is_not_there_is_skipped(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(SkippedError, match=rf"{name} is not installed: pip install 'pyro-zoo\[bench\]'"):
+        flows.DRAWS[name](Task(PLANE))
+
+
+@pytest.mark.slow
+def test_memory_is_that_of_a_process_of_its_own() -> None:
+    """A contender that holds more weighs more, whatever the process that asks holds; what fails says why."""
+    held = torch.zeros(700 * 2**18)  # 700 MiB, in this process
+    row = ROW.model_copy(update={"work": "memory"})
+    light, note = peak_of(row, "eager", 1)
+    heavy, _ = peak_of(row.model_copy(update={"batch": 200_000}), "eager", 1)
+    assert note == ""
+    assert 50 < light < heavy - 40
+    assert light < held.nbytes / 2**20
+    with pytest.raises(ZooError, match=r"its process failed: .*latent"):
+        peak_of(row.model_copy(update={"by_hand": {"hidden": 3}}), "eager", 1)
+
+
+def test_peaks_are_measured_and_set_against_the_plain_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    def here(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        """The command's work, in this process."""
+        with redirect_stdout(io.StringIO()) as told:
+            memory.main(*command[3:])
+        return subprocess.CompletedProcess(command, 0, told.getvalue(), "")
+
+    def absent(task: Task) -> Entrant:
+        raise SkippedError("not here")
+
+    monkeypatch.setattr(memory, "subprocess", SimpleNamespace(run=here))
+    monkeypatch.setattr(contenders, "BY_HAND", {"absent": absent})
+    monkeypatch.setattr(contenders, "TRAINING", {"eager": TRAINING["eager"]})
+    eager, other = quickly(ROW.model_copy(update={"work": "memory"}))
+    assert (eager.status, eager.unit, eager.ratio) == ("ok", "MiB", 1.0)
+    assert eager.value
+    assert eager.value > 50
+    assert (other.status, other.reason, other.unit) == ("skipped", "not here", "MiB")
+
+
+def test_the_page_shows_every_timing_and_fetches_nothing() -> None:
+    ok = Timing("vae-small", "train", "pyro", 2.0, 1.0, 3.0, rounds=7, ratio=1.0, machine="a <machine>", threads=2)
+    timings = [
+        ok,
+        replace(ok, contender="compiled", value=0.4, least=0.3, most=0.5, ratio=0.2),
+        replace(ok, contender="torch", value=20.0, ratio=10.0),
+        Timing("vae-small", "train", "numpyro", status="skipped", reason="numpyro is <not> installed"),
+        replace(ok, row="realnvp-draws", work="draw", contender="zoo"),
+        replace(ok, row="realnvp-draws", work="draw", contender="zuko", value=1.0, ratio=0.5),
+        replace(ok, row="vae-memory", work="memory", contender="eager", unit="MiB"),
+        replace(ok, row="vae-memory", work="memory", contender="traced", unit="MiB", ratio=1.5),
+    ]
+    page = render(timings)
+    for words in ("compiled", "0.200", "10.000", "numpyro is &lt;not&gt; installed", "a &lt;machine&gt;", "skipped"):
+        assert words in page
+    assert summary(timings) == (
+        "A step of this project's quickest engine takes 0.2 of pyro.infer.SVI's time. "
+        "The quickest library of flows takes 0.5 of this project's time. "
+        "The hungriest engine takes 1.5 of the plain one's memory."
+    )
+    assert page.count("<svg") == 3
+    assert not re.search(r"<script|<link[^>]+href=\"(?!data:)|src=|@import|url\(", page)
+    assert render([Timing("vae-small", "train", "pyro", status="failed", reason="no luck")]).count("<svg") == 0
+
+
+def test_bars_end_within_the_figure() -> None:
+    ok = Timing("vae-small", "train", "pyro", 2.0, 1.0, 3.0, ratio=1.0)
+    drawn = bars(
+        [ok, replace(ok, contender="torch", value=200.0, most=300.0), replace(ok, contender="none", value=None)], "pyro"
+    )
+    widths = [float(width) for width in re.findall(r'width="([\d.]+)" height="12"', drawn)]
+    starts = [float(x) for x in re.findall(r'<rect x="([\d.]+)"', drawn)]
+    assert len(widths) == 2
+    assert widths[0] < widths[1]
+    assert all(start + width <= 420 for start, width in zip(starts, widths, strict=True))
+    assert ">100<" in drawn

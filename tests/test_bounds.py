@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from zoo import Event, Pair
-from zoo.bounds import bounds, log_probs, pareto_shapes, particle_weights, rows_within, summarise
+from zoo.bounds import CHUNK, MEMORY, bounds, log_probs, pareto_shapes, particle_weights, rows_within, summarise
 from zoo.seeding import seeded
 from zoo.traces import log_weights
 
@@ -150,6 +150,17 @@ def test_exact_values_in_chunks(x: Tensor) -> None:
     expected = dist.Normal(0.0, 1.0).log_prob(x).sum(1).double()
     for memory in (1, 2**28):
         torch.testing.assert_close(log_probs(pair, x, memory=memory), expected)
+
+
+def test_scores_do_not_depend_on_the_memory(x: Tensor) -> None:
+    """Above `CHUNK` to the bit, as chunks are no larger; below it within the noise of the particles."""
+    pair = gaussian(1.4)
+    default, least, more = (bounds(pair, x, 1500, memory=memory).importance for memory in (MEMORY, CHUNK, 2**40))
+    assert torch.equal(default, least)
+    assert torch.equal(default, more)
+    little = bounds(pair, x, 1500, memory=2**18).importance
+    assert not torch.equal(default, little)
+    torch.testing.assert_close(little, default, atol=0.1, rtol=0)
 
 
 @settings(max_examples=50, deadline=None)

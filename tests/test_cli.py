@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from zoo.cli import app
+from zoo.cli.asked import bytes_of
 
 SMALL = [
     "--data",
@@ -88,6 +89,8 @@ def test_show_reads_abilities_off_the_programs() -> None:
         (["new", "vae"], "already"),
         (["compare", "vae", "--name", "../up"], "should match"),
         (["train", "vae", "--data", "nowhere.npz"], "nowhere.npz"),
+        (["evaluate", "uniform", "--memory", "512 parsecs"], "such as 512MiB, 2GiB or 1GB; got '512 parsecs'"),
+        (["compare", "uniform", "--memory", "0"], "such as 512MiB"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(words: list[str], message: str) -> None:
@@ -197,3 +200,16 @@ def test_a_damaged_run_is_its_own_row_of_a_comparison(name: str) -> None:
     assert "failed" not in states["uniform"]
     page = Path("reports/own/report.md").read_text()
     assert place.name.split(".")[0] in page
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("512MiB", 2**29), ("1.5 gib", 3 * 2**29), ("2GB", 2 * 10**9), ("4096", 4096), ("1B", 1)]
+)
+def test_memory_is_read_with_its_unit(text: str, size: int) -> None:
+    assert bytes_of(text) == size
+
+
+def test_memory_reaches_the_evaluation(tmp_path: Path) -> None:
+    zoo("evaluate", "uniform", "-e", "likelihood", "--memory", "3MiB", "--runs", tmp_path, "--quiet")
+    (stored,) = tmp_path.rglob("likelihood.json")
+    assert json.loads(stored.read_text())["settings"]["memory"] == 3 * 2**20

@@ -16,8 +16,10 @@ from zoo.pair import Pair
 from zoo.seeding import seeded
 from zoo.traces import log_prob, log_weights
 
-MEMORY = 2**28
+MEMORY = 2**30
 """Bytes that one chunk may take unless told otherwise."""
+CHUNK = 2**28
+"""Bytes that one chunk takes at most, however many it may: larger ones were up to twice as slow, never quicker."""
 LARGEST_KHAT = 0.7
 """Above it importance weights have too heavy a tail for their mean to be trusted (Vehtari et al. 2024, section 3.2)."""
 FEWEST_PARTICLES = 25
@@ -95,9 +97,12 @@ def pareto_shapes(weights: Tensor) -> Tensor:
 
 
 def rows_within(memory: int, x: Tensor, work: Callable[[Tensor], Any]) -> int:
-    """How many rows of ``x`` a call of ``work`` may take at once, as told by all that it allocates for a few."""
+    """How many rows of ``x`` a call of ``work`` may take at once, as told by all that it allocates for a few.
+
+    ``memory`` is an upper bound, which chunks need not fill (`CHUNK`).
+    """
     few, more = (_allocated(work, x[:1].repeat_interleave(n, 0)) for n in (2, 6))
-    return max(1, 4 * memory // max(more - few, 1))
+    return max(1, 4 * min(memory, CHUNK) // max(more - few, 1))
 
 
 def _pareto_shape(row: Tensor) -> float:

@@ -33,7 +33,7 @@ def compare(suite: Suite, options: Options, display: Display) -> Study:
     """
     pick_device(options.device)
     entries = plan(suite, options)
-    settings = Settings(particles=suite.particles)
+    settings = Settings(particles=suite.particles, memory=options.memory)
     asked = [evaluations[name] for name in suite.evaluations if evaluations[name].over == "run"]
     together, alone = ([e.name for e in asked if e.alone is quiet] for quiet in (False, True))
     entries = _stage(entries, options, display, "train", _train_and_ask, (together, settings))

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
+from zoo.bounds import MEMORY
 from zoo.data import Dataset
 from zoo.errors import ZooError
 from zoo.pair import Pair
@@ -44,13 +45,14 @@ class Settings:
 
     Args:
         particles: draws of the guide per datum for a bound.
-        memory: bytes that a chunk of data or particles may take.
+        memory: bytes that a chunk of data or particles may take at most; below `zoo.bounds.CHUNK` a bound's noise
+            depends on it.
         seed: of every random number that an evaluation draws.
         samples: the most samples, and the most test data, that sample quality is measured on.
     """
 
     particles: int = 512
-    memory: int = 2**28
+    memory: int = MEMORY
     seed: int = 0
     samples: int = 1000
 

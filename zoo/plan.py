@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from zoo.bounds import MEMORY
 from zoo.building import find
 from zoo.data import Dataset
 from zoo.errors import UnfitError, ZooError
@@ -32,6 +33,8 @@ class Options:
     """Split, seed and event of a person's own data; the names of the data sets are the suite's."""
     recipe: dict[str, Any] = field(default_factory=dict)
     hyper: dict[str, Any] = field(default_factory=dict)
+    memory: int = MEMORY
+    """Bytes that a chunk of an evaluation may take."""
     quick: bool = False
     command: str = ""
 

@@ -99,7 +99,7 @@ def _weighed(row: Row, threads: int, watch: Callable[[str], object]) -> dict[str
         watch(f"{row.name}: {name} in a process of its own")
         try:
             mib, note = peak_of(row, name, threads)
-            found[name] = Timing(row.name, row.work, name, mib, mib, mib, "MiB", 1, reason=note)
+            found[name] = Timing(row.name, row.work, name, mib, mib, mib, unit_of(row.work), 1, reason=note)
         except Exception as error:  # as below
             found[name] = _refused(row, name, error)
     return found
@@ -124,9 +124,9 @@ def _timed(row: Row, rounds: int, turn: float, watch: Callable[[str], object]) -
 
 
 def _refused(row: Row, name: str, error: Exception) -> Timing:
-    if isinstance(error, SkippedError):
-        return Timing(row.name, row.work, name, status="skipped", reason=str(error))
-    return Timing(row.name, row.work, name, status="failed", reason=_sentence(error))
+    skipped = isinstance(error, SkippedError)
+    status, reason = ("skipped", str(error)) if skipped else ("failed", _sentence(error))
+    return Timing(row.name, row.work, name, unit=unit_of(row.work), status=status, reason=reason)
 
 
 def _ready(prepare: Callable[[], Entrant], rounds: int, turn: float) -> Racer:
@@ -228,9 +228,14 @@ def blocks(timings: Sequence[Timing]) -> list[Block]:
     """The tables that ``timings`` make."""
     found: dict[tuple[str, str], Block] = {}
     for timing in timings:
-        key = REFERENCE[timing.work], "MiB" if timing.work == "memory" else "ms"
+        key = REFERENCE[timing.work], unit_of(timing.work)
         found.setdefault(key, Block(*key, [])).timings.append(timing)
     return list(found.values())
+
+
+def unit_of(work: str) -> str:
+    """What a kind of work is measured in."""
+    return "MiB" if work == "memory" else "ms"
 
 
 def notes(timings: Sequence[Timing]) -> list[Timing]:
@@ -265,7 +270,9 @@ def cell(timing: Timing | None) -> str:
         return "-"
     if timing.status != "ok":
         return timing.status
-    return f"{timing.ratio:.3f}" if timing.ratio else "?"
+    if not timing.ratio:
+        return "?"
+    return f"{timing.ratio:.3f}" if timing.ratio >= 0.01 else f"{timing.ratio:.2g}"
 
 
 def _where() -> tuple[str, str]:

@@ -15,7 +15,7 @@ from zoo.errors import ZooError
 class Row(BaseModel):
     """One piece of work; either the VAE ``by_hand`` (its hidden units and latents) or a ``family`` of the zoo.
 
-    ``work`` is to ``train`` (a step), to ``sample`` entry by entry, to give the ``density`` of a batch or to ``draw`` one
+    ``work`` is to ``train`` (a step), to ``sample`` entry by entry, to give the ``density`` of a batch or ``draw`` one
     from a flow, or the ``memory`` that training takes at most.
     """
 

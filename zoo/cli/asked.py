@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,6 +100,22 @@ def _split(text: str | None) -> tuple[float, float, float] | None:
     except ValueError:
         raise ZooError(f"a split is three shares such as 0.8,0.1,0.1; got {text!r}") from None
     return train, validation, test
+
+
+UNITS = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+def bytes_of(text: str) -> int:
+    """512MiB, 2GiB, 1.5 GB or a number of bytes.
+
+    Raises:
+        ZooError: it is none of these, or less than a byte.
+    """
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *([A-Za-z]*)", text.strip())
+    size = int(float(found[1]) * UNITS.get(found[2].upper(), 0)) if found else 0
+    if size < 1:
+        raise ZooError(f"memory is a number of bytes, or one with a unit such as 512MiB, 2GiB or 1GB; got {text!r}")
+    return size
 
 
 def event_of(text: str | None) -> Event | None:

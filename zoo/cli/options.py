@@ -26,5 +26,6 @@ Train = Annotated[
 ]
 Precision = Annotated[str | None, typer.Option(help="float32, or bf16 autocast while training.")]
 Particles = Annotated[int, typer.Option(min=1, help="Particles of the importance-weighted bound.")]
+Memory = Annotated[str, typer.Option(help="Most that a chunk of an evaluation may take: 512MiB, 2GiB, or bytes.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]

@@ -10,13 +10,14 @@ from typing import Annotated
 import typer
 
 from zoo.cli.app import answering, app, print_json, stop
-from zoo.cli.asked import files_of, recipe_of, settings_of, spec_of, suite_of
+from zoo.cli.asked import bytes_of, files_of, recipe_of, settings_of, spec_of, suite_of
 from zoo.cli.options import (
     DataDir,
     DataSeed,
     Device,
     EventText,
     Json,
+    Memory,
     Precision,
     Quiet,
     Reports,
@@ -43,6 +44,7 @@ def compare(
     settings: Train = None,
     precision: Precision = None,
     particles: Annotated[int | None, typer.Option(min=1, help="Particles instead of the suite's.")] = None,
+    memory: Memory = "1GiB",
     quick: Annotated[bool, typer.Option("--quick", help="One seed, short budgets; not to be quoted.")] = False,
     name: Annotated[str, typer.Option(help="Name of the report of a comparison of families.")] = "own",
     workers: Annotated[int, typer.Option(min=0, help="Runs at a time; as many as cores if 0.")] = 0,
@@ -73,6 +75,7 @@ def compare(
             data=spec_of(suite.data[0], split, data_seed, event),
             recipe=recipe_of(settings, precision),
             hyper=settings_of(sets),
+            memory=bytes_of(memory),
             quick=quick,
             command="zoo " + " ".join(sys.argv[1:]),
         )
@@ -109,10 +112,11 @@ def bench(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Measure the speed of training and sampling beside Pyro, torch by hand and NumPyro, in turn."""
+    """Measure training, sampling, flows and memory beside Pyro, torch, NumPyro and libraries of flows, in turn."""
     with answering():
         from zoo.bench.measure import bench as measure
-        from zoo.bench.measure import table, write_csv
+        from zoo.bench.measure import table
+        from zoo.bench.page import write_bench
         from zoo.bench.rows import rows
 
         chosen = rows(only or [], quick)
@@ -123,7 +127,8 @@ def bench(
                 typer.echo(news, err=True)
 
         timings = measure(chosen, rounds, threads, turn, watch)
-        write_csv(timings, reports / "bench" / "bench.csv")
+        paths = write_bench(timings, reports / "bench")
         print_json([asdict(timing) for timing in timings]) if as_json else typer.echo(table(timings))
         if not as_json and not quiet:
-            typer.echo(reports / "bench" / "bench.csv")
+            for path in paths:
+                typer.echo(path)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from zoo.cli.app import answering, app, print_json
-from zoo.cli.asked import run_of, spec_of
+from zoo.cli.asked import bytes_of, run_of, spec_of
 from zoo.cli.options import (
     Data,
     DataDir,
@@ -16,6 +16,7 @@ from zoo.cli.options import (
     Device,
     EventText,
     Json,
+    Memory,
     Name,
     Particles,
     Precision,
@@ -90,6 +91,7 @@ def evaluate(
     settings: Train = None,
     precision: Precision = None,
     particles: Particles = 512,
+    memory: Memory = "1GiB",
     runs: Runs = Path("runs"),
     quiet: Quiet = False,
     as_json: Json = False,
@@ -107,7 +109,7 @@ def evaluate(
         dataset = spec.load(data_dir)
         run, config = run_of(name, with_, spec, dataset, seed, sets, settings, precision, runs)
         run.train(config, dataset, device, [Watcher(config.recipe.steps, quiet or as_json)])
-        chosen = Settings(particles=particles)
+        chosen = Settings(particles=particles, memory=bytes_of(memory))
         table: list[dict[str, Any]] = []
         for each in asked:
             scores = (

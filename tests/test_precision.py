@@ -1,0 +1,53 @@
+"""bf16 is for training's matrix products: what is reported is never computed in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from zoo.building import build
+from zoo.data import load_data
+from zoo.data.dataset import Dataset
+from zoo.evaluating import Finished, Settings, evaluate
+from zoo.training import fit
+
+SETTINGS = Settings(particles=30, samples=50)
+
+
+class Types(TorchDispatchMode):
+    """Notes the data types of the results of all operations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out: Any = func(*args, **(kwargs or {}))
+        self.seen |= {
+            each.dtype for each in (out if isinstance(out, (tuple, list)) else (out,)) if isinstance(each, Tensor)
+        }
+        return out
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    whole = load_data("digits")
+    return Dataset(whole.name, whole.event, whole.train[:60], whole.validation[:20], whole.test[:20], whole.source)
+
+
+@pytest.mark.parametrize("name", ["vae", "pixelcnn", "realnvp"])
+def test_bf16_never_enters_what_is_reported(name: str, data: Dataset) -> None:
+    pair = build(name, data.event, {}, 0)
+    with Types() as training:
+        progress = fit(pair, data, {"precision": "bf16", "steps": 2, "checkpoints": 1}, device="cpu")
+    assert torch.bfloat16 in training.seen, "it is used at all"
+    assert {tensor.dtype for tensor in pair.parameters()} == {torch.float32}
+    with Types() as evaluation:
+        scores = evaluate("likelihood", [Finished(pair, data, 0, progress.history)], SETTINGS)
+    assert torch.float32 in evaluation.seen
+    assert evaluation.seen.isdisjoint({torch.bfloat16, torch.float16})
+    assert next(score for score in scores if score.metric == "nats").status == "ok"
