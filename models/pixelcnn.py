@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pyro
 import torch
 from torch import Tensor, nn
@@ -153,13 +155,12 @@ class PixelCNN(nn.Module):
     def _pixel(self, i: int, j: int, seen: Tensor, left: list[Tensor], links: list[Tensor]) -> Tensor:
         """The logits of pixel ``(i, j)``; ``left``: each layer's input of the pixel to the left, then of this one."""
         h = _window(self.left, seen) + self.place_left[:, i, j]
-        for layer, right in enumerate(self.right):
+        stack, head = cast(Any, self.right), cast(Any, self.head)
+        for layer, right in enumerate(stack):
             before, left[layer] = left[layer], h
             h = right.pixel(before, h, links[layer][:, :, 0, j])
-        *before_last, last = self.head
-        for step in before_last:
-            h = step(h)
-        return _window(last, h) + self.bias[:, i, j]
+        elu, dropout, last = head
+        return _window(last, dropout(elu(h))) + self.bias[:, i, j]
 
 
 def _window(convolution: nn.Conv2d, seen: Tensor) -> Tensor:
