@@ -15,7 +15,7 @@ from zoo.data.dataset import Dataset
 from zoo.evaluating import Finished, Settings, evaluate
 from zoo.training import fit
 
-SETTINGS = Settings(particles=30, samples=50)
+SETTINGS = Settings(particles=20)
 
 
 class Types(TorchDispatchMode):
