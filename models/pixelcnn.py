@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.autoregressive import Autoregressive, Harmonics, Stream, levels, marginal_logits
+from zoo.dropout import Dropout
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.registry import family
@@ -25,7 +26,7 @@ class Down(nn.Module):
         super().__init__()
         self.above = nn.Conv2d(width, 2 * width, (2, 3), padding=(0, 1))
         self.link = nn.Conv2d(width, 2 * width, 1)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, v: Tensor) -> tuple[Tensor, Tensor]:
         v = v[:, :, 1:] + F.glu(self.above(self.dropout(F.elu(v))), 1)
@@ -41,7 +42,7 @@ class Right(nn.Module):
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
         self.left = nn.Conv2d(width, 2 * width, (1, 2))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, h: Tensor, linked: Tensor) -> Tensor:
         return h[..., 1:] + F.glu(self.left(self.dropout(F.elu(h))) + linked, 1)
@@ -109,7 +110,7 @@ class PixelCNN(nn.Module):
         self.right = nn.ModuleList(Right(width, dropout) for _ in range(blocks))
         last = nn.Conv2d(width, levels(event), 1)
         nn.init.normal_(last.weight, std=0.01)
-        self.head = nn.Sequential(nn.ELU(), nn.Dropout(dropout), last)
+        self.head = nn.Sequential(nn.ELU(), Dropout(dropout), last)
         self.bias = nn.Parameter(torch.zeros(levels(event), *self.grid))
 
     def model(self, x: Tensor) -> Tensor:

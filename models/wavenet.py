@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.autoregressive import Autoregressive, Harmonics, Stream, levels, marginal_logits
+from zoo.dropout import Dropout
 from zoo.event import Event
 from zoo.registry import family
 
@@ -24,7 +25,7 @@ class Layer(nn.Module):
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
         self.taps = nn.Linear(2 * width, 2 * width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.out = nn.Linear(width, 2 * width)
 
     def forward(self, past: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:

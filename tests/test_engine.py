@@ -39,8 +39,8 @@ def data(event: Event, n: int = 12, dtype: torch.dtype = torch.float32) -> Tenso
 
 
 def ready(name: str, event: Event, dtype: torch.dtype) -> Pair:
-    # a recorded dropout draws its mask row by row, pixelcnn's own is laid out channel by channel: not the same noise
-    pair = build(name, event, {"dropout": 0.0} if name == "pixelcnn" else None)
+
+    pair = build(name, event)
     if isinstance(pair.extras, HasPlayers):
         pytest.skip("it has an objective of its own")
     if isinstance(pair.extras, HasInitialise):

@@ -6,6 +6,8 @@ import itertools
 
 from torch import Tensor, nn
 
+from zoo.dropout import Dropout
+
 
 class MLP(nn.Module):
     """A perceptron from ``(..., inputs)`` to ``(..., outputs)``: each layer of ``hidden`` is linear, SiLU, dropout."""
@@ -13,7 +15,7 @@ class MLP(nn.Module):
     def __init__(self, inputs: int, hidden: tuple[int, ...], outputs: int, dropout: float = 0.0) -> None:
         super().__init__()
         sizes = (inputs, *hidden)
-        layers = [(nn.Linear(m, n), nn.SiLU(), nn.Dropout(dropout)) for m, n in itertools.pairwise(sizes)]
+        layers = [(nn.Linear(m, n), nn.SiLU(), Dropout(dropout)) for m, n in itertools.pairwise(sizes)]
         self.body = nn.Sequential(*itertools.chain.from_iterable(layers))
         self.out = nn.Linear(sizes[-1], outputs)
 
