@@ -92,8 +92,8 @@ class Each(nn.Module):
         self.steering = nn.Parameter(torch.zeros(size, f.count))
 
     def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        h, slope = self.f.forward(h, self.steering.expand(*h.shape, -1))
+        h, slope = self.f.forward(h, self.steering)
         return h, slope.sum(1)
 
     def inverse(self, h: Tensor) -> Tensor:
-        return self.f.inverse(h, self.steering.expand(*h.shape, -1))
+        return self.f.inverse(h, self.steering)

@@ -197,7 +197,7 @@ class Elementwise(Protocol):
     count: int
 
     def forward(self, h: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """The image of each number and log dh'/dh, of ``h``'s shape; ``parameters`` has shape ``(*h.shape, count)``."""
+        """The image of each number and log dh'/dh, of its shape; ``parameters`` broadcast to ``(*h.shape, count)``."""
 
     def inverse(self, h: Tensor, parameters: Tensor) -> Tensor:
         """The number that ``forward`` takes to ``h``, of ``h``'s shape."""

@@ -71,7 +71,8 @@ class Knots(NamedTuple):
     def at(self, places: Tensor, h: Tensor) -> Bin:
         """The bin of each ``h``, shape ``(...)``, among the knots' ``places``, which are x or y."""
         k = (places[..., 1:-1] <= h.unsqueeze(-1)).sum(-1, keepdim=True)
-        ends = [table.gather(-1, k + side).squeeze(-1) for table in self for side in (0, 1)]
+        tables = [table.expand(*h.shape, -1) for table in self]
+        ends = [table.gather(-1, k + side).squeeze(-1) for table in tables for side in (0, 1)]
         x, x_end, y, y_end, left, right = ends
         return Bin(x, y, x_end - x, y_end - y, left, right)
 
