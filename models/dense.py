@@ -17,7 +17,7 @@ from zoo.splines import RationalQuadratic
     group="flow",
     paper="Rippel & Adams 2013, arXiv:1302.5125",
     recipe={
-        "steps": 2000,
+        "steps": 800,
         "lr": 1e-2,
         "optimiser": "adamw",
         "weight_decay": 1e-2,

@@ -14,7 +14,7 @@ from zoo.registry import family
     group="flow",
     paper="Kingma et al. 2016, arXiv:1606.04934",
     recipe={
-        "steps": 400,
+        "steps": 300,
         "lr": 4e-3,
         "optimiser": "adamw",
         "weight_decay": 1e-2,

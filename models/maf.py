@@ -12,7 +12,7 @@ from zoo.registry import family
     group="flow",
     paper="Papamakarios et al. 2017, arXiv:1705.07057",
     recipe={
-        "steps": 1500,
+        "steps": 1000,
         "lr": 4e-3,
         "optimiser": "adamw",
         "weight_decay": 1e-2,

@@ -16,7 +16,7 @@ from zoo.registry import family
     group="flow",
     paper="Dinh et al. 2014, arXiv:1410.8516",
     recipe={
-        "steps": 2000,
+        "steps": 1000,
         "lr": 4e-3,
         "optimiser": "adamw",
         "weight_decay": 1e-2,

@@ -13,7 +13,7 @@ from zoo.splines import RationalQuadratic
     group="flow",
     paper="Durkan et al. 2019, arXiv:1906.04032",
     recipe={
-        "steps": 1500,
+        "steps": 800,
         "lr": 4e-3,
         "optimiser": "adamw",
         "weight_decay": 1e-2,
