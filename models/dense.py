@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from zoo.event import Event
 from zoo.flows import Elementwise, Flow, orders
 from zoo.registry import family
-from zoo.splines import RationalQuadratic
+from zoo.splines import RationalQuadratic, bound_for
 
 
 @family(
@@ -26,7 +26,7 @@ from zoo.splines import RationalQuadratic
         "clip": 50.0,
     },
 )
-def dense(event: Event, *, layers: int = 4, bins: int = 8, bound: float = 8.0) -> Flow:
+def dense(event: Event, *, layers: int = 4, bins: int = 8, bound: float | None = None) -> Flow:
     """Deep density model: a flow (`zoo.flows.Flow`) of invertible dense layers, full weight matrices and all.
 
         h -> W h + b,  W = P L U        log|det W| = sum log U_dd, exactly
@@ -41,15 +41,16 @@ def dense(event: Event, *, layers: int = 4, bins: int = 8, bound: float = 8.0) -
         event: any shape, flattened to D dimensions; any support.
         layers: number of dense layers.
         bins: of each spline.
-        bound: each spline is the identity outside [-bound, bound].
+        bound: each spline is the identity outside [-bound, bound]; by default 8 for integer data and 3 for real data.
 
     Raises:
         ZooError: an event of one dimension, which has nothing to mix.
     """
+    f = RationalQuadratic(bins, bound_for(event, bound))
     first, *rest = orders(event, layers)
     steps: list[nn.Module] = [Dense(first)]
     for order in rest:
-        steps += [Each(RationalQuadratic(bins, bound), event.size), Dense(order)]
+        steps += [Each(f, event.size), Dense(order)]
     return Flow(event, steps)
 
 
@@ -92,8 +93,11 @@ class Each(nn.Module):
         self.steering = nn.Parameter(torch.zeros(size, f.count))
 
     def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        h, slope = self.f.forward(h, self.steering)
+        h, slope = self.f.forward(h, self._steering(h))
         return h, slope.sum(1)
 
     def inverse(self, h: Tensor) -> Tensor:
-        return self.f.inverse(h, self.steering)
+        return self.f.inverse(h, self._steering(h))
+
+    def _steering(self, h: Tensor) -> Tensor:
+        return torch.zeros_like(h).unsqueeze(-1) + self.steering  # a copy for each datum, as a network would give

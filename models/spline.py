@@ -5,7 +5,7 @@ from __future__ import annotations
 from zoo.event import Event
 from zoo.flows import Coupling, Flow, dropout_for, orders
 from zoo.registry import family
-from zoo.splines import RationalQuadratic
+from zoo.splines import RationalQuadratic, bound_for
 
 
 @family(
@@ -28,7 +28,7 @@ def spline(
     layers: int = 8,
     hidden: int = 96,
     bins: int = 8,
-    bound: float = 8.0,
+    bound: float | None = None,
     dropout: float | None = None,
 ) -> Flow:
     """Neural spline flow: a flow (`zoo.flows.Flow`) of couplings by monotone rational-quadratic splines.
@@ -44,11 +44,11 @@ def spline(
         layers: number of couplings.
         hidden: width of the two hidden layers of each coupling's network.
         bins: K.
-        bound: B, in units of the standardised data or of the logit of the marginal distribution function.
+        bound: B; by default 8 for integer data (logistic as they enter) and 3 for real data (standardised).
         dropout: share of hidden units dropped; by default 0.4 for integer data and none for real data.
 
     Raises:
         ZooError: an event of one dimension, which has nothing to couple.
     """
-    dropout, f = dropout_for(event, dropout), RationalQuadratic(bins, bound)
+    dropout, f = dropout_for(event, dropout), RationalQuadratic(bins, bound_for(event, bound))
     return Flow(event, [Coupling(order, f, hidden, dropout) for order in orders(event, layers)])

@@ -8,8 +8,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from zoo.event import Event
+
 LIMIT = 2.0
 """Logits of sizes, and log-slopes, stay within plus and minus this, which keeps the inverse exact."""
+
+
+def bound_for(event: Event, bound: float | None) -> float:
+    """The box's half side: if not told, 8 for integer data, whose marginals enter as logistic, and 3 for real data."""
+    default = 3.0 if event.levels is None else 8.0
+    return default if bound is None else bound
 
 
 class RationalQuadratic:
