@@ -69,7 +69,7 @@ def test_binary_digits_state_their_threshold() -> None:
 
 @pytest.mark.parametrize("name", ["moons", "rings"])
 def test_toys_depend_on_the_seed(name: str) -> None:
-    assert sizes(load_data(name)) == (2000, 500, 1000)
+    assert sizes(load_data(name)) == (20_000, 2000, 2000)
     assert load_data(name, seed=1).fingerprint != load_data(name, seed=0).fingerprint
     assert "seed 1" in load_data(name, seed=1).source
 

@@ -1,4 +1,4 @@
-"""RealNVP: the map inverts, its determinant is right, its mass is one."""
+"""RealNVP: where it starts, what it learns, its edges; the laws of all flows are swept in test_flows.py."""
 
 import math
 
@@ -34,42 +34,6 @@ def wild(event: Event, strength: float = 0.2) -> Pair:
         for parameter in pair.parameters():
             parameter += strength * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
     return pair
-
-
-def densities(pair: Pair, y: Tensor) -> Tensor:
-    with torch.no_grad():
-        return pair.extras.density().log_prob(y).exp()
-
-
-@pytest.mark.parametrize("event", EVENTS, ids=str)
-def test_inverse(event: Event) -> None:
-    flow, x = wild(event).extras, data(event).flatten(1)
-    y = x if event.levels is None else x + torch.rand(x.shape, dtype=torch.float64)
-    z, _ = flow(y)
-    assert (z - y).abs().mean() > 0.1
-    torch.testing.assert_close(flow.inverse(z), y, rtol=0, atol=1e-8)
-
-
-@pytest.mark.parametrize("event", EVENTS, ids=str)
-def test_log_determinant(event: Event) -> None:
-    flow, x = wild(event).extras, data(event, 5).flatten(1)
-    y = x if event.levels is None else x + 0.1 + 0.8 * torch.rand(x.shape, dtype=torch.float64)
-    for one in y.split(1):
-        jacobian = torch.autograd.functional.jacobian(lambda v: flow(v)[0].squeeze(0), one).squeeze(1)
-        torch.testing.assert_close(flow(one)[1][0], torch.linalg.slogdet(jacobian).logabsdet, rtol=0, atol=1e-8)
-
-
-def test_real_density_integrates_to_one() -> None:
-    side = torch.linspace(-40, 46, 500, dtype=torch.float64)
-    y = torch.cartesian_prod(side, side)
-    mass = densities(wild(Event(2, "real")), y).sum() * (side[1] - side[0]) ** 2
-    assert float(mass) == pytest.approx(1, abs=1e-3)
-
-
-def test_dequantised_density_integrates_to_one() -> None:
-    side = (torch.arange(450, dtype=torch.float64) + 0.5) / 150
-    mass = densities(wild(Event(2, 3)), torch.cartesian_prod(side, side)).sum() / 150**2
-    assert float(mass) == pytest.approx(1, abs=1e-3)
 
 
 def test_masses_of_integers_sum_to_one() -> None:
@@ -119,14 +83,6 @@ def test_samples(event: Event) -> None:
     assert x.isfinite().all()
     if event.levels:
         assert set(x.unique().tolist()) <= set(range(event.levels))
-
-
-def test_samples_are_of_the_density() -> None:
-    torch.manual_seed(0)
-    pair = wild(Event(2, "real"))
-    z, _ = pair.extras(sample(pair, 4000).double())
-    assert z.mean(0).abs().max() < 0.1
-    assert (z.std(0) - 1).abs().max() < 0.1
 
 
 def test_exact_on_real_data_and_a_bound_on_integers() -> None:

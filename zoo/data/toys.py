@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ RADII = (1.0, 2.0, 3.0)
 RING_NOISE = 0.1
 """Standard deviation of the rings' normal noise, along the radius."""
 
-_SIZES = (2000, 500, 1000)
+_SIZES = (20_000, 2000, 2000)
 
 
 def moons(seed: int = 0) -> Dataset:
@@ -69,3 +70,22 @@ def _draw_rings(n: int, generator: torch.Generator) -> Tensor:
     radius = radius + RING_NOISE * torch.randn(n, generator=generator)
     angle = 2 * math.pi * torch.rand(n, generator=generator)
     return torch.stack([radius * angle.cos(), radius * angle.sin()], -1)
+
+
+@dataclass(frozen=True)
+class Known:
+    """A toy whose density is known: ``log_density(x)``, ``(n, 2)`` to ``(n,)`` nats, and its sampler."""
+
+    log_density: Callable[[Tensor], Tensor]
+    sampler: Callable[[int, torch.Generator], Tensor]
+
+    def draw(self, n: int, seed: int) -> Tensor:
+        """New data, shape ``(n, 2)``; other than those of the data set with this seed."""
+        return self.sampler(n, torch.Generator().manual_seed(seed + FRESH))
+
+
+FRESH = 1_000_003
+"""Added to the seed of new data, so that they are not those of a data set of the same seed."""
+
+KNOWN = {"rings": Known(rings_log_density, _draw_rings)}
+"""By the data set's name."""

@@ -1,0 +1,37 @@
+"""How far is a learnt density from the true one?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from zoo.bounds import log_probs
+from zoo.data.toys import KNOWN
+from zoo.evaluating import Finished, Settings, attempt, mean_score, unmeasurable
+from zoo.registry import evaluation
+from zoo.scores import Score
+from zoo.traces import abilities
+
+METRICS = ("kl",)
+DRAWS = 20_000
+
+
+@evaluation("toy_kl")
+def toy_kl(runs: Sequence[Finished], settings: Settings) -> list[Score]:
+    """``kl``: the divergence KL(true || learnt) in nats, on toys whose density is known in closed form.
+
+    It is the mean of log p(x) - log q(x) over `DRAWS` new draws from the truth p; 0 if q is p. It needs a family with
+    an exact likelihood, and is skipped for other data.
+    """
+    (run,) = runs
+    return unmeasurable(run, METRICS) or attempt(METRICS, _of_run, run, settings)
+
+
+def _of_run(run: Finished, settings: Settings) -> list[Score]:
+    if run.data.name not in KNOWN:
+        return [Score.skipped("kl", f"the true density of {run.data.name} is not known; of {', '.join(KNOWN)} it is")]
+    if abilities(run.pair).likelihood != "exact":
+        return [Score.skipped("kl", "needs an exact likelihood: a bound would bound the divergence only")]
+    toy = KNOWN[run.data.name]
+    x = toy.draw(DRAWS, settings.seed)
+    learnt = log_probs(run.pair, x.to(run.pair.device).reshape(-1, *run.data.event.shape), memory=settings.memory)
+    return [mean_score("kl", toy.log_density(x.double()) - learnt, "nats", "estimate")]

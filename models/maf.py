@@ -1,0 +1,43 @@
+"""Masked autoregressive flow."""
+
+from __future__ import annotations
+
+from zoo.event import Event
+from zoo.flows import Affine, Autoregressive, Flow, dropout_for, orders
+from zoo.registry import family
+
+
+@family(
+    "maf",
+    group="flow",
+    paper="Papamakarios et al. 2017, arXiv:1705.07057",
+    recipe={
+        "steps": 1000,
+        "lr": 4e-3,
+        "optimiser": "adamw",
+        "weight_decay": 1e-2,
+        "schedule": "onecycle",
+        "average": 0.998,
+        "clip": 50.0,
+    },
+)
+def maf(event: Event, *, layers: int = 4, hidden: int = 256, dropout: float | None = None) -> Flow:
+    """A flow (`zoo.flows.Flow`) whose every step shifts and scales each dimension given those before it.
+
+        h_d -> (h_d + t(h_1, ..., h_(d-1))) exp s(h_1, ..., h_(d-1))        log|det| = sum s
+
+    The density takes one pass, as a masked network (MADE) gives all s and t at once; sampling is sequential, dimension
+    by dimension. Each step counts the dimensions in another order: from black squares to white ones of a checkerboard,
+    or at random, each followed by its reverse. There is no batch normalisation.
+
+    Args:
+        event: any shape, flattened to D dimensions; any support.
+        layers: number of steps.
+        hidden: units, about, of the two hidden layers of each step's network.
+        dropout: share of those units dropped; by default 0.4 for integer data and none for real data.
+
+    Raises:
+        ZooError: an event of one dimension, which has none before it.
+    """
+    dropout = dropout_for(event, dropout)
+    return Flow(event, [Autoregressive(order, Affine(), hidden, dropout) for order in orders(event, layers)])

@@ -1,0 +1,57 @@
+"""The divergence from the true density of a toy."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from zoo.building import build
+from zoo.data import load_data, rings_log_density
+from zoo.data.toys import KNOWN
+from zoo.evaluating import Finished, evaluate
+from zoo.pair import Pair
+from zoo.scores import Score
+
+
+class Truth:
+    """Something that knows the density, a factor of it short."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        return rings_log_density(x.double()) + math.log(self.factor)
+
+
+def kl(name: str, family: str = "independent", factor: float | None = None) -> Score:
+    data = load_data(name)
+    pair = build(family, data.event)
+    if factor is not None:
+        pair = Pair(data.event, pair.extras.model, extras=Truth(factor))
+    (score,) = evaluate("toy_kl", [Finished(pair, data, 0, [])])
+    return score
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.5])
+def test_it_is_zero_for_the_truth_and_what_is_missing_for_less(factor: float) -> None:
+    assert kl("rings", factor=factor).value == pytest.approx(-math.log(factor), abs=1e-4)
+
+
+def test_another_density_is_off() -> None:
+    score = kl("rings")
+    assert score.value is not None
+    assert score.stderr is not None
+    assert score.value > 10 * score.stderr > 0
+
+
+def test_what_has_no_answer_is_skipped() -> None:
+    assert "density of moons is not known" in kl("moons").reason
+    assert "exact likelihood" in kl("rings", "gan").reason
+
+
+def test_new_data_are_not_those_of_the_data_set() -> None:
+    train = load_data("rings", seed=0).train
+    assert not torch.isin(KNOWN["rings"].draw(100, 0), train).all(1).any()
