@@ -33,7 +33,13 @@ TAPS = 3
     },
 )
 def convexp(
-    event: Event, *, layers: int = 8, norm: float = 1.0, padding: str = "zeros", hidden: int = 96, dropout: float | None = None
+    event: Event,
+    *,
+    layers: int = 8,
+    norm: float = 1.0,
+    padding: str = "zeros",
+    hidden: int = 96,
+    dropout: float | None = None,
 ) -> Flow:
     """Convolution exponentials between affine couplings (`zoo.flows.Flow`), on images.
 
@@ -48,7 +54,7 @@ def convexp(
     Args:
         event: an image ``(channels, height, width)``, ``(height, width)`` or a row of pixels ``(width,)``; any support.
         layers: number of exponentials, each followed by a coupling.
-        norm: greatest norm of each M: exp(M) scales no direction by more than e^norm.
+        norm: greatest norm of each M: exp(M) makes no largest entry e^norm times larger or smaller.
         padding: what surrounds an image: ``zeros``, or itself on a torus (``circular``).
         hidden: width of the two hidden layers of each coupling's network.
         dropout: share of those units dropped; by default 0.4 for integer data and none for real data.
@@ -113,7 +119,7 @@ class ConvExp(nn.Module):
         size = self.raw.abs().sum((1, 2, 3)).amax()
         return self.raw * (self.norm / size.clamp(min=self.norm))
 
-    def apply(self, kernel: Tensor, h: Tensor) -> Tensor:
+    def convolve(self, kernel: Tensor, h: Tensor) -> Tensor:
         """M h of flat images."""
         padded = F.pad(h.reshape(-1, *self.shape), self.pad, self.mode)
         return F.conv2d(padded, kernel).reshape(h.shape)
@@ -121,7 +127,7 @@ class ConvExp(nn.Module):
     def _exponential(self, kernel: Tensor, h: Tensor) -> Tensor:
         total = term = h
         for i in range(1, terms(self.norm, torch.finfo(h.dtype).eps)):
-            term = self.apply(kernel, term) / i
+            term = self.convolve(kernel, term) / i
             total = total + term
         return total
 

@@ -37,7 +37,7 @@ def gensylvester(
     """Generalised Sylvester flow (`zoo.flows.Flow`): autoregressive residuals, each in a learnt orthogonal basis.
 
         y -> y + Q f(Q' y)                        log|det| = sum_i log(1 + df_i / du_i), u = Q' y
-        f_i(u) = slope s_i tanh(r_i u_i + a_i) + b_i       with |r_i|, |s_i| < 1; r, s, a, b functions of u_1 ... u_(i-1)
+        f_i(u) = slope s_i tanh(r_i u_i + a_i) + b_i       |r_i|, |s_i| < 1; r, s, a, b functions of u_1 ... u_(i-1)
 
     No couplings: the residuals are all of its nonlinearity. Sylvester flows (van den Berg et al. 2018) have f
     elementwise between two triangular matrices; any autoregressive f with slopes df_i / du_i > -1 will do (theorem 1).

@@ -7,9 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.flows import Affine, Elementwise, Flow, bounded, dropout_for
 from zoo.images import Shape, Squeeze, channel_halves, checkerboard, image_shape, squeezable, squeezed
@@ -34,7 +32,7 @@ from zoo.registry import family
 def realnvp_conv(
     event: Event, *, couplings: int = 3, width: int = 32, blocks: int = 1, dropout: float | None = None
 ) -> Flow:
-    """The multi-scale architecture of RealNVP for images (`zoo.flows.Flow`): couplings by masks, squeezed, factored out.
+    """The multi-scale architecture of RealNVP for images (`zoo.flows.Flow`): masked couplings, squeezed, factored out.
 
         h -> b h + (1 - b) (h + t(b h)) exp s(b h)        log|det| = sum (1 - b) s(b h),  b a mask of 0 and 1
 

@@ -1,4 +1,4 @@
-"""The convolution exponential: its series, its inverse and its determinant, against the operator written as a matrix."""
+"""The convolution exponential: its series, inverse and determinant, against the operator as a matrix."""
 
 import math
 
@@ -27,7 +27,7 @@ def step(shape: Shape, padding: str = "zeros", norm: float = 1.0) -> ConvExp:
 
 def operator(made: ConvExp) -> Tensor:
     """M, column by column: what the convolution makes of each basis vector."""
-    return made.apply(made.kernel(), torch.eye(math.prod(made.shape), dtype=torch.float64)).T
+    return made.convolve(made.kernel(), torch.eye(math.prod(made.shape), dtype=torch.float64)).T
 
 
 @pytest.mark.parametrize("norm", [0.3, 1.0, 4.0])

@@ -1,6 +1,4 @@
-"""Generalised Sylvester flow: an orthogonal basis, a triangular residual, an iteration that contracts or says that it does not."""
-
-import math
+"""Generalised Sylvester flow: an orthogonal basis, a triangular residual, an iteration that contracts."""
 
 import pytest
 import torch
