@@ -22,7 +22,7 @@ ITERATIONS = 500
     group="flow",
     paper="Hoogeboom et al. 2020, arXiv:2006.01910",
     recipe={
-        "steps": 1500,
+        "steps": 1000,
         "lr": 4e-3,
         "optimiser": "adamw",
         "weight_decay": 1e-2,

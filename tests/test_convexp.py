@@ -27,7 +27,8 @@ def step(shape: Shape, padding: str = "zeros", norm: float = 1.0) -> ConvExp:
 
 def operator(made: ConvExp) -> Tensor:
     """M, column by column: what the convolution makes of each basis vector."""
-    return made.convolve(made.kernel(), torch.eye(math.prod(made.shape), dtype=torch.float64)).T
+    basis = torch.eye(math.prod(made.shape), dtype=torch.float64).unflatten(1, made.shape)
+    return made.convolve(made.kernel(), basis).flatten(1).T
 
 
 @pytest.mark.parametrize("norm", [0.3, 1.0, 4.0])
