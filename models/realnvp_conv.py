@@ -30,7 +30,7 @@ from zoo.registry import family
     },
 )
 def realnvp_conv(
-    event: Event, *, couplings: int = 3, width: int = 32, blocks: int = 1, dropout: float | None = None
+    event: Event, *, couplings: int = 3, hidden: int = 32, blocks: int = 1, dropout: float | None = None
 ) -> Flow:
     """The multi-scale architecture of RealNVP for images (`zoo.flows.Flow`): masked couplings, squeezed, factored out.
 
@@ -48,7 +48,7 @@ def realnvp_conv(
     Args:
         event: an image ``(channels, height, width)``, ``(height, width)`` or a row of pixels ``(width,)``; any support.
         couplings: number of couplings between two changes of shape.
-        width: channels of the networks.
+        hidden: channels of each coupling's network.
         blocks: residual convolutions of each network.
         dropout: share of its activations dropped; by default 0.4 for integer data and none for real data.
 
@@ -58,7 +58,7 @@ def realnvp_conv(
     dropout = dropout_for(event, dropout)
 
     def coupling(shape: Shape, seen: Tensor) -> nn.Module:
-        return MaskedCoupling(seen, Affine(), Convolutions(shape, width, blocks, Affine.count, dropout))
+        return MaskedCoupling(seen, Affine(), Convolutions(shape, hidden, blocks, Affine.count, dropout))
 
     return Flow(event, scales(image_shape(event), coupling, couplings))
 
@@ -128,19 +128,20 @@ class MaskedCoupling(nn.Module):
 class Convolutions(nn.Module):
     """Flat images ``(n, D)`` to ``count`` numbers for each of their entries, ``(n, D, count)``; all 0 to begin with.
 
-    3x3 convolutions with ``width`` channels; a learned vector for each place is added to the first, as a digit is not
+    3x3 convolutions with ``hidden`` channels; a learned vector for each place is added to the first, as a digit is not
     the same everywhere.
     """
 
-    def __init__(self, shape: Shape, width: int, blocks: int, count: int, dropout: float) -> None:
+    def __init__(self, shape: Shape, hidden: int, blocks: int, count: int, dropout: float) -> None:
         super().__init__()
         self.shape, self.count = shape, count
-        self.into = nn.Conv2d(shape[0], width, 3, padding=1)
-        self.place = nn.Parameter(0.1 * torch.randn(width, *shape[1:]))
+        self.into = nn.Conv2d(shape[0], hidden, 3, padding=1)
+        self.place = nn.Parameter(0.1 * torch.randn(hidden, *shape[1:]))
         self.blocks = nn.ModuleList(
-            nn.Sequential(nn.SiLU(), nn.Dropout(dropout), nn.Conv2d(width, width, 3, padding=1)) for _ in range(blocks)
+            nn.Sequential(nn.SiLU(), nn.Dropout(dropout), nn.Conv2d(hidden, hidden, 3, padding=1))
+            for _ in range(blocks)
         )
-        self.out = nn.Sequential(nn.SiLU(), nn.Dropout(dropout), nn.Conv2d(width, count * shape[0], 3, padding=1))
+        self.out = nn.Sequential(nn.SiLU(), nn.Dropout(dropout), nn.Conv2d(hidden, count * shape[0], 3, padding=1))
         for parameter in self.out.parameters():
             nn.init.zeros_(parameter)
 

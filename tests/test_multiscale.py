@@ -24,7 +24,7 @@ def data(event: Event, n: int = 30) -> Tensor:
 
 def wild(event: Event, strength: float = 0.2) -> Pair:
     """A flow in float64 that is far from the identity."""
-    pair = build("realnvp-conv", event, {"width": 6})
+    pair = build("realnvp-conv", event, {"hidden": 6})
     pair.extras.double().eval()
     pair.extras.initialise(data(event))
     generator = torch.Generator().manual_seed(2)
@@ -72,7 +72,7 @@ def sizes(steps: torch.nn.ModuleList) -> list[tuple[str, int]]:
 
 
 def test_three_scales_of_an_image_of_eight_by_eight() -> None:
-    steps = build("realnvp-conv", Event((8, 8), 17), {"couplings": 2, "width": 2}).extras.steps
+    steps = build("realnvp-conv", Event((8, 8), 17), {"couplings": 2, "hidden": 2}).extras.steps
     first = [("(1, 8, 8)", 32)] * 2 + [("(4, 4, 4)", 32)] * 2
     second = [("(2, 4, 4)", 16)] * 2 + [("(8, 2, 2)", 16)] * 2
     assert sizes(steps) == [*first, *second, *[("(4, 2, 2)", 8)] * 3]
@@ -122,10 +122,3 @@ def test_the_log_determinant_is_that_of_autograds_jacobian(event: Event) -> None
     for one, logdet in zip(y, flow(y)[1], strict=True):
         whole = jacobian(lambda v: flow(v[None])[0][0], one)
         torch.testing.assert_close(logdet, torch.linalg.slogdet(whole).logabsdet, rtol=0, atol=1e-8)
-
-
-def test_the_density_integrates_to_one() -> None:
-    side = torch.linspace(-20, 26, 150, dtype=torch.float64)
-    with torch.no_grad():
-        density = wild(Event(2, "real")).extras.density().log_prob(torch.cartesian_prod(side, side)).exp()
-    assert float(density.sum() * (side[1] - side[0]) ** 2) == pytest.approx(1, abs=1e-3)
