@@ -1,0 +1,73 @@
+"""Flat events seen as images: their channels, height and width, and the space-to-depth move between them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from zoo.errors import ZooError
+from zoo.event import Event
+
+Shape = tuple[int, int, int]
+"""Channels, height and width."""
+
+
+def image_shape(event: Event) -> Shape:
+    """Channels, height and width of an event ``(channels, height, width)`` or ``(height, width)``; one of a single
+    axis is a row of pixels.
+
+    Raises:
+        ZooError: an event of more axes, or of one dimension only.
+    """
+    if len(event.shape) > 3 or event.size < 2:
+        raise ZooError(
+            f"an image has shape (channels, height, width), (height, width) or (width,) and two or more dimensions, "
+            f"got {event}; reshape the event or take another family"
+        )
+    channels, height, width = (1, 1, *event.shape)[-3:]
+    return channels, height, width
+
+
+def squeezed(shape: Shape) -> Shape:
+    """The shape after `Squeeze`."""
+    channels, height, width = shape
+    return 4 * channels, height // 2, width // 2
+
+
+def squeezable(shape: Shape) -> bool:
+    """Whether both sides are even."""
+    return shape[1] % 2 == 0 and shape[2] % 2 == 0
+
+
+class Squeeze(nn.Module):
+    """Each 2x2 square of pixels becomes four channels: ``(C, H, W)`` to ``(4 C, H / 2, W / 2)``, images kept flat.
+
+    Dinh et al. 2016, section 3.6. Channels are ordered by the old channel, then by row and column in the square.
+    """
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+
+    def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        channels, height, width = self.shape
+        squares = h.reshape(-1, channels, height // 2, 2, width // 2, 2)
+        return squares.permute(0, 1, 3, 5, 2, 4).reshape(h.shape), h.new_zeros(len(h))
+
+    def inverse(self, h: Tensor) -> Tensor:
+        channels, height, width = self.shape
+        squares = h.reshape(-1, channels, 2, 2, height // 2, width // 2)
+        return squares.permute(0, 1, 4, 2, 5, 3).reshape(h.shape)
+
+
+def checkerboard(shape: Shape) -> Tensor:
+    """The colour, 0 or 1, of each pixel, the same in all channels: shape ``(C * H * W,)``."""
+    channels, height, width = shape
+    colour = (torch.arange(height)[:, None] + torch.arange(width)) % 2
+    return colour.expand(channels, -1, -1).flatten()
+
+
+def channel_halves(shape: Shape) -> Tensor:
+    """0 in the first half of the channels, 1 in the second: shape ``(C * H * W,)``."""
+    channels, height, width = shape
+    return (torch.arange(channels) >= channels // 2).long().repeat_interleave(height * width)
