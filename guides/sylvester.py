@@ -41,7 +41,7 @@ def ortho(
 
     def site(inputs: int, size: int) -> Steered:
         columns = max(1, min(bottleneck, size - 1))
-        step = Step(partial(_sylvester, orthonormal, size), (size * columns * (size > 1), *_numbers(columns)))
+        step = Step(partial(steered, orthonormal, size), (size * columns * (size > 1), *_numbers(columns)))
         return Steered(inputs, size, [step] * steps, (hidden,) * layers, dropout)
 
     return Amortised(event, latents, site)
@@ -66,7 +66,7 @@ def householder(
     """
 
     def site(inputs: int, size: int) -> Steered:
-        step = Step(partial(_sylvester, reflected, size), (size * reflections * (size > 1), *_numbers(size)))
+        step = Step(partial(steered, reflected, size), (size * reflections * (size > 1), *_numbers(size)))
         return Steered(inputs, size, [step] * steps, (hidden,) * layers, dropout)
 
     return Amortised(event, latents, site)
@@ -90,7 +90,7 @@ def triangular(
     """
 
     def site(inputs: int, size: int) -> Steered:
-        each = [Step(partial(_sylvester, turn, size), (0, *_numbers(size))) for turn in (straight, reversal)]
+        each = [Step(partial(steered, turn, size), (0, *_numbers(size))) for turn in (straight, reversal)]
         return Steered(inputs, size, (each * steps)[:steps], (hidden,) * layers, dropout)
 
     return Amortised(event, latents, site)
@@ -181,11 +181,11 @@ def reversal(raw: Tensor, size: int, columns: int) -> Tensor:
 
 
 def _numbers(columns: int) -> tuple[int, int, int]:
-    """How many `_sylvester` takes besides those of Q."""
+    """How many `steered` takes besides those of Q."""
     return columns**2, columns, columns
 
 
-def _sylvester(
+def steered(
     turn: Callable[[Tensor, int, int], Tensor], size: int, raw_Q: Tensor, square: Tensor, diagonal: Tensor, b: Tensor
 ) -> Sylvester:
     """R is the upper triangle of ``square`` and its diagonal, S the lower one, transposed, and ``diagonal``."""
