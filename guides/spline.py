@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
+import pyro.distributions as dist
 import torch
 from pyro.distributions import constraints
+from pyro.distributions.torch_distribution import TorchDistributionMixin
+from pyro.distributions.transforms import AffineTransform
 from pyro.nn import ConditionalDenseNN
 from torch import Tensor, nn
 from torch.distributions import Transform
 
-from zoo.amortised import Amortised, Conditioned, turned
+from zoo.amortised import Amortised, flowed, positive, turned
 from zoo.event import Event
+from zoo.nets import MLP
 from zoo.registry import guide
 from zoo.splines import Spline
 
@@ -40,11 +45,29 @@ def spline(
     latents each is also given those drawn before it.
     """
 
-    def site(inputs: int, size: int) -> Conditioned:
+    def site(inputs: int, size: int) -> SplineSite:
         couplings = [Coupling(size, context, width, bins, bound) for _ in range(steps)]
-        return Conditioned(inputs, size, couplings, context, (hidden,) * layers, dropout, standard=True)
+        return SplineSite(inputs, size, couplings, context, (hidden,) * layers, dropout)
 
     return Amortised(event, latents, site)
+
+
+class SplineSite(nn.Module):
+    """The encoder of one latent of ``size`` numbers and its couplings, which take standard normals."""
+
+    def __init__(
+        self, inputs: int, size: int, steps: Sequence[nn.Module], context: int, hidden: tuple[int, ...], dropout: float
+    ) -> None:
+        super().__init__()
+        self.split = [size, size, context]
+        self.net = MLP(inputs, hidden, sum(self.split), dropout)
+        self.flow: Any = nn.ModuleList(steps)
+
+    def forward(self, inputs: Tensor) -> TorchDistributionMixin:
+        loc, raw, context = self.net(inputs).split(self.split, -1)
+        noise = dist.Normal(torch.zeros_like(loc), torch.ones_like(loc)).to_event(1)
+        place = AffineTransform(loc, positive(raw), event_dim=1, cache_size=1)
+        return flowed(noise, [*(step.condition(context) for step in self.flow), place])
 
 
 class Coupling(nn.Module):

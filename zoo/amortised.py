@@ -76,33 +76,20 @@ class Conditioned(nn.Module):
     """A diagonal normal of ``size`` numbers pushed through ``steps`` that are networks themselves.
 
     One network, the encoder, computes mu, sigma and ``context`` numbers; each step is a module whose
-    ``condition(context)`` is a transform. With ``standard`` the steps take standard normals, and mu and sigma come
-    after them.
+    ``condition(context)`` is a transform.
     """
 
     def __init__(
-        self,
-        inputs: int,
-        size: int,
-        steps: Sequence[nn.Module],
-        context: int,
-        hidden: tuple[int, ...],
-        dropout: float,
-        standard: bool = False,
+        self, inputs: int, size: int, steps: Sequence[nn.Module], context: int, hidden: tuple[int, ...], dropout: float
     ) -> None:
         super().__init__()
         self.split = [size, size, context if steps else 0]
         self.net = MLP(inputs, hidden, sum(self.split), dropout)
         self.flow: Any = nn.ModuleList(steps)
-        self.standard = standard
 
     def forward(self, inputs: Tensor) -> TorchDistributionMixin:
         loc, raw, context = self.net(inputs).split(self.split, -1)
-        steps = [step.condition(context) for step in self.flow]
-        if not self.standard:
-            return flowed(diagonal_normal(loc, raw), steps)
-        noise = dist.Normal(torch.zeros_like(loc), torch.ones_like(loc)).to_event(1)
-        return flowed(noise, [*steps, transforms.AffineTransform(loc, positive(raw), event_dim=1, cache_size=1)])
+        return flowed(diagonal_normal(loc, raw), [step.condition(context) for step in self.flow])
 
 
 def scaled(event: Event, x: Tensor) -> Tensor:
