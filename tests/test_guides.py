@@ -170,7 +170,7 @@ def test_gradients_of_the_draws_and_of_the_density_reach_every_parameter(name: s
 
 def test_draws_alone_have_gradients(name: str) -> None:
     guide = make(name)
-    drawn = draw(guide, data(64))  # enough of them that every bin of a spline is met
+    drawn = draw(guide, data(1000))  # enough of them that every bin of a spline is met
     torch.cat([site["value"].reshape(-1) for site in drawn.values()]).square().sum().backward()
     for key, parameter in guide.named_parameters():
         grad = parameter.grad
