@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
-from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.distributions.transforms import ConditionalAffineAutoregressive
 from pyro.nn import ConditionalAutoRegressiveNN
-from torch import Tensor, nn
+from torch import nn
 
-from zoo.amortised import Amortised, diagonal_normal, flowed
+from zoo.amortised import Amortised, Conditioned
 from zoo.event import Event
-from zoo.nets import MLP
 from zoo.registry import guide
 
 
@@ -38,29 +35,12 @@ def iaf(
     is also given those drawn before it.
     """
 
-    def site(inputs: int, size: int) -> IAFSite:
-        return IAFSite(inputs, size, steps, width, context, (hidden,) * layers, dropout)
+    def site(inputs: int, size: int) -> Conditioned:
+        turns = range(steps if size > 1 else 0)
+        flow = [_step(size, context, max(width, size), reverse=bool(t % 2)) for t in turns]
+        return Conditioned(inputs, size, flow, context, (hidden,) * layers, dropout)
 
     return Amortised(event, latents, site)
-
-
-class IAFSite(nn.Module):
-    """The network of one latent of ``size`` numbers and its flow."""
-
-    def __init__(
-        self, inputs: int, size: int, steps: int, width: int, context: int, hidden: tuple[int, ...], dropout: float
-    ) -> None:
-        super().__init__()
-        steps = steps if size > 1 else 0
-        self.split = [size, size, context if steps else 0]
-        self.net = MLP(inputs, hidden, sum(self.split), dropout)
-        self.flow: Any = nn.ModuleList(
-            _step(size, context, max(width, size), reverse=bool(t % 2)) for t in range(steps)
-        )
-
-    def forward(self, inputs: Tensor) -> TorchDistributionMixin:
-        loc, raw, context = self.net(inputs).split(self.split, -1)
-        return flowed(diagonal_normal(loc, raw), [step.condition(context) for step in self.flow])
 
 
 def _step(size: int, context: int, width: int, reverse: bool) -> ConditionalAffineAutoregressive:

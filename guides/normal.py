@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pyro.distributions.torch_distribution import TorchDistributionMixin
-from torch import Tensor, nn
-
-from zoo.amortised import Amortised, diagonal_normal
+from zoo.amortised import Amortised, Steered
 from zoo.event import Event
-from zoo.nets import MLP
 from zoo.registry import guide
 
 
@@ -21,16 +17,4 @@ def normal(
 
     Kingma & Welling 2013, section 3 and appendix C.2. Of several latents each is also given those drawn before it.
     """
-    return Amortised(event, latents, lambda inputs, size: NormalSite(inputs, size, (hidden,) * layers, dropout))
-
-
-class NormalSite(nn.Module):
-    """The network of one latent of ``size`` numbers."""
-
-    def __init__(self, inputs: int, size: int, hidden: tuple[int, ...], dropout: float) -> None:
-        super().__init__()
-        self.net = MLP(inputs, hidden, 2 * size, dropout)
-
-    def forward(self, inputs: Tensor) -> TorchDistributionMixin:
-        loc, raw = self.net(inputs).chunk(2, -1)
-        return diagonal_normal(loc, raw)
+    return Amortised(event, latents, lambda inputs, size: Steered(inputs, size, [], (hidden,) * layers, dropout))

@@ -7,17 +7,14 @@ from collections.abc import Mapping
 
 import torch
 from pyro.distributions import constraints
-from pyro.distributions.torch_distribution import TorchDistributionMixin
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Transform
 from torch.nn.functional import softplus
 
-from zoo.amortised import Amortised, diagonal_normal, flowed
+from zoo.amortised import Amortised, Steered, Step
 from zoo.event import Event
-from zoo.nets import MLP
 from zoo.registry import guide
-
-BISECTIONS = 60
+from zoo.roots import increasing_root
 
 
 @guide("planar", paper="Rezende & Mohamed 2015, arXiv:1505.05770")
@@ -37,20 +34,11 @@ def planar(
     pass, the density of any other value a bisection a step. Of several latents each is also given those drawn before
     it.
     """
-    return Amortised(event, latents, lambda inputs, size: PlanarSite(inputs, size, steps, (hidden,) * layers, dropout))
 
+    def site(inputs: int, size: int) -> Steered:
+        return Steered(inputs, size, [Step(Planar, (size, size, 1))] * steps, (hidden,) * layers, dropout)
 
-class PlanarSite(nn.Module):
-    """The network of one latent of ``size`` numbers and the flow that it steers."""
-
-    def __init__(self, inputs: int, size: int, steps: int, hidden: tuple[int, ...], dropout: float) -> None:
-        super().__init__()
-        self.split = [size, size] + [size, size, 1] * steps
-        self.net = MLP(inputs, hidden, sum(self.split), dropout)
-
-    def forward(self, inputs: Tensor) -> TorchDistributionMixin:
-        loc, raw, *rest = self.net(inputs).split(self.split, -1)
-        return flowed(diagonal_normal(loc, raw), [Planar(*rest[i : i + 3]) for i in range(0, len(rest), 3)])
+    return Amortised(event, latents, site)
 
 
 class Planar(Transform):
@@ -77,18 +65,22 @@ class Planar(Transform):
     def _inverse(self, y: Tensor) -> Tensor:
         """Solve s + m tanh(s + b) = w·y, which grows with s = w·x."""
         target, m = (self.w * y).sum(-1, keepdim=True), self.m_plus_one - 1
-        low, high = target - m.abs(), target + m.abs()
-        with torch.no_grad():
-            for _ in range(BISECTIONS):
-                middle = (low + high) / 2
-                above = middle + m * torch.tanh(middle + self.b) > target
-                low, high = torch.where(above, low, middle), torch.where(above, middle, high)
-        return y - self.v * torch.tanh((low + high) / 2 + self.b)
+
+        def excess(s: Tensor) -> Tensor:
+            return s + m * torch.tanh(s + self.b) - target
+
+        def slope(s: Tensor) -> Tensor:
+            return self._slope(torch.tanh(s + self.b))
+
+        s = increasing_root(excess, slope, target - m.abs(), target + m.abs())
+        return y - self.v * torch.tanh(s + self.b)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        square = self._tanh(x) ** 2
-        # 1 + (1 - tanh^2) m, written as a sum of positive terms
-        return torch.log(square + (1 - square) * self.m_plus_one).squeeze(-1)
+        return self._slope(self._tanh(x)).log().squeeze(-1)
 
     def _tanh(self, x: Tensor) -> Tensor:
         return torch.tanh((self.w * x).sum(-1, keepdim=True) + self.b)
+
+    def _slope(self, tanh: Tensor) -> Tensor:
+        """1 + (1 - tanh^2) m, written as a sum of positive terms."""
+        return tanh**2 + (1 - tanh**2) * self.m_plus_one

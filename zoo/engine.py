@@ -196,7 +196,7 @@ def _compiled(graph: GraphModule, inputs: list[Tensor]) -> Flat:
     """
     options: dict[str, Any] = {"fallback_random": True, "triton.cudagraphs": inputs[0].device.type == "cuda"}
     shapes = FakeTensorMode(shape_env=ShapeEnv())  # without an environment of shapes nothing is looked up on disk
-    likes = [shapes.from_tensor(tensor, static_shapes=True) for tensor in inputs]
+    likes: list[Any] = [shapes.from_tensor(tensor, static_shapes=True) for tensor in inputs]
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, inside its compiler
         made: Flat = torch._inductor.compile(graph, likes, options=options)

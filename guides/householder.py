@@ -1,0 +1,43 @@
+"""Householder flow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pyro.distributions.transforms.householder import ConditionedHouseholder
+from torch import Tensor
+from torch.distributions import Transform
+
+from zoo.amortised import Amortised, Steered, Step
+from zoo.event import Event
+from zoo.registry import guide
+
+
+@guide("householder", paper="Tomczak & Welling 2016, arXiv:1611.09630")
+def householder(
+    event: Event,
+    latents: Mapping[str, tuple[int, ...]],
+    *,
+    steps: int = 8,
+    hidden: int = 1024,
+    layers: int = 1,
+    dropout: float = 0.1,
+) -> Amortised:
+    """Householder flow: z_0 ~ N(mu, diag sigma^2), then z_t = z_(t-1) - 2 v_t (v_t·z_(t-1)) / |v_t|^2.
+
+    Tomczak & Welling 2016, section 3.2: reflections, which keep volumes; with as many as z has dimensions less one, z
+    is a normal of any covariance. One network computes mu, sigma and every v from x (the paper's v_t is a linear layer
+    on v_(t-1), so as here affine in the last hidden layer). A latent of one dimension stays as it is. Of several
+    latents each is also given those drawn before it.
+    """
+
+    def site(inputs: int, size: int) -> Steered:
+        reflections = [Step(reflection, (size,))] * (steps if size > 1 else 0)
+        return Steered(inputs, size, reflections, (hidden,) * layers, dropout)
+
+    return Amortised(event, latents, site)
+
+
+def reflection(v: Tensor) -> Transform:
+    """The reflection that takes ``v``, shape ``(..., d)``, to minus itself."""
+    return ConditionedHouseholder(v.unsqueeze(-2))
