@@ -39,8 +39,8 @@ def spline(
     """Amortised spline couplings: e ~ N(0, I), then (a, b) -> (a, g(b; a, h)) in steps, then z = mu + sigma e.
 
     a is the first half of the dimensions, b the other; from step to step their order is reversed. g is a monotone
-    rational-quadratic spline of ``bins`` bins on [-bound, bound] for each entry (`zoo.splines.RationalQuadratic`), whose numbers
-    are a network of ``width`` units of a and of ``context`` numbers h(x) of the encoder. Durkan et al. 2019, section 3.
+    rational-quadratic spline of ``bins`` bins on [-bound, bound] for each entry (see `zoo.splines`), whose numbers are
+    a network of ``width`` units of a and of ``context`` numbers h(x) of the encoder. Durkan et al. 2019, section 3.
     Draw and density, of any value, take one pass. The spline of a latent of one dimension is given h alone. Of several
     latents each is also given those drawn before it.
     """
