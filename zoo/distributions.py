@@ -88,8 +88,8 @@ class DiscretisedLogistic(TorchDistribution):
 class LogisticMixture(TorchDistribution):
     """A mixture of `DiscretisedLogistic` variables: P(x) = sum_m w_m P(x; loc_m, scale_m), w = softmax(logits).
 
-    ``logits``, ``loc`` and ``scale`` have the components last, shape ``(*batch, components)``; ``loc`` and ``scale`` are
-    in units of levels. Hoogeboom et al. 2019, section 4, on a finite alphabet.
+    ``logits``, ``loc`` and ``scale`` have the components last, shape ``(*batch, components)``; ``loc`` and ``scale``
+    are in units of levels. Hoogeboom et al. 2019, section 4, on a finite alphabet.
     """
 
     arg_constraints = {  # noqa: RUF012 (torch's own interface)

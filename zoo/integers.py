@@ -26,8 +26,8 @@ from torch import Tensor, nn
 class Bijection(Protocol):
     """Integers to integers, one to one, datum by datum.
 
-    Calling it takes x, shape ``(n, *shape)``, to z; ``inv`` takes z back, exactly, because both compute the same numbers
-    from the same entries; ``relaxed`` takes x's codes, shape ``(n, *shape, levels)``, to z's, with gradients.
+    Calling it takes x, shape ``(n, *shape)``, to z; ``inv`` takes z back, exactly, because both compute the same
+    numbers from the same entries; ``relaxed`` takes x's codes, shape ``(n, *shape, levels)``, to z's, with gradients.
     """
 
     def __call__(self, x: Tensor) -> Tensor: ...
