@@ -52,9 +52,8 @@ class Mixtures(nn.Module):
             parameters = parameters + self.net(x * (2 / (self.levels - 1)) - 1).reshape(parameters.shape)
         weight, loc, log_scale = parameters.unbind(-2)
         loc, scale = self.centres + self.levels / 4 * loc, log_scale.clamp(-5, 3).exp()
-        parts = (part.unsqueeze(-2) for part in (weight, loc, scale))
-        masses = LogisticMixture(*parts, self.levels).log_prob(self.level[:, 0])
-        return Levels(logits=masses).to_event(1)
+        mixture = LogisticMixture(weight.unsqueeze(-2), loc.unsqueeze(-2), scale.unsqueeze(-2), self.levels)
+        return Levels(logits=mixture.log_prob(self.level[:, 0])).to_event(1)
 
 
 @family(
@@ -132,21 +131,21 @@ class IDF(nn.Module):
 
     def distribution(self) -> IntegerTransformed:
         """The distribution of a datum, event shape ``event.shape``."""
-        *flows, last = self.flows
-        vector: Any = IntegerTransformed(self.last(self.last.bias.new_zeros(0)), last, self.levels)
-        for flow, given in zip(reversed(flows), reversed(self.given), strict=True):
+        flows: list[Any] = list(self.flows)
+        vector = IntegerTransformed(self.last(self.last.bias.new_zeros(0)), flows.pop(), self.levels)
+        mixtures: list[Any] = list(self.given)
+        for flow, given in zip(reversed(flows), reversed(mixtures), strict=True):
             blocks = Blocks(vector, (given.size, given), levels=self.levels)
             vector = IntegerTransformed(blocks, flow, self.levels)
         return IntegerTransformed(vector, self.arrange, self.levels, self.event.shape)
 
     def initialise(self, x: Tensor) -> None:
         """Start the mixtures at the counts of ``x``, shape ``(n, *event.shape)``."""
-        counts = level_counts(self.levels, self.arrange(x))
-        self.last.initialise(counts[: self.last.size])
-        start = self.last.size
-        for given in reversed(self.given):
-            given.initialise(counts[start : start + given.size])
-            start += given.size
+        counts, start = level_counts(self.levels, self.arrange(x)), 0
+        coarse_first: list[Any] = [self.last, *reversed(self.given)]
+        for mixtures in coarse_first:
+            mixtures.initialise(counts[start : start + mixtures.size])
+            start += mixtures.size
 
 
 def _halved(size: int, depth: int) -> list[int]:

@@ -111,8 +111,8 @@ class LogisticMixture(TorchDistribution):
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> LogisticMixture:
         shape = (*batch_shape, self.logits.shape[-1])
-        parts = (part.expand(shape) for part in (self.logits, self.loc, self.scale))
-        return LogisticMixture(*parts, self.levels, validate_args=False)
+        logits, loc, scale = (part.expand(shape) for part in (self.logits, self.loc, self.scale))
+        return LogisticMixture(logits, loc, scale, self.levels, validate_args=False)
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
         shape = torch.Size(sample_shape) + self.logits.shape
