@@ -25,9 +25,9 @@ PSEUDOCOUNT = 0.5
     paper="Tomczak 2020, arXiv:2011.15056",
     supports=("binary", "levels"),
     recipe={
-        "steps": 1000,
+        "steps": 800,
         "optimiser": "adamw",
-        "lr": 3e-3,
+        "lr": 5e-3,
         "weight_decay": 0.1,
         "schedule": "onecycle",
         "average": 0.99,

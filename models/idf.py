@@ -62,7 +62,7 @@ class Mixtures(nn.Module):
     paper="Hoogeboom et al. 2019, arXiv:1905.07376",
     supports=("binary", "levels"),
     recipe={
-        "steps": 500,
+        "steps": 400,
         "optimiser": "adamw",
         "lr": 2e-3,
         "weight_decay": 0.1,

@@ -177,17 +177,14 @@ class Shift(nn.Module):
     a: Tensor
     b: Tensor
     back: Tensor
-    difference: Tensor
 
     def __init__(self, places: Tensor, size: int, levels: int, net: nn.Module) -> None:
         super().__init__()
         others = torch.ones(size, dtype=torch.bool).index_fill(0, places, False).nonzero()[:, 0]
         self.levels, self.net = levels, net
-        level = torch.arange(levels)
         self.register_buffer("a", others)
         self.register_buffer("b", places)
         self.register_buffer("back", torch.cat([others, places]).argsort())
-        self.register_buffer("difference", (level[:, None] - level).remainder(levels), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return self._moved(x, 1)
@@ -197,9 +194,7 @@ class Shift(nn.Module):
 
     def relaxed(self, codes: Tensor) -> Tensor:
         a, b = codes[:, self.a], codes[:, self.b]
-        amount = interpolated(self.amount(decoded(a)), self.levels)
-        moved = (amount[..., self.difference] * b.unsqueeze(-2)).sum(-1)  # at k: sum_j amount[k - j] b[j]
-        return torch.cat([a, moved], 1)[:, self.back]
+        return torch.cat([a, shifted(b, self.amount(decoded(a)))], 1)[:, self.back]
 
     def amount(self, a: Tensor) -> Tensor:
         """t(a), not yet rounded."""
@@ -212,12 +207,17 @@ class Shift(nn.Module):
         return torch.cat([a, moved], 1)[:, self.back]
 
 
-def interpolated(t: Tensor, levels: int) -> Tensor:
-    """Codes of round(t) mod K; their gradient is that of the codes that interpolate between t's two neighbours."""
-    level = torch.arange(levels, dtype=t.dtype, device=t.device)
-    distance = ((t.unsqueeze(-1) - level + levels / 2).remainder(levels) - levels / 2).abs()
-    soft = (1 - distance).clamp(min=0)
-    return coded(t.detach().round().remainder(levels), levels) + (soft - soft.detach())
+def shifted(codes: Tensor, t: Tensor) -> Tensor:
+    """The codes of (x + round(t)) mod K: ``codes`` of x, shape ``(..., K)``, and ``t``, shape ``(...)``.
+
+    The gradient of ``t`` is that of interpolating between the shifts by its two neighbours.
+    """
+    level = torch.arange(codes.shape[-1], dtype=t.dtype, device=t.device)
+    whole = t.detach().round().unsqueeze(-1)
+    moved = codes.gather(-1, (level - whole).remainder(len(level)).long())
+    here = moved.detach()
+    slope = torch.where(t.detach().unsqueeze(-1) >= whole, here.roll(1, -1) - here, here - here.roll(-1, -1))
+    return moved + (t - t.detach()).unsqueeze(-1) * slope
 
 
 class Chain(nn.Module):
