@@ -96,6 +96,9 @@ class IDF(nn.Module):
         narrow: width of the two hidden layers of each t.
         dropout: share of all those units dropped.
 
+    Not promised: that couplings help where the base is conditional. On small images the factored-out halves do the
+    work, and ``rounds=0`` reaches the same log-probability.
+
     Raises:
         ZooError: an event of one dimension, which has nothing to couple, or fewer than two components.
     """
