@@ -17,6 +17,7 @@ from zoo.distributions import (
     DiscretisedLogistic,
     Floor,
     Levels,
+    LogisticMixture,
     dequantise,
     level_counts,
     likelihood,
@@ -63,6 +64,31 @@ def test_discretised_logistic_has_gradients_everywhere() -> None:
     assert raw.grad is not None
     assert loc.grad.isfinite().all()
     assert raw.grad.isfinite()
+
+
+def mixture(levels: int) -> LogisticMixture:
+    logits, loc = torch.tensor([0.3, -1.0, 2.0]).double(), torch.tensor([-2.0, 3.3, 9.0]).double()
+    return LogisticMixture(logits, loc, torch.tensor([0.1, 1.5, 4.0]).double(), levels)
+
+
+@pytest.mark.parametrize("levels", [2, 8, 300])
+def test_a_mixture_of_logistics_is_the_weighted_sum_of_its_components(levels: int) -> None:
+    fn, x = mixture(levels), torch.arange(levels).double()
+    parts = [DiscretisedLogistic(loc, scale, levels) for loc, scale in zip(fn.loc, fn.scale, strict=True)]
+    weights = fn.logits.softmax(0)
+    expected = sum(weight * part.log_prob(x).exp() for weight, part in zip(weights, parts, strict=True))
+    torch.testing.assert_close(fn.log_prob(x).exp(), expected)
+    assert float(fn.log_prob(x).exp().sum()) == pytest.approx(1, abs=1e-12)
+
+
+def test_a_mixtures_draws_follow_its_mass() -> None:
+    fn = mixture(8)
+    torch.manual_seed(0)
+    draws = fn.expand((20_000,)).sample()
+    mass = fn.log_prob(torch.arange(8).double()).exp()
+    shares = torch.bincount(draws.long(), minlength=8) / len(draws)
+    assert ((shares - mass).abs() < 5 * (mass * (1 - mass) / len(draws)).sqrt() + 1e-4).all()
+    assert fn.sample((3, 2)).shape == (3, 2)
 
 
 @settings(deadline=None, max_examples=50)

@@ -85,6 +85,46 @@ class DiscretisedLogistic(TorchDistribution):
         return F.logsigmoid(upper) + F.logsigmoid(-lower) + torch.log(-torch.expm1(lower - upper))
 
 
+class LogisticMixture(TorchDistribution):
+    """A mixture of `DiscretisedLogistic` variables: P(x) = sum_m w_m P(x; loc_m, scale_m), w = softmax(logits).
+
+    ``logits``, ``loc`` and ``scale`` have the components last, shape ``(*batch, components)``; ``loc`` and ``scale``
+    are in units of levels. Hoogeboom et al. 2019, section 4, on a finite alphabet.
+    """
+
+    arg_constraints = {  # noqa: RUF012 (torch's own interface)
+        "logits": constraints.real_vector,
+        "loc": constraints.real_vector,
+        "scale": constraints.independent(constraints.positive, 1),
+    }
+
+    def __init__(
+        self, logits: Tensor, loc: Tensor, scale: Tensor, levels: int, validate_args: bool | None = None
+    ) -> None:
+        self.logits, self.loc, self.scale = torch.broadcast_tensors(logits, loc, scale)
+        self.levels = levels
+        super().__init__(self.loc.shape[:-1], validate_args=validate_args)
+
+    @constraints.dependent_property(is_discrete=True, event_dim=0)
+    def support(self) -> Any:
+        return constraints.integer_interval(0, self.levels - 1)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> LogisticMixture:
+        shape = (*batch_shape, self.logits.shape[-1])
+        logits, loc, scale = (part.expand(shape) for part in (self.logits, self.loc, self.scale))
+        return LogisticMixture(logits, loc, scale, self.levels, validate_args=False)
+
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
+        shape = torch.Size(sample_shape) + self.logits.shape
+        chosen = Levels(logits=self.logits, validate_args=False).sample(sample_shape).long().unsqueeze(-1)
+        loc, scale = (part.expand(shape).gather(-1, chosen).squeeze(-1) for part in (self.loc, self.scale))
+        return DiscretisedLogistic(loc, scale, self.levels, validate_args=False).sample()
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        each = DiscretisedLogistic(self.loc, self.scale, self.levels, validate_args=False).log_prob(value.unsqueeze(-1))
+        return torch.logsumexp(self.logits.log_softmax(-1) + each, -1)
+
+
 def observe(event: Event, density: TorchDistributionMixin, x: Tensor) -> Tensor:
     """Observe ``x`` under a density: directly if it is real, through the floor of a latent ``y`` if it is integer.
 

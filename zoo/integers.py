@@ -1,0 +1,288 @@
+"""Integers mapped onto integers: distributions of a bijection's values, and of vectors cut in blocks.
+
+A bijection takes a batch of integers {0, ..., K-1} (floats, as all data here) to integers of the same alphabet, one to
+one, so no volume changes and the mass of a datum is the mass of its value, exactly: P(x) = P_base(f(x)). Couplings add
+a rounded function of the entries that they leave alone to the others (Hoogeboom et al. 2019, arXiv:1905.07376), here
+modulo K, so that nothing leaves the alphabet.
+
+For gradients, integers are written as *codes*: one number for each of the K levels, one-hot. A coupling's rounding is
+exact forwards; backwards it is straight through to linear interpolation between the two nearest levels, so that a
+gradient is the true difference of log-masses between them. (The derivative of a smooth base at an integer, which is
+what is passed straight through on an unbounded alphabet, does not see that K-1 and 0 are neighbours.)
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from pyro.distributions import constraints
+from pyro.distributions.torch_distribution import TorchDistribution
+from torch import Tensor, nn
+
+
+class Bijection(Protocol):
+    """Integers to integers, one to one, datum by datum.
+
+    Calling it takes x, shape ``(n, *shape)``, to z; ``inv`` takes z back, exactly, because both compute the same
+    numbers from the same entries; ``relaxed`` takes x's codes, shape ``(n, *shape, levels)``, to z's, with gradients.
+    """
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+    def inv(self, z: Tensor) -> Tensor: ...
+    def relaxed(self, codes: Tensor) -> Tensor: ...
+
+
+class IntegerTransformed(TorchDistribution):
+    """The distribution of x where ``bijection(x)`` follows ``base``: log P(x) = log P_base(bijection(x)).
+
+    Args:
+        base: over vectors z of integers, of batch shape ``()``: a `Blocks`, another of these, or
+            ``Levels(logits).to_event(1)``.
+        bijection: from x, shape ``(n, *shape)``, to z, shape ``(n, D)``.
+        levels: K.
+        shape: the event shape of x; ``(D,)`` if it is not told.
+        batch_shape: independent copies.
+
+    To code x, code ``bijection(x)`` under ``base``; to decode, decode z and take ``bijection.inv(z)``.
+    """
+
+    arg_constraints: dict[str, Any] = {}  # noqa: RUF012 (torch's own interface)
+
+    def __init__(
+        self,
+        base: Any,
+        bijection: Bijection,
+        levels: int,
+        shape: tuple[int, ...] | None = None,
+        batch_shape: Any = (),
+    ) -> None:
+        self.base, self.bijection, self.levels = base, bijection, levels
+        event_shape = base.event_shape if shape is None else shape
+        super().__init__(torch.Size(batch_shape), torch.Size(event_shape), validate_args=False)
+
+    @constraints.dependent_property(is_discrete=True)
+    def support(self) -> Any:
+        return constraints.independent(constraints.integer_interval(0, self.levels - 1), len(self.event_shape))
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> IntegerTransformed:
+        return IntegerTransformed(self.base, self.bijection, self.levels, tuple(self.event_shape), batch_shape)
+
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
+        shape = self._extended_shape(sample_shape)
+        with torch.no_grad():
+            z = self.base.expand((shape.numel() // self.event_shape.numel(),)).sample()
+            return self.bijection.inv(z).reshape(shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        lead = value.shape[: value.dim() - self.event_dim]
+        total = self.score(coded(value.reshape(-1, *self.event_shape), self.levels)).reshape(lead)
+        return total.expand(torch.broadcast_shapes(lead, self.batch_shape))
+
+    def score(self, codes: Tensor) -> Tensor:
+        """log P of x given as codes, shape ``(n, *shape, levels)`` to ``(n,)``."""
+        return score(self.base, self.bijection.relaxed(codes))
+
+
+Given = Callable[[Tensor], Any]
+
+
+class Blocks(TorchDistribution):
+    """A vector of integers cut in blocks, each of a distribution given the ones before it.
+
+        P(x) = P(x_1) P(x_2 | x_1) P(x_3 | x_1, x_2) ...
+
+    Args:
+        first: the distribution of x_1, batch shape ``()``, event shape ``(size,)``.
+        rest: for each further block its size and a function of the entries before it: from ``(n, sizes so far)`` to a
+            distribution of batch shape ``(n,)`` and event shape ``(size,)``. Distributions are those that a base of
+            `IntegerTransformed` may be.
+        levels: K.
+        batch_shape: independent copies.
+
+    Decode the blocks in their order, block i under ``block(i, earlier)`` once ``earlier`` is known; a codec that works
+    as a stack therefore encodes them from the last to the first.
+    """
+
+    arg_constraints: dict[str, Any] = {}  # noqa: RUF012 (torch's own interface)
+
+    def __init__(self, first: Any, *rest: tuple[int, Given], levels: int, batch_shape: Any = ()) -> None:
+        self.first, self.rest, self.levels = first, rest, levels
+        self.sizes = (first.event_shape[0], *(size for size, _ in rest))
+        super().__init__(torch.Size(batch_shape), torch.Size([sum(self.sizes)]), validate_args=False)
+
+    @constraints.dependent_property(is_discrete=True)
+    def support(self) -> Any:
+        return constraints.independent(constraints.integer_interval(0, self.levels - 1), 1)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Blocks:
+        return Blocks(self.first, *self.rest, levels=self.levels, batch_shape=batch_shape)
+
+    def block(self, i: int, earlier: Tensor) -> Any:
+        """The distribution of block ``i`` (from 0) given ``earlier``, the blocks before it side by side.
+
+        From shape ``(n, sum(sizes[:i]))`` to batch shape ``(n,)``, event shape ``(sizes[i],)``.
+        """
+        return self.rest[i - 1][1](earlier) if i else self.first.expand((len(earlier),))
+
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
+        shape = self._extended_shape(sample_shape)
+        with torch.no_grad():
+            x = self.first.expand((shape[:-1].numel(),)).sample()
+            for i in range(1, len(self.sizes)):
+                x = torch.cat([x, self.block(i, x).sample()], 1)
+        return x.reshape(shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        lead = value.shape[:-1]
+        total = self.score(coded(value.reshape(-1, *self.event_shape), self.levels)).reshape(lead)
+        return total.expand(torch.broadcast_shapes(lead, self.batch_shape))
+
+    def score(self, codes: Tensor) -> Tensor:
+        """log P of x given as codes, shape ``(n, D, levels)`` to ``(n,)``."""
+        x, starts = decoded(codes), itertools.accumulate(self.sizes, initial=0)
+        parts = zip(starts, codes.split(self.sizes, 1), strict=False)
+        return torch.stack([score(self.block(i, x[:, :at]), part) for i, (at, part) in enumerate(parts)]).sum(0)
+
+
+def score(distribution: Any, codes: Tensor) -> Tensor:
+    """log P of integers given as codes, shape ``(n, D, levels)`` to ``(n,)``; linear in each entry's code."""
+    if isinstance(distribution, (Blocks, IntegerTransformed)):
+        return distribution.score(codes)
+    return (codes * distribution.base_dist.logits).sum((-2, -1))
+
+
+def coded(x: Tensor, levels: int) -> Tensor:
+    """One-hot codes of integers: shape ``(...)`` to ``(..., levels)``."""
+    return (x.unsqueeze(-1) == torch.arange(levels, device=x.device)).to(x.dtype)
+
+
+def decoded(codes: Tensor) -> Tensor:
+    """The integers of codes, exactly: shape ``(..., levels)`` to ``(...)``."""
+    return codes @ torch.arange(codes.shape[-1], dtype=codes.dtype, device=codes.device)
+
+
+class Shift(nn.Module):
+    """x_b -> (x_b + round(t(x_a))) mod K, the other entries a as they are: a bijection of {0, ..., K-1}^D.
+
+    Args:
+        places: the entries b, distinct, of {0, ..., size-1}; a are all the others.
+        size: D.
+        levels: K.
+        net: t, from ``(n, D - len(places))``, levels spread over [-1, 1], to ``(n, len(places))``, in levels.
+    """
+
+    a: Tensor
+    b: Tensor
+    back: Tensor
+
+    def __init__(self, places: Tensor, size: int, levels: int, net: nn.Module) -> None:
+        super().__init__()
+        others = torch.ones(size, dtype=torch.bool).index_fill(0, places, False).nonzero()[:, 0]
+        self.levels, self.net = levels, net
+        self.register_buffer("a", others)
+        self.register_buffer("b", places)
+        self.register_buffer("back", torch.cat([others, places]).argsort())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._moved(x, 1)
+
+    def inv(self, z: Tensor) -> Tensor:
+        return self._moved(z, -1)
+
+    def relaxed(self, codes: Tensor) -> Tensor:
+        a, b = codes[:, self.a], codes[:, self.b]
+        return torch.cat([a, shifted(b, self.amount(decoded(a)))], 1)[:, self.back]
+
+    def amount(self, a: Tensor) -> Tensor:
+        """t(a), not yet rounded."""
+        moved: Tensor = self.net(a * (2 / (self.levels - 1)) - 1)
+        return moved
+
+    def _moved(self, x: Tensor, sign: int) -> Tensor:
+        a, b = x[:, self.a], x[:, self.b]
+        moved = (b + sign * self.amount(a).round()).remainder(self.levels)
+        return torch.cat([a, moved], 1)[:, self.back]
+
+
+def shifted(codes: Tensor, t: Tensor) -> Tensor:
+    """The codes of (x + round(t)) mod K: ``codes`` of x, shape ``(..., K)``, and ``t``, shape ``(...)``.
+
+    The gradient of ``t`` is that of interpolating between the shifts by its two neighbours.
+    """
+    level = torch.arange(codes.shape[-1], dtype=t.dtype, device=t.device)
+    whole = t.detach().round().unsqueeze(-1)
+    moved = codes.gather(-1, (level - whole).remainder(len(level)).long())
+    here = moved.detach()
+    slope = torch.where(t.detach().unsqueeze(-1) >= whole, here.roll(1, -1) - here, here - here.roll(-1, -1))
+    return moved + (t - t.detach()).unsqueeze(-1) * slope
+
+
+class Chain(nn.Module):
+    """Bijections one after the other."""
+
+    def __init__(self, *steps: nn.Module) -> None:
+        super().__init__()
+        self.steps = nn.ModuleList(steps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for step in self.steps:
+            x = step(x)
+        return x
+
+    def inv(self, z: Tensor) -> Tensor:
+        steps: list[Any] = list(self.steps)
+        for step in reversed(steps):
+            z = step.inv(z)
+        return z
+
+    def relaxed(self, codes: Tensor) -> Tensor:
+        steps: list[Any] = list(self.steps)
+        for step in steps:
+            codes = step.relaxed(codes)
+        return codes
+
+
+class Arrange(nn.Module):
+    """An event of ``shape`` as a vector, its entries in the given ``order``."""
+
+    order: Tensor
+    back: Tensor
+
+    def __init__(self, shape: tuple[int, ...], order: Tensor) -> None:
+        super().__init__()
+        self.shape = shape
+        self.register_buffer("order", order)
+        self.register_buffer("back", order.argsort())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1)[:, self.order]
+
+    def inv(self, z: Tensor) -> Tensor:
+        return z[:, self.back].reshape(-1, *self.shape)
+
+    def relaxed(self, codes: Tensor) -> Tensor:
+        return codes.flatten(1, -2)[:, self.order]
+
+
+def coarse_to_fine(shape: tuple[int, ...]) -> Tensor:
+    """The entries of a grid, counted in row-major order, from its coarsest lattice to what the last refinement adds.
+
+    The finest are the places whose coordinates add up to an odd number (a checkerboard), then those of odd coordinates
+    among the rest, then the same again on the lattice of even coordinates: on a square of side 2^k each refinement
+    doubles the number of places.
+    """
+    places = itertools.product(*map(range, shape))
+    order = sorted(enumerate(places), key=lambda entry: -_fineness(entry[1]))
+    return torch.tensor([index for index, _ in order])
+
+
+def _fineness(place: tuple[int, ...]) -> int:
+    """How many refinements later than the last one a place is already there."""
+    if not any(place):
+        return 10**6
+    if sum(place) % 2:
+        return 0
+    return 1 if any(c % 2 for c in place) else 2 + _fineness(tuple(c // 2 for c in place))
