@@ -1,4 +1,4 @@
-"""What standard codes make of the same data: bytes for a whole split, every one proven by decoding."""
+"""What standard codes make of the same data, lossless and lossy: bytes for a whole split, proven by decoding."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import lzma
 import math
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from zoo.codec.quantised import pack, rounded, unpack
+from zoo.codec.rates import Floats, Point, measured
 from zoo.errors import ZooError
 from zoo.event import Event
 
@@ -32,6 +34,16 @@ FORMATS: dict[str, dict[str, Any]] = {
     "webp": {"format": "WEBP", "lossless": True, "quality": 100, "method": 6, "exact": True},
 }
 """Lossless image formats at their hardest setting: name -> what Pillow's ``save`` is told."""
+SWEEPS: dict[str, tuple[Sequence[int], Sequence[dict[str, Any]]]] = {
+    "jpeg": (
+        (1, 4, 6, 8, 10, 13, 16, 20, 25, 30, 40, 50, 60, 70, 80, 90, 95),
+        [{"format": "JPEG", "optimize": True, "progressive": progressive} for progressive in (False, True)],
+    ),
+    "webp": ((0, 1, 2, 3, 5, 10, 20, 30, 45, 60, 75, 85, 95), [{"format": "WEBP", "method": 6}]),
+}
+"""Lossy image formats: name -> (qualities, what Pillow's ``save`` is told, of which the smallest file counts)."""
+STEPS = (1.5, 1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08, 0.05)
+"""Quantisation steps of the principal components, in units of the largest one's standard deviation."""
 
 
 def standard_codes(event: Event, x: Tensor) -> dict[str, int]:
@@ -54,6 +66,49 @@ def standard_codes(event: Event, x: Tensor) -> dict[str, int]:
         sizes[name] = sum(_image_bytes(name, event, image) for image in images)
         sizes[f"{name}_tiled"] = _image_bytes(name, event, tiled(images))
     return sizes
+
+
+def image_points(name: str, event: Event, x: Tensor) -> list[Point]:
+    """JPEG's or WebP's (``name``: a key of `SWEEPS`) curve for all data side by side in one image, header and all.
+
+    Levels are spread over 0 to 255 before; empty where a datum is no picture. The setting is the quality.
+    """
+    images = None if event.levels is None else as_images(event, as_levels(event, x))
+    if images is None:
+        return []
+    unit = (event.levels or 2) - 1
+    sheet = tiled(np.rint(images * (255 / unit)).astype(np.uint8))
+    qualities, ways = SWEEPS[name]
+    points = []
+    for quality in qualities:
+        code = min((_saved(Image.fromarray(sheet), quality=quality, **way) for way in ways), key=len)
+        back = untiled(_opened(code, "L" if images.ndim == 3 else "RGB"), *images.shape[:3])
+        points.append(measured(event, quality, len(code), images, back * (unit / 255)))
+    return points
+
+
+def pca_points(event: Event, train: Tensor, x: Tensor) -> list[Point]:
+    """The curve of principal components, rounded on one grid for all and entropy-coded as normal variables.
+
+    Mean, basis and each component's deviation are of the ``train`` data and, like a model's weights, known to both
+    sides and not counted; the symbols are, and decoded again. The setting is the step, in units of the data.
+
+    Raises:
+        ZooError: the coder does not give back the symbols.
+    """
+    seen, wanted = (part.cpu().double().flatten(1).numpy() for part in (train, x))
+    mean = seen.mean(0)
+    values, basis = np.linalg.eigh(np.cov(seen.T, ddof=0).reshape(len(mean), -1))
+    deviations = np.sqrt(np.maximum(values, 0))
+    points = []
+    for step in deviations.max() * np.array(STEPS):
+        symbols = rounded((wanted - mean) @ basis / step)
+        code = pack(symbols, deviations / step)
+        if (unpack(code, len(symbols), deviations / step) != symbols).any():
+            raise ZooError("the coder did not give back the principal components")
+        back = mean + step * symbols @ basis.T
+        points.append(measured(event, float(step), len(code), wanted, _within(event, back)))
+    return points
 
 
 def as_levels(event: Event, x: Tensor) -> NDArray[np.integer[Any]]:
@@ -131,3 +186,7 @@ def _saved(picture: Image.Image, **settings: Any) -> bytes:
 def _opened(code: bytes, mode: str) -> Pixels:
     """The pixels of a file in the mode of the picture that went into it; WebP gives its grey ones back in colours."""
     return np.asarray(Image.open(io.BytesIO(code)).convert(mode)).astype(np.uint8)
+
+
+def _within(event: Event, back: Floats) -> Floats:
+    return back if event.levels is None else np.clip(back, 0, event.levels - 1)
