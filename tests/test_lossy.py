@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,9 @@ from zoo.codec.rates import Point, bd_rate, frontier, least_gain, measured
 from zoo.evaluating import Finished, Settings, evaluate
 from zoo.evaluations.lossy import WIDTHS
 from zoo.event import EXAMPLES
+from zoo.measure import CODED, GRIDS, reconstructions
 from zoo.registry import families, guides, load_shelves
+from zoo.runs import DataSpec, Run, configure
 from zoo.scores import Score
 from zoo.seeding import seeded
 
@@ -343,9 +346,23 @@ def test_data_that_are_no_pictures_are_judged_beside_the_components() -> None:
     scores = asked(pair, Dataset("lines", Event(5, "real"), x[:200], x[200:220], x[220:], "made up"))
     assert scores["bd_rate_jpeg"].status == scores["least_gain"].status == "skipped"
     assert scores["bd_rate_pca"].status == "ok"
-    assert "principal components" in scores["verdict"].reason
+    assert "PCA" in scores["verdict"].reason
 
 
 def test_a_diverged_run_has_no_curve() -> None:
     scores = asked(fitted_ppca()[1], status="diverged", reason="nan")
     assert {score.status for score in scores.values()} == {"failed"}
+
+
+def test_a_run_keeps_what_its_lossy_code_gives_back(tmp_path: Path) -> None:
+    shapes = {}
+    for name, event in (("ppca", (8, 8)), ("independent", (8, 8))):
+        config = configure(name, DataSpec(), FEW, recipe={"steps": 2} if name == "ppca" else {})
+        run = Run.of(config, tmp_path)
+        run.train(config, FEW, "cpu")
+        kept = reconstructions(run, FEW)
+        again = reconstructions(run, replace(FEW, test=FEW.test * 0))  # read from disk, not made anew
+        assert all(torch.equal(kept[grid], again[grid]) for grid in kept)
+        shapes[name] = {grid: tuple(batch.shape) for grid, batch in kept.items()}
+        assert all(batch.shape[1:] == event for batch in kept.values())
+    assert shapes == {"ppca": {f"{grid:g}": (CODED, 8, 8) for grid in GRIDS}, "independent": {}}

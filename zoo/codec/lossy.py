@@ -111,6 +111,18 @@ class LossyCodec:
             ]
         return Inferred(torch.cat(moved).cpu().double().numpy(), latents.scale)
 
+    def compress(self, x: Tensor, found: Inferred, width: float) -> bytes:
+        """The code of ``x``, whose latents `infer` ``found``, on a grid of that width; proven by decoding it.
+
+        Raises:
+            ZooError: the bytes do not decode to the latents that went in.
+        """
+        latents = self.searched(x, found, width)
+        code = self.encode(latents, width)
+        if (np.abs(self.decode(code) - latents.location) > (0.5 + 1e-6) * self.steps(latents, width)).any():
+            raise ZooError(f"at width {width:g} the bytes did not decode to the latents that went in")
+        return code
+
     def steps(self, latents: Inferred, width: float) -> Floats:
         """The grid's steps, ``(d,)``: ``width`` times the latents' scales, as a byte each tells them."""
         return _fine(_coarse(width * latents.scale))
