@@ -57,6 +57,8 @@ STUDIES = {
     "normal": study,
     "quick": lambda: study(seeds=1, quick=True),
     "failed": failed,
+    "coded": lambda: study(coded=True),
+    "coded points": lambda: study(seeds=1, datasets=("moons",), event="2:real", families=FAMILIES[2:8], coded=True),
     "two": lambda: study(datasets=("digits", "digits-binary")),
     "points": lambda: study(datasets=("moons",), event="2:real", families=FAMILIES[2:6]),
     "weird": lambda: study(families=WEIRD, datasets=("my_data & <co> 5%",)),
@@ -411,3 +413,41 @@ def test_colours_are_kept_on_a_sheet() -> None:
     assert source
     with Image.open(io.BytesIO(base64.b64decode(source[1]))) as image:
         assert image.convert("RGB").getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_rate_and_distortion_are_drawn_for_lossy_codecs_only() -> None:
+    lines = tables.members(study(coded=True), "digits")
+    drawn = figures.rate_distortion(lines, 640)
+    names = [line.label for line in lines if line.group == "prescribed"]
+    words = re.findall(r"<text[^>]*>([^<]*)</text>", drawn)
+    assert set(names) <= set(words)
+    assert "PCA" in words
+    assert "JPEG" not in words  # it begins beyond the frame
+    assert not {"pixelcnn", "gan", "uniform"} & set(words)
+    assert drawn.count("curve") == len(names)
+    assert figures.rate_distortion(tables.members(study(), "digits"), 640) == ""
+
+
+def test_a_curve_is_cut_where_it_leaves_the_frame() -> None:
+    assert figures._cut([(0.0, 0.0), (2.0, 4.0)], 1.0, 9.0) == pytest.approx((1.0, 2.0))
+    assert figures._cut([(0.0, 0.0), (2.0, 4.0)], 9.0, 1.0) == pytest.approx((0.5, 1.0))
+    assert figures._cut([(0.0, 0.0), (0.5, 0.5)], 1.0, 1.0) == (0.5, 0.5)
+
+
+def test_bytes_of_models_and_of_standard_codes_stand_in_one_order() -> None:
+    table = tables.details(tables.members(study(coded=True), "digits"))[4]
+    sizes = [int(cells[0].replace(",", "")) for _, cells in table.lines]
+    assert sizes == sorted(sizes)
+    labels = [label for label, _ in table.lines]
+    assert labels.index("pixelcnn") < labels.index("bz2") < labels.index("zlib") < labels.index("PNG, each")
+    assert dict(table.lines)["bz2"][:2] == ("9,904", f"{8 * 9904 / 447 / 64:.3g}")
+    assert "gan" not in labels
+
+
+def test_strips_show_what_comes_back_from_coarse_to_fine(tmp_path: Path) -> None:
+    write_report(study(coded=True), tmp_path)
+    page = (tmp_path / "index.html").read_text()
+    told = [float(rate) for rate in re.findall(r"note strip\">([\d.]+) bits/dim, [\d.]+ dB", page)]
+    assert len(told) == 6
+    assert told[:3] == sorted(told[:3])
+    assert page.count('<p class="note strip">real data</p>') == 2

@@ -14,7 +14,7 @@ from zoo.display import Display
 from zoo.errors import RunError, ZooError
 from zoo.evaluating import Settings
 from zoo.gather import gather
-from zoo.measure import ask, pictures, stored
+from zoo.measure import ask, pictures, reconstructions, stored
 from zoo.outside import load_families
 from zoo.plan import Entry, Options, Planned, plan
 from zoo.progress import Progress
@@ -70,6 +70,8 @@ def _legible(entry: Entry, suite: Suite, settings: Settings) -> Entry:
         [stored(entry.run, name, settings) for name in suite.evaluations]
         if entry.run.history and entry.run.status["status"] == "finished":
             pictures(entry.run)
+            if "lossy" in suite.evaluations:
+                reconstructions(entry.run, entry.dataset)
     except ZooError as error:
         return replace(entry, reason=str(error))
     return entry
@@ -104,6 +106,8 @@ def _train_and_ask(planned: Planned, options: Options, names: Sequence[str], set
     _ask_all(planned, options, names, settings)
     if planned.run.status["status"] == "finished":
         pictures(planned.run)
+        if "lossy" in names:
+            reconstructions(planned.run, data)
 
 
 def _ask_all(planned: Planned, options: Options, names: Sequence[str], settings: Settings) -> None:

@@ -6,9 +6,12 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
+from torch import Tensor
+
 from zoo.devices import pick_device
 from zoo.evaluating import Settings
-from zoo.measure import ask_together, pictures, rows, shown, stored
+from zoo.event import Event
+from zoo.measure import ask_together, pictures, reconstructions, rows, shown, stored
 from zoo.plan import Entry, Options
 from zoo.provenance import provenance
 from zoo.registry import evaluations, families
@@ -28,7 +31,7 @@ def gather(suite: Suite, options: Options, entries: Sequence[Entry], settings: S
         provenance=_provenance(suite, options, entries, settings),
         scores=list(_scores(suite, entries, settings)),
         curves=[row for entry in entries for row in _curves(entry)],
-        pictures=_pictures(entries),
+        pictures=_pictures(suite, entries),
     )
 
 
@@ -98,16 +101,23 @@ def _curves(entry: Entry) -> Rows:
             }
 
 
-def _pictures(entries: Sequence[Entry]) -> dict[str, dict[str, Any]]:
-    """Real data and, of each family, samples of the first seed that finished."""
+def _pictures(suite: Suite, entries: Sequence[Entry]) -> dict[str, dict[str, Any]]:
+    """Real data and, of each family, what the first seed that finished samples and what its lossy code gives back."""
     found: dict[str, dict[str, Any]] = {}
     for entry in entries:
-        data, none = entry.dataset, dict[str, Any]()
+        data = entry.dataset
         real = data.test[: shown(data.event)].tolist()
-        samples = found.setdefault(data.name, {"event": str(data.event), "real": real, "samples": none})["samples"]
-        if entry.run and entry.label not in samples and entry.run.status["status"] == "finished":
-            samples[entry.label] = pictures(entry.run).reshape(-1, *data.event.shape).tolist()
+        here = found.setdefault(data.name, {"event": str(data.event), "real": real, "samples": {}, "coded": {}})
+        if entry.run is None or entry.label in here["samples"] or entry.run.status["status"] != "finished":
+            continue
+        here["samples"][entry.label] = _as(data.event, pictures(entry.run))
+        if "lossy" in suite.evaluations and (coded := reconstructions(entry.run, data)):
+            here["coded"][entry.label] = {grid: _as(data.event, batch) for grid, batch in coded.items()}
     return found
+
+
+def _as(event: Event, batch: Tensor) -> list[Any]:
+    return batch.reshape(-1, *event.shape).tolist()
 
 
 def _provenance(suite: Suite, options: Options, entries: Sequence[Entry], settings: Settings) -> dict[str, Any]:

@@ -9,12 +9,14 @@ from typing import Any
 
 import torch
 
+from zoo.codec.lossy import LossyCodec, no_bottleneck
 from zoo.data import Dataset
 from zoo.devices import pick_device
 from zoo.errors import RunError
 from zoo.evaluating import Finished, Settings, evaluate
 from zoo.event import Event
 from zoo.files import read_json, read_tensors, write_json, write_tensors
+from zoo.pair import Pair
 from zoo.runs import Run
 from zoo.scores import Score
 from zoo.seeding import seeded
@@ -22,6 +24,8 @@ from zoo.traces import sample
 
 IMAGES, POINTS = 24, 500
 """Samples of each run kept for the report: of images, and of points in the plane."""
+CODED, GRIDS = 8, (6.0, 3.0, 1.0)
+"""Test data that the report shows after lossy coding, and the grids of the latents (see `zoo.codec.lossy`)."""
 
 
 def finished(run: Run, data: Dataset, device: str = "auto") -> Finished:
@@ -89,6 +93,25 @@ def pictures(run: Run) -> torch.Tensor:
         with seeded(0):
             write_tensors(path, {"x": sample(pair, shown(pair.event))}, run.config.digest)
     return read_tensors(path)[0]["x"]
+
+
+def reconstructions(run: Run, data: Dataset) -> dict[str, torch.Tensor]:
+    """The first `CODED` test data as lossy codes of the whole split give them back, made once.
+
+    Grid (``"3"``) -> shape ``(n, *event.shape)``; empty for a run without a bottleneck.
+    """
+    path = run.folder / "reconstructions.safetensors"
+    if not path.exists():
+        pair = run.pair()
+        write_tensors(path, {} if no_bottleneck(pair) else _coded(pair, data.reshaped(pair.event)), run.config.digest)
+    return read_tensors(path)[0]
+
+
+def _coded(pair: Pair, data: Dataset) -> dict[str, torch.Tensor]:
+    codec = LossyCodec(pair)
+    found = codec.infer(data.test)
+    codes = {f"{width:g}": codec.compress(data.test, found, width) for width in GRIDS}
+    return {name: torch.from_numpy(codec.reconstruct(codec.decode(code)[:CODED])) for name, code in codes.items()}
 
 
 def rows(scores: Sequence[Score], **where: Any) -> list[dict[str, Any]]:

@@ -35,7 +35,7 @@ def _dataset(study: Study, dataset: str) -> list[str]:
     if sentence := tables.source(study, dataset):
         parts.append(markdown(sentence))
     parts += ["In italics the literature's verdicts; ≠ marks where a measured one differs.", _verdicts(lines)]
-    for table in tables.details(lines):
+    for table in filter(lambda table: table.lines, tables.details(lines)):
         rows = [[label, *cells] for label, cells in table.lines]
         body = _table(["family", *table.headers], [[markdown(cell) for cell in row] for row in rows])
         parts += [f"### {table.title}", markdown(table.note), body]

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from zoo import rules
 from zoo.report import figures, tables, text
 from zoo.report.markdown import QUICK
-from zoo.report.pictures import Picture, pictures
+from zoo.report.pictures import Picture, Strip, pictures, strips
 from zoo.report.tables import Member
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ class Chapter:
     learning: list[Learning]
     pictures: list[Picture]
     speed: list[Markup]
+    rates: tuple[Markup, Markup]
+    strips: dict[str, list[Strip]]
 
 
 def render(study: Study) -> str:
@@ -111,7 +113,8 @@ def _best(lines: Sequence[Member]) -> str:
 def _chapter(study: Study, dataset: str) -> Chapter:
     lines = tables.members(study, dataset)
     shown = study.pictures.get(dataset)
-    groups = {line.label: line.group for line in lines}
+    named = {line.label: line for line in lines}
+    groups = {label: line.group for label, line in named.items()}
     return Chapter(
         name=dataset,
         source=tables.source(study, dataset),
@@ -122,6 +125,8 @@ def _chapter(study: Study, dataset: str) -> Chapter:
         learning=_learning(study, dataset, lines),
         pictures=pictures(shown, groups) if shown else [],
         speed=_speed(lines),
+        rates=(Markup(figures.rate_distortion(lines, 640)), Markup(figures.rate_distortion(lines, NARROW))),
+        strips=strips(shown, lambda label, grid: tables.points(named[label], grid)) if shown else {},
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,37 @@ def pictures(shown: Mapping[str, Any], groups: Mapping[str, str]) -> list[Pictur
     return draw(real, drawn, groups, event)
 
 
+@dataclass(frozen=True)
+class Strip:
+    """A few data after one lossy code, with its rate and quality in words."""
+
+    words: str
+    html: Markup
+
+
+def strips(shown: Mapping[str, Any], words: Callable[[str, str], str]) -> dict[str, list[Strip]]:
+    """Of each label that has a lossy code, the real data and what comes back on each grid, coarse to fine.
+
+    ``words(label, grid)`` says what that code takes and gives. Empty for points in the plane.
+    """
+    event = Event.parse(shown["event"])
+    real = _array(shown["real"], event)
+    if not len(real) or (event.shape == (2,) and event.levels is None):
+        return {}
+    low, high = _range(real, event)
+    found = {}
+    for label, grids in shown.get("coded", {}).items():
+        rows = {grid: _array(batch, event) for grid, batch in sorted(grids.items(), key=_coarse_first)}
+        few = real[: max(map(len, rows.values()), default=0)]
+        found[label] = [Strip(REAL, _sheet(few, low, high, REAL))]
+        found[label] += [Strip(words(label, grid), _sheet(batch, low, high, label)) for grid, batch in rows.items()]
+    return found
+
+
+def _coarse_first(item: tuple[str, Any]) -> float:
+    return -float(item[0])
+
+
 def _clouds(real: np.ndarray, drawn: dict[str, np.ndarray], groups: Mapping[str, str], _: Event) -> list[Picture]:
     known = real[np.isfinite(real).all(1)]
     if not len(known):
@@ -60,9 +91,13 @@ def _clouds(real: np.ndarray, drawn: dict[str, np.ndarray], groups: Mapping[str,
 def _sheets(real: np.ndarray, drawn: dict[str, np.ndarray], _: Mapping[str, str], event: Event) -> list[Picture]:
     if not len(real):
         return []
-    low, high = (0.0, event.levels - 1.0) if event.levels else (float(np.nanmin(real)), float(np.nanmax(real)))
+    low, high = _range(real, event)
     sheets = {REAL: real} | drawn
     return [Picture(label, _sheet(batch, low, high, label) if len(batch) else None) for label, batch in sheets.items()]
+
+
+def _range(real: np.ndarray, event: Event) -> tuple[float, float]:
+    return (0.0, event.levels - 1.0) if event.levels else (float(np.nanmin(real)), float(np.nanmax(real)))
 
 
 def _sheet(batch: np.ndarray, low: float, high: float, label: str) -> Markup:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,18 @@ HEADERS = {
 
 FACTS = ("verdict", "value", "unit", "stderr", "spread", "literature", "disagrees", "reason")
 LEGEND = "A dash does not apply; a dot was not asked."
+STANDARD = {
+    "zlib": "zlib",
+    "bz2": "bz2",
+    "lzma": "lzma",
+    "png_tiled": "PNG, one image",
+    "png": "PNG, each",
+    "webp_tiled": "WebP, one image",
+    "webp": "WebP, each",
+}
+"""Score of a standard code -> its name."""
+LOSSY_GRIDS = {"6": "coarse", "3": "middling", "1": "fine"}
+"""Grids of the latents at which lossy codes are shown, coarse to fine."""
 WHOSE = ("suite", "dataset", "group", "family", "guide")
 WIDE = (*WHOSE, *(column if fact == "verdict" else f"{column}_{fact}" for column in HEADERS for fact in FACTS))
 """The columns of ``table1.csv``."""
@@ -112,7 +124,7 @@ def wide(study: Study) -> list[dict[str, Any]]:
 
 
 def details(lines: Sequence[Member]) -> list[Table]:
-    """The numbers behind the verdicts: likelihood, training, samples."""
+    """The numbers behind the verdicts: likelihood, training, samples, lossy and lossless compression."""
     return [
         _table(
             "Likelihood in numbers",
@@ -160,6 +172,25 @@ def details(lines: Sequence[Member]) -> list[Table]:
                 ("recall", "sampling", "recall", _estimate),
             ],
         ),
+        _table(
+            "Lossy compression in numbers",
+            "Bytes at equal PSNR, more (+) or fewer (−) than those of JPEG, WebP and quantised principal components "
+            "(Bjøntegaard's rate); the least gain of PSNR over JPEG at equal bytes, where both exist; and three points "
+            "of the curve, with the latents on coarse, middling and fine grids.",
+            [line for line in lines if line.pool("lossy", "verdict").state not in ("skipped", "missing")],
+            [
+                ("÷ JPEG", "lossy", "bd_rate_jpeg", _change),
+                ("÷ WebP", "lossy", "bd_rate_webp", _change),
+                ("÷ PCA", "lossy", "bd_rate_pca", _change),
+                ("least gain, dB", "lossy", "least_gain", _decibels),
+                *(
+                    (header, "lossy", f"{metric}@{grid}", show)
+                    for grid, width in LOSSY_GRIDS.items()
+                    for metric, header, show in (("rate", f"bits/dim, {width}", _three), ("psnr", "dB", _decibels))
+                ),
+            ],
+        ),
+        _lossless(lines),
     ]
 
 
@@ -211,6 +242,12 @@ def seeds(study: Study) -> int:
     return len({row["seed"] for row in study.scores} - {"all", None, ""})
 
 
+def points(line: Member, grid: str) -> str:
+    """Rate and quality of a member's lossy code on one grid, in words; empty where they were not measured."""
+    rate, level = line.pool("lossy", f"rate@{grid}").value, line.pool("lossy", f"psnr@{grid}").value
+    return "" if rate is None or level is None else f"{rate:.3g} bits/dim, {level:.1f} dB"
+
+
 Column = tuple[str, str, str, Callable[[Pooled], str]]
 
 
@@ -219,12 +256,65 @@ def _table(title: str, note: str, lines: Sequence[Member], columns: Sequence[Col
     return Table(title, f"{note} {LEGEND}", tuple(column[0] for column in columns), tuple(cells))
 
 
+def _lossless(lines: Sequence[Member]) -> Table:
+    """The bytes of every lossless codec and, among them by size, those of the standard codes on the same data."""
+    coded = [line for line in lines if line.pool("lossless", "bytes").value is not None]
+    columns: list[Column] = [
+        ("bytes", "lossless", "bytes", _bytes),
+        ("bits per dim", "lossless", "bits_per_dim", _three),
+        ("header", "lossless", "header_bytes", _bytes),
+        ("initial bits", "lossless", "initial_bytes", _bytes),
+        ("overhead, %", "lossless", "overhead", _three),
+        ("images/s in", "lossless", "encode_images", _count),
+        ("images/s out", "lossless", "decode_images", _count),
+        ("MB/s in", "lossless", "encode_mb", _three),
+        ("MB/s out", "lossless", "decode_mb", _three),
+        ("passes", "lossless", "passes", _count),
+    ]
+    table = _table(
+        "Lossless compression in numbers",
+        "Real bytes for the whole test split, decoded again and compared: header, the initial bits of bits-back (in "
+        "bytes) and all. Overhead: the payload over what the model itself says that the data take. In and out on one "
+        "thread; passes of the network one after the other, one way. Among them the standard codes, at their hardest "
+        "setting; PNG and WebP (lossless) of all data side by side in one image, or of each by itself.",
+        coded,
+        columns,
+    )
+    sizes = {line.label: line.pool("lossless", "bytes").value or 0.0 for line in coded}
+    standard = {name: coded[0].pool("lossless", metric).value for metric, name in STANDARD.items()} if coded else {}
+    unit = (coded[0].pool("lossless", "bits_per_dim").value or 0.0) / sizes[coded[0].label] if coded else 0.0
+    dashes = ("–",) * (len(columns) - 2)
+    rows = [(sizes[label], (label, cells)) for label, cells in table.lines]
+    rows += [
+        (size, (name, (f"{size:,.0f}", f"{unit * size:.3g}", *dashes)))
+        for name, size in standard.items()
+        if size is not None
+    ]
+    return replace(table, lines=tuple(row for _, row in sorted(rows)))
+
+
+def _change(score: Pooled) -> str:
+    return f"{100 * (score.value or 0.0):+.0f} %".replace("-", "−")
+
+
 def _cell(score: Pooled, show: Callable[[Pooled], str]) -> str:
     return show(score) if score.state == "ok" else {"skipped": "–", "failed": "failed", "missing": "·"}[score.state]
 
 
 def _what(metrics: dict[str, list[str]]) -> str:
     return "; ".join(f"{evaluation}: {', '.join(names)}" for evaluation, names in metrics.items())
+
+
+def _bytes(score: Pooled) -> str:
+    return f"{score.value or 0.0:,.0f}"
+
+
+def _three(score: Pooled) -> str:
+    return f"{score.value or 0.0:.3g}".replace("-", "−")
+
+
+def _decibels(score: Pooled) -> str:
+    return f"{score.value or 0.0:.1f}".replace("-", "−")
 
 
 def _value(score: Pooled) -> str:

@@ -1,0 +1,368 @@
+"""Lossy coding: what is packed comes back, curves compare as they should, and the latents of any pair make a code."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import norm
+from torch import Tensor, nn
+
+from zoo import Dataset, Event, Pair, ZooError, load_data
+from zoo.building import build
+from zoo.codec.baselines import image_points, pca_points
+from zoo.codec.lossy import Inferred, LossyCodec, no_bottleneck
+from zoo.codec.quantised import MOST, pack, rounded, unpack
+from zoo.codec.rates import Point, bd_rate, frontier, least_gain, measured
+from zoo.evaluating import Finished, Settings, evaluate
+from zoo.evaluations.lossy import WIDTHS
+from zoo.event import EXAMPLES
+from zoo.measure import CODED, GRIDS, reconstructions
+from zoo.registry import families, guides, load_shelves
+from zoo.runs import DataSpec, Run, configure
+from zoo.scores import Score
+from zoo.seeding import seeded
+
+DIGITS = load_data("digits")
+load_shelves()
+
+
+def curve(*pairs: tuple[int, float], n: int = 10) -> list[Point]:
+    """Points of those bytes and PSNRs."""
+    return [Point(0.0, size, np.full(n, 10 ** (-psnr / 10)), 1.0) for size, psnr in pairs]
+
+
+# ---------------------------------------------------------------- integers under rounded normals
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 40), st.integers(1, 6), st.floats(0.0, 300.0), st.integers(0, 2**32 - 1))
+def test_what_is_packed_comes_back(n: int, d: int, spread: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    symbols = rounded(rng.normal(size=(n, d)) * spread)
+    deviations = np.exp(rng.uniform(-8, 6, d))
+    assert (unpack(pack(symbols, deviations), n, deviations) == symbols).all()
+
+
+def test_packing_takes_what_the_symbols_tell() -> None:
+    deviations = np.array([0.05, 0.5, 3.0, 100.0])
+    symbols = rounded(np.random.default_rng(0).normal(size=(5000, 4)) * deviations)
+    mass = norm.cdf((symbols + 0.5) / deviations) - norm.cdf((symbols - 0.5) / deviations)
+    assert 8 * len(pack(symbols, deviations)) == pytest.approx(-np.log2(mass).sum(), rel=1e-3, abs=64)
+
+
+def test_symbols_far_out_are_kept_within_reach() -> None:
+    symbols = rounded(np.array([[1e9, -1e9, 0.4]]))
+    assert symbols.tolist() == [[MOST, -MOST, 0]]
+    assert (unpack(pack(symbols, np.ones(3)), 1, np.ones(3)) == symbols).all()
+
+
+def test_what_was_not_packed_is_refused() -> None:
+    deviations = np.ones(3)
+    code = pack(rounded(3 * np.random.default_rng(0).normal(size=(50, 3))), deviations)
+    for damaged in (
+        b"",
+        code[:1],
+        code[:-1],
+        code[:-4],
+        code + b"\0\0\0\1",
+        b"\0\0" + code[2:],
+        b"\xff\xff" + code[2:],
+    ):
+        with pytest.raises(ZooError):
+            unpack(damaged, 50, deviations)
+    with pytest.raises(ZooError, match="does not end"):
+        unpack(code, 20, deviations)
+
+
+# ---------------------------------------------------------------- curves
+
+
+def test_a_curve_against_itself_and_against_half_its_bytes() -> None:
+    ours = curve((100, 10.0), (200, 14.0), (500, 18.0), (900, 20.0))
+    half = curve((50, 10.0), (100, 14.0), (250, 18.0), (450, 20.0))
+    assert bd_rate(ours, ours) == pytest.approx(0)
+    assert bd_rate(half, ours) == pytest.approx(-0.5)
+    assert bd_rate(ours, half) == pytest.approx(1.0)
+
+
+@given(st.floats(-3, 3), st.floats(0.3, 3.0))
+def test_the_area_is_that_between_two_lines(shift: float, slope: float) -> None:
+    """Where ln bytes = psnr / slope, a gain of ``shift`` dB is exp(-shift / slope) times the bytes at any PSNR."""
+
+    def line(of: float) -> list[Point]:
+        return curve(*((round(1e6 * math.exp(psnr / slope)), psnr + of) for psnr in np.linspace(0, 8, 9)))
+
+    assert bd_rate(line(shift), line(0.0)) == pytest.approx(math.exp(-shift / slope) - 1, rel=1e-3, abs=1e-4)
+    if abs(shift) < 2:
+        assert least_gain(line(shift), line(0.0)) == pytest.approx(shift, abs=1e-2)
+
+
+def test_curves_without_a_common_range_are_not_compared() -> None:
+    low, high = curve((100, 10.0), (200, 12.0)), curve((300, 20.0), (400, 22.0))
+    assert bd_rate(low, high) is None
+    assert least_gain(low, high) is None
+    assert bd_rate(low[:1], low) is None
+
+
+def test_the_least_gain_is_where_the_curves_are_nearest() -> None:
+    ours, theirs = curve((100, 12.0), (200, 14.0), (400, 16.0)), curve((50, 9.0), (100, 10.0), (200, 13.0), (400, 17.0))
+    assert least_gain(ours, theirs) == pytest.approx(-1.0, abs=0.01)
+    assert least_gain(ours, theirs[:3]) == pytest.approx(1.0, abs=0.01)
+
+
+def test_only_points_that_no_cheaper_one_equals_make_a_curve() -> None:
+    points = curve((300, 12.0), (100, 10.0), (200, 9.0), (300, 11.0), (400, 12.0), (500, math.inf))
+    assert [(point.bytes, round(point.psnr)) for point in frontier(points)] == [(100, 10), (300, 12)]
+
+
+def test_the_psnr_of_data_with_levels_and_of_real_data() -> None:
+    x = np.zeros((4, 2))
+    assert measured(Event(2, 11), 1, 1, x, x + 1).psnr == pytest.approx(20)
+    assert measured(Event(2, 11), 1, 1, x, x).psnr == math.inf
+    real = np.array([[0.0, 50.0], [100.0, 0.0]])
+    point = measured(Event(2, "real"), 1, 1, real, real + np.array([[1.0], [3.0]]))
+    assert point.psnr == pytest.approx(10 * math.log10(100**2 / 5))
+    errors = np.array([1.0, 9.0])
+    assert point.stderr == pytest.approx(10 / math.log(10) * errors.std(ddof=1) / math.sqrt(2) / 5)
+
+
+def test_jpeg_and_webp_pay_for_one_image_and_lose_less_for_more() -> None:
+    for name in ("jpeg", "webp"):
+        points = image_points(name, DIGITS.event, DIGITS.test[:60])
+        sizes, psnrs = [point.bytes for point in points], [point.psnr for point in points]
+        assert sizes == sorted(sizes)
+        assert psnrs[0] < 20 < 35 < psnrs[-1]
+    assert image_points("jpeg", Event(2, "real"), torch.zeros(3, 2)) == []
+
+
+def test_components_of_normal_data_reach_what_theory_says() -> None:
+    """At high rate a rounded normal of deviation s takes log2(s / step) + 2.05 bits and loses step² / 12."""
+    with seeded(0):
+        train, x = (torch.randn(n, 3) * torch.tensor([9.0, 5.0, 3.0]) for n in (4000, 3000))
+    for point in pca_points(Event(3, "real"), train, x)[-2:]:
+        assert point.mse == pytest.approx(point.setting**2 / 12, rel=0.03)
+        bits = sum(math.log2(s / point.setting) for s in (9, 5, 3)) + 3 * 0.5 * math.log2(2 * math.pi * math.e)
+        assert 8 * point.bytes / 3000 == pytest.approx(bits, rel=0.01)
+
+
+# ---------------------------------------------------------------- latents as a code
+
+
+def names() -> list[str]:
+    return [
+        name for each in families for name in ([f"{each.name}+{g.name}" for g in guides] if each.guide else [each.name])
+    ]
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_family_is_a_code_or_says_why_not(name: str) -> None:
+    event = Event((4, 4), 5) if name != "gan" else EXAMPLES["levels"]
+    try:
+        pair = build(name, event, seed=1)
+    except ZooError:
+        event = EXAMPLES["real"]
+        pair = build(name, event, seed=1)
+    with seeded(2):
+        x = torch.randint(event.levels or 5, (9, *event.shape)).float()
+    if no_bottleneck(pair):
+        with pytest.raises(ZooError, match="is no lossy codec"):
+            LossyCodec(pair)
+        return
+    codec = LossyCodec(pair)
+    for part, width in ((x, 0.5), (x[:1], 3.0), (x * 0, 1.0)):
+        latents = codec.searched(part, codec.infer(part), width)
+        z = codec.decode(codec.encode(latents, width))
+        assert (np.abs(z - latents.location) <= (0.5 + 1e-9) * codec.steps(latents, width)).all()
+        back = codec.reconstruct(z)
+        assert back.shape == part.shape
+        assert event.levels is None or (back.min() >= 0 and back.max() <= event.levels - 1)
+
+
+def test_who_has_no_bottleneck_and_why() -> None:
+    whys = {
+        name: no_bottleneck(build(name, EXAMPLES["levels"]))
+        for name in ("wavenet", "independent", "gan", "ppca", "vae")
+    }
+    assert whys["ppca"] == whys["vae"] == ""
+    assert whys["wavenet"] == whys["independent"] == "no latents: there is nothing but the datum itself to quantise"
+    assert "implicit" in whys["gan"]
+    assert "no latents" in no_bottleneck(build("realnvp", EXAMPLES["levels"]))
+    assert "16 latent numbers for a datum of 16" in no_bottleneck(build("vae", Event((4, 4), 5)))
+
+
+def fitted_ppca(latent: int = 8) -> tuple[Any, Pair]:
+    with seeded(0):
+        pair = build("ppca", DIGITS.event, {"latent": latent})
+    module: Any = pair.extras
+    module.initialise(DIGITS.train)
+    module.set_closed_form(DIGITS.train + 0.5)
+    return module, pair
+
+
+def test_the_mean_of_a_linear_model_is_its_projection() -> None:
+    module, pair = fitted_ppca()
+    codec = LossyCodec(pair)
+    z = np.random.default_rng(0).normal(size=(1100, 8)) * 0.1
+    expected = (module.unit * (torch.from_numpy(z).float() @ module.W.T + module.mu) - 0.5).detach()
+    assert codec.reconstruct(z) == pytest.approx(expected.reshape(-1, 8, 8).clamp(0, 16).numpy(), abs=1e-4)
+    found = codec.infer(DIGITS.test)
+    posterior = ((DIGITS.test + 0.5).flatten(1) / module.unit - module.c) @ module.A.T
+    assert np.abs(found.location - posterior.detach().numpy()).mean() < 0.2 * found.scale.mean()
+
+
+def test_halving_the_grid_takes_a_bit_a_latent() -> None:
+    _, pair = fitted_ppca()
+    codec = LossyCodec(pair)
+    found = codec.infer(DIGITS.test)
+    sizes = [8 * len(codec.encode(found, width)) / (8 * len(DIGITS.test)) for width in (1 / 4, 1 / 8, 1 / 16)]
+    assert np.diff(sizes) == pytest.approx([1, 1], abs=0.03)
+
+
+def test_the_search_finds_latents_worth_their_bytes() -> None:
+    _, pair = fitted_ppca()
+    codec, x = LossyCodec(pair), DIGITS.test[:200]
+    found = codec.infer(x)
+
+    def points(search: bool) -> list[Point]:
+        made = []
+        for width in (0.5, 1.0, 2.0, 4.0, 6.0):
+            latents = codec.searched(x, found, width) if search else found
+            code = codec.encode(latents, width)
+            made.append(measured(pair.event, width, len(code), x.numpy(), codec.reconstruct(codec.decode(code))))
+        return made
+
+    rate = bd_rate(points(True), points(False))
+    assert rate is not None
+    assert rate < -0.01
+
+
+def test_latents_are_coded_by_the_prior_or_by_what_fits_better() -> None:
+    _, pair = fitted_ppca()
+    codec, draw = LossyCodec(pair), np.random.default_rng(0).normal(size=(400, 8))
+    assert codec.prior is not None
+    assert (codec.prior[0] == 0).all()
+    assert (codec.prior[1] == 1).all()
+    like_prior, dead = Inferred(draw, np.full(8, 0.2)), Inferred(5 + 0.01 * draw, np.full(8, 0.2))
+    assert codec.encode(like_prior, 1.0)[4] == 0
+    assert codec.encode(dead, 1.0)[4] == 1
+    assert len(codec.encode(dead, 1.0)) < 120
+    assert np.abs(codec.decode(codec.encode(dead, 1.0)) - 5).max() < 0.1
+
+
+class TwoLevels(nn.Module):
+    """z1 ~ N(0, 1); z2 ~ N(z1, 1); x ~ Bernoulli: a prior that depends on what is drawn before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(3, 16)
+
+    def model(self, x: Tensor) -> Any:
+        with pyro.plate("data", len(x)):
+            z1 = pyro.sample("z1", dist.Normal(x.new_zeros(1), 1.0).to_event(1))
+            z2 = pyro.sample("z2", dist.Normal(z1.expand(-1, 2), 1.0).to_event(1))
+            logits = self.net(torch.cat([z1, z2], 1)).reshape(-1, 4, 4)
+            return pyro.sample("x", dist.Bernoulli(logits=logits).to_event(2), obs=x)
+
+    def guide(self, x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            z1 = pyro.sample("z1", dist.Normal(x.mean((1, 2), keepdim=False)[:, None], 0.1).to_event(1))
+            pyro.sample("z2", dist.Normal(z1.expand(-1, 2), 0.2).to_event(1))
+
+
+def test_a_prior_in_two_levels_is_fitted() -> None:
+    module = TwoLevels()
+    codec = LossyCodec(Pair(Event((4, 4), "binary"), module.model, module.guide, extras=module))
+    assert codec.prior is None
+    x = (torch.arange(16 * 30).reshape(30, 4, 4) % 7 < 3).float()
+    found = codec.infer(x)
+    assert found.scale == pytest.approx([0.1, 0.22, 0.22], abs=0.02)
+    z = codec.decode(codec.encode(found, 1.0))
+    back = torch.sigmoid(module.net(torch.from_numpy(z).float())).reshape(30, 4, 4)
+    assert codec.reconstruct(z) == pytest.approx(back.detach().numpy(), abs=1e-6)
+
+
+def test_a_damaged_code_is_refused() -> None:
+    _, pair = fitted_ppca()
+    codec = LossyCodec(pair)
+    code = codec.encode(codec.infer(DIGITS.test[:20]), 1.0)
+    for damaged in (b"", code[:4], code[:9], code[:-1], code[:-8], code + b"more"):
+        with pytest.raises(ZooError):
+            codec.decode(damaged)
+
+
+# ---------------------------------------------------------------- the evaluation
+
+
+FEW = replace(DIGITS, test=DIGITS.test[:150])
+
+
+def asked(pair: Pair, data: Dataset = FEW, **rest: Any) -> dict[str, Score]:
+    return {score.metric: score for score in evaluate("lossy", [Finished(pair, data, 0, [], **rest)], Settings())}
+
+
+def test_ppca_beats_jpeg_at_every_rate() -> None:
+    scores = asked(fitted_ppca(24)[1])
+    assert scores["verdict"].value == 1
+    assert "fewer bytes than JPEG" in scores["verdict"].reason
+    values = {name: score.value or 0.0 for name, score in scores.items()}
+    assert values["least_gain"] > 1
+    assert values["bd_rate_jpeg"] < -0.4
+    assert all(values[f"rate@{fine:g}"] > values[f"rate@{wide:g}"] for fine, wide in pairwise(WIDTHS))
+    assert values["psnr@0.5"] > values["psnr@8"]
+    assert {"jpeg_rate@50", "jpeg_psnr@50", "webp_psnr@0"} <= set(scores)
+
+
+def test_who_has_no_bottleneck_is_skipped_with_the_reason() -> None:
+    scores = asked(build("wavenet", DIGITS.event))
+    assert {score.status for score in scores.values()} == {"skipped"}
+    assert "no latents" in scores["verdict"].reason
+
+
+def test_a_model_that_learned_nothing_does_not_pass() -> None:
+    scores = asked(build("vae+normal", DIGITS.event, {"latent": 2, "hidden": 16, "guide.hidden": 16}))
+    assert scores["verdict"].value == 0
+    assert scores["verdict"].reason
+
+
+def test_data_that_are_no_pictures_are_judged_beside_the_components() -> None:
+    with seeded(0):
+        x = torch.randn(300, 2) @ torch.tensor([[3.0, 1.0, 2.0, 0.0, 1.0], [0.0, 1.0, -1.0, 2.0, 2.0]])
+        x = x + 0.1 * torch.randn(300, 5)
+        pair = build("ppca", Event(5, "real"), {"latent": 2})
+    module: Any = pair.extras
+    module.initialise(x)
+    module.set_closed_form(x)
+    scores = asked(pair, Dataset("lines", Event(5, "real"), x[:200], x[200:220], x[220:], "made up"))
+    assert scores["bd_rate_jpeg"].status == scores["least_gain"].status == "skipped"
+    assert scores["bd_rate_pca"].status == "ok"
+    assert "PCA" in scores["verdict"].reason
+
+
+def test_a_diverged_run_has_no_curve() -> None:
+    scores = asked(fitted_ppca()[1], status="diverged", reason="nan")
+    assert {score.status for score in scores.values()} == {"failed"}
+
+
+def test_a_run_keeps_what_its_lossy_code_gives_back(tmp_path: Path) -> None:
+    shapes = {}
+    for name, event in (("ppca", (8, 8)), ("independent", (8, 8))):
+        config = configure(name, DataSpec(), FEW, recipe={"steps": 2} if name == "ppca" else {})
+        run = Run.of(config, tmp_path)
+        run.train(config, FEW, "cpu")
+        kept = reconstructions(run, FEW)
+        again = reconstructions(run, replace(FEW, test=FEW.test * 0))  # read from disk, not made anew
+        assert all(torch.equal(kept[grid], again[grid]) for grid in kept)
+        shapes[name] = {grid: tuple(batch.shape) for grid, batch in kept.items()}
+        assert all(batch.shape[1:] == event for batch in kept.values())
+    assert shapes == {"ppca": {f"{grid:g}": (CODED, 8, 8) for grid in GRIDS}, "independent": {}}

@@ -1,0 +1,192 @@
+"""What standard codes make of the same data, lossless and lossy: bytes for a whole split, proven by decoding."""
+
+from __future__ import annotations
+
+import bz2
+import io
+import lzma
+import math
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from zoo.codec.quantised import pack, rounded, unpack
+from zoo.codec.rates import Floats, Point, measured
+from zoo.errors import ZooError
+from zoo.event import Event
+
+Pixels = NDArray[np.uint8]
+LARGEST_SIDE = 16383
+"""Of a WebP image, in pixels."""
+PACKERS: dict[str, tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]] = {
+    "zlib": (lambda raw: zlib.compress(raw, 9), zlib.decompress),
+    "bz2": (lambda raw: bz2.compress(raw, 9), bz2.decompress),
+    "lzma": (lambda raw: lzma.compress(raw, preset=9 | lzma.PRESET_EXTREME), lzma.decompress),
+}
+"""General compressors at their hardest setting: name -> (pack, unpack)."""
+FORMATS: dict[str, dict[str, Any]] = {
+    "png": {"format": "PNG", "optimize": True},
+    "webp": {"format": "WEBP", "lossless": True, "quality": 100, "method": 6, "exact": True},
+}
+"""Lossless image formats at their hardest setting: name -> what Pillow's ``save`` is told."""
+SWEEPS: dict[str, tuple[Sequence[int], Sequence[dict[str, Any]]]] = {
+    "jpeg": (
+        (1, 4, 6, 8, 10, 13, 16, 20, 25, 30, 40, 50, 60, 70, 80, 90, 95),
+        [{"format": "JPEG", "optimize": True, "progressive": progressive} for progressive in (False, True)],
+    ),
+    "webp": ((0, 1, 2, 3, 5, 10, 20, 30, 45, 60, 75, 85, 95), [{"format": "WEBP", "method": 6}]),
+}
+"""Lossy image formats: name -> (qualities, what Pillow's ``save`` is told, of which the smallest file counts)."""
+STEPS = (1.5, 1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08, 0.05)
+"""Quantisation steps of the principal components, in units of the largest one's standard deviation."""
+
+
+def standard_codes(event: Event, x: Tensor) -> dict[str, int]:
+    """Bytes that each standard code takes for the data ``x``, shape ``(n, *event.shape)``, as integers 0 to K-1.
+
+    ``zlib``, ``bz2`` and ``lzma`` of all data in one piece: a byte an entry (two above 256 levels), binary data also
+    packed eight to the byte, whichever is smaller. Where a datum is a picture (see `as_images`), ``png`` and ``webp``
+    (lossless) of each datum by itself, and ``png_tiled`` and ``webp_tiled`` of all data side by side in one image,
+    which pays for one header. Nothing else is counted, no count of the data and no shape.
+
+    Raises:
+        ZooError: real data, which have no levels to keep, or a code that does not give back what it was given.
+    """
+    levels = as_levels(event, x)
+    sizes = {name: _packed(name, event, levels) for name in PACKERS}
+    images = as_images(event, levels)
+    if images is None:
+        return sizes
+    for name in FORMATS:
+        sizes[name] = sum(_image_bytes(name, event, image) for image in images)
+        sizes[f"{name}_tiled"] = _image_bytes(name, event, tiled(images))
+    return sizes
+
+
+def image_points(name: str, event: Event, x: Tensor) -> list[Point]:
+    """JPEG's or WebP's (``name``: a key of `SWEEPS`) curve for all data side by side in one image, header and all.
+
+    Levels are spread over 0 to 255 before; empty where a datum is no picture. The setting is the quality.
+    """
+    images = None if event.levels is None else as_images(event, as_levels(event, x))
+    if images is None:
+        return []
+    unit = (event.levels or 2) - 1
+    sheet = tiled(np.rint(images * (255 / unit)).astype(np.uint8))
+    qualities, ways = SWEEPS[name]
+    points = []
+    for quality in qualities:
+        code = min((_saved(Image.fromarray(sheet), quality=quality, **way) for way in ways), key=len)
+        back = untiled(_opened(code, "L" if images.ndim == 3 else "RGB"), *images.shape[:3])
+        points.append(measured(event, quality, len(code), images, back * (unit / 255)))
+    return points
+
+
+def pca_points(event: Event, train: Tensor, x: Tensor) -> list[Point]:
+    """The curve of principal components, rounded on one grid for all and entropy-coded as normal variables.
+
+    Mean, basis and each component's deviation are of the ``train`` data and, like a model's weights, known to both
+    sides and not counted; the symbols are, and decoded again. The setting is the step, in units of the data.
+
+    Raises:
+        ZooError: the coder does not give back the symbols.
+    """
+    seen, wanted = (part.cpu().double().flatten(1).numpy() for part in (train, x))
+    mean = seen.mean(0)
+    values, basis = np.linalg.eigh(np.cov(seen.T, ddof=0).reshape(len(mean), -1))
+    deviations = np.sqrt(np.maximum(values, 0))
+    points = []
+    for step in deviations.max() * np.array(STEPS):
+        symbols = rounded((wanted - mean) @ basis / step)
+        code = pack(symbols, deviations / step)
+        if (unpack(code, len(symbols), deviations / step) != symbols).any():
+            raise ZooError("the coder did not give back the principal components")
+        back = mean + step * symbols @ basis.T
+        points.append(measured(event, float(step), len(code), wanted, _within(event, back)))
+    return points
+
+
+def as_levels(event: Event, x: Tensor) -> NDArray[np.integer[Any]]:
+    """Data as the smallest unsigned integers that hold their levels, shape ``(n, *event.shape)``."""
+    if event.levels is None:
+        raise ZooError(f"standard codes take data with levels, got {event}: real data would first have to be rounded")
+    kind = np.uint8 if event.levels <= 256 else np.uint16 if event.levels <= 2**16 else np.uint32
+    levels: NDArray[np.integer[Any]] = x.cpu().numpy().round().astype(kind)
+    return levels
+
+
+def as_images(event: Event, levels: NDArray[Any]) -> Pixels | None:
+    """The data as pictures, ``(n, h, w)`` or ``(n, h, w, 3)``; ``None`` if they are none or have over 256 levels.
+
+    A datum of two axes is a grey picture; of three axes, three colours first, a coloured one; of one axis a square if
+    it can be one, else a line.
+    """
+    if event.levels is None or event.levels > 256 or len(event.shape) > 3:
+        return None
+    if len(event.shape) == 3:
+        return np.moveaxis(levels, 1, -1) if event.shape[0] == 3 else None
+    side = math.isqrt(event.size)
+    square = (side, side) if side * side == event.size else (1, event.size)
+    return levels.reshape(-1, *(event.shape if len(event.shape) == 2 else square))
+
+
+def tiled(images: Pixels) -> Pixels:
+    """Images ``(n, h, w, ...)`` side by side in one near-square image, row by row; the last row is filled up by zeros.
+
+    Raises:
+        ZooError: so many that the image would be larger than its formats allow.
+    """
+    count, height, width, *colours = images.shape
+    columns = max(1, min(count, round(math.sqrt(count * height / width))))
+    lines = math.ceil(count / columns)
+    if max(lines * height, columns * width) > LARGEST_SIDE:
+        raise ZooError(f"{count} images of {height}x{width} do not fit into one of {LARGEST_SIDE}x{LARGEST_SIDE}")
+    sheet = np.zeros((lines * columns, height, width, *colours), images.dtype)
+    sheet[:count] = images
+    grid = sheet.reshape(lines, columns, height, width, *colours).swapaxes(1, 2)
+    return np.ascontiguousarray(grid.reshape(lines * height, columns * width, *colours))
+
+
+def untiled(sheet: Pixels, count: int, height: int, width: int) -> Pixels:
+    """The first ``count`` images of a sheet made by `tiled`."""
+    lines, columns, colours = sheet.shape[0] // height, sheet.shape[1] // width, sheet.shape[2:]
+    grid = sheet.reshape(lines, height, columns, width, *colours).swapaxes(1, 2)
+    return grid.reshape(-1, height, width, *colours)[:count]
+
+
+def _packed(name: str, event: Event, levels: NDArray[Any]) -> int:
+    pack, unpack = PACKERS[name]
+    raws = [levels.tobytes()] + ([np.packbits(levels).tobytes()] if event.support == "binary" else [])
+    codes = [pack(raw) for raw in raws]
+    if [unpack(code) for code in codes] != raws:
+        raise ZooError(f"{name} did not give back what it was given")
+    return min(map(len, codes))
+
+
+def _image_bytes(name: str, event: Event, image: Pixels) -> int:
+    bits = name == "png" and event.support == "binary" and image.ndim == 2
+    picture = Image.fromarray(image * np.uint8(255)).convert("1") if bits else Image.fromarray(image)
+    code = _saved(picture, **FORMATS[name])
+    if (_opened(code, picture.mode) != image).any():
+        raise ZooError(f"{name} did not give back what it was given")
+    return len(code)
+
+
+def _saved(picture: Image.Image, **settings: Any) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, **settings)
+    return file.getvalue()
+
+
+def _opened(code: bytes, mode: str) -> Pixels:
+    """The pixels of a file in the mode of the picture that went into it; WebP gives its grey ones back in colours."""
+    return np.asarray(Image.open(io.BytesIO(code)).convert(mode)).astype(np.uint8)
+
+
+def _within(event: Event, back: Floats) -> Floats:
+    return back if event.levels is None else np.clip(back, 0, event.levels - 1)
