@@ -34,6 +34,8 @@ LOOKED_AT = 64
 """Data that a plan is made from."""
 MARGIN = 0.9
 """Share of the bits on the stack that the next batch is meant to need."""
+SLOWEST, FASTEST = 0.05, 8.0
+"""Between these is the growth of batches whose latents are popped."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Plan:
     """How ``count`` data are cut into batches, and the grid of their latents.
 
     The latents of a batch are popped before its data are pushed, so a batch needs bits from those before it: the first
-    is one datum, each other is ``growth`` times all before it (1 to ``batch`` data). ``growth`` 0 means that nothing is
+    is one datum, each other ``growth`` times all before it (1 to ``batch`` data). ``growth`` 0 means that nothing is
     popped: batches are as large as they may be.
     """
 
@@ -72,10 +74,8 @@ def plan(pair: Pair, x: Tensor, batch: int = 512) -> Plan:
     some = x[:: max(1, len(x) // LOOKED_AT)][:LOOKED_AT].double()
     grid = fitting(pair, some)
     stack = Stack(seeded=True)
-    before = stack.bits
     push_batch(pair, stack, some, grid)
-    gained = stack.bits - before
-    growth = min(max(MARGIN * gained / stack.needed, 0.05), 1.0) if stack.needed else 0.0
+    growth = min(max(MARGIN * stack.bits / stack.needed, SLOWEST), FASTEST) if stack.needed else 0.0
     return Plan(len(x), batch, round(growth, 2), grid.exponent)
 
 

@@ -192,16 +192,17 @@ class Flowed:
         return Binned(distributions.Normal(zero, torch.ones_like(zero)), self.grid)
 
     def forth(self, noise: Tensor) -> Binned:
-        return Binned(distributions.Normal(self.T(noise), BLUR * self.grid.width), self.grid)
+        return Binned(distributions.Normal(self.T(noise).nan_to_num(), BLUR * self.grid.width), self.grid)
 
     def back(self, value: Tensor) -> InTurn:
         noise = self.T.inv(value.clone()).detach()  # a transform knows the tensor again that it made itself
-        J = jacobian(self.T, noise)
+        J, one = jacobian(self.T, noise), torch.eye(noise.shape[1], dtype=noise.dtype)
         variance = (BLUR**2 + 1 / 12) * self.grid.width**2  # of the blur, and of a place within its bin
-        precision = J.mT @ J / variance + torch.eye(J.shape[-1], dtype=J.dtype)
-        covariance = torch.linalg.inv(precision)
+        covariance, singular = torch.linalg.inv_ex(J.mT @ J / variance + one)
         loc = noise - (covariance @ noise.unsqueeze(-1)).squeeze(-1)
-        return InTurn(loc, torch.linalg.cholesky((covariance + covariance.mT) / 2), self.grid)
+        L, indefinite = torch.linalg.cholesky_ex((covariance + covariance.mT) / 2)
+        good = (singular == 0) & (indefinite == 0) & (L.flatten(1) + loc.repeat(1, len(one))).isfinite().all(1)
+        return InTurn(loc.where(good[:, None], 0.0), L.where(good[:, None, None], one), self.grid)
 
 
 BLUR = 2.0

@@ -51,8 +51,8 @@ class Stack:
 
     @property
     def bits(self) -> int:
-        """How many bits are on the stack, seed bits included that are still to be cut off."""
-        return int(self._coder.num_valid_bits())
+        """How many bits are on the stack beyond all seed bits laid under it; below zero where more were popped."""
+        return int(self._coder.num_valid_bits()) - 32 * self._laid
 
     @property
     def needed(self) -> int:
