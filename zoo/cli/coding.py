@@ -33,9 +33,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def compress(
-    name: Annotated[
-        str, typer.Argument(help="A family (vae), with a guide (vae+iaf), a Python file, or a run's folder.")
-    ],
+    name: Annotated[str, typer.Argument(help="A family (vae, vae+iaf), a Python file, or a run's folder.")],
     array: Annotated[Path, typer.Argument(metavar="DATA.NPY", help="The array to compress, one datum a row.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="The file to write.")],
     with_: With = None,

@@ -24,7 +24,6 @@ from zoo.autoregressive import Autoregressive
 from zoo.codec.grids import Grid, fitting
 from zoo.codec.handlers import Pop, Push
 from zoo.codec.stack import Stack, Words
-from zoo.errors import ContractError, ZooError
 from zoo.pair import Pair
 from zoo.traces import Abilities, abilities, latent_sites, random_sites, traced
 
@@ -137,8 +136,8 @@ def why_not(pair: Pair) -> str:
         return "real data under a density: a density is no probability, and real numbers have no end to write down"
     if can.dequantising:
         return (
-            "its density is over real numbers, and integers reach it by dequantisation, whose noise would take a code of "
-            "its own (local bits-back coding)"
+            "its density is over real numbers, and integers reach it by dequantisation, whose noise would take a code "
+            "of its own (local bits-back coding)"
         )
     return _mismatch(pair, can)
 
