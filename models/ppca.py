@@ -30,9 +30,9 @@ class PPCA(nn.Module):
                                                   A = M^-1 W', T T' = s^2 M^-1, M = W' W + s^2 I_L
 
     The marginal y ~ N(mu, W W' + s^2 I) is analytic, so on real data the log-likelihood is exact (`log_prob`). On
-    integers the likelihood is a mass function, P(x_d | z) = Phi((x_d + 1 - m_d) / s) - Phi((x_d - m_d) / s) with m = W z
-    + mu (the edge levels take the tails), the guide sees y = x + 1/2, and what is had is a lower bound on log P(x), the
-    bits that a lossless code of integers pays. Training starts at the data's mean and
+    integers the likelihood is a mass function, P(x_d | z) = Phi((x_d + 1 - m_d) / s) - Phi((x_d - m_d) / s) with
+    m = W z + mu (the edge levels take the tails), the guide sees y = x + 1/2, and what is had is a lower bound on
+    log P(x): what a lossless code of integers pays. Training starts at the data's mean and
     overall deviation with a random W; the maximum-likelihood solution, unique up to a rotation of W, is reached by SVI
     or put in by `set_closed_form`. W, mu, s and the guide are in units of ``unit``, the data's overall deviation.
 

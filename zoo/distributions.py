@@ -88,7 +88,7 @@ class DiscretisedLogistic(TorchDistribution):
 class DiscretisedNormal(TorchDistribution):
     """A normal variable rounded down to {0, ..., levels-1}: P(x) = Phi((x + 1 - loc) / scale) - Phi((x - loc) / scale).
 
-    The edge levels take the tails, so the mass sums to one: what `Floor` makes of a normal ``y``, with ``y`` summed out.
+    The edge levels take the tails, so the mass sums to one: what `Floor` makes of a normal ``y``, ``y`` summed out.
     ``loc`` and ``scale`` are in units of levels.
     """
 

@@ -32,12 +32,12 @@ CHECKSUM = 8
 """Bytes of the checksum."""
 FRAME = len(MAGIC) + 1 + 2
 """Bytes before the header."""
-DENSEST = 2**16
+DENSEST = 2**12
 """Dimensions that a byte of payload may stand for: it bounds the work that a file can ask for."""
 
 
 class Header(BaseModel):
-    """What a file says of itself. ``crc`` is that of the data, ``check`` of what the weights compute here."""
+    """What a file says of itself. ``crc`` is that of the data, ``check`` of the rest and of what is computed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -59,6 +59,10 @@ class Header(BaseModel):
     def plan(self) -> Plan:
         """How the data were cut."""
         return Plan(self.count, self.batch, self.growth, self.grid)
+
+    def checked(self, probe: int) -> int:
+        """What ``check`` should be where `zoo.codec.lossless.check` gives ``probe``: it holds the other fields too."""
+        return zlib.crc32(self.model_dump_json(exclude={"check", "by"}).encode(), probe)
 
 
 def encode(
@@ -86,7 +90,7 @@ def encode(
     weights = weights_digest(pair.state())
     with precisely(pair):
         cut = plan(pair, x, batch)
-        words, checked = push_data(pair, x, cut, watch), check(pair, cut.grid)
+        words, probe = push_data(pair, x, cut, watch), check(pair, cut.grid)
     header = Header(
         family=pair.label,
         weights=weights,
@@ -96,12 +100,12 @@ def encode(
         growth=cut.growth,
         grid=cut.exponent,
         crc=crc(x),
-        check=checked,
+        check=0,
         by=environment(),
         dtype=dtype,
         shape=shape,
     )
-    return pack(header, words)
+    return pack(header.model_copy(update={"check": header.checked(probe)}), words)
 
 
 def decode(pair: Pair, file: bytes, *, watch: Watch = lambda done: None) -> Tensor:
@@ -111,18 +115,23 @@ def decode(pair: Pair, file: bytes, *, watch: Watch = lambda done: None) -> Tens
         RunError: the file is damaged, made with other weights, or this machine computes other numbers than the one
             that wrote it; never wrong data.
     """
+    return decode_counting(pair, file, watch)[0]
+
+
+def decode_counting(pair: Pair, file: bytes, watch: Watch = lambda done: None) -> tuple[Tensor, int]:
+    """`decode`, and how many seed bits the file holds."""
     header, words = unpack(file)
     if header.weights != weights_digest(pair.state()) or Event.parse(header.event) != pair.event:
         raise RunError(
             f"the file was made by other weights than these of {pair.label}: {header.family}, {header.event}"
         )
     with precisely(pair):
-        if check(pair, header.plan.grid) != header.check:
+        if header.checked(check(pair, header.plan.grid)) != header.check:
             raise RunError(_foreign(header))
-        x, whole = pop_data(pair, words, header.plan, watch)
-    if not whole or crc(x) != header.crc:
+        x, left = pop_data(pair, words, header.plan, watch)
+    if not left.is_seed() or crc(x) != header.crc:
         raise RunError(f"what the file decodes to here is not what was put in: {_foreign(header)}")
-    return x.float()
+    return x.float(), left.bits
 
 
 def pack(header: Header, words: Words) -> bytes:
@@ -187,8 +196,8 @@ def _checksum(body: bytes) -> bytes:
 
 def _foreign(header: Header) -> str:
     return (
-        f"its numbers come out otherwise here ({environment()}) than where it was written ({header.by}); "
-        "decode it with the same versions on such a machine"
+        f"its header was changed, or its numbers come out otherwise here ({environment()}) than where it was written "
+        f"({header.by}); decode it with the same versions on such a machine"
     )
 
 

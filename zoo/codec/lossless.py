@@ -24,6 +24,7 @@ from zoo.autoregressive import Autoregressive
 from zoo.codec.grids import Grid, fitting
 from zoo.codec.handlers import Pop, Push
 from zoo.codec.stack import Stack, Words
+from zoo.errors import RunError
 from zoo.pair import Pair
 from zoo.traces import Abilities, abilities, latent_sites, random_sites, traced
 
@@ -88,13 +89,19 @@ def push_data(pair: Pair, x: Tensor, plan: Plan, watch: Watch = lambda done: Non
     return stack.words()
 
 
-def pop_data(pair: Pair, words: Words, plan: Plan, watch: Watch = lambda done: None) -> tuple[Tensor, bool]:
-    """The data, shape ``(n, *event.shape)``, float64, and whether nothing but seed bits was left over."""
+def pop_data(pair: Pair, words: Words, plan: Plan, watch: Watch = lambda done: None) -> tuple[Tensor, Stack]:
+    """The data, shape ``(n, *event.shape)``, float64, and what is left on the stack: the seed bits it began with.
+
+    Raises:
+        RunError: more data were asked for than there are bits.
+    """
     stack, parts = Stack(words), list[Tensor]()
     for size in reversed(plan.sizes):
+        if plan.growth and stack.bits == 0:
+            raise RunError("the bits are at an end before all data are decoded: this is no file that the zoo wrote")
         parts.append(pop_batch(pair, stack, size, plan.grid))
         watch(sum(map(len, parts)))
-    return torch.cat(parts[::-1]), stack.is_seed()
+    return torch.cat(parts[::-1]), stack
 
 
 def push_batch(pair: Pair, stack: Stack, x: Tensor, grid: Grid) -> None:

@@ -40,19 +40,21 @@ class Code(Protocol):
 Rule = Callable[[Any, Grid | None], Code]
 
 
-@functools.singledispatch
 def code(fn: Any, grid: Grid | None = None) -> Code:
     """The code of distribution ``fn``, whose real latents lie on ``grid``.
 
     Raises:
         ZooError: there is no rule for it, and neither its masses nor its ``cdf`` can be used.
     """
+    return _rule(fn, grid)
+
+
+@functools.singledispatch
+def _rule(fn: Any, grid: Grid | None) -> Code:
+    """What is coded without a rule of its own."""
     support = fn.support
-    if support is constraints.boolean:
-        return Levels(_masses(fn, 2, 0))
     if isinstance(support, constraints.integer_interval):
-        lowest = int(support.lower_bound)
-        return Shifted(Levels(_masses(fn, int(support.upper_bound) - lowest + 1, lowest)), lowest)
+        return _by_masses(fn, torch.as_tensor(support.lower_bound), torch.as_tensor(support.upper_bound))
     if fn.event_shape or support.is_discrete:
         raise ZooError("there is no coding rule for it: write one with @zoo.codec.codes(ITS_TYPE)")
     return Binned(fn, _latent(grid))
@@ -60,7 +62,7 @@ def code(fn: Any, grid: Grid | None = None) -> Code:
 
 def codes(kind: type) -> Callable[[Rule], Rule]:
     """Register the decorated rule for distributions of type ``kind`` and of its subclasses."""
-    return code.register(kind)
+    return _rule.register(kind)
 
 
 class Levels:
@@ -311,10 +313,14 @@ class Sequential:
         return torch.stack(entries, 1).reshape(self.fn.batch_shape + self.fn.event_shape)
 
 
-def _masses(fn: Any, levels: int, lowest: int) -> Tensor:
-    """The masses of ``levels`` values from ``lowest`` on: shape ``(*batch, levels)``."""
+def _by_masses(fn: Any, lower: Tensor, upper: Tensor) -> Code:
+    """The masses of all values from the least of ``lower`` to the greatest of ``upper``."""
+    lowest, levels = int(lower.min()), int(upper.max() - lower.min()) + 1
     values = lowest + torch.arange(levels, dtype=torch.float64).reshape(-1, *[1] * len(fn.batch_shape))
-    return fn.log_prob(values.expand(levels, *fn.batch_shape)).exp().movedim(0, -1)
+    values = values.expand(levels, *fn.batch_shape)
+    inside = (lower <= values) & (values <= upper)
+    masses = fn.log_prob(values.clamp(lower, upper)).exp().where(inside, 0.0)
+    return Shifted(Levels(masses.movedim(0, -1)), lowest)
 
 
 def _latent(grid: Grid | None) -> Grid:
