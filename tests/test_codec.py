@@ -22,6 +22,7 @@ from zoo.codec.container import unpack
 from zoo.codec.grids import FINENESS, FINEST, Grid, fitting
 from zoo.codec.handlers import Pop, Push
 from zoo.codec.lossless import Plan, check, pop_batch, precisely, push_batch, why_not
+from zoo.codec.rules import InBlocks, Mapped
 from zoo.codec.stack import SMALLEST, Stack, checked, seed_words
 from zoo.data import Dataset, load_data
 from zoo.distributions import ClosedUniform, DiscretisedLogistic, DiscretisedNormal, Floor, Levels
@@ -153,6 +154,7 @@ DISCRETE = {
     "logistic": lambda rng: DiscretisedLogistic(*normals(rng, 60, 5), 17).to_event(1),
     "normal": lambda rng: DiscretisedNormal(*normals(rng, 60, 5), 17).to_event(1),
     "binomial": lambda rng: dist.Binomial(11, logits=normals(rng, 300)[0] / 2),
+    "poisson": lambda rng: dist.Poisson(normals(rng, 60, 5)[0].exp().clamp(max=1e6), validate_args=False).to_event(1),
     "autoregressive": lambda rng: autoregressive(),
 }
 REAL = {
@@ -176,6 +178,34 @@ def test_discrete_rules_round_trip_at_the_ideal_rate(seed: int, name: str) -> No
     again = Stack(stack.words())
     assert torch.equal(code(fn).pop(again).double(), value)
     assert len(again.words()) == 0
+
+
+def test_what_lies_far_from_the_window_escapes() -> None:
+    fn = dist.Geometric(torch.full((4,), 0.3).double(), validate_args=False)
+    value = torch.tensor([0.0, 1000.0, 2.0**31 - 10, 131.0]).double()
+    stack = Stack()
+    code(fn).push(stack, value)
+    assert torch.equal(code(fn).pop(Stack(stack.words())), value)
+    with pytest.raises(ZooError, match="32 bits"):
+        code(fn).push(stack, value * 2)
+
+
+def test_bijections_and_blocks_compose() -> None:
+    """x = (a, b): a uniform, b given a; turned by a bijection of the levels."""
+    a = torch.randint(4, (500, 2), generator=torch.Generator().manual_seed(1)).double()
+    tables = torch.rand(4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 0.1
+
+    def block(i: int, earlier: Tensor) -> Any:
+        weights = tables[earlier.long()[:, 0]] if i else torch.ones(len(earlier), 4).double()
+        return dist.Categorical(weights.unsqueeze(1)).to_event(1)
+
+    coder = Mapped(InBlocks(500, [1, 1], block, None), lambda x: (x + 1) % 4, lambda z: (z - 1) % 4)
+    stack = Stack()
+    coder.push(stack, a)
+    shares = tables / tables.sum(1, keepdim=True)
+    z = ((a + 1) % 4).long()
+    assert stack.bits == pytest.approx(1000 - float(shares[z[:, 0], z[:, 1]].log2().sum()), abs=32)
+    assert torch.equal(coder.pop(Stack(stack.words())), a)
 
 
 @small

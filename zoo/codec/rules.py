@@ -6,14 +6,14 @@ A rule makes a `Code` of a distribution and the grid of real latents. A new one:
     def my_code(fn: MyDistribution, grid: Grid | None) -> Code:
         return Levels(fn.my_probabilities())  # or whatever pushes and pops
 
-A distribution without a rule of its own is coded by its masses if its support is a finite range of integers, and by
-its ``cdf`` on the grid if it is real and one-dimensional.
+A distribution without a rule of its own is coded by its masses if it is over integers, and by its ``cdf`` on the grid
+if it is real, both of one dimension.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -55,7 +55,9 @@ def _rule(fn: Any, grid: Grid | None) -> Code:
     support = fn.support
     if isinstance(support, constraints.integer_interval):
         return _by_masses(fn, torch.as_tensor(support.lower_bound), torch.as_tensor(support.upper_bound))
-    if fn.event_shape or support.is_discrete:
+    if support.is_discrete and not fn.event_shape:
+        return Windowed(fn, fn.mean.double().round())
+    if fn.event_shape:
         raise ZooError("there is no coding rule for it: write one with @zoo.codec.codes(ITS_TYPE)")
     return Binned(fn, _latent(grid))
 
@@ -89,6 +91,72 @@ class Shifted:
 
     def pop(self, stack: Stack) -> Tensor:
         return self.code.pop(stack) + self.offset
+
+
+class Windowed:
+    """A distribution over integers without end: the masses near ``centre``, and an escape for all that lies farther.
+
+    ``centre`` is of the distribution's batch shape. What escapes is written plainly, in 32 bits.
+    """
+
+    def __init__(self, fn: Any, centre: Tensor) -> None:
+        values = centre + torch.arange(-WINDOW, WINDOW + 1.0, dtype=torch.float64).reshape(-1, *[1] * centre.dim())
+        masses = fn.log_prob(values).exp().where(fn.support.check(values), 0.0).movedim(0, -1)
+        escape = (1 - masses.sum(-1, keepdim=True)).clamp(min=0)
+        self.near, self.centre = Levels(torch.cat([masses, escape], -1)), centre
+
+    def push(self, stack: Stack, value: Tensor) -> None:
+        away = (value - self.centre).expand(self.centre.shape)
+        far = away.abs() > WINDOW
+        plain = away[far] + 2**31
+        if bool((plain < 0).any()) or bool((plain >= 2**32).any()):
+            raise ZooError("it escapes by more than 32 bits")
+        for byte in range(4):
+            stack.push((plain / 256**byte).floor() % 256, torch.ones(len(plain), 256))
+        self.near.push(stack, torch.where(far, 2.0 * WINDOW + 1, away + WINDOW))
+
+    def pop(self, stack: Stack) -> Tensor:
+        symbol = self.near.pop(stack)
+        away, far = symbol - WINDOW, symbol == 2 * WINDOW + 1
+        table = torch.ones(int(far.sum()), 256)
+        away[far] = sum(256**byte * stack.pop(table) for byte in reversed(range(4))) - 2**31
+        return self.centre + away
+
+
+WINDOW = 128
+"""How far from its centre `Windowed` has masses of its own."""
+
+
+class Mapped:
+    """Another code's values under a bijection: ``forth`` takes a value of this one to one of that, ``back`` back."""
+
+    def __init__(self, code: Code, forth: Callable[[Tensor], Tensor], back: Callable[[Tensor], Tensor]) -> None:
+        self.code, self.forth, self.back = code, forth, back
+
+    def push(self, stack: Stack, value: Tensor) -> None:
+        self.code.push(stack, self.forth(value))
+
+    def pop(self, stack: Stack) -> Tensor:
+        return self.back(self.code.pop(stack))
+
+
+class InBlocks:
+    """Vectors of shape ``(n, sum(sizes))``, block by block: block i is coded under ``block(i, those before it)``."""
+
+    def __init__(self, n: int, sizes: Sequence[int], block: Callable[[int, Tensor], Any], grid: Grid | None) -> None:
+        self.n, self.sizes, self.block, self.grid = n, sizes, block, grid
+
+    def push(self, stack: Stack, value: Tensor) -> None:
+        starts = [sum(self.sizes[:i]) for i in range(len(self.sizes))]
+        blocks = [code(self.block(i, value[:, :start]), self.grid) for i, start in enumerate(starts)]
+        for block, part in reversed(list(zip(blocks, value.split(list(self.sizes), 1), strict=True))):
+            block.push(stack, part)
+
+    def pop(self, stack: Stack) -> Tensor:
+        value = torch.zeros(self.n, 0, dtype=torch.float64)
+        for i in range(len(self.sizes)):
+            value = torch.cat([value, code(self.block(i, value), self.grid).pop(stack)], 1)
+        return value
 
 
 class Binned:
