@@ -154,7 +154,7 @@ DISCRETE = {
     "logistic": lambda rng: DiscretisedLogistic(*normals(rng, 60, 5), 17).to_event(1),
     "normal": lambda rng: DiscretisedNormal(*normals(rng, 60, 5), 17).to_event(1),
     "binomial": lambda rng: dist.Binomial(11, logits=normals(rng, 300)[0] / 2),
-    "poisson": lambda rng: dist.Poisson(normals(rng, 60, 5)[0].exp().clamp(max=1e6), validate_args=False).to_event(1),
+    "poisson": lambda rng: dist.Poisson(normals(rng, 60, 5)[0].exp().clamp(max=100), validate_args=False).to_event(1),
     "autoregressive": lambda rng: autoregressive(),
 }
 REAL = {
