@@ -5,9 +5,10 @@ from __future__ import annotations
 import pyro
 import pyro.distributions as dist
 import torch
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
-from zoo.distributions import dequantise, observe
+from zoo.distributions import DiscretisedNormal
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.registry import family
@@ -24,12 +25,14 @@ class PPCA(nn.Module):
 
         z ~ N(0, I_L)                             latent, shape (L,)
         y ~ N(W z + mu, s^2 I_D)                  real data: x = y
-        x = floor(y)                              integer data; the guide draws y = x + u, u ~ U[0, 1)^D
+        x = floor(y)                              integer data; a difference of two normal cdfs, y summed out
         q(z | y) = N(A (y - c), T T')             one covariance for all y; the exact posterior at c = mu,
                                                   A = M^-1 W', T T' = s^2 M^-1, M = W' W + s^2 I_L
 
     The marginal y ~ N(mu, W W' + s^2 I) is analytic, so on real data the log-likelihood is exact (`log_prob`). On
-    integers it is not, and what is had is a lower bound by the dequantised data. Training starts at the data's mean and
+    integers the likelihood is a mass function, P(x_d | z) = Phi((x_d + 1 - m_d) / s) - Phi((x_d - m_d) / s) with
+    m = W z + mu (the edge levels take the tails), the guide sees y = x + 1/2, and what is had is a lower bound on
+    log P(x): what a lossless code of integers pays. Training starts at the data's mean and
     overall deviation with a random W; the maximum-likelihood solution, unique up to a rotation of W, is reached by SVI
     or put in by `set_closed_form`. W, mu, s and the guide are in units of ``unit``, the data's overall deviation.
 
@@ -63,12 +66,18 @@ class PPCA(nn.Module):
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", dist.Normal(self.mu.new_zeros(self.W.shape[1]), 1.0).to_event(1))
             loc = self.unit * (z @ self.W.T + self.mu)
-            y = dist.Normal(loc.reshape(-1, *self.event.shape), self.unit * self.log_s.exp())
-            return observe(self.event, y.to_event(len(self.event.shape)), x)
+            return pyro.sample("x", self.likelihood(loc.reshape(-1, *self.event.shape)), obs=x)
+
+    def likelihood(self, loc: Tensor) -> TorchDistributionMixin:
+        """p(x | z) around W z + mu in the data's units, shape ``(n, *event.shape)``."""
+        scale, dims = self.unit * self.log_s.exp(), len(self.event.shape)
+        if self.event.levels is None:
+            return dist.Normal(loc, scale).to_event(dims)
+        return DiscretisedNormal(loc, scale, self.event.levels).to_event(dims)
 
     def guide(self, x: Tensor) -> None:
         with pyro.plate("data", len(x)):
-            y = dequantise(self.event, x).flatten(1) / self.unit
+            y = self.middle(x) / self.unit
             pyro.sample("z", dist.MultivariateNormal((y - self.c) @ self.A.T, scale_tril=_cholesky(self.T)))
 
     def log_density(self, y: Tensor) -> Tensor:
@@ -80,10 +89,14 @@ class PPCA(nn.Module):
         value: Tensor = marginal.log_prob(y.flatten(1))
         return value
 
+    def middle(self, x: Tensor) -> Tensor:
+        """``x`` flat, shape ``(n, D)``; of integers the middle of the interval that is rounded down to them."""
+        return x.flatten(1) + (0.0 if self.event.levels is None else 0.5)
+
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:
         """Take the mean and the overall deviation of ``x``; W stays random and the guide starts at its posterior."""
-        y = x.flatten(1) + (0.0 if self.event.levels is None else 0.5)
+        y = self.middle(x)
         self.unit.copy_(y.std(0).square().mean().sqrt())
         self.mu.copy_(y.mean(0) / self.unit)
         self._set_posterior()

@@ -86,7 +86,7 @@ def test_exact_on_real_data_and_a_bound_on_integers() -> None:
     assert abilities(real).likelihood == "exact"
     assert abilities(real).analytic
     assert abilities(levels).likelihood == "bound"
-    assert set(abilities(levels).latents) == {"y", "z"}
+    assert set(abilities(levels).latents) == {"z"}
 
 
 def test_integers_train(dequantised: Tensor) -> None:

@@ -94,9 +94,16 @@ def test_compression_is_not_guessed(column: str) -> None:
     assert rules.COLUMNS[column]([]).word == "not measured yet"
     both = rows(column, Score("verdict", 1.0)) + rows(column, Score("verdict", 1.0), seed=1)
     assert rules.COLUMNS[column](both).word == "yes"
-    assert rules.COLUMNS[column](both + rows(column, Score("verdict", 0.0), seed=2)).word == "no"
-    assert rules.COLUMNS[column](both + rows(column, Score.failed("verdict", "crash"), seed=2)).word == "no"
-    assert rules.COLUMNS[column](rows(column, Score.skipped("verdict", "real data"))).word == "skipped"
+    assert rules.COLUMNS[column](both + rows(column, Score("verdict", 0.0), seed=2)).word == "poor"
+    assert rules.COLUMNS[column](both + rows(column, Score.failed("verdict", "crash"), seed=2)).word == "failed"
+    no = rules.COLUMNS[column](rows(column, Score.skipped("verdict", "real data")))
+    assert (no.word, no.reason) == ("no", "real data")
+
+
+def test_a_lossless_verdict_shows_the_bits_behind_it() -> None:
+    told = rows("lossless", Score("verdict", 1.0), Score("bits_per_dim", 2.0, "bits/dim"))
+    verdict = rules.lossless(told)
+    assert (verdict.word, verdict.value, verdict.unit) == ("yes", 2.0, "bits/dim")
 
 
 @pytest.mark.parametrize("column", ["training", "likelihood", "sampling"])

@@ -38,8 +38,17 @@ RULES: dict[str, str] = {
         f"fast if 100 samples take at most {LARGEST_RELATIVE_TIME:g} times as long as from a plain VAE timed beside it "
         "(mean over seeds); slow otherwise. How good the samples are stands beside it and does not decide."
     ),
-    "lossy": "yes if the lossy codec passes in every seed; no otherwise; not measured yet while nothing asks.",
-    "lossless": "yes if the lossless codec passes in every seed; no otherwise; not measured yet while nothing asks.",
+    "lossy": (
+        "yes if the family's lossy codec passes in every seed (its evaluation says what that takes); poor if it "
+        "decodes but does not pass in some; no, with its reason, for a family that has none; not measured yet while "
+        "nothing asks."
+    ),
+    "lossless": (
+        "yes if the file of the whole test split, its header and initial bits counted, decodes to the same data and is "
+        "smaller than the best of the standard codes (zlib, bz2, lzma, PNG, lossless WebP) on the same data, in every "
+        "seed; poor if it decodes but is larger in some; no, with its reason, for a family that gives no such code; "
+        "not measured yet while nothing asks."
+    ),
 }
 """Column of the table -> the rule of its verdict."""
 
@@ -169,13 +178,13 @@ def sampling(rows: Sequence[Row]) -> Verdict:
 
 
 def lossy(rows: Sequence[Row]) -> Verdict:
-    """``yes`` or ``no``, by the score ``verdict`` (1 or 0) of an evaluation named ``lossy``."""
-    return _compression("lossy", rows)
+    """``yes``, ``poor`` or ``no``, with bytes beside JPEG's at equal PSNR, as a share (Bjontegaard's)."""
+    return _compression("lossy", rows, "bd_rate_jpeg")
 
 
 def lossless(rows: Sequence[Row]) -> Verdict:
-    """``yes`` or ``no``, by the score ``verdict`` (1 or 0) of an evaluation named ``lossless``."""
-    return _compression("lossless", rows)
+    """``yes``, ``poor`` or ``no``, with the bits per dimension of the whole file."""
+    return _compression("lossless", rows, "bits_per_dim")
 
 
 COLUMNS: dict[str, Callable[[Sequence[Row]], Verdict]] = {
@@ -209,16 +218,19 @@ def disagrees(verdict: Verdict, group: str, column: str) -> bool:
     return comparable(verdict, group, column) and verdict.word not in literature(group, column).split("/")
 
 
-def _compression(column: str, rows: Sequence[Row]) -> Verdict:
+def _compression(column: str, rows: Sequence[Row], behind: str) -> Verdict:
+    """By the score ``verdict`` of the evaluation called like the column: 1 passed, 0 decoded only, or skipped."""
     passed = pool(rows, column, "verdict")
     if passed.state == "missing":
         return Verdict(UNASKED, rule=RULES[column], reason="there is no such evaluation yet")
-    if passed.value is None:
-        return _unjudged(column, passed)
-    every = passed.value >= 1 and not passed.failed
-    return Verdict(
-        "yes" if every else "no", passed.value, "share of seeds passed", None, None, RULES[column], passed.reason
-    )
+    if passed.state == "skipped":
+        return Verdict("no", rule=RULES[column], reason=passed.reason)
+    if passed.value is None or passed.failed:
+        return Verdict("failed", rule=RULES[column], reason=passed.reason)
+    word, number = "yes" if passed.value >= 1 else "poor", pool(rows, column, behind)
+    if number.value is None:
+        return Verdict(word, passed.value, "share of seeds passed", None, None, RULES[column], passed.reason)
+    return _judged(column, word, number, number.unit)
 
 
 def _judged(column: str, word: str, score: Pooled, unit: str) -> Verdict:

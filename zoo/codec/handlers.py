@@ -1,0 +1,64 @@
+"""Coding as an effect: two handlers that turn any program into half of a codec."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pyro import poutine
+from pyro.poutine.messenger import Messenger
+
+from zoo.codec.grids import Grid
+from zoo.codec.rules import Code, code
+from zoo.codec.stack import Stack
+from zoo.errors import ZooError
+
+
+class Pop(Messenger):
+    """Inside, each sample site takes its value from the stack, under its own distribution, and the program goes on."""
+
+    def __init__(self, stack: Stack, grid: Grid | None) -> None:
+        super().__init__()
+        self.stack, self.grid = stack, grid
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if _random(msg) and not msg["is_observed"]:
+            with _naming(msg):
+                msg["value"] = code(msg["fn"], self.grid).pop(self.stack)
+            msg["done"] = True
+
+
+class Push(Messenger):
+    """When it is left, the values of the sites seen inside go onto the stack, the last one first."""
+
+    def __init__(self, stack: Stack, grid: Grid | None) -> None:
+        super().__init__()
+        self.stack, self.grid = stack, grid
+        self.seen: list[tuple[Any, Code]] = []
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        if _random(msg):
+            with _naming(msg):
+                self.seen.append((msg, code(msg["fn"], self.grid)))
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        if error[0] is None:
+            for msg, coded in reversed(self.seen):
+                with _naming(msg):
+                    coded.push(self.stack, msg["value"])
+
+
+def _random(msg: Any) -> bool:
+    return not (poutine.util.site_is_subsample(msg) or msg["infer"].get("_deterministic", False))
+
+
+@contextmanager
+def _naming(msg: Any) -> Iterator[None]:
+    """An error says which site of which distribution it is about."""
+    try:
+        yield
+    except (ZooError, NotImplementedError) as error:
+        why = str(error) or "it has no cdf; write a coding rule for it with @zoo.codec.codes(ITS_TYPE)"
+        raise ZooError(f"site {msg['name']!r}, {msg['fn']}, cannot be coded: {why}") from error

@@ -1,0 +1,207 @@
+"""A batch of data to bits and back, from the pair alone: bits-back coding (Townsend et al. 2019, arXiv:1901.04866).
+
+To encode, the guide pops the latents off the stack and the model, replayed on them, pushes the data and the latents
+back; to decode, the model pops latents and data and the guide pushes the latents back. A pair without latents is
+plain entropy coding.
+
+What one side computes the other must compute again to the last bit that matters: both work in float64 on the CPU with
+one thread and the same batches.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from zoo.autoregressive import Autoregressive
+from zoo.codec.grids import Grid, fitting
+from zoo.codec.handlers import Pop, Push
+from zoo.codec.stack import Stack, Words
+from zoo.errors import RunError
+from zoo.pair import Pair
+from zoo.traces import Abilities, abilities, latent_sites, random_sites, traced
+
+Watch = Callable[[int], None]
+"""Is told how many data are done."""
+LOOKED_AT = 64
+"""Data that a plan is made from."""
+MARGIN = 0.9
+"""Share of the bits on the stack that the next batch is meant to need."""
+SLOWEST, FASTEST = 0.05, 8.0
+"""Between these is the growth of batches whose latents are popped."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How ``count`` data are cut into batches, and the grid of their latents.
+
+    The latents of a batch are popped before its data are pushed, so a batch needs bits from those before it: the first
+    is one datum, each other ``growth`` times all before it (1 to ``batch`` data). ``growth`` 0 means that nothing is
+    popped: batches are as large as they may be.
+    """
+
+    count: int
+    batch: int
+    growth: float
+    exponent: int
+
+    @property
+    def grid(self) -> Grid:
+        """Of the latents."""
+        return Grid(self.exponent)
+
+    @property
+    def sizes(self) -> list[int]:
+        """The batches, in the order of encoding."""
+        sizes: list[int] = []
+        done = 0
+        while done < self.count:
+            wanted = max(1, int(self.growth * done)) if self.growth else self.batch
+            sizes.append(min(wanted, self.batch, self.count - done))
+            done += sizes[-1]
+        return sizes
+
+
+def plan(pair: Pair, x: Tensor, batch: int = 512) -> Plan:
+    """A plan for coding data ``x`` made from some of them; call it inside `precisely`."""
+    some = x[:: max(1, len(x) // LOOKED_AT)][:LOOKED_AT].double()
+    grid = fitting(pair, some)
+    stack = Stack(seeded=True)
+    push_batch(pair, stack, some, grid)
+    growth = min(max(MARGIN * stack.bits / stack.needed, SLOWEST), FASTEST) if stack.needed else 0.0
+    return Plan(len(x), batch, round(growth, 2), grid.exponent)
+
+
+def push_data(pair: Pair, x: Tensor, plan: Plan, watch: Watch = lambda done: None) -> Words:
+    """The bits of ``x``, shape ``(n, *event.shape)``; call it inside `precisely`."""
+    stack, done = Stack(seeded=plan.growth > 0), 0
+    for size in plan.sizes:
+        push_batch(pair, stack, x[done : done + size], plan.grid)
+        done += size
+        watch(done)
+    return stack.words()
+
+
+def pop_data(pair: Pair, words: Words, plan: Plan, watch: Watch = lambda done: None) -> tuple[Tensor, Stack]:
+    """The data, shape ``(n, *event.shape)``, float64, and what is left on the stack: the seed bits it began with.
+
+    Raises:
+        RunError: more data were asked for than there are bits.
+    """
+    stack, parts = Stack(words), list[Tensor]()
+    for size in reversed(plan.sizes):
+        if plan.growth and stack.bits == 0:
+            raise RunError("the bits are at an end before all data are decoded: this is no file that the zoo wrote")
+        parts.append(pop_batch(pair, stack, size, plan.grid))
+        watch(sum(map(len, parts)))
+    return torch.cat(parts[::-1]), stack
+
+
+def push_batch(pair: Pair, stack: Stack, x: Tensor, grid: Grid) -> None:
+    """Encode one batch."""
+    x = x.double().clone(memory_format=torch.contiguous_format)
+    with poutine.trace() as latents, Pop(stack, grid):
+        pair.guide(x)
+    with Push(stack, grid):
+        poutine.replay(pair.model, trace=latents.trace)(x)
+
+
+def pop_batch(pair: Pair, stack: Stack, n: int, grid: Grid) -> Tensor:
+    """Decode one batch of ``n`` data: shape ``(n, *event.shape)``."""
+    blank = torch.zeros(n, *pair.event.shape, dtype=torch.float64)
+    with poutine.trace() as drawn, Pop(stack, grid):
+        poutine.uncondition(pair.model)(blank)
+    x = _output(drawn.trace).reshape(blank.shape).contiguous()
+    with Push(stack, grid):
+        poutine.replay(pair.guide, trace=drawn.trace)(x)
+    return x
+
+
+def check(pair: Pair, grid: Grid) -> int:
+    """A number that comes out the same wherever coding with these weights comes out the same.
+
+    Two data are decoded from seed bits, and all that came of it is summed up.
+    """
+    stack = Stack(seeded=True)
+    x = pop_batch(pair, stack, 2, grid)
+    return zlib.crc32(x.numpy().tobytes() + stack.words().tobytes())
+
+
+def why_not(pair: Pair) -> str:
+    """Why ``pair`` is no lossless code; empty if it is one."""
+    can = abilities(pair)
+    if can.likelihood == "none":
+        return "an implicit model: it observes nothing, so there is no distribution to code under"
+    if pair.event.levels is None or not can.discrete:
+        return "real data under a density: a density is no probability, and real numbers have no end to write down"
+    if can.dequantising:
+        return (
+            "its density is over real numbers, and integers reach it by dequantisation, whose noise would take a code "
+            "of its own (local bits-back coding)"
+        )
+    return _mismatch(pair, can)
+
+
+def passes(pair: Pair, plan: Plan) -> int:
+    """How many network passes, one after the other, coding takes one way."""
+    x = torch.zeros(2, *pair.event.shape, device=pair.device)
+    with pair.evaluating():
+        model_trace, guide_trace = traced(pair, x)
+    each = sum(_steps(trace) for trace in (model_trace, guide_trace) if list(random_sites(trace)))
+    return each * len(plan.sizes)
+
+
+@contextmanager
+def precisely(pair: Pair) -> Iterator[None]:
+    """Inside, ``pair`` is in evaluation mode and computes in float64 on the CPU with one thread; before and after, as
+    it was.
+    """
+    device, threads, kind = pair.device, torch.get_num_threads(), torch.get_default_dtype()
+    pair.to("cpu")
+    before = [(tensor, tensor.data) for tensor in _tensors(pair) if tensor.is_floating_point()]
+    try:
+        torch.set_num_threads(1)
+        torch.set_default_dtype(torch.float64)
+        for tensor, _ in before:
+            tensor.data = tensor.data.double()
+        with pair.evaluating():
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_default_dtype(kind)
+        for tensor, data in before:
+            tensor.data = data
+        pair.to(device)
+
+
+def _tensors(pair: Pair) -> Iterator[Tensor]:
+    for module in pair.modules.values():
+        yield from module.parameters()
+        yield from module.buffers()
+    yield from pair.store["params"].values()
+
+
+def _output(trace: Any) -> Tensor:
+    [value] = [site["value"] for _, site in random_sites(trace) if site["infer"].get("was_observed")]
+    return value
+
+
+def _steps(trace: Any) -> int:
+    """One pass a program, or one an entry where an event is coded entry by entry."""
+    kinds = [site["fn"] for _, site in random_sites(trace)]
+    return sum(fn.event.size for fn in kinds if isinstance(fn, Autoregressive)) or 1
+
+
+def _mismatch(pair: Pair, can: Abilities) -> str:
+    x = torch.zeros(2, *pair.event.shape, device=pair.device)
+    with pair.evaluating():
+        model_trace, _ = traced(pair, x)
+    strange = sorted(latent_sites(model_trace) ^ set(can.latents))
+    return f"site {strange[0]!r} is in one of model and guide only" if strange else ""
