@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
+from zoo.building import find
 from zoo.devices import pick_device
 from zoo.evaluating import Settings
 from zoo.measure import ask_together, pictures, rows, shown, stored
 from zoo.plan import Entry, Options
 from zoo.provenance import provenance
-from zoo.registry import evaluations, families
+from zoo.registry import evaluations
 from zoo.report.study import Study
 from zoo.scores import Score
 from zoo.suite import Suite
@@ -76,7 +77,7 @@ def _where(suite: Suite, entry: Entry, evaluation: str, seed: int | str) -> dict
 
 def _group(entry: Entry) -> str:
     """The declared group, else what the traces tell."""
-    declared = families[entry.family].group
+    declared = find(entry.family)[0].group
     return entry.run.pair().group if entry.run and not declared else declared
 
 
