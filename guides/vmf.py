@@ -20,7 +20,7 @@ from zoo.sphere import VonMisesFisher
 def vmf(
     event: Event, latents: Mapping[str, tuple[int, ...]], *, hidden: int = 1024, layers: int = 1, dropout: float = 0.1
 ) -> Amortised:
-    """Amortised von Mises-Fisher: q(z | x) = C(kappa) exp(kappa mu·z) on the unit sphere, mu and kappa from one network.
+    """Amortised von Mises-Fisher: q(z | x) = C(kappa) exp(kappa mu·z) on the sphere, mu and kappa from one network.
 
     Davidson et al. 2018, section 3: mu(x) is a unit vector, kappa(x) > 1 the concentration. Draws by rejection, with
     exact gradients (see `zoo.sphere.VonMisesFisher`). It fits a prior on the sphere: ``vae:prior=sphere``. Of several

@@ -39,9 +39,9 @@ ONE = 0.5413
 class HVAE(nn.Module):
     """Hierarchical VAE, from the top down in model and guide alike.
 
-        z2 ~ N(0, I)                                                   q(z2 | x) = N(a(r), diag b(r)^2)
-        z1 | z2 ~ N(m(z2), diag s(z2)^2)                               q(z1 | x, z2) = N(m + s d(r, z2), diag (s c(r, z2))^2)
-        x | z1, z2 ~ p(x; f(z1, z2)), entries independent              r = r(x)
+        z2 ~ N(0, I)                                         q(z2 | x) = N(a(r), diag b(r)^2), r = r(x)
+        z1 | z2 ~ N(m(z2), diag s(z2)^2)                     q(z1 | x, z2) = N(m + s d(r, z2), diag (s c(r, z2))^2)
+        x | z1, z2 ~ p(x; f(z1, z2)), entries independent
 
     The guide draws z2 first and then z1 by its shift d and its factor c from the model's own p(z1 | z2), so the
     Kullback-Leibler term of z1 depends on those two alone and a level that tells nothing can fall silent: d = 0, c = 1.

@@ -108,7 +108,7 @@ def fitting_event(family: Family, data: Event) -> Event:
 def build(name: str, event: Event, hyper: Hyper | None = None, seed: int = 0) -> Pair:
     """Build the pair called ``name`` for ``event``; its parameters depend on ``seed`` alone.
 
-    ``hyper`` are the family's hyper-parameters; those of its guide and prior are written ``guide.NAME``, ``prior.NAME``.
+    ``hyper`` are the family's hyper-parameters; those of guide and prior are written ``guide.NAME``, ``prior.NAME``.
 
     Raises:
         ZooError: an unknown name or hyper-parameter, or an event that the family does not take.

@@ -41,9 +41,9 @@ class Family:
 
     ``make`` gives one object with ``model`` (and, if its latents are not left to a guide from the shelf, ``guide``), or
     the two callables as a tuple. ``guide`` is the name of the default guide for a family that declares none itself.
-    ``prior`` is the name of the default prior for a family that leaves it to the shelf: its ``make`` is then given, after
-    the event, a function from the number of latent dimensions to the prior. ``recipe`` is how it is trained by default:
-    fields of `zoo.recipe.Recipe`.
+    ``prior`` is the name of the default prior for a family that leaves it to the shelf: its ``make`` is then given,
+    after the event, a function from the number of latent dimensions to the prior. ``recipe`` is how it is trained by
+    default: fields of `zoo.recipe.Recipe`.
     """
 
     name: str

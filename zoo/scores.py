@@ -28,7 +28,7 @@ COLUMNS = (
 
 
 def label(family: str, guide: str) -> str:
-    """The name that the columns ``family`` and ``guide`` come to: ``vae:latent=2`` and ``iaf`` to ``vae+iaf:latent=2``."""
+    """What the columns ``family`` and ``guide`` come to: ``vae:latent=2`` and ``iaf`` to ``vae+iaf:latent=2``."""
     name, colon, settings = family.partition(":")
     return f"{name}+{guide}{colon}{settings}" if guide else family
 

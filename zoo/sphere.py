@@ -140,17 +140,15 @@ def _uniform(kappa: Tensor, v: float) -> Tensor:
     root = (v**2 + kappa**2).sqrt()
     t = v / root
     terms = (
-        1,
+        torch.ones_like(t),
         t * (3 - 5 * t**2) / 24,
         t**2 * (81 - 462 * t**2 + 385 * t**4) / 1152,
         t**3 * (30375 - 369603 * t**2 + 765765 * t**4 - 425425 * t**6) / 414720,
-        t**4
-        * (4465125 - 94121676 * t**2 + 349922430 * t**4 - 446185740 * t**6 + 185910725 * t**8)
-        / 39813120,
+        t**4 * (4465125 - 94121676 * t**2 + 349922430 * t**4 - 446185740 * t**6 + 185910725 * t**8) / 39813120,
     )
-    series = sum(term / v**power for power, term in enumerate(terms))
+    series = torch.stack([term / v**power for power, term in enumerate(terms)]).sum(0)
     fall = v**2 / (root + kappa)  # root - kappa
-    return fall - v * (v + root).log() - root.log() / 2 - math.log(2 * math.pi) / 2 + torch.as_tensor(series).log()
+    return fall - v * (v + root).log() - root.log() / 2 - math.log(2 * math.pi) / 2 + series.log()
 
 
 class _Angle(torch.autograd.Function):
@@ -187,7 +185,7 @@ def _draw_angle(kappa: Tensor, m: int) -> Tensor:
 
 
 def angle_slope(theta: Tensor, kappa: Tensor, m: int) -> Tensor:
-    """d theta / d kappa at a fixed value of theta's distribution function: - int_0^theta (cos t - A) p(t) dt / p(theta).
+    """d theta / d kappa at a fixed share of draws below: - int_0^theta (cos t - A) p(t) dt / p(theta).
 
     By Gauss-Legendre quadrature in double precision; beyond the mean of cos the integral is taken from theta to
     pi, which is its negative, as far as the density reaches.

@@ -118,6 +118,7 @@ def details(lines: Sequence[Member]) -> list[Table]:
         _table(
             "Likelihood in numbers",
             "Mean over seeds ± standard error over data. A bound: the negative log-likelihood is at most this. "
+            "KL: the part of the ELBO that is the latents'; near 0 they say nothing. "
             "ESS: mean effective sample size of the importance weights. k̂ > 0.7: share of data whose weights are too "
             "heavy-tailed for the bound to be called tight.",
             lines,
@@ -127,6 +128,7 @@ def details(lines: Sequence[Member]) -> list[Table]:
                 ("sd over seeds", "likelihood", "nats", _spread),
                 ("bits per dim", "likelihood", "bits_per_dim", _estimate),
                 ("ELBO, nats", "likelihood", "elbo", _estimate),
+                ("KL, nats", "likelihood", "kl", _estimate),
                 ("ESS", "likelihood", "ess", _estimate),
                 ("k̂ > 0.7", "likelihood", "khat_share", _percent),
             ],
