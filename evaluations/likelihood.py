@@ -20,7 +20,8 @@ from zoo.scores import Score
 from zoo.seeding import seeded
 from zoo.traces import abilities
 
-OF_WEIGHTS = ("elbo", "ess", "khat_share")
+SPLIT = ("kl", "reconstruction")
+OF_WEIGHTS = ("elbo", *SPLIT, "ess", "khat_share")
 OF_PAIR = ("nats", "bits_per_dim", *OF_WEIGHTS, "bound_gap")
 FLOORS = {"floor_uniform": "uniform", "floor_independent": "independent"}
 """Metric -> the family that nothing should do worse than."""
@@ -32,10 +33,12 @@ def likelihood(runs: Sequence[Finished], settings: Settings) -> list[Score]:
 
     ``nats`` per datum, with its standard error over data: exact where it is derivable, else the importance-weighted
     bound with that many particles for each datum. ``bits_per_dim`` = nats / (ln 2 · size); for real data both are of a
-    density and may be negative. ``elbo`` is the negative ELBO, in nats. ``ess`` is the mean effective sample size of
-    the particles, ``khat_share`` the share of data whose Pareto k-hat is above 0.7. ``bound_gap``, for a pair with
-    both, is the exact value less the bound: it should not be below zero by more than noise. ``floor_uniform`` and
-    ``floor_independent`` are the nats of those families on the same data.
+    density and may be negative. ``elbo`` is the negative ELBO, in nats: the sum of ``kl``, the mean of log q(z|x) -
+    log p(z), near zero where the latents say nothing, and ``reconstruction``, the mean of -log p(x|z) (a dequantised
+    datum is part of x, not of z). ``ess`` is the mean effective sample size of the particles, ``khat_share`` the share
+    of data whose Pareto k-hat is above 0.7. ``bound_gap``, for a pair with both, is the exact value less the bound: it
+    should not be below zero by more than noise. ``floor_uniform`` and ``floor_independent`` are the nats of those
+    families on the same data.
     """
     (run,) = runs
     return unmeasurable(run, (*OF_PAIR, *FLOORS)) or [
@@ -51,7 +54,8 @@ def _of_pair(run: Finished, settings: Settings) -> list[Score]:
     x, memory, seed = run.data.test, settings.memory, settings.seed
     exact = log_probs(run.pair, x, memory=memory, seed=seed) if can.likelihood == "exact" else None
     bound = bounds(run.pair, x, settings.particles, memory=memory, seed=seed) if can.latents else None
-    return [*_of_values(exact, bound, run.data.event.size), *_of_weights(bound), _gap(exact, bound)]
+    told = bool(set(can.latents) - set(can.dequantising))
+    return [*_of_values(exact, bound, run.data.event.size), *_of_weights(bound, told), _gap(exact, bound)]
 
 
 def _of_values(exact: Tensor | None, bound: Bounds | None, size: int) -> list[Score]:
@@ -71,12 +75,20 @@ def _per_dimension(nats: Score, size: int) -> Score:
     return replace(bits, value=nats.value / unit, unit="bits/dim", stderr=None if stderr is None else stderr / unit)
 
 
-def _of_weights(bound: Bounds | None) -> list[Score]:
+def _of_weights(bound: Bounds | None, told: bool) -> list[Score]:
     if bound is None:
         return _skipped(OF_WEIGHTS, "no latents: the value is exact and needs no bound")
     elbo = mean_score("elbo", -bound.elbo, "nats", "lower bound")
     ess = mean_score("ess", bound.ess, f"of {bound.particles}", "estimate")
-    return [elbo, ess, _khat_share(bound)]
+    return [elbo, *_split(bound, told), ess, _khat_share(bound)]
+
+
+def _split(bound: Bounds, told: bool) -> list[Score]:
+    """The ELBO's two parts, where a latent tells more than the datum itself."""
+    if not told:
+        return _skipped(SPLIT, "no latents but the dequantised datum: all of the ELBO is reconstruction")
+    parts = (bound.kl, -bound.elbo - bound.kl)
+    return [mean_score(metric, part, "nats", "estimate") for metric, part in zip(SPLIT, parts, strict=True)]
 
 
 def _khat_share(bound: Bounds) -> Score:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from zoo.dropout import Dropout
 from zoo.event import Event
 from zoo.flows import Affine, Elementwise, Flow, bounded, dropout_for
 from zoo.images import Shape, Squeeze, channel_halves, checkerboard, image_shape, squeezable, squeezed
@@ -138,10 +139,9 @@ class Convolutions(nn.Module):
         self.into = nn.Conv2d(shape[0], hidden, 3, padding=1)
         self.place = nn.Parameter(0.1 * torch.randn(hidden, *shape[1:]))
         self.blocks = nn.ModuleList(
-            nn.Sequential(nn.SiLU(), nn.Dropout(dropout), nn.Conv2d(hidden, hidden, 3, padding=1))
-            for _ in range(blocks)
+            nn.Sequential(nn.SiLU(), Dropout(dropout), nn.Conv2d(hidden, hidden, 3, padding=1)) for _ in range(blocks)
         )
-        self.out = nn.Sequential(nn.SiLU(), nn.Dropout(dropout), nn.Conv2d(hidden, count * shape[0], 3, padding=1))
+        self.out = nn.Sequential(nn.SiLU(), Dropout(dropout), nn.Conv2d(hidden, count * shape[0], 3, padding=1))
         for parameter in self.out.parameters():
             nn.init.zeros_(parameter)
 

@@ -166,7 +166,7 @@ def test_scores_do_not_depend_on_the_memory(x: Tensor) -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(-500, 500), min_size=1, max_size=20))
 def test_bounds_are_in_order(weights: list[float]) -> None:
-    found = summarise(torch.tensor([weights], dtype=torch.float64))
+    found = summarise(torch.tensor([weights], dtype=torch.float64), torch.zeros(1))
     elbo, bound, ess = float(found.elbo), float(found.importance), float(found.ess)
     assert elbo - 1e-6 <= bound <= max(weights) + 1e-6
     assert 1 - 1e-6 <= ess <= len(weights) + 1e-6

@@ -40,7 +40,7 @@ def vae(request: pytest.FixtureRequest) -> Pair:
 def test_likelihood_is_a_density_over_the_event(vae: Pair) -> None:
     made = vae.extras
     assert isinstance(made, VAE)
-    fn = made.likelihood(torch.randn(4, made.latent))
+    fn = made.decoder(torch.randn(4, made.latent))
     assert (fn.batch_shape, fn.event_shape) == ((4,), (2, 3))
     x = data(vae.event, 4)
     assert fn.log_prob(x).shape == (4,)
@@ -79,8 +79,8 @@ def test_it_starts_from_the_entries_on_their_own(vae: Pair) -> None:
         x = data(vae.event, 2000)
         x[:, 0, 0] = 1.0
         made.initialise(x)
-        made.decoder.out.weight.zero_()
-        drawn = made.likelihood(torch.zeros(2000, made.latent)).sample()
+        made.decoder.net.out.weight.zero_()
+        drawn = made.decoder(torch.zeros(2000, made.latent)).sample()
     assert (drawn.mean(0) - x.mean(0)).abs().max() < 0.3
     assert (drawn.std(0) - x.std(0)).abs().max() < 0.4
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from zoo.registry import evaluation as evaluation
     from zoo.registry import family as family
     from zoo.registry import guide as guide
+    from zoo.registry import prior as prior
     from zoo.scores import Score as Score
     from zoo.traces import abilities as abilities
     from zoo.traces import log_prob as log_prob
@@ -39,7 +40,7 @@ _HOMES = {
     "zoo.event": ("Event",),
     "zoo.pair": ("Pair", "Player"),
     "zoo.recipe": ("Recipe",),
-    "zoo.registry": ("evaluation", "family", "guide"),
+    "zoo.registry": ("evaluation", "family", "guide", "prior"),
     "zoo.scores": ("Score",),
     "zoo.traces": ("abilities", "log_prob", "log_weights", "sample"),
     "zoo.training": ("fit",),

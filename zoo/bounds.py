@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from zoo.pair import Pair
 from zoo.seeding import seeded
-from zoo.traces import log_prob, log_weights
+from zoo.traces import log_prob, weight_parts
 
 MEMORY = 2**30
 """Bytes that one chunk may take unless told otherwise."""
@@ -35,12 +35,15 @@ class Bounds:
     ``elbo`` and ``importance`` are lower bounds on log p(x) in nats: the mean of log w, and the log of the mean of w
     (Burda et al. 2016, eq. 8). ``ess`` is (Σw)² / Σw², between 1 and ``particles``. ``khat`` is the Pareto shape of the
     weights' tail, above `LARGEST_KHAT` where the bound cannot be trusted to be tight, NaN below `FEWEST_PARTICLES`.
+    ``kl`` is the ELBO's part that is due to the latents, the mean of log q(z|x) - log p(z); the rest of minus the ELBO
+    is the reconstruction's (see `zoo.traces.weight_parts`).
     """
 
     elbo: Tensor
     importance: Tensor
     ess: Tensor
     khat: Tensor
+    kl: Tensor
     particles: int
 
 
@@ -52,19 +55,26 @@ def bounds(pair: Pair, x: Tensor, particles: int = 512, *, memory: int = MEMORY,
     Raises:
         ContractError: log-probabilities that are not per datum (see `zoo.traces.log_weights`).
     """
-    return summarise(particle_weights(pair, x, particles, memory=memory, seed=seed))
+    reconstruction, latents = particle_parts(pair, x, particles, memory=memory, seed=seed)
+    return summarise(reconstruction + latents, -latents.mean(1))
 
 
 def particle_weights(pair: Pair, x: Tensor, particles: int, *, memory: int = MEMORY, seed: int = 0) -> Tensor:
     """log p(x, z) - log q(z|x) of each datum's particles: shape ``(n, particles)``, float64, on the CPU."""
-    weights = torch.empty(len(x), particles, dtype=torch.float64)
+    return particle_parts(pair, x, particles, memory=memory, seed=seed).sum(0)
+
+
+def particle_parts(pair: Pair, x: Tensor, particles: int, *, memory: int = MEMORY, seed: int = 0) -> Tensor:
+    """`particle_weights` in the two parts of `zoo.traces.weight_parts`: shape ``(2, n, particles)``."""
+    parts = torch.empty(2, len(x), particles, dtype=torch.float64)
     with pair.evaluating(), seeded(seed):
-        rows = rows_within(memory, x, lambda part: log_weights(pair, part))
+        rows = rows_within(memory, x, lambda part: weight_parts(pair, part))
         for data, draws in _chunks(len(x), particles, rows):
             copies = draws.stop - draws.start
             repeated = x[data].repeat_interleave(copies, 0)
-            weights[data, draws] = log_weights(pair, repeated).reshape(-1, copies).cpu().double()
-    return weights
+            for part, values in zip(parts, weight_parts(pair, repeated), strict=True):
+                part[data, draws] = values.reshape(-1, copies).cpu().double()
+    return parts
 
 
 def log_probs(pair: Pair, x: Tensor, *, memory: int = MEMORY, seed: int = 0) -> Tensor:
@@ -74,14 +84,15 @@ def log_probs(pair: Pair, x: Tensor, *, memory: int = MEMORY, seed: int = 0) -> 
         return torch.cat([log_prob(pair, part).cpu().double() for part in x.split(rows)])
 
 
-def summarise(weights: Tensor) -> Bounds:
-    """The bounds of log-weights of shape ``(n, particles)``."""
+def summarise(weights: Tensor, kl: Tensor) -> Bounds:
+    """The bounds of log-weights of shape ``(n, particles)``, with the ``kl`` of each datum."""
     total = weights.logsumexp(1)
     return Bounds(
         elbo=weights.mean(1),
         importance=total - math.log(weights.shape[1]),
         ess=(2 * total - (2 * weights).logsumexp(1)).exp(),
         khat=pareto_shapes(weights),
+        kl=kl,
         particles=weights.shape[1],
     )
 

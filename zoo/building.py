@@ -1,40 +1,91 @@
-"""From a name to a pair: ``vae``, ``vae+iaf``, with its hyper-parameters and a seed."""
+"""From a name to a pair, with its hyper-parameters and a seed.
+
+A name is ``family``, ``family+guide``, and either with settings behind a colon: ``vae+iaf:prior=flow,latent=2``. The
+setting ``prior`` names a prior of the shelf, the others are hyper-parameters.
+"""
 
 from __future__ import annotations
 
 import ast
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from pyro import poutine
+from torch import Tensor
 
 from zoo.errors import UnfitError, ZooError
 from zoo.event import Event
-from zoo.pair import Pair, no_guide
-from zoo.registry import Family, families, guides, load_shelves
+from zoo.pair import NeedsEncoder, Pair, no_guide
+from zoo.registry import Family, families, guides, load_shelves, priors
 from zoo.seeding import seeded
 from zoo.traces import Abilities, abilities, latent_sites, random_sites
 
 Hyper = Mapping[str, Any]
 
 
-def find(name: str) -> tuple[Family, str]:
-    """The family and the guide's name (``""`` for a family that brings its own) behind ``family`` or ``family+guide``.
+@dataclass(frozen=True)
+class Called:
+    """What a name calls for: a family, its guide and prior (``""`` where it brings its own) and hyper-parameters."""
+
+    family: Family
+    guide: str
+    prior: str
+    hyper: dict[str, Any]
+
+    @property
+    def variant(self) -> str:
+        """The name without its guide, what goes without saying left out: the scores' column ``family``."""
+        told = {"prior": self.prior} if self.prior != (self.family.prior or "") else {}
+        settings = ",".join(f"{name}={value}" for name, value in (told | self.hyper).items())
+        return f"{self.family.name}:{settings}" if settings else self.family.name
+
+
+def read_name(name: str) -> Called:
+    """What ``name`` calls for.
+
+    Of guide and prior, one that is not named is the family's default, or the first that fits the other.
 
     Raises:
-        ZooError: an unknown name, or a guide for a family that brings its own.
+        ZooError: an unknown name, a guide or a prior for a family that brings its own, or two that do not fit.
     """
     load_shelves()
-    family_name, plus, guide_name = name.partition("+")
+    pair, _, settings = name.partition(":")
+    family_name, plus, guide = pair.partition("+")
     family = families[family_name]
-    if not plus:
-        return family, family.guide or ""
-    if family.guide is None:
-        takers = [entry.name for entry in families if entry.guide]
-        raise ZooError(f"family {family.name!r} brings its own guide; families that take one: {', '.join(takers)}")
-    return family, guides[guide_name].name
+    hyper = parse_settings(settings.split(",")) if settings else {}
+    prior = str(hyper.pop("prior", ""))
+    for word, named, default in (("guide", plus, family.guide), ("prior", prior, family.prior)):
+        if named and default is None:
+            takers = [entry.name for entry in families if getattr(entry, word)]
+            raise ZooError(f"family {family.name!r} brings its own {word}; families that take one: {', '.join(takers)}")
+    guide, prior = _fitting(family, guides[guide].name if plus else "", priors[prior].name if prior else "")
+    return Called(family, guide, prior, hyper)
+
+
+def _fitting(family: Family, guide: str, prior: str) -> tuple[str, str]:
+    """A guide and a prior whose latents lie in one space; ``""`` stands for one that was not named."""
+    one, other = guide or family.guide or "", prior or family.prior or ""
+    if family.prior is None or family.guide is None or guides[one].space == priors[other].space:
+        return one, other
+    takers = [entry.name for entry in guides if entry.space == priors[other].space]
+    if not guide and takers:
+        return takers[0], other
+    fit = [entry.name for entry in priors if entry.space == guides[one].space]
+    if not prior and fit:
+        return one, fit[0]
+    raise ZooError(
+        f"prior {other!r} lies in the space {priors[other].space!r}, guide {one!r} in {guides[one].space!r}; "
+        f"guides for that prior: {', '.join(takers) or 'none'}; priors for that guide: {', '.join(fit) or 'none'}"
+    )
+
+
+def find(name: str) -> tuple[Family, str]:
+    """The family and the guide's name (``""`` for a family that brings its own) behind a name: see `read_name`."""
+    called = read_name(name)
+    return called.family, called.guide
 
 
 def fitting_event(family: Family, data: Event) -> Event:
@@ -57,27 +108,64 @@ def fitting_event(family: Family, data: Event) -> Event:
 def build(name: str, event: Event, hyper: Hyper | None = None, seed: int = 0) -> Pair:
     """Build the pair called ``name`` for ``event``; its parameters depend on ``seed`` alone.
 
-    ``hyper`` are the family's hyper-parameters; those of its guide are written ``guide.NAME``.
+    ``hyper`` are the family's hyper-parameters; those of guide and prior are written ``guide.NAME``, ``prior.NAME``.
 
     Raises:
         ZooError: an unknown name or hyper-parameter, or an event that the family does not take.
         ContractError: the programs do not run.
     """
-    family, guide_name = find(name)
-    event = fitting_event(family, event)
-    own = {key: value for key, value in (hyper or {}).items() if not key.startswith("guide.")}
-    of_guide = {key.removeprefix("guide."): value for key, value in (hyper or {}).items() if key not in own}
-    if of_guide and not guide_name:
-        raise ZooError(f"family {family.name!r} takes no guide from the shelf, so no guide.{next(iter(of_guide))}")
+    called = read_name(name)
+    family, event = called.family, fitting_event(called.family, event)
+    hyper = _together(name, called.hyper, hyper or {})
+    own = {key: value for key, value in hyper.items() if not key.startswith(("guide.", "prior."))}
+    of_guide, of_prior = (_of(word, hyper, family, named) for word, named in _shelved(called))
+
+    def make_prior(latent: int) -> Any:
+        return _make(f"prior {called.prior!r}", priors[called.prior].make, of_prior, event, latent)
+
     with seeded(seed):
-        made = _make(f"family {family.name!r}", family.make, own, event)
+        given = (event, make_prior) if called.prior else (event,)
+        made = _make(f"family {family.name!r}", family.make, own, *given)
         model, guide = _programs(made)
-        if guide_name:
-            maker = guides[guide_name].make
-            guide = _make(f"guide {guide_name!r}", maker, of_guide, event, latents(model, event))
-        pair = Pair(event, model, guide, extras=made, family=family.name, guide_name=guide_name)
+        if called.guide:
+            maker = guides[called.guide].make
+            guide = _make(f"guide {called.guide!r}", maker, of_guide, event, latents(model, event))
+        pair = Pair(event, model, guide, extras=made, family=called.variant, guide_name=called.guide)
+    _tell_encoder(pair, guide)
     pair.group = family.group or read_group(abilities(pair))
     return pair
+
+
+def _tell_encoder(pair: Pair, guide: Callable[..., Any]) -> None:
+    """Tell the modules that ask for it how the guide sees data, by a trace that no handler outside takes notice of."""
+
+    def encode(x: Tensor) -> Any:
+        with poutine.block():
+            trace = poutine.trace(guide).get_trace(x)
+        return next(site["fn"] for _, site in random_sites(trace))
+
+    for part in (part for module in pair.modules.values() for part in module.modules()):
+        if isinstance(part, NeedsEncoder):
+            part.use_encoder(encode)
+
+
+def _shelved(called: Called) -> tuple[tuple[str, str], tuple[str, str]]:
+    return ("guide", called.guide), ("prior", called.prior)
+
+
+def _of(word: str, hyper: Hyper, family: Family, named: str) -> dict[str, Any]:
+    """The hyper-parameters of guide or prior, of those written ``word.NAME``."""
+    found = {key.partition(".")[2]: value for key, value in hyper.items() if key.startswith(f"{word}.")}
+    if found and not named:
+        raise ZooError(f"family {family.name!r} takes no {word} from the shelf, so no {word}.{next(iter(found))}")
+    return found
+
+
+def _together(name: str, told: Hyper, more: Hyper) -> dict[str, Any]:
+    """Hyper-parameters that stand in the name, and more."""
+    for key in sorted({key for key in told if key in more and more[key] != told[key]}):
+        raise ZooError(f"{name} says {key}={told[key]}, and {key}={more[key]} was given beside it; give one of them")
+    return {**told, **more}
 
 
 def read_group(can: Abilities) -> str:

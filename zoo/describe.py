@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from zoo.building import build, find, fitting_event
+from zoo.building import build, fitting_event, read_name
 from zoo.event import EXAMPLES, Event
 from zoo.recipe import Recipe
-from zoo.registry import Family, guides
+from zoo.registry import Family, Guide, Prior, Registry, guides, priors
 from zoo.traces import abilities
 
 
@@ -23,7 +23,8 @@ def describe(name: str, event: Event | None = None) -> dict[str, Any]:
     Raises:
         ZooError: an unknown name, or an event that the family does not take.
     """
-    family, guide = find(name)
+    called = read_name(name)
+    family = called.family
     event = fitting_event(family, event or example_event(family))
     pair = build(name, event)
     can = abilities(pair)
@@ -34,7 +35,9 @@ def describe(name: str, event: Event | None = None) -> dict[str, Any]:
         "doc": family.doc,
         "takes": list(family.supports),
         "hyper": _defaults(family.make)
-        | ({f"guide.{k}": v for k, v in _defaults(guides[guide].make).items()} if guide else {}),
+        | _prefixed("guide", guides, called.guide)
+        | _prefixed("prior", priors, called.prior)
+        | called.hyper,
         "recipe": Recipe.read(family.recipe).model_dump(),
         "event": str(event),
         "parameters": sum(parameter.numel() for parameter in pair.parameters()),
@@ -66,6 +69,11 @@ def text(about: dict[str, Any]) -> str:
         f"  lossy       {'a code of the latents' if about['lossy'] else 'no: no latents smaller than the data'}",
     ]
     return "\n".join(lines)
+
+
+def _prefixed(word: str, shelf: Registry[Guide] | Registry[Prior], name: str) -> dict[str, Any]:
+    """The settings of what ``name`` names on a shelf, as they are written for a family; none for no name."""
+    return {f"{word}.{key}": value for key, value in _defaults(shelf[name].make).items()} if name else {}
 
 
 def _defaults(maker: Any) -> dict[str, Any]:

@@ -38,7 +38,9 @@ class Floor(TorchDistribution):
         return constraints.integer_interval(0, self.levels - 1)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Floor:
-        return Floor(self.y.expand(batch_shape), self.levels)
+        # the very same tensor where nothing is expanded: it is known by that (`zoo.traces.Abilities.dequantising`)
+        y = self.y if self.y.shape == torch.Size(batch_shape) else self.y.expand(batch_shape)
+        return Floor(y, self.levels)
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
         value = self.y.detach().floor().clamp(0, self.levels - 1)

@@ -8,13 +8,14 @@ from typing import Any
 
 from torch import Tensor
 
+from zoo.building import find
 from zoo.devices import pick_device
 from zoo.evaluating import Settings
 from zoo.event import Event
 from zoo.measure import ask_together, pictures, reconstructions, rows, shown, stored
 from zoo.plan import Entry, Options
 from zoo.provenance import provenance
-from zoo.registry import evaluations, families
+from zoo.registry import evaluations
 from zoo.report.study import Study
 from zoo.scores import Score
 from zoo.suite import Suite
@@ -79,7 +80,7 @@ def _where(suite: Suite, entry: Entry, evaluation: str, seed: int | str) -> dict
 
 def _group(entry: Entry) -> str:
     """The declared group, else what the traces tell."""
-    declared = families[entry.family].group
+    declared = find(entry.family)[0].group
     return entry.run.pair().group if entry.run and not declared else declared
 
 

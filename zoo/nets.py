@@ -43,7 +43,7 @@ class MADE(nn.Module):
         self.body: Any = nn.ModuleList(BlockTriangular(blocks, m, n) for m, n in itertools.pairwise(sizes))
         self.out = BlockTriangular(blocks, sizes[-1], count)
         self.first = nn.Parameter(torch.zeros(count))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, inputs: Tensor) -> Tensor:
         h = inputs[:, :-1]

@@ -23,7 +23,7 @@ from torch import nn
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.pair import no_guide
-from zoo.registry import GROUPS, Family, evaluations, families, guides, load_shelves
+from zoo.registry import GROUPS, Family, evaluations, families, guides, load_shelves, priors
 
 
 def load_families(paths: Iterable[Path]) -> list[str]:
@@ -40,7 +40,7 @@ def load_families(paths: Iterable[Path]) -> list[str]:
 def _load(path: Path) -> tuple[str, ...]:
     known = {family.name for family in families}
     size = _size()
-    with families.adding(path), guides.adding(path), evaluations.adding(path):
+    with families.adding(path), guides.adding(path), priors.adding(path), evaluations.adding(path):
         module = _execute(path)
         if _size() == size:
             families.add(_declared(path, module))
@@ -48,7 +48,7 @@ def _load(path: Path) -> tuple[str, ...]:
 
 
 def _size() -> int:
-    return len(families) + len(guides) + len(evaluations)
+    return len(families) + len(guides) + len(priors) + len(evaluations)
 
 
 def _declared(path: Path, module: ModuleType) -> Family:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from zoo.errors import ContractError, RunError
 from zoo.event import Event
+from zoo.scores import label
 
 Program = Callable[[Tensor], Any]
 
@@ -60,6 +61,17 @@ class HasInitialise(Protocol):
     """Optional extra: parameters set from training data ``x``, shape ``(n, *event.shape)``, before the first step."""
 
     def initialise(self, x: Tensor) -> None: ...
+
+
+@runtime_checkable
+class NeedsEncoder(Protocol):
+    """Optional extra of any module inside a model: it is told how the guide sees data.
+
+    ``encode(x)`` is the guide's distribution of its first latent, batch shape ``(len(x),)``; it may not be called
+    inside a plate.
+    """
+
+    def use_encoder(self, encode: Callable[[Tensor], Any]) -> None: ...
 
 
 def no_guide(x: Tensor) -> None:
@@ -103,8 +115,8 @@ class Pair:
 
     @property
     def label(self) -> str:
-        """``family`` or ``family+guide``."""
-        return f"{self.family}+{self.guide_name}" if self.guide_name else self.family
+        """What it is called: `zoo.scores.label`."""
+        return label(self.family, self.guide_name)
 
     def model(self, x: Tensor) -> Any:
         """Run the generative program."""

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from zoo.bounds import MEMORY
-from zoo.building import find
+from zoo.building import read_name
 from zoo.data import Dataset
 from zoo.errors import UnfitError, ZooError
 from zoo.outside import load_families
 from zoo.registry import evaluations, load_shelves
 from zoo.runs import DataSpec, Run, RunConfig, configure
+from zoo.scores import label
 from zoo.suite import Suite
 
 
@@ -64,8 +65,8 @@ class Entry:
 
     @property
     def label(self) -> str:
-        """``family`` or ``family+guide``."""
-        return f"{self.family}+{self.guide}" if self.guide else self.family
+        """What it is called: `zoo.scores.label`."""
+        return label(self.family, self.guide)
 
     @property
     def name(self) -> str:
@@ -115,13 +116,14 @@ def _datasets(suite: Suite, options: Options) -> Iterator[tuple[DataSpec, Datase
 
 
 def _entry(suite: Suite, options: Options, name: str, spec: DataSpec, dataset: Dataset, seed: int) -> Entry:
-    family, guide = find(name)
+    called = read_name(name)
+    where = called.variant, called.guide, dataset, seed
     recipe = suite.recipes.get(name, {}) | options.recipe
     hyper = suite.hyper.get(name, {}) | options.hyper
     try:
         config = configure(name, spec, dataset, seed=seed, hyper=hyper, recipe=recipe)
     except UnfitError as error:
-        return Entry(family.name, guide, dataset, seed, None, str(error))
+        return Entry(*where, None, str(error))
     steps = round(config.recipe.steps * suite.share)
     config = config.model_copy(update={"recipe": config.recipe.updated({"steps": steps})})
-    return Entry(family.name, guide, dataset, seed, Planned(config, Run.of(config, options.runs)))
+    return Entry(*where, Planned(config, Run.of(config, options.runs)))

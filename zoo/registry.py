@@ -23,6 +23,8 @@ from zoo.event import Event, Support
 T = TypeVar("T", bound="Named")
 Maker = TypeVar("Maker", bound=Callable[..., Any])
 SUPPORTS: tuple[Support, ...] = ("binary", "levels", "real")
+SPACES = ("real", "sphere")
+"""Where a latent vector may lie: anywhere, or on the unit sphere. Guide and prior have to agree."""
 GROUPS = ("autoregressive", "flow", "implicit", "prescribed", "energy", "diffusion", "floor")
 
 
@@ -39,7 +41,9 @@ class Family:
 
     ``make`` gives one object with ``model`` (and, if its latents are not left to a guide from the shelf, ``guide``), or
     the two callables as a tuple. ``guide`` is the name of the default guide for a family that declares none itself.
-    ``recipe`` is how it is trained by default: fields of `zoo.recipe.Recipe`.
+    ``prior`` is the name of the default prior for a family that leaves it to the shelf: its ``make`` is then given,
+    after the event, a function from the number of latent dimensions to the prior. ``recipe`` is how it is trained by
+    default: fields of `zoo.recipe.Recipe`.
     """
 
     name: str
@@ -48,6 +52,7 @@ class Family:
     paper: str = ""
     supports: Sequence[Support] = SUPPORTS
     guide: str | None = None
+    prior: str | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
     event: Event | None = None
     """The one event that its programs are written for; ``None`` where ``make`` builds for any."""
@@ -62,12 +67,34 @@ class Family:
 class Guide:
     """An interchangeable guide: ``make(event, latents, **hyperparameters)`` gives ``guide(x)``.
 
-    ``latents`` maps each latent site's name to its event shape, in the order of the model.
+    ``latents`` maps each latent site's name to its event shape, in the order of the model. Its draws lie in ``space``
+    (see `SPACES`).
     """
 
     name: str
     make: Callable[..., Any]
     paper: str = ""
+    space: str = "real"
+
+    @property
+    def doc(self) -> str:
+        """The docstring of the declaration."""
+        return inspect.cleandoc(self.make.__doc__ or "")
+
+
+@dataclass(frozen=True)
+class Prior:
+    """An interchangeable prior: ``make(event, latent, **hyperparameters)`` gives a module, ``prior()`` a distribution.
+
+    The distribution is over z, event shape ``(latent,)``, batch shape ``()``, and lies in ``space`` (see `SPACES`).
+    ``event`` is that of the data, for a prior that is made of data. Optional extras, by method name: ``initialise(x)``
+    as of a family, and ``use_encoder(encode)`` (see `zoo.pair.NeedsEncoder`).
+    """
+
+    name: str
+    make: Callable[..., Any]
+    paper: str = ""
+    space: str = "real"
 
     @property
     def doc(self) -> str:
@@ -141,6 +168,7 @@ class Registry(Generic[T]):
 
 families: Registry[Family] = Registry("family", "families")
 guides: Registry[Guide] = Registry("guide", "guides")
+priors: Registry[Prior] = Registry("prior", "priors")
 evaluations: Registry[Evaluation] = Registry("evaluation", "evaluations")
 
 
@@ -151,6 +179,7 @@ def family(
     paper: str = "",
     supports: Sequence[Support] = SUPPORTS,
     guide: str | None = None,
+    prior: str | None = None,
     recipe: Mapping[str, Any] | None = None,
 ) -> Callable[[Maker], Maker]:
     """Register the decorated class or factory as a family (see `Family`)."""
@@ -163,20 +192,37 @@ def family(
         raise ZooError(f"family {name!r}: group is one of {', '.join(GROUPS)}; got {group!r}")
 
     def register(make: Maker) -> Maker:
-        families.add(Family(name, make, group, paper, tuple(supports), guide, dict(recipe or {})))
+        families.add(Family(name, make, group, paper, tuple(supports), guide, prior, dict(recipe or {})))
         return make
 
     return register
 
 
-def guide(name: str, *, paper: str = "") -> Callable[[Maker], Maker]:
+def guide(name: str, *, paper: str = "", space: str = "real") -> Callable[[Maker], Maker]:
     """Register the decorated class as a guide of the shelf (see `Guide`)."""
+    _check_space(f"guide {name!r}", space)
 
     def register(make: Maker) -> Maker:
-        guides.add(Guide(name, make, paper))
+        guides.add(Guide(name, make, paper, space))
         return make
 
     return register
+
+
+def prior(name: str, *, paper: str = "", space: str = "real") -> Callable[[Maker], Maker]:
+    """Register the decorated class as a prior of the shelf (see `Prior`)."""
+    _check_space(f"prior {name!r}", space)
+
+    def register(make: Maker) -> Maker:
+        priors.add(Prior(name, make, paper, space))
+        return make
+
+    return register
+
+
+def _check_space(what: str, space: str) -> None:
+    if space not in SPACES:
+        raise ZooError(f"{what}: space is one of {', '.join(SPACES)}; got {space!r}")
 
 
 def evaluation(name: str, *, over: str = "run", alone: bool = False) -> Callable[[Maker], Maker]:

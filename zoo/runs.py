@@ -23,7 +23,7 @@ import filelock
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from zoo.building import build, find, fitting_event
+from zoo.building import Called, build, fitting_event, read_name
 from zoo.data import Dataset, load_data
 from zoo.devices import pick_device
 from zoo.errors import RunError, ZooError
@@ -34,7 +34,8 @@ from zoo.pair import Pair
 from zoo.progress import Keeper, Progress
 from zoo.provenance import provenance
 from zoo.recipe import Recipe
-from zoo.registry import families, guides
+from zoo.registry import families, guides, priors
+from zoo.scores import label
 from zoo.training import fit
 
 WATCH_SECONDS = 0.5
@@ -86,8 +87,8 @@ class RunConfig(BaseModel):
 
     @property
     def name(self) -> str:
-        """``family`` or ``family+guide``."""
-        return f"{self.family}+{self.guide}" if self.guide else self.family
+        """What it is called: `zoo.scores.label`."""
+        return label(self.family, self.guide)
 
     @property
     def digest(self) -> str:
@@ -111,24 +112,24 @@ def configure(
     """
     if not 0 <= seed < SEEDS:
         raise ZooError(f"a seed is a whole number from 0 to {SEEDS - 1}, got {seed}")
-    family, guide = find(name)
-    event = fitting_event(family, dataset.event)
+    called = read_name(name)
+    event = fitting_event(called.family, dataset.event)
     dataset.reshaped(event)
     return RunConfig(
-        family=family.name,
-        guide=guide,
+        family=called.variant,
+        guide=called.guide,
         data=data,
         fingerprint=dataset.fingerprint,
         event=str(event),
         seed=seed,
         hyper=hyper or {},
-        recipe=Recipe.read(family.recipe).updated(recipe or {}),
-        files=_outside_files(family.name, guide),
+        recipe=Recipe.read(called.family.recipe).updated(recipe or {}),
+        files=_outside_files(called),
     )
 
 
-def _outside_files(family: str, guide: str) -> dict[str, str]:
-    paths = {families.file(family), guides.file(guide)} - {None}
+def _outside_files(called: Called) -> dict[str, str]:
+    paths = {families.file(called.family.name), guides.file(called.guide), priors.file(called.prior)} - {None}
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in sorted(filter(None, paths))}
 
 
@@ -141,8 +142,8 @@ class Run:
     @classmethod
     def of(cls, config: RunConfig, runs: Path) -> Run:
         """The folder that belongs to ``config`` (made by training)."""
-        place = re.sub(r"[^\w.+-]+", "_", Path(config.data.name).name)
-        return cls(runs / place / config.name / f"seed{config.seed}-{config.digest}")
+        place = _as_folder(Path(config.data.name).name)
+        return cls(runs / place / _as_folder(config.name) / f"seed{config.seed}-{config.digest}")
 
     @property
     def config(self) -> RunConfig:
@@ -329,11 +330,16 @@ def _number(value: Any) -> Any:
     return value
 
 
+def _as_folder(name: str) -> str:
+    """A name with ``_`` for what a folder's name may not hold everywhere."""
+    return re.sub(r"[^\w.+*-]+", "_", name)
+
+
 def find_runs(runs: Path, name: str = "*", data: str = "*") -> list[Run]:
     """The run folders under ``runs``, optionally of one family (and guide) on one data set."""
-    if not re.fullmatch(r"[\w.+*-]+", name):
+    if not re.fullmatch(r"[\w.+*:=,-]+", name):
         raise ZooError(f"a run is looked up by the name of its family, got {name!r}")
-    return [Run(path.parent) for path in sorted(runs.glob(f"{data}/{name}/seed*/config.json"))]
+    return [Run(path.parent) for path in sorted(runs.glob(f"{data}/{_as_folder(name)}/seed*/config.json"))]
 
 
 def as_json(value: Any) -> str:

@@ -27,6 +27,12 @@ COLUMNS = (
 )
 
 
+def label(family: str, guide: str) -> str:
+    """What the columns ``family`` and ``guide`` come to: ``vae:latent=2`` and ``iaf`` to ``vae+iaf:latent=2``."""
+    name, colon, settings = family.partition(":")
+    return f"{name}+{guide}{colon}{settings}" if guide else family
+
+
 @dataclass(frozen=True)
 class Score:
     """One number with its error and its kind, or the reason why there is none.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -82,6 +82,15 @@ def log_weights(pair: Pair, x: Tensor) -> Tensor:
     Raises:
         ContractError: a site lies outside the data plate, or the guide's sites are not the model's latents.
     """
+    reconstruction, latents = weight_parts(pair, x)
+    return reconstruction + latents
+
+
+def weight_parts(pair: Pair, x: Tensor) -> tuple[Tensor, Tensor]:
+    """`log_weights` in two: log p(x | z), and log p(z) - log q(z | x), whose mean is minus the Kullback-Leibler term.
+
+    A latent that dequantises belongs to ``x``: the first part is then log p(y | z) - log q(y | x).
+    """
     model_trace, guide_trace = traced(pair, x)
     missing = latent_sites(model_trace) ^ {name for name, _ in random_sites(guide_trace)}
     if missing:
@@ -89,8 +98,13 @@ def log_weights(pair: Pair, x: Tensor) -> Tensor:
             f"the guide's sites should be the model's latents; {', '.join(sorted(missing))} is in one of them only: "
             "sample the same names in both"
         )
-    n = len(x)
-    return per_datum(model_trace, n) - per_datum(guide_trace, n).to(x.device)
+    seen = observed_sites(model_trace)
+    seen |= set(_dequantising(model_trace, seen))
+
+    def log_ratio(names: set[str]) -> Tensor:
+        return per_datum(model_trace, len(x), names).to(x.device) - per_datum(guide_trace, len(x), names).to(x.device)
+
+    return log_ratio(seen), log_ratio(latent_sites(model_trace) - seen)
 
 
 def log_prob(pair: Pair, x: Tensor) -> Tensor:
@@ -117,10 +131,15 @@ def sample(pair: Pair, n: int, chunk: int = 1000) -> Tensor:
         return torch.cat([_draw(pair, min(chunk, n - start)) for start in range(0, n, chunk)])
 
 
-def per_datum(trace: Any, n: int) -> Tensor:
-    """The sum of a trace's log-probabilities for each of ``n`` data, shape ``(n,)``; 0 for an empty trace."""
+def per_datum(trace: Any, n: int, names: Container[str] | None = None) -> Tensor:
+    """The sum of a trace's log-probabilities for each of ``n`` data, of the sites ``names`` only if told.
+
+    Shape ``(n,)``; 0 where there is no site.
+    """
     total: Tensor | float = 0.0
     for name, site in random_sites(trace):
+        if names is not None and name not in names:
+            continue
         plate = data_plate(site, n)
         if plate is None:
             raise ContractError(

@@ -16,11 +16,11 @@ from zoo.errors import ZooError
 
 @app.command("list")
 def list_(with_: With = None, as_json: Json = False) -> None:
-    """The families, guides, evaluations, data sets and suites there are."""
+    """The families, guides, priors, evaluations, data sets and suites there are."""
     with answering():
         from zoo.data import data_names
         from zoo.outside import load_families
-        from zoo.registry import evaluations, families, guides
+        from zoo.registry import evaluations, families, guides, priors
         from zoo.suite import load_suite, suite_names
 
         load_families(with_ or [])
@@ -30,6 +30,7 @@ def list_(with_: With = None, as_json: Json = False) -> None:
                 for f in families
             ],
             "guides": [{"name": g.name, "about": _first(g.doc)} for g in guides],
+            "priors": [{"name": p.name, "about": _first(p.doc)} for p in priors],
             "evaluations": [{"name": e.name, "about": _first(e.doc)} for e in evaluations],
             "data": [{"name": name, "about": about} for name, about in data_names()],
             "suites": [{"name": name, "about": load_suite(name).about} for name in suite_names()],

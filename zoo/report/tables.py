@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from zoo import rules
 from zoo.report import text
 from zoo.rules import Pooled, Row, Verdict
+from zoo.scores import label
 
 if TYPE_CHECKING:
     from zoo.report.study import Study
@@ -66,8 +67,8 @@ class Member:
 
     @property
     def label(self) -> str:
-        """``vae`` or ``vae+planar``."""
-        return f"{self.family}+{self.guide}" if self.guide else self.family
+        """``vae`` or ``vae+planar``: `zoo.scores.label`."""
+        return label(self.family, self.guide)
 
     @cached_property
     def verdicts(self) -> dict[str, Verdict]:
@@ -129,6 +130,7 @@ def details(lines: Sequence[Member]) -> list[Table]:
         _table(
             "Likelihood in numbers",
             "Mean over seeds ± standard error over data. A bound: the negative log-likelihood is at most this. "
+            "KL: the part of the ELBO that is the latents'; near 0 they say nothing. "
             "ESS: mean effective sample size of the importance weights. k̂ > 0.7: share of data whose weights are too "
             "heavy-tailed for the bound to be called tight.",
             lines,
@@ -138,6 +140,7 @@ def details(lines: Sequence[Member]) -> list[Table]:
                 ("sd over seeds", "likelihood", "nats", _spread),
                 ("bits per dim", "likelihood", "bits_per_dim", _estimate),
                 ("ELBO, nats", "likelihood", "elbo", _estimate),
+                ("KL, nats", "likelihood", "kl", _estimate),
                 ("ESS", "likelihood", "ess", _estimate),
                 ("k̂ > 0.7", "likelihood", "khat_share", _percent),
             ],
@@ -220,11 +223,11 @@ def unanswered(study: Study, status: str) -> list[tuple[str, str, str, str]]:
     for row in study.scores:
         broken = row["status"] == "ok" and row["value"] is None
         if ("failed" if broken else row["status"]) == status:
-            label = f"{row['family']}+{row['guide']}" if row["guide"] else row["family"]
+            name = label(row["family"], row["guide"])
             where = f"{row['dataset']}, {'all seeds' if row['seed'] == 'all' else 'seed ' + str(row['seed'])}"
             why = row["reason"] or ("not a finite number" if broken else "no reason given")
-            found.setdefault((label, where, why), {}).setdefault(row["evaluation"], []).append(row["metric"])
-    return [(label, where, _what(metrics), why) for (label, where, why), metrics in found.items()]
+            found.setdefault((name, where, why), {}).setdefault(row["evaluation"], []).append(row["metric"])
+    return [(name, where, _what(metrics), why) for (name, where, why), metrics in found.items()]
 
 
 def facts(study: Study) -> list[tuple[str, str]]:

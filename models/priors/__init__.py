@@ -1,0 +1,1 @@
+"""The shelf of priors: one a file, found by walking this package."""

@@ -1,0 +1,35 @@
+"""The uniform distribution on the sphere."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from zoo.errors import ZooError
+from zoo.event import Event
+from zoo.registry import prior
+from zoo.sphere import SphereUniform
+
+
+@prior("sphere", paper="Davidson et al. 2018, arXiv:1804.00891", space="sphere")
+class Sphere(nn.Module):
+    """Uniform on the unit sphere: z in R^L with |z| = 1, so of L - 1 dimensions. It has no parameters.
+
+    The guide has to draw on the sphere too: ``vae:prior=sphere`` takes ``vmf``, von Mises-Fisher; the pair is the
+    hyperspherical VAE. Between the two, KL = kappa A + log C(kappa) + log area, whatever mu (section 3.2).
+
+    Raises:
+        ZooError: a latent of one dimension, whose sphere is two points.
+    """
+
+    zero: Tensor
+
+    def __init__(self, event: Event, latent: int) -> None:
+        super().__init__()
+        if latent < 2:
+            raise ZooError(f"prior 'sphere' lies in two or more dimensions, got a latent of {latent}")
+        self.register_buffer("zero", torch.zeros(latent), persistent=False)
+
+    def forward(self) -> SphereUniform:
+        """p(z), event shape ``(latent,)``."""
+        return SphereUniform(self.zero)

@@ -1,0 +1,54 @@
+"""The variational mixture of posteriors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from pyro.distributions.torch_distribution import TorchDistribution
+from torch import Tensor, nn
+
+from zoo.event import Event
+from zoo.mixture import Mixture
+from zoo.registry import prior
+
+
+@prior("vamp", paper="Tomczak & Welling 2018, arXiv:1705.07120")
+class Vamp(nn.Module):
+    """VampPrior: p(z) = sum_k w_k q(z | u_k), the guide's own mixture at K learned pseudo-inputs u_k.
+
+    Section 2.2, with the weights w_k learned too. The u_k have the event's shape; those of binary data or levels stay
+    within their range. They start at random data of the training set, so the prior starts near the aggregated
+    posterior that would be the best of all (equation 7). It takes the guide's density at K points for each z: one pass
+    of the network in all, and for a flow one inverse each. Before a guide is known its q is taken for the standard
+    normal.
+    """
+
+    def __init__(self, event: Event, latent: int, *, components: int = 100) -> None:
+        super().__init__()
+        self.event = event
+        self.logits = nn.Parameter(torch.zeros(components))
+        self.raw = nn.Parameter(torch.randn(components, *event.shape))
+        self.encode: Callable[[Tensor], Any] = lambda x: dist.Normal(x.new_zeros(len(x), latent), 1.0).to_event(1)
+
+    def forward(self) -> TorchDistribution:
+        """p(z), event shape ``(latent,)``."""
+        return Mixture(self.logits, self.encode(self.pseudo_inputs))
+
+    @property
+    def pseudo_inputs(self) -> Tensor:
+        """The u_k, shape ``(components, *event.shape)``, between the lowest and the highest level."""
+        return self.raw if self.event.levels is None else (self.event.levels - 1) * self.raw.sigmoid()
+
+    def use_encoder(self, encode: Callable[[Tensor], Any]) -> None:
+        """Take the guide's distribution from ``encode`` (`zoo.pair.NeedsEncoder`)."""
+        self.encode = encode
+
+    def initialise(self, x: Tensor) -> None:
+        """Start the pseudo-inputs at random data of ``x``, shape ``(n, *event.shape)``."""
+        chosen = x[torch.randint(len(x), (len(self.raw),), device=x.device)]
+        if self.event.levels is not None:
+            chosen = (chosen / (self.event.levels - 1)).clamp(0.02, 0.98).logit()
+        self.raw.copy_(chosen)

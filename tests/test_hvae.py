@@ -1,0 +1,155 @@
+"""The two-level VAE, and the two parts of the ELBO that it is judged by."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro import poutine
+from torch import Tensor
+from torch.distributions import kl_divergence
+
+from zoo.bounds import particle_parts
+from zoo.building import build
+from zoo.data import Dataset
+from zoo.evaluating import Finished, Settings, evaluate
+from zoo.event import Event
+from zoo.pair import Pair
+from zoo.scores import Score
+from zoo.seeding import seeded
+from zoo.traces import abilities, log_weights, traced, weight_parts
+from zoo.training import fit
+
+EVENT = Event((2, 2), 5)
+SMALL = {"top": 2, "bottom": 3, "hidden": 16}
+
+
+def hvae(event: Event = EVENT) -> tuple[Pair, Any]:
+    pair = build("hvae", event, SMALL, seed=1).train(False)
+    for module in pair.modules.values():
+        module.double()
+    return pair, pair.extras
+
+
+def data(n: int = 6) -> Tensor:
+    with seeded(0):
+        return torch.randint(0, 5, (n, 2, 2)).double()
+
+
+def test_both_levels_are_latents_drawn_from_the_top_down() -> None:
+    can = abilities(build("hvae", EVENT, SMALL))
+    assert can.latents == {"z2": (2,), "z1": (3,)}
+    assert (can.likelihood, can.lossless) == ("bound", True)
+    pair, _ = hvae()
+    for program in (pair.model, pair.guide):
+        with seeded(0):
+            trace = poutine.trace(program).get_trace(data())
+        assert [name for name in trace.nodes if name in ("z1", "z2")] == ["z2", "z1"]
+        z2 = trace.nodes["z2"]["value"]
+        with seeded(0):
+            moved = poutine.trace(poutine.condition(program, {"z2": z2 + 1})).get_trace(data())
+        assert (moved.nodes["z1"]["fn"].mean != trace.nodes["z1"]["fn"].mean).any(), "z1 hangs on z2"
+
+
+def test_a_silent_level_costs_nothing() -> None:
+    """With a shift of 0 and a factor of 1 the guide's z1 is the model's own, wherever z2 lies."""
+    pair, made = hvae()
+    with torch.no_grad():
+        made.guide_bottom.out.weight.zero_()
+        made.guide_bottom.out.bias.zero_()
+    with pair.evaluating(), seeded(0):
+        model_trace, guide_trace = traced(pair, data())
+    ours, own = guide_trace.nodes["z1"]["fn"], model_trace.nodes["z1"]["fn"]
+    assert kl_divergence(ours.base_dist, own.base_dist).abs().max() < 1e-4
+
+
+def test_the_divergence_of_the_lower_level_is_that_of_shift_and_factor() -> None:
+    """KL = sum (c^2 + d^2 - 1) / 2 - log c, whatever the model's m and s."""
+    pair, made = hvae()
+    x = data()
+    with pair.evaluating(), seeded(0):
+        model_trace, guide_trace = traced(pair, x)
+    q, p = guide_trace.nodes["z1"]["fn"].base_dist, model_trace.nodes["z1"]["fn"].base_dist
+    d, c = (q.mean - p.mean) / p.stddev, q.stddev / p.stddev
+    with pair.evaluating():
+        for parameter in made.between.parameters():
+            parameter.add_(0.3)
+        again = poutine.trace(poutine.condition(pair.guide, {"z2": guide_trace.nodes["z2"]["value"]})).get_trace(x)
+        loc, scale = made.conditional(guide_trace.nodes["z2"]["value"])
+    q = again.nodes["z1"]["fn"].base_dist
+    assert torch.allclose((q.mean - loc) / scale, d, atol=1e-8)
+    assert torch.allclose(q.stddev / scale, c, atol=1e-8)
+
+
+def test_training_improves_the_bound(coins: Dataset) -> None:
+    scores = []
+    for steps in (1, 60):
+        pair = build("hvae", coins.event, SMALL, seed=1)
+        recipe = {"steps": steps, "batch": 40, "lr": 1e-2, "checkpoints": 1}
+        scores.append(fit(pair, coins, recipe, seed=1, device="cpu").best_score)
+    assert scores[1] < scores[0] - 0.2
+
+
+def gaussian(shift: float, scale: float) -> Pair:
+    """z ~ N(0, 1), x_d ~ N(z, 1), with a guide N(shift, scale^2) that looks at nothing."""
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(()), 1.0))
+            pyro.sample("x", dist.Normal(z[:, None].expand(-1, 2), 1.0).to_event(1), obs=x)
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x.new_tensor(shift), scale))
+
+    return Pair(Event((2,), "real"), model, guide)
+
+
+@pytest.mark.parametrize(("shift", "scale"), [(0.0, 1.0), (1.5, 0.4)])
+def test_the_elbo_is_split_into_divergence_and_reconstruction(shift: float, scale: float) -> None:
+    x = torch.tensor([[0.5, -1.0], [2.0, 0.3]], dtype=torch.float64)
+    parts = particle_parts(gaussian(shift, scale), x, 20_000).mean(-1)
+    kl = (scale**2 + shift**2 - 1) / 2 - math.log(scale)
+    reconstruction = ((x - shift) ** 2).sum(1) / 2 + scale**2 + math.log(2 * math.pi)
+    assert torch.allclose(-parts[0], reconstruction, atol=0.08)
+    assert torch.allclose(-parts[1], torch.full_like(parts[1], kl), atol=0.05)
+
+
+@pytest.mark.parametrize("name", ["hvae", "vae", "ppca", "realnvp", "independent"])
+def test_the_parts_add_up_to_the_weights(name: str) -> None:
+    pair, x = build(name, EVENT), data().float()
+    with pair.evaluating():
+        with seeded(3):
+            whole = log_weights(pair, x)
+        with seeded(3):
+            reconstruction, latents = weight_parts(pair, x)
+    assert torch.allclose(reconstruction + latents, whole, atol=1e-5)
+    assert latents.any() == (name not in ("realnvp", "independent")), "a dequantised datum is no latent"
+
+
+def scored(pair: Pair, x: Tensor) -> dict[str, Score]:
+    run = Finished(pair, Dataset("made", pair.event, x, x, x, "made up"), 0, [])
+    return {score.metric: score for score in evaluate("likelihood", [run], Settings(particles=30))}
+
+
+def test_a_collapsed_posterior_shows() -> None:
+    """Where the guide is the prior, kl is zero and all of the ELBO is reconstruction; elsewhere they add up to it."""
+    x = torch.randn(20, 2)
+    collapsed, told = scored(gaussian(0.0, 1.0), x), scored(gaussian(0.7, 0.5), x)
+    assert collapsed["kl"].value == pytest.approx(0, abs=1e-6)
+    for scores in (collapsed, told):
+        values = [scores[metric].value for metric in ("elbo", "kl", "reconstruction")]
+        assert None not in values
+        assert values[0] == pytest.approx(sum(value or 0.0 for value in values[1:]), abs=1e-6)
+        assert scores["kl"].unit == scores["reconstruction"].unit == "nats"
+    assert (told["kl"].value or 0.0) > 0.3
+
+
+def test_no_latents_no_split() -> None:
+    for name in ("realnvp", "independent"):
+        scores = scored(build(name, EVENT), data().float())
+        assert {scores[metric].status for metric in ("kl", "reconstruction")} == {"skipped"}

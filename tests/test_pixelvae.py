@@ -1,0 +1,111 @@
+"""The VAE with an autoregressive decoder: what sees what, and that sampling is the density's."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from zoo.building import build
+from zoo.data import Dataset
+from zoo.errors import ZooError
+from zoo.event import Event
+from zoo.models.pixelvae import Masked
+from zoo.seeding import seeded
+from zoo.traces import abilities
+from zoo.training import fit
+
+EVENT = Event((3, 4), 3)
+SMALL = {"latent": 2, "width": 6, "hidden": 8, "guide.hidden": 8}
+
+
+def pixelvae(event: Event = EVENT, **hyper: Any) -> Any:
+    """The family's module, bent away from where it starts, in double precision and evaluation mode."""
+    with seeded(1), torch.no_grad():
+        made: Any = build("pixelvae", event, SMALL | hyper, seed=1).extras
+        made.double().eval()
+        for parameter in made.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return made
+
+
+def z(n: int) -> Tensor:
+    with seeded(5):
+        return torch.randn(n, 2, dtype=torch.float64)
+
+
+def test_a_pixel_sees_those_before_it_and_all_of_z() -> None:
+    made, n = pixelvae(reach=3, blocks=3), EVENT.size
+    x = torch.rand(1, 3, 4, dtype=torch.float64) * 2
+
+    def outputs(flat: Tensor, latent: Tensor) -> Tensor:
+        painted = made.paint(latent).reshape(1, 6, 3, 4)
+        return made.logits(flat.reshape(1, 3, 4), painted).reshape(n, -1).sum(1)
+
+    inner, upon_z = torch.autograd.functional.jacobian(outputs, (x.reshape(-1), z(1)))
+    assert (inner.abs().triu() == 0).all(), "no pixel sees itself or a later one"
+    near = inner.abs()[1:].diagonal() > 0
+    assert near[[i for i in range(n - 1) if (i + 1) % 4]].all(), "the pixel to the left is seen"
+    assert (inner[4:].diagonal() != 0).all(), "and the one above"
+    assert (upon_z.abs() > 0).all(), "every pixel is told of all of z"
+
+
+def test_given_z_the_probabilities_of_all_data_sum_to_one() -> None:
+    event = Event((2, 2), 3)
+    made = pixelvae(event)
+    every = torch.tensor(list(itertools.product(range(3), repeat=4)), dtype=torch.float64).reshape(-1, 2, 2)
+    for one in z(2):
+        with torch.no_grad():
+            value = made.likelihood(one.expand(len(every), 2)).log_prob(every)
+        assert float(value.exp().sum()) == pytest.approx(1, abs=1e-9)
+
+
+def test_samples_follow_the_density_given_z() -> None:
+    """Sampled pixel by pixel, each datum by its own z: the shares of all data are their probabilities."""
+    event, n = Event((1, 2), 3), 6000
+    made, latents = pixelvae(event), z(2) * 2
+    with torch.no_grad(), seeded(0):
+        x = made.likelihood(latents.repeat(n, 1)).sample().reshape(n, 2, 2)
+        every = torch.cartesian_prod(torch.arange(3.0), torch.arange(3.0)).double().reshape(-1, 1, 2)
+        shares = torch.stack([(x == one.reshape(2)).all(-1).double().mean(0) for one in every])
+        expected = torch.stack([made.likelihood(one.expand(9, 2)).log_prob(every).exp() for one in latents], 1)
+    assert ((shares - expected).abs() < 5 * (expected * (1 - expected) / n).sqrt() + 1e-9).all()
+    assert (expected[:, 0] - expected[:, 1]).abs().max() > 0.05  # or it could not tell which z a datum was given
+
+
+def test_masks_keep_what_is_before() -> None:
+    assert Masked(1, 1, 3, centre=False).mask.tolist() == [[1, 1, 1], [1, 0, 0], [0, 0, 0]]
+    assert Masked(1, 1, 3, centre=True).mask.tolist() == [[1, 1, 1], [1, 1, 0], [0, 0, 0]]
+
+
+def test_it_is_a_bound_with_one_latent() -> None:
+    can = abilities(build("pixelvae", EVENT, SMALL))
+    assert (can.likelihood, can.latents, can.lossless) == ("bound", {"z": (2,)}, True)
+    assert build("pixelvae+iaf:prior=flow,latent=2,width=6", EVENT).label == "pixelvae+iaf:prior=flow,latent=2,width=6"
+
+
+def test_it_starts_from_the_marginals() -> None:
+    made: Any = build("pixelvae", EVENT, SMALL).extras
+    x = torch.zeros(50, 3, 4)
+    x[:, 0, 0] = 2.0
+    made.initialise(x)
+    assert made.bias.argmax(0).flatten().tolist() == [2] + [0] * 11
+
+
+def test_only_images_of_one_channel_are_taken() -> None:
+    assert build("pixelvae", Event((1, 3, 4), 3), SMALL)
+    for shape in ((12,), (3, 4, 4)):
+        with pytest.raises(ZooError, match="pixelvae needs an image of shape"):
+            build("pixelvae", Event(shape, 3), SMALL)
+
+
+def test_training_improves_the_bound(coins: Dataset) -> None:
+    scores = []
+    for steps in (1, 100):
+        pair = build("pixelvae", coins.event, SMALL, seed=1)
+        recipe = {"steps": steps, "batch": 40, "lr": 1e-2, "checkpoints": 1}
+        scores.append(fit(pair, coins, recipe, seed=1, device="cpu").best_score)
+    assert scores[1] < scores[0] - 0.2

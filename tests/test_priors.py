@@ -1,0 +1,329 @@
+"""Laws of the priors' shelf, swept over the registry, and what each prior promises of its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import Tensor, nn
+
+from zoo.building import build, read_name
+from zoo.check import check
+from zoo.data import Dataset
+from zoo.errors import ZooError
+from zoo.event import Event
+from zoo.mixture import Mixture
+from zoo.pair import HasInitialise, NeedsEncoder, Pair
+from zoo.plan import Options, plan
+from zoo.registry import guides, load_shelves, prior, priors
+from zoo.runs import DataSpec, Run, configure, find_runs
+from zoo.seeding import seeded
+from zoo.suite import Suite
+from zoo.traces import log_weights, sample
+
+load_shelves()
+EVENT = Event((2, 2), 5)
+NAMES = [entry.name for entry in priors]
+PLANE = [entry.name for entry in priors if entry.space == "real"]
+SMALL: dict[str, dict[str, Any]] = {"lars": {"truncation": 20, "hidden": 16}, "flow": {"steps": 4, "hidden": 16}}
+
+
+def data(n: int) -> Tensor:
+    with seeded(2):
+        return torch.randint(0, 5, (n, *EVENT.shape)).double()
+
+
+def encode(x: Tensor) -> Any:
+    """What a guide could say of data: a narrow normal in the plane."""
+    flat = x.flatten(1)
+    return dist.Normal(flat[:, :2] - flat[:, 2:], 0.3 + 0.1 * flat[:, :2]).to_event(1)
+
+
+def make(name: str, latent: int = 2, **hyper: Any) -> Any:
+    """A prior bent away from where it starts, in double precision and evaluation mode."""
+    with seeded(1), torch.no_grad():
+        made = priors[name].make(EVENT, latent, **SMALL.get(name, {}) | hyper).double().eval()
+        if isinstance(made, HasInitialise):
+            made.initialise(data(40))
+        if isinstance(made, NeedsEncoder):
+            made.use_encoder(encode)
+        for parameter in made.parameters():
+            parameter.add_((0.15 if name == "flow" else 0.4) * torch.randn_like(parameter))
+    return made
+
+
+def grid(edge: float = 12.0, count: int = 201) -> tuple[Tensor, float]:
+    """Points of the plane, shape ``(count^2, 2)``, and the area that each stands for."""
+    line = torch.linspace(-edge, edge, count, dtype=torch.float64)
+    return torch.cartesian_prod(line, line), float(line[1] - line[0]) ** 2
+
+
+@pytest.mark.parametrize("name", PLANE)
+def test_densities_integrate_to_one(name: str) -> None:
+    """In the plane; the resampled one as nearly as its normaliser is known."""
+    points, area = grid()
+    made = make(name)
+    with torch.no_grad(), seeded(0):
+        total = float(made().log_prob(points).exp().sum()) * area
+        slack = 4 * float(made.normaliser()[1] / made.normaliser()[0]) if name == "lars" else 0.0
+    assert total == pytest.approx(1, abs=1e-3 + slack)
+    assert slack < 0.05
+
+
+@pytest.mark.parametrize("name", PLANE)
+def test_draws_follow_the_density(name: str) -> None:
+    """Their moments are those of the density on a grid, and so are the shares of four quarters of the plane."""
+    points, area = grid()
+    n = 10_000
+    with torch.no_grad(), seeded(3):
+        fn = make(name)()
+        z = fn.expand((n,)).sample()
+        weight = fn.log_prob(points).exp() * area
+    weight = weight / weight.sum()
+    features = [lambda z: z, lambda z: z**2, lambda z: z.prod(-1, keepdim=True), lambda z: (z > 0.3).double()]
+    for feature in features:
+        drawn, expected = feature(z), (weight[:, None] * feature(points)).sum(0)
+        error = drawn.std(0) / math.sqrt(n)
+        assert ((drawn.mean(0) - expected).abs() < 5 * error + 2e-3 + (0.03 if name == "lars" else 0)).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_shapes_gradients_and_repetition(name: str) -> None:
+    made = make(name, 2)
+    with seeded(0):
+        fn = made().expand((7,))
+        z = fn.sample()
+        value = fn.log_prob(z)
+    assert (made().event_shape, z.shape, value.shape) == ((2,), (7, 2), (7,))
+    assert fn.sample((3,)).shape == (3, 7, 2)
+    assert made().log_prob(z.expand(3, 7, 2)).shape == (3, 7)
+    with seeded(9):
+        again = made().expand((7,)).log_prob(z)
+    assert torch.equal(again, value), "in evaluation mode a density should be one number, whatever the seed"
+    if list(made.parameters()):
+        value.sum().backward()
+        idle = [key for key, parameter in made.named_parameters() if parameter.grad is None or not parameter.grad.any()]
+        assert idle == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_contract_holds_on_the_vae(name: str) -> None:
+    findings = check(f"vae:prior={name},latent=3,hidden=16,guide.hidden=16", EVENT)
+    assert [finding for finding in findings if finding.ok is not True] == []
+
+
+def test_on_the_sphere_the_probabilities_of_all_data_sum_to_one() -> None:
+    """Guide and prior measure by the same surface: importance weights, bounded there, are unbiased."""
+    event = Event((2,), 3)
+    pair = build("vae:prior=sphere,latent=3", event, {"hidden": 16, "guide.hidden": 16}, seed=3)
+    every = torch.cartesian_prod(torch.arange(3.0), torch.arange(3.0))
+    with seeded(1), pair.evaluating():
+        w = log_weights(pair, every.repeat_interleave(1000, 0)).double().reshape(9, 1000).exp().sum(0)
+    assert abs(w.mean() - 1) < 5 * w.std() / math.sqrt(len(w))
+    assert w.std() / math.sqrt(len(w)) < 0.05
+
+
+def test_the_mixture_is_one_of_joint_densities() -> None:
+    """Two far components on the diagonal: the corners off it are empty, which a product of mixtures would fill."""
+    loc = torch.tensor([[-4.0, -4.0], [4.0, 4.0]], dtype=torch.float64)
+    fn = Mixture(torch.zeros(2, dtype=torch.float64), dist.Normal(loc, 1.0).to_event(1))
+    corners = torch.tensor([[-4.0, -4.0], [4.0, 4.0], [-4.0, 4.0], [4.0, -4.0]], dtype=torch.float64)
+    at = -math.log(2 * math.pi)
+    expected = [at - math.log(2)] * 2 + [at - 32] * 2  # a product would have at - log 4 at all four
+    assert torch.allclose(fn.log_prob(corners), torch.tensor(expected, dtype=torch.float64), atol=1e-9)
+    with seeded(0):
+        z = fn.expand((4000,)).sample()
+    assert (z.prod(-1) > 0).double().mean() > 0.999
+    assert abs(float((z[:, 0] > 0).double().mean()) - 0.5) < 0.05
+    many = make("mixture", 16, components=3)
+    with torch.no_grad():
+        z = torch.zeros(16, dtype=torch.float64)
+        each = dist.Normal(many.loc, many.scale).log_prob(z).sum(-1) + many.logits.log_softmax(0)
+        assert float(many().log_prob(z)) == pytest.approx(float(each.exp().sum().log()), abs=1e-9)
+
+
+def test_vamp_is_the_guides_mixture_at_its_pseudo_inputs() -> None:
+    made = make("vamp", components=7)
+    with torch.no_grad():
+        z = torch.randn(5, 2, dtype=torch.float64)
+        each = torch.stack([encode(u[None]).log_prob(z) for u in made.pseudo_inputs])
+        expected = (each + made.logits.log_softmax(0)[:, None]).exp().sum(0).log()
+        assert torch.allclose(made().log_prob(z), expected, atol=1e-9)
+
+
+def test_vamp_starts_at_data() -> None:
+    x = data(30)
+    made = priors["vamp"].make(EVENT, 2).double()
+    with torch.no_grad():
+        made.initialise(x)
+    off = (made.pseudo_inputs[:, None] - x).abs().amax((-1, -2))  # the edge levels themselves are out of reach
+    assert off.min(1).values.max() < 0.1
+    assert len(off.argmin(1).unique()) > 15
+
+
+@pytest.mark.parametrize("guide", [entry.name for entry in guides if entry.space == "real"])
+def test_vamp_sees_through_any_guide_and_trains_it(guide: str) -> None:
+    pair = build(f"vae+{guide}:prior=vamp,latent=2", EVENT, {"prior.components": 3}).train(False)
+    made: Any = pair.extras
+    z = torch.randn(4, 2)
+    for parameter in pair.parameters():
+        parameter.grad = None
+    with pair.scope():
+        value = made.prior().log_prob(z)
+    assert value.shape == (4,)
+    value.sum().backward()
+    assert made.prior.raw.grad.any()
+    reached = [name for name, p in pair.named_parameters().items() if p.grad is not None and p.grad.any()]
+    assert any(not name.startswith("VAE.") for name in reached), "the guide's own network"
+    assert not any("prior.encode" in name for name in pair.state()), "the guide is in the pair once"
+
+
+def test_the_resampled_priors_normaliser_is_as_far_off_as_it_says() -> None:
+    points, area = grid(9.0, 101)
+    made = make("lars")
+    with torch.no_grad():
+        exact = (
+            float(((-points.square().sum(-1) / 2).exp() / (2 * math.pi) * made.log_accept(points).exp()).sum()) * area
+        )
+        Z, error = made.normaliser()
+        assert 0 < float(error) < 0.01
+        assert abs(float(Z) - exact) < 4 * float(error)
+        made.train()
+        with seeded(5):
+            several = torch.stack([made.normaliser()[0] for _ in range(300)])
+            told = made.normaliser()[1]
+    assert abs(several.mean() - exact) < 4 * several.std() / math.sqrt(300)
+    assert float(several.std()) == pytest.approx(float(told), rel=0.25)
+
+
+def test_the_resampled_prior_takes_the_last_proposal_when_all_are_refused() -> None:
+    """With a = 0 nothing is ever accepted and the prior is its proposal; with a = 1 too."""
+    z = torch.randn(6, 2, dtype=torch.float64)
+    for bias in (-60.0, 60.0):
+        made = make("lars", truncation=5)
+        with torch.no_grad():
+            made.net.out.weight.zero_()
+            made.net.out.bias.fill_(bias)
+            assert torch.allclose(
+                made().log_prob(z), dist.Normal(torch.zeros(2), 1.0).to_event(1).log_prob(z), atol=1e-6
+            )
+            assert made().expand((50,)).sample().isfinite().all()
+
+
+def test_few_proposals_leave_more_of_the_normal() -> None:
+    """T = 1 is the standard normal whatever a, and the truncated density tends to N a / Z."""
+    points, _ = grid(9.0, 51)
+    with torch.no_grad():
+        one, many = make("lars", truncation=1), make("lars", truncation=10_000)
+        normal = dist.Normal(torch.zeros(2, dtype=torch.float64), 1.0).to_event(1).log_prob(points)
+        assert torch.allclose(one().log_prob(points), normal, atol=1e-9)
+        limit = normal + many.log_accept(points) - many.normaliser()[0].log()
+        assert torch.allclose(many().log_prob(points).exp(), limit.exp(), atol=1e-9)
+
+
+def test_the_flow_prior_inverts_and_its_determinant_is_autograds() -> None:
+    made = make("flow", 5)
+    e = torch.randn(4, 5, dtype=torch.float64)
+    with torch.no_grad():
+        z = made.push(e)
+        back, logdet = made.pull(z)
+    assert torch.allclose(back, e, atol=1e-10)
+    assert (z - e).abs().max() > 0.1
+    jacobians = [torch.autograd.functional.jacobian(lambda z: made.pull(z)[0], one) for one in z]
+    assert torch.allclose(logdet, torch.stack([J.slogdet().logabsdet for J in jacobians]), atol=1e-8)
+
+
+@pytest.mark.parametrize("name", ["flow", "sphere"])
+def test_one_dimension_is_refused(name: str) -> None:
+    with pytest.raises(ZooError, match="two or more dimensions"):
+        build(f"vae:prior={name},latent=1", EVENT)
+
+
+def test_guide_and_prior_have_to_lie_in_one_space() -> None:
+    assert (read_name("vae:prior=sphere").guide, read_name("vae+vmf").prior) == ("vmf", "sphere")
+    with pytest.raises(ZooError, match=r"guides for that prior: vmf; priors for that guide: .*standard"):
+        read_name("vae+normal:prior=sphere")
+    with pytest.raises(ZooError, match="prior 'flow' lies in the space 'real', guide 'vmf' in 'sphere'"):
+        read_name("vae+vmf:prior=flow")
+
+
+def test_names_carry_prior_and_settings() -> None:
+    pair = build("vae+iaf:prior=flow,latent=2,hidden=8", EVENT)
+    assert (pair.family, pair.guide_name) == ("vae:prior=flow,latent=2,hidden=8", "iaf")
+    assert pair.label == "vae+iaf:prior=flow,latent=2,hidden=8"
+    assert read_name(pair.label).variant == pair.family
+    assert read_name("vae:prior=standard").variant == "vae"
+    assert build("vae", EVENT).label == "vae+normal"
+
+
+@pytest.mark.parametrize(
+    ("name", "hyper", "message"),
+    [
+        ("vae:prior=vmap", {}, "there is no prior 'vmap'; did you mean vamp"),
+        ("independent:prior=vamp", {}, "'independent' brings its own prior; families that take one: .*vae"),
+        ("vae:latent", {}, "a setting is written name=value"),
+        ("vae:latent=2", {"latent": 3}, "says latent=2, and latent=3 was given"),
+        ("vae:prior=mixture", {"prior.parts": 3}, "prior 'mixture' has no hyper-parameter 'parts'; it has: components"),
+        ("hvae", {"prior.components": 3}, "takes no prior from the shelf"),
+    ],
+)
+def test_a_wrong_name_is_told(name: str, hyper: dict[str, Any], message: str) -> None:
+    with pytest.raises(ZooError, match=message):
+        build(name, EVENT, hyper)
+
+
+def test_hyper_parameters_reach_the_prior() -> None:
+    made: Any = build("vae:prior=mixture,prior.components=3", EVENT, {"latent": 2}).extras
+    assert made.prior.loc.shape == (3, 2)
+
+
+def test_runs_and_plans_keep_variants_apart(coins: Dataset, tmp_path: Path) -> None:
+    names = ["vae:latent=2", "vae:prior=mixture,latent=2", "vae"]
+    recipe = {"steps": 2, "checkpoints": 1}
+    for name in names:
+        config = configure(name, DataSpec(name="coins"), coins, hyper={"hidden": 8, "guide.hidden": 8}, recipe=recipe)
+        run = Run.of(config, tmp_path)
+        run.train(config, coins, "cpu")
+        assert run.folder.parent.name.isascii()
+        assert not set(run.folder.parent.name) & set(':=,*?"<>|\\/')
+        assert find_runs(tmp_path, config.name) == [run]
+        assert run.pair().label == config.name
+        assert sample(run.pair(), 3).shape == (3, 2, 2)
+    suite = Suite(name="own", families=names, seeds=[0], hyper={"vae:latent=2": {"hidden": 8}})
+    assert [entry.label for entry in plan(suite, Options())] == [
+        "vae+normal:latent=2", "vae+normal:prior=mixture,latent=2", "vae+normal",
+    ]  # fmt: skip
+
+
+def test_a_prior_of_ones_own_is_a_decorator_away() -> None:
+    class Wide(nn.Module):
+        """A wide normal."""
+
+        def __init__(self, event: Event, latent: int, *, width: float = 3.0) -> None:
+            super().__init__()
+            self.latent, self.log_width = latent, nn.Parameter(torch.tensor(width).log())
+
+        def forward(self) -> Any:
+            return dist.Normal(self.log_width.new_zeros(self.latent), self.log_width.exp()).to_event(1)
+
+    assert prior("wide", paper="p")(Wide) is Wide
+    assert priors["wide"].doc == "A wide normal."
+    made = build("vae:prior=wide,prior.width=2.0", EVENT)
+    assert isinstance(made, Pair)
+    assert float(made.state()["VAE.prior.log_width"].exp()) == pytest.approx(2)
+    with pytest.raises(ZooError, match="space is one of real, sphere; got 'torus'"):
+        prior("torus", space="torus")
+
+
+def papers() -> Iterator[str]:
+    yield from (entry.paper for entry in priors)
+
+
+def test_every_prior_names_its_paper() -> None:
+    assert all(papers())
+    assert {"standard", "mixture", "vamp", "lars", "flow", "sphere"} <= set(NAMES)
