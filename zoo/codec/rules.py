@@ -25,6 +25,7 @@ from zoo.codec.grids import BASE, Grid
 from zoo.codec.stack import Stack
 from zoo.distributions import Floor
 from zoo.errors import ZooError
+from zoo.integers import Blocks, IntegerTransformed
 
 
 class Code(Protocol):
@@ -331,6 +332,16 @@ def _floor(fn: Floor, grid: Grid | None) -> Code:
 @codes(Autoregressive)
 def _autoregressive(fn: Autoregressive, grid: Grid | None) -> Code:
     return Sequential(fn)
+
+
+@codes(IntegerTransformed)
+def _integer_transformed(fn: IntegerTransformed, grid: Grid | None) -> Code:
+    return Mapped(code(fn.base.expand(fn.batch_shape), grid), fn.bijection, fn.bijection.inv)
+
+
+@codes(Blocks)
+def _blocks(fn: Blocks, grid: Grid | None) -> Code:
+    return InBlocks(fn.batch_shape.numel(), fn.sizes, fn.block, grid)
 
 
 class Viewed:
