@@ -102,7 +102,7 @@ def _train_and_ask(planned: Planned, options: Options, names: Sequence[str], set
     torch.set_num_threads(options.threads)
     load_families(options.files)
     data = planned.config.data.load(options.data_dir)
-    planned.run.train(planned.config, data, options.device, [_Leash()])
+    planned.run.train(planned.config, data, options.device, [_Leash()], planned.runs)
     _ask_all(planned, options, names, settings)
     if planned.run.status["status"] == "finished":
         pictures(planned.run)

@@ -24,9 +24,12 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.objectives import Objective, elbo
+from zoo.pace import Work, work_of
 from zoo.pair import Pair, Program, no_guide
+from zoo.precision import precision
 from zoo.products import by_the_faster_library
-from zoo.recording import Recording, UnrecordableError, precision, record
+from zoo.recording import Recording, UnrecordableError, record
+from zoo.seeding import seeded
 
 Mode = Literal["eager", "traced", "compiled"]
 MODES: tuple[Mode, ...] = ("eager", "traced", "compiled")
@@ -67,14 +70,26 @@ class Engine:
     def __init__(
         self, pair: Pair, objective: Objective | None = None, mode: Mode = "traced", bf16: bool = False
     ) -> None:
+        self.pair, self.objective, self.bf16 = pair, objective or elbo(), bf16
+        self._graphs: dict[Any, Graph] = {}
+        self._bonds: dict[Any, Bound] = {}
+        self.take(mode)
+
+    def take(self, mode: Mode) -> None:
+        """Compute what follows by ``mode``, or by ``traced`` where there is nothing to compile with."""
         if mode not in MODES:
             raise ZooError(f"engine is one of {', '.join(MODES)}; got {mode!r}")
-        self.pair, self.objective, self.bf16 = pair, objective or elbo(), bf16
         self.mode, self.reason, self._lack = mode, "", ""
         if mode == "compiled" and not _compiler():
             self.mode, self._lack = "traced", "there is no C++ compiler on this machine: recorded, not compiled"
-        self._graphs: dict[Any, Graph] = {}
-        self._bonds: dict[Any, Bound] = {}
+
+    def work(self, x: Tensor) -> Work:
+        """What a plain step on a batch does; nothing is left of it."""
+        before = {name: tensor.clone() for name, tensor in self.pair.state().items()}
+        with seeded(0):
+            work = work_of(lambda: self._plain(x, 1.0))
+        self.pair.load(before)
+        return work
 
     def __call__(self, x: Tensor, beta: float = 1.0) -> Tensor:
         """The loss of a batch, a scalar tensor not yet read; gradients are left in ``.grad`` of each parameter."""
@@ -94,13 +109,13 @@ class Engine:
         return loss
 
     def _plain(self, x: Tensor, beta: float) -> Tensor:
-        with pyro.validation_enabled(False), precision(x, self.bf16):
-            surrogate, loss = self.objective(self.pair, x, beta)
         parameters = self.pair.parameters()
         for parameter in parameters:
             parameter.grad = None
-        if surrogate.requires_grad:
-            surrogate.backward(inputs=parameters)
+        with pyro.validation_enabled(False), precision(self.bf16):
+            surrogate, loss = self.objective(self.pair, x, beta)
+            if surrogate.requires_grad:
+                surrogate.backward(inputs=parameters)
         return loss
 
     def _bound(self, x: Tensor) -> Bound:
@@ -152,6 +167,10 @@ class CompiledSVI:
         optim: makes any torch optimiser of a list of parameters.
         loss: see `zoo.objectives`; the ELBO if not told.
         engine: ``compiled``, ``traced`` or ``eager``.
+        clip: the largest norm of the gradient, if it is to be clipped.
+
+    After the first step ``optimiser`` and ``pair`` are there: schedulers of torch take the one, and
+    ``pair.named_parameters()`` of the other are what one averages.
     """
 
     def __init__(
@@ -161,25 +180,44 @@ class CompiledSVI:
         optim: Callable[[list[nn.Parameter]], torch.optim.Optimizer] = torch.optim.Adam,
         loss: Objective | None = None,
         engine: Mode = "compiled",
+        clip: float | None = None,
     ) -> None:
-        self.model, self.guide, self.optim, self.loss, self.mode = model, guide, optim, loss, engine
-        self._engine: Engine | None = None
-        self._optimiser: torch.optim.Optimizer | None = None
+        self.model, self.guide, self.optim, self.loss, self.mode, self.clip = model, guide, optim, loss, engine, clip
+        self._begun: tuple[Engine, torch.optim.Optimizer] | None = None
 
     def step(self, x: Tensor, beta: float = 1.0) -> Tensor:
         """Take one step on a batch; the loss in nats per datum, a tensor that is not waited for."""
-        if self._engine is None or self._optimiser is None:
-            pair = Pair(Event(tuple(x.shape[1:]) or (1,), "real"), self.model, self.guide, example=x)
-            self._engine = Engine(pair, self.loss, self.mode)
-            self._optimiser = self.optim(pair.parameters())
-        loss = self._engine(x, beta)
-        self._optimiser.step()
+        self._begun = self._begun or self._begin(x)
+        engine, optimiser = self._begun
+        loss = engine(x, beta)
+        if self.clip:
+            torch.nn.utils.clip_grad_norm_(engine.pair.parameters(), self.clip)
+        optimiser.step()
         return loss
+
+    @property
+    def pair(self) -> Pair:
+        """What is trained (after the first step)."""
+        return self._after_the_first_step()[0].pair
+
+    @property
+    def optimiser(self) -> torch.optim.Optimizer:
+        """What trains it (after the first step)."""
+        return self._after_the_first_step()[1]
 
     @property
     def reason(self) -> str:
         """Why the last step ran on the plain engine; empty if it did not."""
-        return self._engine.reason if self._engine else ""
+        return self._begun[0].reason if self._begun else ""
+
+    def _begin(self, x: Tensor) -> tuple[Engine, torch.optim.Optimizer]:
+        pair = Pair(Event(tuple(x.shape[1:]) or (1,), "real"), self.model, self.guide, example=x)
+        return Engine(pair, self.loss, self.mode), self.optim(pair.parameters())
+
+    def _after_the_first_step(self) -> tuple[Engine, torch.optim.Optimizer]:
+        if self._begun is None:
+            raise ZooError("parameters are made by the first step: call step(x) before")
+        return self._begun
 
 
 def _laid_out_like(parameter: Tensor, gradient: Tensor) -> Tensor:

@@ -42,10 +42,11 @@ class Options:
 
 @dataclass(frozen=True)
 class Planned:
-    """A run of a family that takes the data."""
+    """A run of a family that takes the data; ``runs`` of the suite differ by their seed only."""
 
     config: RunConfig
     run: Run
+    runs: int = 1
 
 
 @dataclass(frozen=True)
@@ -126,4 +127,4 @@ def _entry(suite: Suite, options: Options, name: str, spec: DataSpec, dataset: D
         return Entry(*where, None, str(error))
     steps = round(config.recipe.steps * suite.share)
     config = config.model_copy(update={"recipe": config.recipe.updated({"steps": steps})})
-    return Entry(*where, Planned(config, Run.of(config, options.runs)))
+    return Entry(*where, Planned(config, Run.of(config, options.runs), len(suite.seeds)))

@@ -23,6 +23,10 @@ class Progress:
     best_step: int = 0
     stale: int = 0
     reason: str = ""
+    engine: Literal["", "eager", "traced", "compiled"] = ""
+    """What computes the steps, once it is chosen; a resumed run goes on with it."""
+    remark: str = ""
+    """Why steps ran on a plainer engine, if they did."""
     history: list[dict[str, float]] = field(default_factory=list)
     tensors: dict[str, Tensor] = field(default_factory=dict)
     """Weights, their average, the best so far and the optimisers' memory, under ``KIND/NAME``."""

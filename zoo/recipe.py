@@ -32,7 +32,7 @@ class Recipe(BaseModel):
     checkpoints: int = Field(default=20, ge=1, description="how often validation score and discrepancy are measured")
     patience: int | None = Field(default=None, ge=1, description="checkpoints without improvement before stopping")
     precision: Literal["float32", "bf16"] = "float32"
-    engine: Literal["eager", "traced", "compiled"] = Field(default="eager", description="see zoo.engine")
+    engine: Literal["auto", "eager", "traced", "compiled"] = Field(default="auto", description="see zoo.engine")
 
     @classmethod
     def read(cls, settings: Mapping[str, Any]) -> Recipe:

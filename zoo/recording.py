@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import pyro
 import torch
@@ -18,6 +17,7 @@ from torch.nn.utils.stateless import _reparametrize_module
 from zoo.errors import ZooError
 from zoo.objectives import Objective
 from zoo.pair import Pair
+from zoo.precision import precision
 from zoo.seeding import seeded
 
 Tensors = dict[str, Tensor]
@@ -65,11 +65,6 @@ def record(pair: Pair, objective: Objective, x: Tensor, bf16: bool = False) -> R
     return Recording(first, tuple(named), tuple(buffers), tuple(moving))
 
 
-def precision(x: Tensor, bf16: bool) -> Any:
-    """Inside, matrix products are in bfloat16 if ``bf16``; densities and losses stay in float32."""
-    return torch.autocast(x.device.type, torch.bfloat16, enabled=bf16, cache_enabled=False)
-
-
 def _trace(
     pair: Pair, objective: Objective, x: Tensor, names: tuple[list[str], list[str], list[str]], bf16: bool, seed: int
 ) -> GraphModule:
@@ -78,7 +73,7 @@ def _trace(
 
     def scored(trained: Tensors, held: Tensors, x: Tensor, beta: Tensor) -> tuple[Tensor, tuple[Tensor, list[Tensor]]]:
         kept = {name: tensor.clone() if name in moving else tensor for name, tensor in held.items()}
-        with _substituted(pair, trained | kept), pyro.validation_enabled(False), precision(x, bf16):
+        with _substituted(pair, trained | kept), pyro.validation_enabled(False):
             surrogate, loss = objective(pair, x, beta)
             moved = [_current(pair, name) for name in moving]
         return surrogate, (loss, moved)
@@ -87,7 +82,8 @@ def _trace(
         *tensors, x, beta = flat
         trained = dict(zip(parameters, tensors, strict=False))
         held = dict(zip(buffers, tensors[len(parameters) :], strict=True))
-        gradients, (_, (loss, moved)) = grad_and_value(scored, has_aux=True)(trained, held, x, beta)
+        with precision(bf16):
+            gradients, (_, (loss, moved)) = grad_and_value(scored, has_aux=True)(trained, held, x, beta)
         return [loss, *gradients.values(), *moved]
 
     with seeded(seed):

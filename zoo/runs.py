@@ -15,7 +15,7 @@ import re
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ HISTORY = ("step", "train", "validation", "discrepancy", "lr")
 STATES = ("running", "finished", "diverged", "failed")
 SEEDS = 2**32
 """Seeds are below this: numpy takes no greater ones."""
-FIELDS = ("step", "status", "loss", "speed", "best_score", "best_step", "stale", "reason", "history")
+FIELDS = tuple(each.name for each in fields(Progress) if each.name != "tensors")
 
 
 class DataSpec(BaseModel):
@@ -211,8 +211,15 @@ class Run:
         pair.load(weights)
         return pair.train(False)
 
-    def train(self, config: RunConfig, data: Dataset, device: str = "auto", keepers: Sequence[Keeper] = ()) -> None:
-        """Train what is left to train; a finished run is left alone.
+    def train(
+        self,
+        config: RunConfig,
+        data: Dataset,
+        device: str = "auto",
+        keepers: Sequence[Keeper] = (),
+        runs: int = 1,
+    ) -> None:
+        """Train what is left to train; a finished run is left alone. ``runs``: see `zoo.training.fit`.
 
         Raises:
             RunError: files are damaged, or another process trains this run now.
@@ -222,7 +229,7 @@ class Run:
         lock = filelock.FileLock(self.folder / ".lock", timeout=LOCK_SECONDS)
         try:
             with lock:
-                self._train(config, data, device, keepers)
+                self._train(config, data, device, keepers, runs)
         except filelock.Timeout as error:
             raise RunError(f"another process is training {self.folder}; wait for it or stop it") from error
 
@@ -230,7 +237,7 @@ class Run:
         """Note that training ended without a result, and why; the next call tries again."""
         write_json(self.folder / "status.json", {"status": "failed", "reason": reason})
 
-    def _train(self, config: RunConfig, data: Dataset, device: str, keepers: Sequence[Keeper]) -> None:
+    def _train(self, config: RunConfig, data: Dataset, device: str, keepers: Sequence[Keeper], runs: int) -> None:
         if self.status["status"] != "new" and self.config != config:
             raise RunError(f"{self.folder} holds other settings; delete it to begin anew")
         if self.done:
@@ -250,6 +257,7 @@ class Run:
                 device=str(chosen),
                 start=book.read(),
                 keepers=[book, *keepers],
+                runs=runs,
             )
         except ZooError as error:
             self.fail(str(error))

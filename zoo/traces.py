@@ -215,8 +215,8 @@ def _plates_shape(site: Any) -> tuple[int, ...]:
 
 def _dequantising(trace: Any, observed: Iterable[str]) -> tuple[str, ...]:
     bases = [getattr(trace.nodes[name]["fn"], "base_dist", trace.nodes[name]["fn"]) for name in observed]
-    held = {base.y.data_ptr() for base in bases if isinstance(base, Floor)}  # a site's value may be a view of it
-    return tuple(name for name in latent_sites(trace) if trace.nodes[name]["value"].data_ptr() in held)
+    values = [base.y for base in bases if isinstance(base, Floor)]
+    return tuple(name for name in latent_sites(trace) if any(trace.nodes[name]["value"] is value for value in values))
 
 
 def _output(trace: Any, event: Event) -> str:

@@ -20,9 +20,11 @@ from torch import Tensor, nn
 
 from zoo.data import Dataset
 from zoo.devices import pick_device
-from zoo.engine import Engine
+from zoo.engine import Engine, Mode
 from zoo.objectives import elbo
+from zoo.pace import pays
 from zoo.pair import HasInitialise, HasPlayers, Pair, Player
+from zoo.precision import precision
 from zoo.progress import Keeper, Progress
 from zoo.recipe import Recipe
 from zoo.seeding import reseed, seeded
@@ -31,6 +33,8 @@ from zoo.validation import discrepancy, validation_score
 
 READ_EVERY = 20
 """Steps between two looks at the loss (each look waits for the device)."""
+FEWEST_STEPS = 200
+"""With fewer to come, all runs together, nothing is worth recording."""
 EXPLOSION = 1e4
 """A loss this many nats per dimension of the event is an explosion."""
 
@@ -44,10 +48,12 @@ def fit(
     device: str = "auto",
     start: Progress | None = None,
     keepers: Sequence[Keeper] = (),
+    runs: int = 1,
 ) -> Progress:
     """Train ``pair`` on ``data`` and leave the weights with the best validation score in it.
 
-    ``start`` is the progress of an earlier, unfinished call to go on from. Not-a-number, infinity or an explosion of
+    ``start`` is the progress of an earlier, unfinished call to go on from; ``runs`` tells how many runs like this one
+    are made, over which the cost of compiling spreads. Not-a-number, infinity or an explosion of
     the loss ends training with status ``diverged``: a result, not an error.
 
     Raises:
@@ -56,7 +62,7 @@ def fit(
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.read(recipe or {})
     data = data.reshaped(pair.event).to(pick_device(device))
     pair.to(data.train.device)
-    loop = _Loop(pair, data, recipe, seed, start)
+    loop = _Loop(pair, data, recipe, seed, start, runs)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Encountered", category=UserWarning)  # nan is told by the status
         for progress in loop.run():
@@ -73,7 +79,9 @@ def fit(
 class _Loop:
     """The state of one call of `fit`."""
 
-    def __init__(self, pair: Pair, data: Dataset, recipe: Recipe, seed: int, start: Progress | None) -> None:
+    def __init__(
+        self, pair: Pair, data: Dataset, recipe: Recipe, seed: int, start: Progress | None, runs: int = 1
+    ) -> None:
         self.pair, self.data, self.recipe, self.seed = pair, data, recipe, seed
         if start is None and isinstance(pair.extras, HasInitialise):
             with seeded(seed), torch.no_grad():
@@ -82,7 +90,7 @@ class _Loop:
         self.progress = start or Progress()
         self.beta, self.epoch = 1.0, -1
         self.order = torch.empty(0, dtype=torch.long)
-        self.engine = None if isinstance(pair.extras, HasPlayers) else self._engine()
+        self.engine = None if isinstance(pair.extras, HasPlayers) else self._engine(runs)
         self.players = self._players()
         self.optimisers = [_optimiser(player, recipe) for player in self.players]
         averaged = pair.named_parameters().items() if recipe.average else ()
@@ -107,6 +115,7 @@ class _Loop:
             self.at_checkpoint = recipe.measured(progress.step)
             if self.at_checkpoint or progress.step % READ_EVERY == 0:
                 self._read_losses()
+                progress.remark = self.engine.reason if self.engine else ""
                 progress.speed = (progress.step - first) / (time.perf_counter() - begun)
                 if self.at_checkpoint and progress.status == "running":
                     self._measure()
@@ -127,10 +136,7 @@ class _Loop:
         for player, optimiser in zip(self.players, self.optimisers, strict=True):
             for group in optimiser.param_groups:
                 group["lr"] = self.recipe.lr_at(step) * group["lr_factor"]
-            loss = player.loss(x)
-            if self.engine is None:
-                optimiser.zero_grad(set_to_none=True)
-                loss.backward(inputs=list(player.parameters))
+            loss = player.loss(x) if self.engine else self._played(player, optimiser, x)
             if self.recipe.clip:
                 torch.nn.utils.clip_grad_norm_(player.parameters, self.recipe.clip)
             optimiser.step()
@@ -147,9 +153,21 @@ class _Loop:
         reseed(_mix(self.seed, step), self.data.train.device)
         return self.data.batch(self.order[place * size : (place + 1) * size])
 
-    def _engine(self) -> Engine:
-        recipe = self.recipe
-        return Engine(self.pair, elbo(recipe.particles), recipe.engine, recipe.precision == "bf16")
+    def _engine(self, runs: int) -> Engine:
+        recipe, told = self.recipe, self.progress
+        engine = Engine(self.pair, elbo(recipe.particles), bf16=recipe.precision == "bf16")
+        engine.take(told.engine or (self._what_pays(engine, runs) if recipe.engine == "auto" else recipe.engine))
+        told.engine = engine.mode
+        return engine
+
+    def _what_pays(self, engine: Engine, runs: int) -> Mode:
+        """The engine that has the steps done soonest, told by one plain step on the first data."""
+        steps = self.recipe.steps if self.pair.parameters() else 0
+        if steps * runs < FEWEST_STEPS:
+            return "eager"
+        self.pair.train(True)
+        work = engine.work(self._batch(0))
+        return "compiled" if pays(work, steps, runs) else "eager"
 
     def _players(self) -> Sequence[Player]:
         """The family's own players, else one whose engine leaves the gradients of the ELBO."""
@@ -160,14 +178,19 @@ class _Loop:
         return [Player("elbo", self.pair.parameters(), lambda x: engine(x, self.beta))]
 
     def _scoped(self, loss: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-        bf16 = self.recipe.precision == "bf16"
-
         def scoped(x: Tensor) -> Tensor:
-            precision = torch.autocast(x.device.type, torch.bfloat16, enabled=bf16, cache_enabled=False)
-            with self.pair.scope(), pyro.validation_enabled(False), precision:
+            with self.pair.scope(), pyro.validation_enabled(False):
                 return loss(x)
 
         return scoped
+
+    def _played(self, player: Player, optimiser: torch.optim.Optimizer, x: Tensor) -> Tensor:
+        """The loss of one of the family's own players, its gradients left where the optimiser looks for them."""
+        optimiser.zero_grad(set_to_none=True)
+        with precision(self.recipe.precision == "bf16"):
+            loss = player.loss(x)
+            loss.backward(inputs=list(player.parameters))
+        return loss
 
     def _update_average(self, step: int) -> None:
         if self.average:

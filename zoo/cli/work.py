@@ -68,6 +68,8 @@ def train(
             print_json({"folder": str(run.folder), **status})
         elif not quiet:
             best = f", best validation {status['best_score']} at step {status['best_step']}"
+            if status["remark"]:
+                typer.echo(f"plain steps: {status['remark']}", err=True)
             typer.echo(
                 f"{status['status']}{' (' + status['reason'] + ')' if status['reason'] else ''}{best}: {run.folder}"
             )
