@@ -284,7 +284,7 @@ def test_the_reason_is_that_of_the_last_batch() -> None:
 
 
 def test_without_a_compiler_it_is_recorded_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoo.engine._compiler", lambda: False)
+    monkeypatch.setattr("zoo.engine.has_compiler", lambda: False)
     torch.manual_seed(0)
     engine = Engine(pair_of(Small()), mode="compiled")
     engine(X)

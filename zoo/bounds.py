@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from zoo.pair import Pair
+from zoo.scoring import scorer
 from zoo.seeding import seeded
 from zoo.traces import log_prob, weight_parts
 
@@ -68,13 +69,21 @@ def particle_parts(pair: Pair, x: Tensor, particles: int, *, memory: int = MEMOR
     """`particle_weights` in the two parts of `zoo.traces.weight_parts`: shape ``(2, n, particles)``."""
     parts = torch.empty(2, len(x), particles, dtype=torch.float64)
     with pair.evaluating(), seeded(seed):
-        rows = rows_within(memory, x, lambda part: weight_parts(pair, part))
-        for data, draws in _chunks(len(x), particles, rows):
-            copies = draws.stop - draws.start
-            repeated = x[data].repeat_interleave(copies, 0)
-            for part, values in zip(parts, weight_parts(pair, repeated), strict=True):
-                part[data, draws] = values.reshape(-1, copies).cpu().double()
+        rows = rows_within(memory, x, lambda part: _both(pair, part))
+        chunks = list(_chunks(len(x), particles, rows))
+        score = scorer(pair, _both, _repeated(x, *chunks[0]), len(chunks))
+        for data, draws in chunks:
+            made = score(_repeated(x, data, draws))
+            parts[:, data, draws] = made.reshape(2, -1, draws.stop - draws.start).cpu().double()
     return parts
+
+
+def _both(pair: Pair, x: Tensor) -> Tensor:
+    return torch.stack(weight_parts(pair, x))
+
+
+def _repeated(x: Tensor, data: slice, draws: slice) -> Tensor:
+    return x[data].repeat_interleave(draws.stop - draws.start, 0)
 
 
 def log_probs(pair: Pair, x: Tensor, *, memory: int = MEMORY, seed: int = 0) -> Tensor:

@@ -8,19 +8,15 @@ lays out in another order.
 
 from __future__ import annotations
 
-import shutil
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import pyro
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.fx import GraphModule
-from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
+from zoo.compiling import Flat, compiled, has_compiler
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.objectives import Objective, elbo
@@ -33,7 +29,6 @@ from zoo.seeding import seeded
 
 Mode = Literal["eager", "traced", "compiled"]
 MODES: tuple[Mode, ...] = ("eager", "traced", "compiled")
-Flat = Callable[..., Sequence[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -80,7 +75,7 @@ class Engine:
         if mode not in MODES:
             raise ZooError(f"engine is one of {', '.join(MODES)}; got {mode!r}")
         self.mode, self.reason, self._lack = mode, "", ""
-        if mode == "compiled" and not _compiler():
+        if mode == "compiled" and not has_compiler():
             self.mode, self._lack = "traced", "there is no C++ compiler on this machine: recorded, not compiled"
 
     def work(self, x: Tensor) -> Work:
@@ -153,7 +148,7 @@ class Engine:
             return Graph(graph, recording)
         state = self.pair.state()
         inputs = [state[name] for name in (*recording.parameters, *recording.buffers)]
-        return Graph(_compiled(graph, [*inputs, x, x.new_tensor(1.0)]), recording)
+        return Graph(compiled(graph, [*inputs, x, x.new_tensor(1.0)]), recording)
 
 
 class CompiledSVI:
@@ -225,21 +220,3 @@ def _laid_out_like(parameter: Tensor, gradient: Tensor) -> Tensor:
     if gradient.stride() == parameter.stride():
         return gradient
     return torch.empty_like(parameter).copy_(gradient)
-
-
-def _compiled(graph: GraphModule, inputs: list[Tensor]) -> Flat:
-    """The graph as machine code, from the compiler's cache on disk where it has seen the same before.
-
-    On a GPU it is captured as a CUDA graph where the compiler can.
-    """
-    options: dict[str, Any] = {"fallback_random": True, "triton.cudagraphs": inputs[0].device.type == "cuda"}
-    shapes = FakeTensorMode(shape_env=ShapeEnv())  # without an environment of shapes nothing is looked up on disk
-    likes: list[Any] = [shapes.from_tensor(tensor, static_shapes=True) for tensor in inputs]
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, inside its compiler
-        made: Flat = torch._inductor.compile(graph, likes, options=options)
-    return made
-
-
-def _compiler() -> bool:
-    return any(shutil.which(name) for name in ("g++", "clang++", "c++", "cl"))

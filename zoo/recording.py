@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -50,19 +50,47 @@ def record(pair: Pair, objective: Objective, x: Tensor, bf16: bool = False) -> R
     """
     named = pair.named_parameters()
     buffers = [name for name in pair.state() if name not in named]
-    try:
+    moving: list[str] = []
+
+    def trace_twice() -> list[GraphModule]:
         with seeded(0):
-            moving = _moving(pair, objective, x, buffers)
-        first, second = (
-            _trace(pair, objective, batch, (list(named), buffers, moving), bf16, seed)
-            for seed, batch in enumerate((x, x.flip(0)))
-        )
+            moving.extend(_moving(pair, objective, x, buffers))
+        names = (list(named), buffers, moving)
+        return [_trace(pair, objective, batch, names, bf16, seed) for seed, batch in enumerate((x, x.flip(0)))]
+
+    first = _agreed(trace_twice)
+    return Recording(first, tuple(named), tuple(buffers), tuple(moving))
+
+
+def record_scores(pair: Pair, score: Callable[[Pair, Tensor], Tensor], x: Tensor) -> GraphModule:
+    """Record ``score(pair, x)`` in evaluation mode: ``graph(*state, x)`` is a list of it, of `Pair.state`'s values.
+
+    Raises:
+        UnrecordableError: see `record`.
+    """
+    names = list(pair.state())
+
+    def run(*flat: Tensor) -> list[Tensor]:
+        with _substituted(pair, dict(zip(names, flat, strict=False))):
+            return [score(pair, flat[-1])]
+
+    def trace(x: Tensor, seed: int) -> GraphModule:
+        with pair.evaluating(), seeded(seed):
+            return make_fx(run)(*pair.state().values(), x)
+
+    return _agreed(lambda: [trace(batch, seed) for seed, batch in enumerate((x, x.flip(0)))])
+
+
+def _agreed(trace_twice: Callable[[], Sequence[GraphModule]]) -> GraphModule:
+    """The first of two traces, if both are the same."""
+    try:
+        first, second = trace_twice()
     except Exception as error:  # a stranger's program may raise anything: the plain engine runs it, and says why
         line = str(error).splitlines()[0] if str(error) else ""
         raise UnrecordableError(f"it cannot be recorded as a graph ({type(error).__name__}: {line})") from error
     if difference := _difference(first, second):
         raise UnrecordableError(f"recorded twice, its graph differs ({difference}): it depends on values or on chance")
-    return Recording(first, tuple(named), tuple(buffers), tuple(moving))
+    return first
 
 
 def _trace(
