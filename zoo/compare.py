@@ -51,7 +51,8 @@ def _stage(
     args: tuple[Any, ...],
 ) -> list[Entry]:
     """The entries after one job for each that has not failed."""
-    able = [entry for entry in entries if entry.run]
+    # seed by seed: what the first run of a family has compiled, the next ones find on disk
+    able = sorted((entry for entry in entries if entry.run), key=lambda entry: entry.seed)
     jobs = [Job(entry.name, call, (entry.planned, options, *args)) for entry in able]
     with display.stage(word, {entry.name: entry.run for entry in able if entry.run}):
         failures = run_jobs(jobs, options.workers or cores(), display.watch)

@@ -21,7 +21,11 @@ def compiled(graph: GraphModule, inputs: list[Tensor]) -> Flat:
 
     On a GPU it is captured as a CUDA graph where the compiler can.
     """
-    options: dict[str, Any] = {"fallback_random": True, "triton.cudagraphs": inputs[0].device.type == "cuda"}
+    options: dict[str, Any] = {
+        "fallback_random": True,
+        "compile_threads": 1,
+        "triton.cudagraphs": inputs[0].device.type == "cuda",
+    }
     shapes = FakeTensorMode(shape_env=ShapeEnv())  # without an environment of shapes nothing is looked up on disk
     likes: list[Any] = [shapes.from_tensor(tensor, static_shapes=True) for tensor in inputs]
     with torch.no_grad(), warnings.catch_warnings():
