@@ -244,6 +244,52 @@ def test_buffers_move_as_they_do_without_the_graph() -> None:
     assert int(states[1]["Normed.norm.num_batches_tracked"]) == 3
 
 
+def test_shared_weights_have_the_gradient_of_all_their_uses() -> None:
+    """Two names of one parameter in a module, and a module that both programs' owners hold."""
+
+    class Tied(Small):
+        def __init__(self) -> None:
+            super().__init__()
+            self.other = nn.Linear(3, 4, bias=False)
+            self.other.weight = self.encoder.weight
+
+        def guide(self, x: Tensor) -> Any:
+            loc, scale = (self.encoder(x) + self.other(x + 1)).chunk(2, -1)
+            with pyro.plate("data", len(x)):
+                pyro.sample("z", dist.Normal(loc, scale.exp()).to_event(1))
+
+    class Holder(nn.Module):
+        def __init__(self, held: nn.Module) -> None:
+            super().__init__()
+            self.held = held
+
+        def forward(self, x: Tensor) -> Any:
+            return self.held.guide(x)
+
+    class Both(nn.Module):
+        def __init__(self, held: nn.Module) -> None:
+            super().__init__()
+            self.held = held
+
+        def forward(self, x: Tensor) -> Any:
+            return self.held.model(x + 0 * self.held.encoder.weight.square().sum())
+
+    torch.manual_seed(0)
+    tied, small = Tied(), Small()
+    pairs = [pair_of(tied), Pair(Event(3, "binary"), Both(small), Holder(small))]
+    for pair in pairs:
+        found = []
+        for mode in ("eager", "traced"):
+            torch.manual_seed(1)
+            engine = Engine(pair, mode=mode)  # type: ignore[arg-type]  # one of the modes
+            engine(X)
+            torch.manual_seed(2)
+            engine(X)
+            assert engine.reason == ""
+            found.append(gradients(pair))
+        agree(found[1], found[0], 1e-5)
+
+
 class ByValue(Small):
     """Its control flow depends on the data."""
 

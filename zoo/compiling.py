@@ -30,6 +30,7 @@ def compiled(graph: GraphModule, inputs: list[Tensor]) -> Flat:
     likes: list[Any] = [shapes.from_tensor(tensor, static_shapes=True) for tensor in inputs]
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, inside its compiler
+        warnings.simplefilter("ignore", FutureWarning)  # likewise
         made: Flat = torch._inductor.compile(graph, likes, options=options)
     return made
 

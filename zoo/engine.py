@@ -132,7 +132,7 @@ class Engine:
         names = graph.recording
         return Bound(
             graph,
-            parameters=list(named.values()),
+            parameters=[named[name] for name in names.parameters] if names else [],
             buffers=[state[name] for name in names.buffers] if names else [],
             moving=[state[name] for name in names.moving] if names else [],
             held=held,

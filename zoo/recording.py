@@ -41,24 +41,30 @@ class Recording:
     moving: tuple[str, ...]
 
 
-def record(pair: Pair, objective: Objective, x: Tensor, bf16: bool = False) -> Recording:
+def record(pair: Pair, objective: Objective, x: Tensor, bf16: bool = False, others: Sequence[Pair] = ()) -> Recording:
     """Record loss and gradients of ``objective``, twice, on other data and other random numbers.
+
+    Of ``others``, pairs of the same structure, the graph must be the same, constants included.
 
     Raises:
         UnrecordableError: it fails, or the two differ: something in it hangs on values or on Python's own chance, and
             would be frozen.
     """
-    named = pair.named_parameters()
-    buffers = [name for name in pair.state() if name not in named]
+    aliases = _aliases(pair)
+    named = [name for name in pair.named_parameters() if name not in aliases]
+    buffers = [name for name in pair.state() if name not in named and name not in aliases]
     moving: list[str] = []
 
-    def trace_twice() -> list[GraphModule]:
+    def traces() -> list[GraphModule]:
         with seeded(0):
             moving.extend(_moving(pair, objective, x, buffers))
-        names = (list(named), buffers, moving)
-        return [_trace(pair, objective, batch, names, bf16, seed) for seed, batch in enumerate((x, x.flip(0)))]
+        names = (named, buffers, moving)
+        return [
+            _trace(each, objective, x.flip(0) if seed else x, names, bf16, seed)
+            for seed, each in enumerate((pair, *(others or (pair,))))
+        ]
 
-    first = _agreed(trace_twice)
+    first = _agreed(traces)
     return Recording(first, tuple(named), tuple(buffers), tuple(moving))
 
 
@@ -81,14 +87,14 @@ def record_scores(pair: Pair, score: Callable[[Pair, Tensor], Tensor], x: Tensor
     return _agreed(lambda: [trace(batch, seed) for seed, batch in enumerate((x, x.flip(0)))])
 
 
-def _agreed(trace_twice: Callable[[], Sequence[GraphModule]]) -> GraphModule:
-    """The first of two traces, if both are the same."""
+def _agreed(traces: Callable[[], Sequence[GraphModule]]) -> GraphModule:
+    """The first of two or more traces, if all are the same."""
     try:
-        first, second = trace_twice()
+        first, *rest = traces()
     except Exception as error:  # a stranger's program may raise anything: the plain engine runs it, and says why
         line = str(error).splitlines()[0] if str(error) else ""
         raise UnrecordableError(f"it cannot be recorded as a graph ({type(error).__name__}: {line})") from error
-    if difference := _difference(first, second):
+    if difference := next(filter(None, (_difference(first, other) for other in rest)), ""):
         raise UnrecordableError(f"recorded twice, its graph differs ({difference}): it depends on values or on chance")
     return first
 
@@ -103,7 +109,7 @@ def _trace(
         kept = {name: tensor.clone() if name in moving else tensor for name, tensor in held.items()}
         with _substituted(pair, trained | kept), pyro.validation_enabled(False):
             surrogate, loss = objective(pair, x, beta)
-            moved = [_current(pair, name) for name in moving]
+            moved = [current(pair, name) for name in moving]
         return surrogate, (loss, moved)
 
     def step(*flat: Tensor) -> list[Tensor]:
@@ -120,12 +126,12 @@ def _trace(
 
 def _moving(pair: Pair, objective: Objective, x: Tensor, buffers: list[str]) -> list[str]:
     """The buffers that a step changes; they are left as they were."""
-    before = {name: _current(pair, name).clone() for name in buffers}
+    before = {name: current(pair, name).clone() for name in buffers}
     with torch.no_grad(), pyro.validation_enabled(False):
         objective(pair, x, 1.0)
-    changed = [name for name in buffers if not torch.equal(_current(pair, name), before[name])]
+    changed = [name for name in buffers if not torch.equal(current(pair, name), before[name])]
     for name in changed:
-        _current(pair, name).copy_(before[name])
+        current(pair, name).copy_(before[name])
     return changed
 
 
@@ -133,6 +139,9 @@ def _moving(pair: Pair, objective: Objective, x: Tensor, buffers: list[str]) -> 
 def _substituted(pair: Pair, tensors: Mapping[str, Tensor]) -> Iterator[None]:
     """Inside, the pair's programs compute with ``tensors`` in the place of its own."""
     own = pair.store["params"]
+    homes = _homes(pair)
+    tensors = {**tensors, **{alias: tensors[name] for alias, name in _aliases(pair).items()}}
+    tensors = {name: tensor for name, tensor in tensors.items() if name in homes or name.startswith("param.")}
     try:
         with ExitStack() as stack:
             for part, module in pair.modules.items():
@@ -144,8 +153,30 @@ def _substituted(pair: Pair, tensors: Mapping[str, Tensor]) -> Iterator[None]:
         pair.store["params"] = own
 
 
-def _current(pair: Pair, name: str) -> Tensor:
-    """The buffer (or frozen parameter) that is called ``name`` in the pair's state, as it is now."""
+def _aliases(pair: Pair) -> dict[str, str]:
+    """Further names in the pair's state of tensors that it holds more than once, with the first name of each."""
+    first: dict[int, str] = {}
+    named = [
+        (f"{part}.{name}", tensor)
+        for part, module in pair.modules.items()
+        for name, tensor in module.state_dict(keep_vars=True).items()
+    ]
+    return {name: first[id(tensor)] for name, tensor in named if first.setdefault(id(tensor), name) != name}
+
+
+def _homes(pair: Pair) -> set[str]:
+    """The names of the tensors under the first name of each module: a module that is held twice is replaced in once."""
+    seen: set[nn.Module] = set()
+    return {
+        ".".join(filter(None, (part, path, name)))
+        for part, module in pair.modules.items()
+        for path, each in module.named_modules(memo=seen)
+        for name in (*each._parameters, *each._buffers)
+    }
+
+
+def current(pair: Pair, name: str) -> Tensor:
+    """The module's tensor that is called ``name`` in the pair's state, itself, as it is now."""
     part, path = next((part, name.removeprefix(f"{part}.")) for part in pair.modules if name.startswith(f"{part}."))
     home, _, last = path.rpartition(".")
     found: Tensor | nn.Parameter = getattr(pair.modules[part].get_submodule(home), last)

@@ -62,22 +62,23 @@ def fit(
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.read(recipe or {})
     data = data.reshaped(pair.event).to(pick_device(device))
     pair.to(data.train.device)
-    loop = _Loop(pair, data, recipe, seed, start, runs)
+    loop = Loop(pair, data, recipe, seed, start, runs)
+    with quiet():
+        for _ in loop.run():
+            loop.tell(keepers)
+    return loop.close()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Inside, nothing is said of not-a-number: the status tells it."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Encountered", category=UserWarning)  # nan is told by the status
-        for progress in loop.run():
-            for keeper in keepers:
-                keeper.watch(progress)
-                if loop.at_checkpoint:
-                    keeper.keep(progress)
-    if loop.best:
-        pair.load(loop.best)
-    pair.train(False)
-    return loop.progress
+        warnings.filterwarnings("ignore", message="Encountered", category=UserWarning)
+        yield
 
 
-class _Loop:
-    """The state of one call of `fit`."""
+class Loop:
+    """One run's training; `fit` takes its steps, `zoo.ensemble.fit_together` those of several at once."""
 
     def __init__(
         self, pair: Pair, data: Dataset, recipe: Recipe, seed: int, start: Progress | None, runs: int = 1
@@ -89,7 +90,7 @@ class _Loop:
         self.can = abilities(pair)
         self.progress = start or Progress()
         self.beta, self.epoch = 1.0, -1
-        self.order = torch.empty(0, dtype=torch.long)
+        self.order, self.x = torch.empty(0, dtype=torch.long), torch.empty(0)
         self.engine = None if isinstance(pair.extras, HasPlayers) else self._engine(runs)
         self.players = self._players()
         self.optimisers = [_optimiser(player, recipe) for player in self.players]
@@ -99,49 +100,84 @@ class _Loop:
         self.losses: list[Tensor] = []
         self.unread: list[Tensor] = []
         self.at_checkpoint = False
+        self.begun, self.first = time.perf_counter(), self.progress.step
         if start is not None:
             self._restore(start.tensors)
 
     def run(self) -> Iterator[Progress]:
         """Take the steps that are left, yielding now and then."""
-        progress, recipe = self.progress, self.recipe
-        begun, first = time.perf_counter(), progress.step
-        if progress.status != "running":
+        if self.progress.status != "running":
             return
-        steps = recipe.steps if any(player.parameters for player in self.players) else 0
-        while progress.step < steps and progress.status == "running":
-            self._step(progress.step)
-            progress.step += 1
-            self.at_checkpoint = recipe.measured(progress.step)
-            if self.at_checkpoint or progress.step % READ_EVERY == 0:
-                self._read_losses()
-                progress.remark = self.engine.reason if self.engine else ""
-                progress.speed = (progress.step - first) / (time.perf_counter() - begun)
-                if self.at_checkpoint and progress.status == "running":
-                    self._measure()
-                yield progress
-        if progress.status == "running":
-            if not progress.history:
-                self._measure()
-            progress.status = "finished"
-        self.at_checkpoint = True
-        self._pack()
-        yield progress
+        while self.going:
+            self.prepare()
+            self.step()
+            if self.counted():
+                yield self.progress
+        self.end()
+        yield self.progress
 
-    def _step(self, step: int) -> None:
-        """One move of each player on the batch of this step."""
+    @property
+    def going(self) -> bool:
+        """Whether a step is left to take."""
+        steps = self.recipe.steps if any(player.parameters for player in self.players) else 0
+        return self.progress.step < steps and self.progress.status == "running"
+
+    def prepare(self) -> None:
+        """Lay out the batch of the next step and seed its noise."""
+        step = self.progress.step
         self.pair.train(True)
         self.beta = self.recipe.kl_weight(step)
-        x = self._batch(step)
+        self.x = self._batch(step)
+
+    def step(self, known: Tensor | None = None) -> None:
+        """One move of each player on the batch that was laid out; of a ``known`` loss the gradients are there."""
+        step = self.progress.step
         for player, optimiser in zip(self.players, self.optimisers, strict=True):
             for group in optimiser.param_groups:
                 group["lr"] = self.recipe.lr_at(step) * group["lr_factor"]
-            loss = player.loss(x) if self.engine else self._played(player, optimiser, x)
+            loss = self._loss(player, optimiser) if known is None else known
             if self.recipe.clip:
                 torch.nn.utils.clip_grad_norm_(player.parameters, self.recipe.clip)
             optimiser.step()
         self.unread.append(loss.detach())
         self._update_average(step)
+
+    def counted(self) -> bool:
+        """Count the step that was taken; whether there is something to tell."""
+        progress = self.progress
+        progress.step += 1
+        self.at_checkpoint = self.recipe.measured(progress.step)
+        if not self.at_checkpoint and progress.step % READ_EVERY:
+            return False
+        self._read_losses()
+        progress.remark = self.engine.reason if self.engine else ""
+        progress.speed = (progress.step - self.first) / (time.perf_counter() - self.begun)
+        if self.at_checkpoint and progress.status == "running":
+            self._measure()
+        return True
+
+    def end(self) -> None:
+        """No step is left."""
+        if self.progress.status == "running":
+            if not self.progress.history:
+                self._measure()
+            self.progress.status = "finished"
+        self.at_checkpoint = True
+        self._pack()
+
+    def tell(self, keepers: Sequence[Keeper]) -> None:
+        """Tell ``keepers`` where training stands."""
+        for keeper in keepers:
+            keeper.watch(self.progress)
+            if self.at_checkpoint:
+                keeper.keep(self.progress)
+
+    def close(self) -> Progress:
+        """Leave the best weights in the pair."""
+        if self.best:
+            self.pair.load(self.best)
+        self.pair.train(False)
+        return self.progress
 
     def _batch(self, step: int) -> Tensor:
         n = len(self.data.train)
@@ -183,6 +219,9 @@ class _Loop:
                 return loss(x)
 
         return scoped
+
+    def _loss(self, player: Player, optimiser: torch.optim.Optimizer) -> Tensor:
+        return player.loss(self.x) if self.engine else self._played(player, optimiser, self.x)
 
     def _played(self, player: Player, optimiser: torch.optim.Optimizer, x: Tensor) -> Tensor:
         """The loss of one of the family's own players, its gradients left where the optimiser looks for them."""
