@@ -31,7 +31,7 @@ class Dropout(nn.Module):
         if not self.training or not self.dropped:
             return x
         words = torch.randint(-(2**63), 2**63 - 1, ((x.numel() + 3) // 4,), device=x.device)
-        pieces = words.view(torch.int16)[: x.numel()].view(x.shape)
+        pieces = torch.view_copy(words, torch.int16)[: x.numel()].view(x.shape)  # torch's jit knows no other such view
         kept = (pieces >= self.dropped - WORDS // 2).to(x.dtype)
         return x * (kept * (WORDS / (WORDS - self.dropped)))
 
