@@ -1,5 +1,6 @@
 """The figures of the page."""
 
+from zoo.report.figures.elbos import elbo_gaps, elbo_parts
 from zoo.report.figures.learning import Panel, curves, discrepancy_span, nats_span
 from zoo.report.figures.likelihoods import floors, ranking
 from zoo.report.figures.plane import scatter
@@ -12,6 +13,8 @@ __all__ = [
     "colour",
     "curves",
     "discrepancy_span",
+    "elbo_gaps",
+    "elbo_parts",
     "floors",
     "nats_span",
     "ranking",

@@ -7,7 +7,20 @@ from collections.abc import Sequence
 
 from zoo import rules
 from zoo.report import text
-from zoo.report.figures.svg import LETTER, Scale, clip, colour, drawing, label, line, mark, padded, tag, tick
+from zoo.report.figures.svg import (
+    LETTER,
+    Rows,
+    Scale,
+    axis_below,
+    clip,
+    colour,
+    drawing,
+    label,
+    line,
+    mark,
+    padded,
+    tag,
+)
 from zoo.report.tables import Member
 from zoo.rules import Pooled
 
@@ -27,26 +40,24 @@ def ranking(lines: Sequence[Member], width: float) -> str:
     )
     rest = [(line, score) for line, score in scored if score.value is None]
     below = floors(lines)
-    left = min(max([len(line.label) for line in lines] + [8]) * LETTER + 14, 0.36 * width)
-    right = width - 84
-    top, step = 44, 27
-    bottom = top + step * len(placed)
+    rows = Rows([member.label for member, *_ in placed], width, 44.0)
+    left, right, bottom = rows.left, width - 84, rows.bottom
     parts: list[str] = []
     if placed:
         low, high = _nats_range([value for *_, value in placed], below)
         x = Scale(low, high, left, right)
         broken = {name: value for name, value in below.items() if value > high}
-        parts += [_axis_below(x, bottom, "nats per datum", 4 if width < 500 else 7, top)]
+        parts += [axis_below(x, bottom, width)]
         for name, value in below.items():
             parts.append(_floor(right + 6 if name in broken else x(value), bottom, name, value, right + 84))
         if broken:
             parts.append(tag("path", d=f"M{right - 3:g},{bottom + 5:g}l4,-10m2,10l4,-10", class_="ink"))
         for row, (member, score, value) in enumerate(placed):
-            parts.append(_dot(member, score, value, x, top + step * (row + 0.5), width))
+            parts += [rows.name(row), _dot(member, score, value, x, rows.y(row), width)]
     for row, (member, score) in enumerate(rest):
         y = bottom + (52 if placed else 20) + 22 * row
         why = "no likelihood" if score.state == "skipped" else "failed" if score.state == "failed" else "not measured"
-        parts += [label(0, y, clip(member.label, left), "ink"), label(left, y, why, "quiet")]
+        parts += [label(0, y, clip(member.label, right), "ink"), label(width, y, why, "quiet", "end")]
     height = bottom + (40 if placed else 8) + 22 * len(rest)
     description = "; ".join(f"{member.label} {text.plus_minus(value, score.stderr)}" for member, score, value in placed)
     return drawing(width, height, "Test negative log-likelihood, nats per datum; lower is better", description, *parts)
@@ -55,7 +66,7 @@ def ranking(lines: Sequence[Member], width: float) -> str:
 def _dot(member: Member, score: Pooled, value: float, x: Scale, y: float, width: float) -> str:
     shown = min(max(value, x.low), x.high)
     error = score.stderr or 0.0
-    parts = [label(0, y + 4, clip(member.label, x.start), "ink"), line(x.start, y, x.end, y, "grid")]
+    parts = [line(x.start, y, x.end, y, "grid")]
     seeds = [row["value"] for row in member.rows if row["metric"] == "nats" and row["status"] == "ok"]
     parts += [
         line(x(s), y - 6, x(s), y + 6, f"{colour(member.group)} seed") for s in seeds if s and x.low <= s <= x.high
@@ -89,10 +100,3 @@ def _nats_range(values: Sequence[float], below: dict[str, float]) -> tuple[float
     low, high = padded(min(shown), max([*shown, below.get("independent", shown[0])]), 0.06)
     far = cap - low > 1.6 * (high - low)
     return low, high if far or math.isinf(cap) else max(high, 1.02 * cap - 0.02 * low)
-
-
-def _axis_below(x: Scale, y: float, words: str, count: int, top: float) -> str:
-    parts = [line(x.start, y, x.end, y, "axis")]
-    for value in x.ticks(count):
-        parts += [line(x(value), y, x(value), y + 4, "axis"), label(x(value), y + 17, tick(value), "tick", "middle")]
-    return tag("g", *parts, label(x.end + 84, y + 17, words if x.end > 400 else "nats", "quiet", "end"))

@@ -61,6 +61,41 @@ def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> str:
     return tag("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=class_)
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Where the rows of a figure lie: each beside its name, or under it if names took over a third of the width."""
+
+    names: Sequence[str]
+    width: float
+    top: float
+
+    @property
+    def _beside(self) -> float:
+        return max([len(name) for name in self.names] + [8]) * LETTER + 14
+
+    @property
+    def _under(self) -> bool:
+        return self._beside > 0.36 * self.width
+
+    @property
+    def left(self) -> float:
+        """Where they begin."""
+        return 8.0 if self._under else self._beside
+
+    def y(self, row: float) -> float:
+        """The height of a row's middle."""
+        return self.top + (40 * row + 28 if self._under else 27 * row + 13.5)
+
+    @property
+    def bottom(self) -> float:
+        """Where they end."""
+        return self.top + (40 if self._under else 27) * len(self.names)
+
+    def name(self, row: int) -> str:
+        """A row's name."""
+        return label(0, self.y(row) - (14 if self._under else -4), clip(self.names[row], self.width), "ink")
+
+
 def drawing(width: float, height: float, title: str, description: str, *children: str) -> str:
     """A figure with a title and a description for those who do not see it."""
     return tag(
@@ -89,8 +124,17 @@ def colour(group: str) -> str:
     return f"g-{group or 'unsorted'}"
 
 
-def polyline(points: Ends, x: Scale, y: Scale, class_: str) -> str:
+def polyline(points: Sequence[tuple[float, float]], x: Scale, y: Scale, class_: str) -> str:
     return tag("polyline", points=" ".join(f"{short(x(a))},{short(y(b))}" for a, b in points), class_=class_)
+
+
+def axis_below(x: Scale, y: float, right: float) -> str:
+    """An axis of nats per datum at height ``y``; what it is of ends at ``right``."""
+    wide = x.end - x.start > 350
+    parts = [line(x.start, y, x.end, y, "axis")]
+    for value in x.ticks(7 if wide else 4):
+        parts += [line(x(value), y, x(value), y + 4, "axis"), label(x(value), y + 17, tick(value), "tick", "middle")]
+    return tag("g", *parts, label(right, y + 17, "nats per datum" if wide else "nats", "quiet", "end"))
 
 
 def grid(x: Scale, y: Scale, words: Callable[[float], str]) -> str:
