@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -64,6 +65,7 @@ def render(study: Study) -> str:
     environment.globals |= {
         "behind": text.behind,
         "beside": text.beside,
+        "breakable": breakable,
         "literature": rules.literature,
         "rules": rules.RULES,
     }
@@ -79,6 +81,11 @@ def render(study: Study) -> str:
         date=study.provenance.get("date", ""),
         command=study.provenance.get("command", ""),
     )
+
+
+def breakable(name: str) -> Markup:
+    """A label that may go on in a new line after a colon or a comma."""
+    return Markup("<wbr>").join(re.split(r"(?<=[:,])", name))
 
 
 def summary(study: Study) -> str:

@@ -14,7 +14,7 @@ def elbo_gaps(lines: Sequence[Member], width: float) -> str:
     found = [(member, elbo, nats) for member, elbo, nats in _scored(lines, "elbo", "nats") if elbo >= nats]
     if len(found) < 2:
         return ""
-    rows, right = Rows([member.label for member, *_ in found], width, 22.0), width - 60
+    rows, right = Rows([member.label for member, *_ in found], width, 22.0), width - 84
     x = Scale(*padded(min(nats for *_, nats in found), max(elbo for _, elbo, _ in found), 0.05), rows.left, right)
     parts = [axis_below(x, rows.bottom, width), label(width, 12, "gap", "quiet", "end")]
     for row, (member, elbo, nats) in enumerate(found):
@@ -33,7 +33,7 @@ def elbo_parts(lines: Sequence[Member], width: float) -> str:
     found = _scored(lines, "kl", "reconstruction")
     if len(found) < 2:
         return ""
-    rows, right = Rows([member.label for member, *_ in found], width, 22.0), width - 60
+    rows, right = Rows([member.label for member, *_ in found], width, 22.0), width - 84
     ends = [end for _, kl, rest in found for end in (kl, kl + rest)]
     x = Scale(min(0.0, *ends), 1.02 * max(0.0, *ends) or 1.0, rows.left, right)
     parts = [axis_below(x, rows.bottom, width), label(width, 12, "KL", "quiet", "end")]

@@ -25,7 +25,7 @@ class Panel:
 
 def curves(rows: Sequence[Row], group: str, panel: Panel) -> str:
     """Learning curves of one member: a line a seed for each metric; × where a seed diverged."""
-    width, height, left, top, bottom = 216.0, 118.0, 34.0, 20.0, 98.0
+    width, height, left, top, bottom = 216.0, 118.0, 40.0, 20.0, 98.0
     shown = [row for row in rows if row["metric"] in panel.metrics]
     title = label(0, 11, panel.title, "quiet")
     if not shown:
