@@ -55,6 +55,22 @@ def test_both_parts_of_an_elbo_are_told_and_drawn_in_proportion(width: float) ->
     assert np.array(bars) / bars[2] == pytest.approx([0.1, 0.5, 1.0, 17.6, 0.6, 19.3], rel=0.05)
 
 
+@pytest.mark.parametrize("count", [3, 14])
+def test_many_points_are_numbered_and_named_below(count: int) -> None:
+    rows = []
+    for index in range(count):
+        where = {"family": f"f{index:02}", "guide": "", "group": "flow", "dataset": "d", "seed": 0}
+        rows.append(row(where | {"evaluation": "likelihood"}, Score("nats", 90.0 + index, "nats", 0.1, "exact")))
+        rows.append(row(where | {"evaluation": "sampling"}, Score("seconds_100", 1.0 + index, "s")))
+    lines = tables.members(Study("s", False, {}, rows, [], {}), "d")
+    told = words(figures.speed(lines, "likelihood", "nats", "nats", "title"))
+    if count == 3:
+        assert {"f00", "f01", "f02"} <= set(told)
+    else:
+        assert told[-14:] == [f"{index + 1}  f{index:02}" for index in range(14)]
+        assert {str(index + 1) for index in range(14)} <= set(told)
+
+
 def test_without_latents_there_is_no_figure_of_them() -> None:
     lines = tables.members(study(), "digits")
     assert figures.elbo_gaps(lines, 880) == figures.elbo_parts(lines, 880) == ""
