@@ -1,11 +1,14 @@
 """Energies in the plane: their normalisers, and the planar flows that are fitted to them."""
 
+import csv
 import math
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from zoo.energies import ENERGIES, PlanarChain, log_normaliser, planar_kl, u1
+from zoo.energies import ENERGIES, PlanarChain, log_normaliser, main, planar_kl, u1
 from zoo.seeding import seeded
 
 LENGTH = 8 + 0.2 * math.sqrt(2 * math.pi)
@@ -47,3 +50,18 @@ def test_training_brings_a_chain_near_an_energy() -> None:
     assert short.value is not None
     assert longer.value is not None
     assert -4 * longer.stderr < longer.value < short.value - 1
+
+
+def test_rows_are_printed_and_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, again, stored = tmp_path / "first.png", tmp_path / "again.png", tmp_path / "kl.csv"
+    monkeypatch.setattr(sys, "argv", ["energies", "--depths", "1", "2", "--steps", "2", "--figure", str(first)])
+    main()
+    stored.write_text(capsys.readouterr().out)
+    found = list(csv.DictReader(stored.read_text().splitlines()))
+    assert [(row["energy"], row["depth"]) for row in found] == [(name, k) for name in ENERGIES for k in ("1", "2")]
+    monkeypatch.setattr(sys, "argv", ["energies", "--rows", str(stored), "--figure", str(again)])
+    main()
+    assert capsys.readouterr().out == ""
+    assert first.read_bytes() == again.read_bytes()

@@ -192,11 +192,12 @@ def test_every_family_is_a_code_or_says_why_not(name: str) -> None:
 def test_who_has_no_bottleneck_and_why() -> None:
     whys = {
         name: no_bottleneck(build(name, EXAMPLES["levels"]))
-        for name in ("wavenet", "independent", "gan", "ppca", "vae")
+        for name in ("wavenet", "independent", "gan", "ppca", "vae", "pixelvae")
     }
     assert whys["ppca"] == whys["vae"] == ""
     assert whys["wavenet"] == whys["independent"] == "no latents: there is nothing but the datum itself to quantise"
     assert "implicit" in whys["gan"]
+    assert "autoregressive likelihood" in whys["pixelvae"]
     assert "no latents" in no_bottleneck(build("realnvp", EXAMPLES["levels"]))
     assert "16 latent numbers for a datum of 16" in no_bottleneck(build("vae", Event((4, 4), 5)))
 

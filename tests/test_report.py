@@ -22,6 +22,7 @@ from PIL import Image
 from zoo import rules
 from zoo.errors import ZooError
 from zoo.report import figures, tables, text
+from zoo.report.figures.rates import cut
 from zoo.report.pictures import pictures
 from zoo.report.study import Study
 from zoo.report.writing import write_report
@@ -429,9 +430,9 @@ def test_rate_and_distortion_are_drawn_for_lossy_codecs_only() -> None:
 
 
 def test_a_curve_is_cut_where_it_leaves_the_frame() -> None:
-    assert figures._cut([(0.0, 0.0), (2.0, 4.0)], 1.0, 9.0) == pytest.approx((1.0, 2.0))
-    assert figures._cut([(0.0, 0.0), (2.0, 4.0)], 9.0, 1.0) == pytest.approx((0.5, 1.0))
-    assert figures._cut([(0.0, 0.0), (0.5, 0.5)], 1.0, 1.0) == (0.5, 0.5)
+    assert cut([(0.0, 0.0), (2.0, 4.0)], 1.0, 9.0) == pytest.approx((1.0, 2.0))
+    assert cut([(0.0, 0.0), (2.0, 4.0)], 9.0, 1.0) == pytest.approx((0.5, 1.0))
+    assert cut([(0.0, 0.0), (0.5, 0.5)], 1.0, 1.0) == (0.5, 0.5)
 
 
 def test_bytes_of_models_and_of_standard_codes_stand_in_one_order() -> None:

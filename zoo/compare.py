@@ -14,7 +14,7 @@ from zoo.display import Display
 from zoo.errors import RunError, ZooError
 from zoo.evaluating import Settings
 from zoo.gather import gather
-from zoo.measure import ask, pictures, reconstructions, stored
+from zoo.measure import ask, pictures, reconstructions, stored, views
 from zoo.outside import load_families
 from zoo.plan import Entry, Options, Planned, plan
 from zoo.progress import Progress
@@ -71,6 +71,7 @@ def _legible(entry: Entry, suite: Suite, settings: Settings) -> Entry:
         [stored(entry.run, name, settings) for name in suite.evaluations]
         if entry.run.history and entry.run.status["status"] == "finished":
             pictures(entry.run)
+            views(entry.run, entry.dataset)
             if "lossy" in suite.evaluations:
                 reconstructions(entry.run, entry.dataset)
     except ZooError as error:
@@ -107,6 +108,7 @@ def _train_and_ask(planned: Planned, options: Options, names: Sequence[str], set
     _ask_all(planned, options, names, settings)
     if planned.run.status["status"] == "finished":
         pictures(planned.run)
+        views(planned.run, data)
         if "lossy" in names:
             reconstructions(planned.run, data)
 

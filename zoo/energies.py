@@ -1,22 +1,26 @@
 """Densities in the plane that are known up to a constant, and how well a planar flow of some depth fits them.
 
 ``python -m zoo.energies --depths 2 8 32`` prints the figures of Rezende & Mohamed 2015 (arXiv:1505.05770), section 6.1,
-as rows: energy, depth, seed, KL in nats and its standard error.
+as rows: energy, depth, seed, KL in nats and its standard error; ``--figure kl.png`` draws them, ``--rows kl.csv`` takes
+rows that were printed before.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import io
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from zoo.files import write_bytes
 from zoo.scores import Score
 from zoo.seeding import seeded
 
@@ -119,6 +123,32 @@ def rows(depths: Sequence[int], seeds: Sequence[int], **training: int) -> Iterat
                 yield {"energy": name, "depth": depth, "seed": seed, "kl": score.value, "stderr": score.stderr}
 
 
+def draw(measured: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """The four densities and, below them, KL against depth: a dot a seed, a line through their means."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = FigureCanvasAgg(Figure(figsize=(8, 6.5), layout="constrained")).figure
+    axes = figure.subplot_mosaic([list(ENERGIES), ["kl"] * len(ENERGIES)], height_ratios=[1, 2])
+    side = torch.linspace(-SIDE, SIDE, 200)
+    points = torch.cartesian_prod(side, side).reshape(200, 200, 2).transpose(0, 1)
+    for colour, (name, energy) in enumerate(ENERGIES.items()):
+        axes[name].imshow((-energy(points)).exp().numpy(), origin="lower", extent=(-SIDE, SIDE) * 2, cmap="Greys")
+        axes[name].set(title=name, xticks=[], yticks=[])
+        found = [(int(row["depth"]), float(row["kl"])) for row in measured if row["energy"] == name]
+        depths = sorted({depth for depth, _ in found})
+        means = [float(torch.tensor([kl for at, kl in found if at == depth]).mean()) for depth in depths]
+        axes["kl"].plot(depths, means, color=f"C{colour}", label=name)
+        axes["kl"].plot(*zip(*found, strict=True), ".", color=f"C{colour}")
+    axes["kl"].set_xscale("log", base=2)
+    axes["kl"].set(yscale="log", xlabel="planar maps", ylabel="KL, nats")
+    axes["kl"].set_xticks(depths, [str(depth) for depth in depths])
+    axes["kl"].legend()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    write_bytes(path, buffer.getvalue())
+
+
 def _bump(x: Tensor, width: float) -> Tensor:
     return -((x / width) ** 2) / 2
 
@@ -133,16 +163,33 @@ def _wall(z: Tensor) -> Tensor:
 
 
 def main() -> None:
-    """Print `rows` as CSV."""
+    """Print `rows` as CSV, and draw them."""
     parser = argparse.ArgumentParser(prog="python -m zoo.energies", description=planar_kl.__doc__)
     parser.add_argument("--depths", type=int, nargs="+", default=[2, 8, 32])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--rows", type=Path, help="a CSV that was printed before: nothing is trained")
+    parser.add_argument("--figure", type=Path, help="a .png to draw")
     asked = parser.parse_args()
-    writer = csv.DictWriter(sys.stdout, ["energy", "depth", "seed", "kl", "stderr"])
+    measured = _read(asked.rows) if asked.rows else _printed(rows(asked.depths, asked.seeds, steps=asked.steps))
+    if asked.figure:
+        draw(measured, asked.figure)
+
+
+def _read(path: Path) -> list[Mapping[str, Any]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _printed(measured: Iterator[dict[str, Any]]) -> list[Mapping[str, Any]]:
+    """The rows, each printed when it is there."""
+    writer = csv.DictWriter(sys.stdout, ["energy", "depth", "seed", "kl", "stderr"], lineterminator="\n")
     writer.writeheader()
-    for row in rows(asked.depths, asked.seeds, steps=asked.steps):
+    kept: list[Mapping[str, Any]] = []
+    for row in measured:
         writer.writerow(row)
+        kept.append(row)
+    return kept
 
 
 if __name__ == "__main__":

@@ -9,14 +9,17 @@ from typing import Any
 from torch import Tensor
 
 from zoo.building import find
+from zoo.data import Dataset
+from zoo.data.toys import KNOWN
 from zoo.devices import pick_device
 from zoo.evaluating import Settings
 from zoo.event import Event
-from zoo.measure import ask_together, pictures, reconstructions, rows, shown, stored
+from zoo.measure import ask_together, pictures, reconstructions, rows, shown, stored, views
 from zoo.plan import Entry, Options
+from zoo.plane import DENSITY, POINTS, POSTERIOR, PRIOR, SIDE, frame, grid
 from zoo.provenance import provenance
 from zoo.registry import evaluations
-from zoo.report.study import Study
+from zoo.report.study import TRUTH, Study
 from zoo.scores import Score
 from zoo.suite import Suite
 from zoo.workers import cores
@@ -103,18 +106,46 @@ def _curves(entry: Entry) -> Rows:
 
 
 def _pictures(suite: Suite, entries: Sequence[Entry]) -> dict[str, dict[str, Any]]:
-    """Real data and, of each family, what the first seed that finished samples and what its lossy code gives back."""
+    """Real data and, of each family, what the first seed that finished samples, what its lossy code gives back, and
+    what of it can be seen in the plane.
+    """
     found: dict[str, dict[str, Any]] = {}
     for entry in entries:
         data = entry.dataset
-        real = data.test[: shown(data.event)].tolist()
-        here = found.setdefault(data.name, {"event": str(data.event), "real": real, "samples": {}, "coded": {}})
+        here = found.setdefault(data.name, _nothing_yet(data))
         if entry.run is None or entry.label in here["samples"] or entry.run.status["status"] != "finished":
             continue
         here["samples"][entry.label] = _as(data.event, pictures(entry.run))
         if "lossy" in suite.evaluations and (coded := reconstructions(entry.run, data)):
             here["coded"][entry.label] = {grid: _as(data.event, batch) for grid, batch in coded.items()}
+        seen = {name: _rounded(value) for name, value in views(entry.run, data).items()}
+        if DENSITY in seen:
+            here["densities"][entry.label] = seen[DENSITY]
+        if POSTERIOR in seen:
+            here["latents"][entry.label] = {name: seen[name] for name in (POSTERIOR, PRIOR)}
     return found
+
+
+def _nothing_yet(data: Dataset) -> dict[str, Any]:
+    """The real data, and among the densities the true one where it is known."""
+    densities = {}
+    if data.name in KNOWN and data.event.shape == (2,):
+        around = grid(frame(data.test[:POINTS].cpu().numpy()))
+        densities[TRUTH] = _rounded(KNOWN[data.name].log_density(around).reshape(SIDE, SIDE))
+    real = data.test[: shown(data.event)].tolist()
+    return {
+        "event": str(data.event),
+        "real": real,
+        "samples": {},
+        "coded": {},
+        "densities": densities,
+        "latents": {},
+    }
+
+
+def _rounded(values: Tensor) -> list[Any]:
+    """To a hundredth, which no picture shows."""
+    return [[round(value, 2) for value in row] for row in values.double().tolist()]
 
 
 def _as(event: Event, batch: Tensor) -> list[Any]:

@@ -17,13 +17,15 @@ from zoo.evaluating import Finished, Settings, evaluate
 from zoo.event import Event
 from zoo.files import read_json, read_tensors, write_json, write_tensors
 from zoo.pair import Pair
+from zoo.plane import POINTS
+from zoo.plane import views as views_of
 from zoo.runs import Run
 from zoo.scores import Score
 from zoo.seeding import seeded
 from zoo.traces import sample
 
-IMAGES, POINTS = 24, 500
-"""Samples of each run kept for the report: of images, and of points in the plane."""
+IMAGES = 24
+"""Samples of each run kept for the report, of points in the plane `POINTS`."""
 CODED, GRIDS = 8, (6.0, 3.0, 1.0)
 """Test data that the report shows after lossy coding, and the grids of the latents (see `zoo.codec.lossy`)."""
 
@@ -93,6 +95,16 @@ def pictures(run: Run) -> torch.Tensor:
         with seeded(0):
             write_tensors(path, {"x": sample(pair, shown(pair.event))}, run.config.digest)
     return read_tensors(path)[0]["x"]
+
+
+def views(run: Run, data: Dataset) -> dict[str, torch.Tensor]:
+    """What a run shows in the plane (see `zoo.plane.views`), made once from the first test data."""
+    path = run.folder / "views.safetensors"
+    if not path.exists():
+        pair = run.pair()
+        with seeded(0):
+            write_tensors(path, views_of(pair, data.reshaped(pair.event).test), run.config.digest)
+    return read_tensors(path)[0]
 
 
 def reconstructions(run: Run, data: Dataset) -> dict[str, torch.Tensor]:

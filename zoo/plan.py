@@ -91,18 +91,20 @@ def plan(suite: Suite, options: Options) -> list[Entry]:
     load_families(options.files)
     for name in suite.evaluations:
         evaluations[name]
-    for name in [*suite.hyper, *suite.recipes]:
-        if name not in suite.families:
-            raise ZooError(f"the suite has settings for {name!r}; its families are {', '.join(suite.families)}")
-    entries = [
-        _entry(suite, options, name, spec, dataset, seed)
-        for spec, dataset in _datasets(suite, options)
-        for name in suite.families
-        for seed in suite.seeds
-    ]
+    entries = [entry for part in (suite, *suite.also) for entry in _entries(part, options)]
     if not any(entry.planned for entry in entries):
         raise ZooError(entries[0].reason)
     return list({entry.name: entry for entry in entries}.values())  # each once, however often it is asked for
+
+
+def _entries(suite: Suite, options: Options) -> Iterator[Entry]:
+    for name in [*suite.hyper, *suite.recipes]:
+        if name not in suite.families:
+            raise ZooError(f"the suite has settings for {name!r}; its families are {', '.join(suite.families)}")
+    for spec, dataset in _datasets(suite, options):
+        for name in suite.families:
+            for seed in suite.seeds:
+                yield _entry(suite, options, name, spec, dataset, seed)
 
 
 def _datasets(suite: Suite, options: Options) -> Iterator[tuple[DataSpec, Dataset]]:

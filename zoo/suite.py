@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from zoo.errors import ZooError
 from zoo.registry import Registry
@@ -32,7 +32,9 @@ class Suite(BaseModel):
     name: str = Field(pattern=r"^\w[\w.+-]*$")
     """Also of the report's folder."""
     about: str = ""
-    families: list[str] = Field(min_length=1)
+    families: list[str] = []
+    also: list[Suite] = []
+    """Suites of the zoo, in TOML by name, whose runs are this one's too; seeds and evaluations are this one's."""
     data: list[str] = Field(default=["digits"], min_length=1)
     seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
     evaluations: list[str] = ["likelihood", "stability", "sampling"]
@@ -42,10 +44,20 @@ class Suite(BaseModel):
     quick: Quick = Quick()
     share: float = 1.0
 
+    @model_validator(mode="after")
+    def _holds_something(self) -> Suite:
+        if not self.families and not self.also:
+            raise ValueError("a suite names families, or other suites in `also`")
+        return self
+
+    def changed(self, **changes: Any) -> Suite:
+        """This suite, and those that it has also, with other entries."""
+        return self.model_copy(update=changes | {"also": [suite.changed(**changes) for suite in self.also]})
+
     def quickened(self) -> Suite:
         """The short version of this suite, whose numbers are not to be quoted."""
         quick = self.quick
-        return self.model_copy(update={"seeds": quick.seeds, "particles": quick.particles, "share": quick.share})
+        return self.changed(seeds=quick.seeds, particles=quick.particles, share=quick.share)
 
 
 def suite_names() -> list[str]:
@@ -64,6 +76,10 @@ def load_suite(name: str) -> Suite:
     path = Path(name)
     if path.suffix == ".toml":
         return _parse(path.stem, _text(path), str(path))
+    return _of_zoo(name)
+
+
+def _of_zoo(name: str) -> Suite:
     known: Registry[_Named] = Registry("suite", "suites")
     for each in suite_names():
         known.add(_Named(name=each))
@@ -93,9 +109,14 @@ def _text(path: Path) -> str:
 
 def _parse(name: str, text: str, where: str) -> Suite:
     try:
-        return _checked({"name": name} | tomllib.loads(text), where)
+        told = {"name": name} | tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ZooError(f"suite {where} is not TOML: {error}") from error
+    also = told.get("also", [])
+    if isinstance(also, list):
+        told["also"] = [_of_zoo(str(each)) for each in also]
+    suite = _checked(told, where)
+    return suite.changed(seeds=suite.seeds)
 
 
 def _checked(told: dict[str, Any], where: str) -> Suite:

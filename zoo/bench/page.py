@@ -13,7 +13,7 @@ from zoo.bench.measure import Block, Timing, blocks, cell, notes, write_csv
 from zoo.bench.rows import rows
 from zoo.engine import MODES
 from zoo.files import write_text
-from zoo.report.figures import LETTER, Scale, drawing, label, line, tag
+from zoo.report.figures.svg import LETTER, Scale, drawing, label, line, tag
 
 OWN = {*MODES, "zoo", "incremental", "together-traced", "together-compiled"}
 """The contenders of this project."""

@@ -64,7 +64,7 @@ def compare(
         suite = suite_of(names or ["table1"], with_, data, name)
         suite = suite.quickened() if quick else suite
         changes = {"seeds": seed, "particles": particles, "data": [data] if data else None}
-        suite = suite.model_copy(update={key: value for key, value in changes.items() if value})
+        suite = suite.changed(**{key: value for key, value in changes.items() if value})
         options = Options(
             runs=runs,
             device=device,

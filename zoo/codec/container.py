@@ -41,7 +41,7 @@ class Header(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    family: str = Field(pattern=r"^\w[\w.-]*(\+\w[\w.-]*)?$", max_length=100)
+    family: str = Field(pattern=r"^\w[\w.-]*(\+\w[\w.-]*)?(:[\w.=,-]+)?$", max_length=100)
     weights: str = Field(pattern=r"^[0-9a-f]{16}$")
     event: str = Field(pattern=r"^\d{1,9}(x\d{1,9}){0,7}:\w{1,9}$")
     count: int = Field(ge=1, le=2**40)

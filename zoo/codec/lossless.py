@@ -11,7 +11,7 @@ one thread and the same batches.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -23,8 +23,9 @@ from torch import Tensor
 from zoo.autoregressive import Autoregressive
 from zoo.codec.grids import Grid, fitting
 from zoo.codec.handlers import Pop, Push
+from zoo.codec.rules import code
 from zoo.codec.stack import Stack, Words
-from zoo.errors import RunError
+from zoo.errors import RunError, ZooError
 from zoo.pair import Pair
 from zoo.traces import Abilities, abilities, latent_sites, random_sites, traced
 
@@ -202,6 +203,17 @@ def _steps(trace: Any) -> int:
 def _mismatch(pair: Pair, can: Abilities) -> str:
     x = torch.zeros(2, *pair.event.shape, device=pair.device)
     with pair.evaluating():
-        model_trace, _ = traced(pair, x)
+        model_trace, guide_trace = traced(pair, x)
     strange = sorted(latent_sites(model_trace) ^ set(can.latents))
-    return f"site {strange[0]!r} is in one of model and guide only" if strange else ""
+    if strange:
+        return f"site {strange[0]!r} is in one of model and guide only"
+    return _ruleless([*random_sites(guide_trace), *random_sites(model_trace)])
+
+
+def _ruleless(sites: Iterable[tuple[str, Any]]) -> str:
+    for name, site in sites:
+        try:
+            code(site["fn"], Grid(0))
+        except ZooError as error:
+            return f"site {name!r}, {type(site['fn']).__name__}: {error}"
+    return ""

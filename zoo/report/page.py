@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from markupsafe import Markup
 from zoo import rules
 from zoo.report import figures, tables, text
 from zoo.report.markdown import QUICK
-from zoo.report.pictures import Picture, Strip, pictures, strips
+from zoo.report.pictures import Picture, Strip, densities, latents, pictures, strips
 from zoo.report.tables import Member
 
 if TYPE_CHECKING:
@@ -40,9 +41,13 @@ class Chapter:
     groups: list[tuple[str, str, list[Member]]]
     disagreements: list[tuple[str, str, rules.Verdict, str]]
     ranking: tuple[Markup, Markup]
+    gaps: tuple[Markup, Markup]
+    parts: tuple[Markup, Markup]
     tables: list[tables.Table]
     learning: list[Learning]
     pictures: list[Picture]
+    densities: list[Picture]
+    latents: list[Picture]
     speed: list[Markup]
     rates: tuple[Markup, Markup]
     strips: dict[str, list[Strip]]
@@ -60,6 +65,7 @@ def render(study: Study) -> str:
     environment.globals |= {
         "behind": text.behind,
         "beside": text.beside,
+        "breakable": breakable,
         "literature": rules.literature,
         "rules": rules.RULES,
     }
@@ -75,6 +81,11 @@ def render(study: Study) -> str:
         date=study.provenance.get("date", ""),
         command=study.provenance.get("command", ""),
     )
+
+
+def breakable(name: str) -> Markup:
+    """A label that may go on in a new line after a colon or a comma."""
+    return Markup("<wbr>").join(re.split(r"(?<=[:,])", name))
 
 
 def summary(study: Study) -> str:
@@ -120,14 +131,23 @@ def _chapter(study: Study, dataset: str) -> Chapter:
         source=tables.source(study, dataset),
         groups=tables.by_group(lines),
         disagreements=tables.disagreements(lines),
-        ranking=(Markup(figures.ranking(lines, WIDE)), Markup(figures.ranking(lines, NARROW))),
+        ranking=_both(figures.ranking, lines),
+        gaps=_both(figures.elbo_gaps, lines),
+        parts=_both(figures.elbo_parts, lines),
         tables=tables.details(lines),
         learning=_learning(study, dataset, lines),
         pictures=pictures(shown, groups) if shown else [],
+        densities=densities(shown, groups) if shown else [],
+        latents=latents(shown, groups) if shown else [],
         speed=_speed(lines),
         rates=(Markup(figures.rate_distortion(lines, 640)), Markup(figures.rate_distortion(lines, NARROW))),
         strips=strips(shown, lambda label, grid: tables.points(named[label], grid)) if shown else {},
     )
+
+
+def _both(draw: Callable[[Sequence[Member], float], str], lines: Sequence[Member]) -> tuple[Markup, Markup]:
+    """A figure for a desk and for a phone."""
+    return Markup(draw(lines, WIDE)), Markup(draw(lines, NARROW))
 
 
 def _learning(study: Study, dataset: str, lines: Sequence[Member]) -> list[Learning]:

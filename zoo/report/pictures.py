@@ -14,7 +14,9 @@ from markupsafe import Markup
 from PIL import Image
 
 from zoo.event import Event
+from zoo.plane import POSTERIOR, PRIOR, Frame, frame
 from zoo.report import figures
+from zoo.report.study import TRUTH
 
 REAL = "real data"
 MOST = 48
@@ -40,6 +42,42 @@ def pictures(shown: Mapping[str, Any], groups: Mapping[str, str]) -> list[Pictur
     drawn = {label: _array(shown["samples"][label], event) for label in order}
     draw = _clouds if event.shape == (2,) and event.levels is None else _sheets
     return draw(real, drawn, groups, event)
+
+
+def densities(shown: Mapping[str, Any], groups: Mapping[str, str]) -> list[Picture]:
+    """Learnt densities in the plane, the true one first where it is known; empty if there are none.
+
+    All have one scale: the ink is full where the density reaches the median of their greatest ones.
+    """
+    stored = shown.get("densities", {})
+    order = [label for label in (TRUTH, *groups) if label in stored]
+    found = {label: np.exp(np.nan_to_num(np.asarray(stored[label], float), nan=-np.inf)) for label in order}
+    full = float(np.median([np.quantile(values, 0.995) for values in found.values()])) if found else 1.0
+    inks = {label: np.clip(values / (full or 1.0), 0, 1) for label, values in found.items()}
+    sheets = {label: np.round(255 * (1 - ink)).astype(np.uint8) for label, ink in inks.items()}
+    return [Picture(label, _image_of(sheet, f"density: {label}")) for label, sheet in sheets.items()]
+
+
+def latents(shown: Mapping[str, Any], groups: Mapping[str, str]) -> list[Picture]:
+    """Latents of two dimensions: a draw of the guide for each of some data over draws of the prior."""
+    stored = shown.get("latents", {})
+    return [Picture(label, _latents(stored[label], label, groups[label])) for label in groups if label in stored]
+
+
+def _latents(drawn: Mapping[str, Any], label: str, group: str) -> Markup | None:
+    prior, posterior = (np.asarray(drawn[name], float).reshape(-1, 2) for name in (PRIOR, POSTERIOR))
+    both = np.concatenate([prior, posterior])
+    known = both[np.isfinite(both).all(1)]
+    if not len(known):
+        return None
+    clouds = [(prior, "ink-dots faint-dots"), (posterior, figures.colour(group))]
+    return Markup(figures.scatter(clouds, _most(known), label))
+
+
+def _most(points: np.ndarray) -> Frame:
+    """The `frame` of all but outliers."""
+    low, high = np.quantile(points, (0.005, 0.995), axis=0)
+    return frame(points[((points >= low) & (points <= high)).all(1)])
 
 
 @dataclass(frozen=True)
@@ -77,13 +115,11 @@ def _clouds(real: np.ndarray, drawn: dict[str, np.ndarray], groups: Mapping[str,
     known = real[np.isfinite(real).all(1)]
     if not len(known):
         return []
-    (left, below), (right, above) = known.min(0), known.max(0)
-    room_x, room_y = 0.2 * (right - left) or 1.0, 0.2 * (above - below) or 1.0
-    frame = (float(left - room_x), float(right + room_x), float(below - room_y), float(above + room_y))
+    around = frame(known)
     clouds = [(REAL, known, "ink-dots")]
     clouds += [(label, points, figures.colour(groups.get(label, ""))) for label, points in drawn.items()]
     return [
-        Picture(label, Markup(figures.scatter(points, frame, label, class_)) if len(points) else None)
+        Picture(label, Markup(figures.scatter([(points, class_)], around, label)) if len(points) else None)
         for label, points, class_ in clouds
     ]
 
@@ -112,12 +148,17 @@ def _sheet(batch: np.ndarray, low: float, high: float, label: str) -> Markup:
     for index, image in enumerate(light if channels else 255 - light):
         top, left = index // columns * (height + gap), index % columns * (width + gap)
         sheet[top : top + height, left : left + width] = image
+    return _image_of(sheet, f"{count} pictures: {label}")
+
+
+def _image_of(sheet: np.ndarray, words: str) -> Markup:
+    """An ``img`` of bytes ``(height, width)`` or ``(height, width, 3)``, enlarged to about `ROOM`."""
     file = io.BytesIO()
     Image.fromarray(sheet).save(file, "PNG", optimize=True)
     source = base64.b64encode(file.getvalue()).decode()
     zoom = max(1, ROOM // sheet.shape[1])
     return Markup('<img class="sheet" alt="{}" width="{}" height="{}" src="data:image/png;base64,{}">').format(
-        f"{count} pictures: {label}", zoom * sheet.shape[1], zoom * sheet.shape[0], source
+        words, zoom * sheet.shape[1], zoom * sheet.shape[0], source
     )
 
 

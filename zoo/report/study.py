@@ -19,7 +19,9 @@ from zoo.scores import COLUMNS
 FILE = "scores.json"
 CURVE = {"family", "guide", "dataset", "seed", "step", "metric", "value"}
 PICTURE = {"event", "real", "samples"}
-CODED = "coded"
+MORE = {"coded", "densities", "latents"}
+"""What pictures may hold beside."""
+TRUTH = "true density"
 
 
 @dataclass
@@ -31,7 +33,10 @@ class Study:
     (validation score, nats per datum) or ``discrepancy`` (between samples and data); a null value is one that was not
     finite. ``pictures`` maps a data set to ``{"event": "8x8:17", "real": [...], "samples": {"family+guide": [...]}}``
     with batches as nested lists, and may have ``"coded": {"family+guide": {"3": [...]}}``: the first of the real data
-    as lossy codes give them back, by the width of the grid (the setting in ``rate@3`` and ``psnr@3``). ``provenance``
+    as lossy codes give them back, by the width of the grid (the setting in ``rate@3`` and ``psnr@3``). Two more may be
+    there, of what can be seen in the plane (`zoo.plane`): ``"densities": {"family+guide": [[...]]}``, log-densities in
+    nats on the grid about the real data, `TRUTH` among them where it is known, and
+    ``"latents": {"family+guide": {"posterior": [...], "prior": [...]}}``, latents of two dimensions. ``provenance``
     holds versions, device, command, settings, and under ``datasets`` one sentence on the source of each.
     """
 
@@ -84,7 +89,7 @@ class Study:
             raise ZooError(f"{where}: a score has the columns {', '.join(COLUMNS)}; got {', '.join(wrong[0])}")
         if any(set(row) != CURVE for row in study.curves):
             raise ZooError(f"{where}: a row of the curves has the keys {', '.join(sorted(CURVE))}")
-        if any(set(shown) - {CODED} != PICTURE for shown in study.pictures.values()):
+        if any(set(shown) - MORE != PICTURE for shown in study.pictures.values()):
             raise ZooError(f"{where}: the pictures of a data set have the keys {', '.join(sorted(PICTURE))}")
         return study
 

@@ -1,0 +1,110 @@
+"""Learning curves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from zoo.report.figures.svg import Scale, colour, drawing, label, line, short, tag, tick, window
+from zoo.rules import Row
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What a panel of learning curves shows, the last of ``metrics`` bold, and what it says where there is none."""
+
+    title: str
+    metrics: tuple[str, ...]
+    span: tuple[float, float]
+    absent: str
+    floor: float | None = None
+
+
+def curves(rows: Sequence[Row], group: str, panel: Panel) -> str:
+    """Learning curves of one member: a line a seed for each metric; × where a seed diverged."""
+    width, height, left, top, bottom = 216.0, 118.0, 40.0, 20.0, 98.0
+    shown = [row for row in rows if row["metric"] in panel.metrics]
+    title = label(0, 11, panel.title, "quiet")
+    if not shown:
+        return drawing(width, height, panel.title, panel.absent, title, label(left, 62, panel.absent, "quiet"))
+    last = max(row["step"] for row in shown)
+    x, y = Scale(0, last or 1, left, width - 6), Scale(*panel.span, bottom, top)
+    scale = [line(left, bottom, width, bottom, "axis")]
+    for value in y.ticks(5):
+        height_there = y(value)
+        scale += [line(left, height_there, width, height_there, "grid")]
+        scale += [label(left - 5, height_there + 4, tick(value), "tick", "end")]
+    scale += [label(left, height - 4, "0", "tick"), label(width, height - 4, f"{last:,} steps", "tick", "end")]
+    inner = [] if panel.floor is None else [line(left, y(panel.floor), width, y(panel.floor), "floor")]
+    broke: list[float] = []
+    for metric in panel.metrics:
+        style = f"{colour(group)} {'curve' if metric == panel.metrics[-1] else 'faint'}"
+        of = [row for row in shown if row["metric"] == metric]
+        for seed in dict.fromkeys(row["seed"] for row in of):
+            points, end = _trace([row for row in of if row["seed"] == seed], x, y)
+            inner.append(tag("polyline", points=points, class_=style))
+            broke += [] if end is None else [x(end)]
+    words = f"{len({row['seed'] for row in shown})} seeds, {last:,} steps" + (", diverged" if broke else "")
+    return drawing(
+        width, height, panel.title, words, title, *scale, window(inner, left, top - 2, width, bottom), _cross(broke)
+    )
+
+
+def nats_span(rows: Sequence[Row], below: dict[str, float]) -> tuple[float, float]:
+    """The common range of the nats of learning curves: from the best value to a little above the worst ending.
+
+    Endings above the floor of independent dimensions are left out, unless all are: they would flatten all others.
+    """
+    kept = [row for row in rows if row["metric"] == "validation" and row["value"] is not None]
+    ends = _last(kept)
+    if not ends:
+        return 0.0, 1.0
+    floor = below.get("independent", math.inf)
+    within = [value for value in ends if value <= floor]
+    high = max([*within, floor]) if within and math.isfinite(floor) else max(ends)
+    low = min(row["value"] for row in kept)
+    return low - 0.06 * (high - low or 1), high + 0.35 * (high - low or 1)
+
+
+def discrepancy_span(rows: Sequence[Row]) -> tuple[float, float]:
+    """The common range of the discrepancies, the largest of outliers cut off."""
+    by_member: dict[tuple[str, str], float] = {}
+    values = [row for row in rows if row["metric"] == "discrepancy" and row["value"] is not None]
+    for row in values:
+        key = (row["family"], row["guide"])
+        by_member[key] = max(by_member.get(key, 0.0), row["value"])
+    if not by_member:
+        return 0.0, 1.0
+    high = min(max(by_member.values()), 3 * float(np.median(list(by_member.values())))) or 1.0
+    return min(0.0, *(row["value"] for row in values)) - 0.04 * high, 1.06 * high
+
+
+def _trace(rows: Sequence[Row], x: Scale, y: Scale) -> tuple[str, float | None]:
+    """The points of a curve and the step at which it stopped being finite."""
+    ordered = sorted(rows, key=lambda row: row["step"])
+    broke = next((row["step"] for row in ordered if row["value"] is None), None)
+    finite = [row for row in ordered if row["value"] is not None]
+    kept = finite[:: max(1, len(finite) // 150)] + finite[-1:]
+    edge = (y.high - y.low) * 20
+    inside = ((x(row["step"]), y(min(max(row["value"], y.low - edge), y.high + edge))) for row in kept)
+    return " ".join(f"{short(a)},{short(b)}" for a, b in inside), broke
+
+
+def _last(rows: Iterable[Row]) -> list[float]:
+    ends: dict[tuple[str, str, int], tuple[int, float]] = {}
+    for row in rows:
+        key = (row["family"], row["guide"], row["seed"])
+        ends[key] = max(ends.get(key, (-1, 0.0)), (row["step"], row["value"]))
+    return [value for _, value in ends.values()]
+
+
+def _cross(at: Sequence[float]) -> str:
+    """× at the places where seeds diverged, and the word."""
+    if not at:
+        return ""
+    crosses = [tag("path", d=f"M{short(x - 4)},20l8,8m0,-8l-8,8", class_="diverged") for x in at]
+    place, anchor = (min(at) - 8, "end") if min(at) > 110 else (max(at) + 8, "start")
+    return "".join(crosses) + label(place, 28, "diverged", "diverged-word", anchor)
