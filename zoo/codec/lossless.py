@@ -22,9 +22,10 @@ from torch import Tensor
 
 from zoo.autoregressive import Autoregressive
 from zoo.codec.grids import Grid, fitting
-from zoo.codec.handlers import Pop, Push
+from zoo.codec.handlers import Pop, Push, naming
+from zoo.codec.rules import code
 from zoo.codec.stack import Stack, Words
-from zoo.errors import RunError
+from zoo.errors import RunError, ZooError
 from zoo.pair import Pair
 from zoo.traces import Abilities, abilities, latent_sites, random_sites, traced
 
@@ -202,6 +203,14 @@ def _steps(trace: Any) -> int:
 def _mismatch(pair: Pair, can: Abilities) -> str:
     x = torch.zeros(2, *pair.event.shape, device=pair.device)
     with pair.evaluating():
-        model_trace, _ = traced(pair, x)
+        model_trace, guide_trace = traced(pair, x)
     strange = sorted(latent_sites(model_trace) ^ set(can.latents))
-    return f"site {strange[0]!r} is in one of model and guide only" if strange else ""
+    if strange:
+        return f"site {strange[0]!r} is in one of model and guide only"
+    try:
+        for _, site in (*random_sites(guide_trace), *random_sites(model_trace)):
+            with naming(site):
+                code(site["fn"], Grid(0))
+    except ZooError as error:
+        return str(error)
+    return ""

@@ -45,7 +45,16 @@ def no_bottleneck(pair: Pair) -> str:
     if not can.lossy(pair.event):
         size = sum(map(math.prod, _latents(can).values()))
         return f"no bottleneck: {size} latent numbers for a datum of {pair.event.size}"
+    if pair.event.levels is not None and not can.dequantising and _output(pair, can).event_shape:
+        return "its entries hang together given the latents: their mean is not had one by one"
     return ""
+
+
+def _output(pair: Pair, can: Abilities) -> Any:
+    """The distribution of single entries of the datum, if they are independent."""
+    x = torch.zeros(2, *pair.event.shape, device=pair.device)
+    with pair.evaluating(), seeded(0):
+        return _entries(poutine.trace(pair.model).get_trace(x).nodes[can.output]["fn"])
 
 
 @dataclass(frozen=True)
