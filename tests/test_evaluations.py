@@ -396,13 +396,22 @@ def test_passes_of_one_network_and_of_none() -> None:
     assert sequential_passes(pair_of(Constant())) == 0
 
 
+STEPWISE = {"maf", "convexp", "gensylvester", "idf", "git"}
+"""Flows that meet some of their parameters more than once a sample: entry by entry, by a series or by an iteration."""
+
+
 @pytest.mark.parametrize(("group", "passes"), [("floor", 0), ("flow", 1), ("implicit", 1), ("autoregressive", 16)])
 def test_passes_of_the_groups(group: str, passes: int) -> None:
     registry.load_shelves()
     taking = [family.name for family in registry.families if family.group == group and "levels" in family.supports]
-    names = [name for name in taking if name != "maf"]
+    names = [name for name in taking if name not in STEPWISE]
     assert names
     assert {name: sequential_passes(build(name, Event((4, 4), 3))) for name in names} == dict.fromkeys(names, passes)
+
+
+@pytest.mark.parametrize("name", sorted(STEPWISE))
+def test_passes_of_flows_that_take_several(name: str) -> None:
+    assert 1 < sequential_passes(build(name, Event((4, 4), 3))) < 16
 
 
 def test_passes_of_a_masked_and_of_an_inverse_autoregressive_flow() -> None:

@@ -82,8 +82,8 @@ def log_weights(pair: Pair, x: Tensor) -> Tensor:
     Raises:
         ContractError: a site lies outside the data plate, or the guide's sites are not the model's latents.
     """
-    reconstruction, latents = weight_parts(pair, x)
-    return reconstruction + latents
+    model_trace, guide_trace = _matched(pair, x)
+    return per_datum(model_trace, len(x)).to(x.device) - per_datum(guide_trace, len(x)).to(x.device)
 
 
 def weight_parts(pair: Pair, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,13 +91,7 @@ def weight_parts(pair: Pair, x: Tensor) -> tuple[Tensor, Tensor]:
 
     A latent that dequantises belongs to ``x``: the first part is then log p(y | z) - log q(y | x).
     """
-    model_trace, guide_trace = traced(pair, x)
-    missing = latent_sites(model_trace) ^ {name for name, _ in random_sites(guide_trace)}
-    if missing:
-        raise ContractError(
-            f"the guide's sites should be the model's latents; {', '.join(sorted(missing))} is in one of them only: "
-            "sample the same names in both"
-        )
+    model_trace, guide_trace = _matched(pair, x)
     seen = observed_sites(model_trace)
     seen |= set(_dequantising(model_trace, seen))
 
@@ -105,6 +99,18 @@ def weight_parts(pair: Pair, x: Tensor) -> tuple[Tensor, Tensor]:
         return per_datum(model_trace, len(x), names).to(x.device) - per_datum(guide_trace, len(x), names).to(x.device)
 
     return log_ratio(seen), log_ratio(latent_sites(model_trace) - seen)
+
+
+def _matched(pair: Pair, x: Tensor) -> tuple[Any, Any]:
+    """Traces of model and guide whose latents are the same."""
+    model_trace, guide_trace = traced(pair, x)
+    missing = latent_sites(model_trace) ^ {name for name, _ in random_sites(guide_trace)}
+    if missing:
+        raise ContractError(
+            f"the guide's sites should be the model's latents; {', '.join(sorted(missing))} is in one of them only: "
+            "sample the same names in both"
+        )
+    return model_trace, guide_trace
 
 
 def log_prob(pair: Pair, x: Tensor) -> Tensor:

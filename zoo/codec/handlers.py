@@ -24,7 +24,7 @@ class Pop(Messenger):
 
     def _pyro_sample(self, msg: Any) -> None:
         if _random(msg) and not msg["is_observed"]:
-            with _naming(msg):
+            with naming(msg):
                 msg["value"] = code(msg["fn"], self.grid).pop(self.stack)
             msg["done"] = True
 
@@ -39,14 +39,14 @@ class Push(Messenger):
 
     def _pyro_post_sample(self, msg: Any) -> None:
         if _random(msg):
-            with _naming(msg):
+            with naming(msg):
                 self.seen.append((msg, code(msg["fn"], self.grid)))
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
         if error[0] is None:
             for msg, coded in reversed(self.seen):
-                with _naming(msg):
+                with naming(msg):
                     coded.push(self.stack, msg["value"])
 
 
@@ -55,7 +55,7 @@ def _random(msg: Any) -> bool:
 
 
 @contextmanager
-def _naming(msg: Any) -> Iterator[None]:
+def naming(msg: Any) -> Iterator[None]:
     """An error says which site of which distribution it is about."""
     try:
         yield

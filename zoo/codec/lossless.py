@@ -11,7 +11,7 @@ one thread and the same batches.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from zoo.autoregressive import Autoregressive
 from zoo.codec.grids import Grid, fitting
-from zoo.codec.handlers import Pop, Push
+from zoo.codec.handlers import Pop, Push, naming
 from zoo.codec.rules import code
 from zoo.codec.stack import Stack, Words
 from zoo.errors import RunError, ZooError
@@ -207,13 +207,10 @@ def _mismatch(pair: Pair, can: Abilities) -> str:
     strange = sorted(latent_sites(model_trace) ^ set(can.latents))
     if strange:
         return f"site {strange[0]!r} is in one of model and guide only"
-    return _ruleless([*random_sites(guide_trace), *random_sites(model_trace)])
-
-
-def _ruleless(sites: Iterable[tuple[str, Any]]) -> str:
-    for name, site in sites:
-        try:
-            code(site["fn"], Grid(0))
-        except ZooError as error:
-            return f"site {name!r}, {type(site['fn']).__name__}: {error}"
+    try:
+        for _, site in (*random_sites(guide_trace), *random_sites(model_trace)):
+            with naming(site):
+                code(site["fn"], Grid(0))
+    except ZooError as error:
+        return str(error)
     return ""

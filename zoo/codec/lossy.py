@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 from pyro import poutine
 from torch import Tensor
 
-from zoo.autoregressive import Autoregressive
 from zoo.codec.quantised import Symbols, pack, rounded, unpack
 from zoo.codec.rates import Floats
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.pair import Pair
 from zoo.seeding import seeded
-from zoo.traces import Abilities, abilities, random_sites, traced
+from zoo.traces import Abilities, abilities, random_sites
 
 DRAWS = 64
 """Draws of the guide per datum that its location and scale are read from."""
@@ -46,11 +45,16 @@ def no_bottleneck(pair: Pair) -> str:
     if not can.lossy(pair.event):
         size = sum(map(math.prod, _latents(can).values()))
         return f"no bottleneck: {size} latent numbers for a datum of {pair.event.size}"
-    with pair.evaluating():
-        model_trace, _ = traced(pair, torch.zeros(2, *pair.event.shape, device=pair.device))
-    if isinstance(model_trace.nodes[can.output]["fn"], Autoregressive):
-        return "an autoregressive likelihood: an entry hangs on those before it, so latents alone decode to no datum"
+    if pair.event.levels is not None and not can.dequantising and _output(pair, can).event_shape:
+        return "its entries hang together given the latents: their mean is not had one by one"
     return ""
+
+
+def _output(pair: Pair, can: Abilities) -> Any:
+    """The distribution of single entries of the datum, if they are independent."""
+    x = torch.zeros(2, *pair.event.shape, device=pair.device)
+    with pair.evaluating(), seeded(0):
+        return _entries(poutine.trace(pair.model).get_trace(x).nodes[can.output]["fn"])
 
 
 @dataclass(frozen=True)

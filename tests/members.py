@@ -1,0 +1,36 @@
+"""What the sweeps sweep over: every family on every support, every guide on one, all of them small."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from zoo.building import find
+from zoo.registry import families, guides, load_shelves
+
+SMALL = {"layers": 2, "couplings": 1, "hidden": 16, "narrow": 8, "width": 8, "blocks": 1, "latent": 3, "top": 2}
+SMALL |= {"bottom": 3, "steps": 2}
+"""Hyper-parameters that keep a network small, where it has them: the laws are about what it is made of."""
+
+
+def members() -> list[tuple[str, str]]:
+    """Names with a support: each family on each support that it takes, and on one of them with every guide."""
+    load_shelves()
+    found = [(family.name, support) for family in families for support in family.supports]
+    takers = [family for family in families if family.guide]
+    for family in takers:
+        found += [(f"{family.name}+{guide.name}", "levels") for guide in guides if guide.name != family.guide]
+    return [(name, str(support)) for name, support in found]
+
+
+def small(name: str) -> dict[str, Any]:
+    """Small hyper-parameters of the pair called ``name``."""
+    family, guide = find(name)
+    own = _taken(family.make)
+    return own | ({f"guide.{key}": value for key, value in _taken(guides[guide].make).items()} if guide else {})
+
+
+def _taken(make: Callable[..., Any]) -> dict[str, Any]:
+    known = inspect.signature(make).parameters
+    return {key: value for key, value in SMALL.items() if key in known}
