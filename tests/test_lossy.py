@@ -197,7 +197,7 @@ def test_who_has_no_bottleneck_and_why() -> None:
     assert whys["ppca"] == whys["vae"] == ""
     assert whys["wavenet"] == whys["independent"] == "no latents: there is nothing but the datum itself to quantise"
     assert "implicit" in whys["gan"]
-    assert "autoregressive likelihood" in whys["pixelvae"]
+    assert "hang together" in whys["pixelvae"]
     assert "no latents" in no_bottleneck(build("realnvp", EXAMPLES["levels"]))
     assert "16 latent numbers for a datum of 16" in no_bottleneck(build("vae", Event((4, 4), 5)))
 
