@@ -29,6 +29,7 @@ from zoo.data import Dataset, load_data
 from zoo.distributions import ClosedUniform, DiscretisedLogistic, DiscretisedNormal, Floor, Levels
 from zoo.errors import RunError, ZooError
 from zoo.event import Event
+from zoo.mixture import Mixture, NormalMixture
 from zoo.pair import Pair
 from zoo.seeding import seeded
 from zoo.traces import abilities, sample
@@ -236,11 +237,14 @@ def vectors(rng: torch.Generator) -> dict[str, Any]:
     turn = torch.linalg.qr(torch.randn(4, 4, dtype=torch.float64, generator=rng))[0]
     loc, scale = torch.randn(40, 4, dtype=torch.float64, generator=rng), 0.5 + torch.rand(40, 4, generator=rng).double()
     base = dist.Normal(loc, scale).to_event(1)
+    logits, means = (torch.randn(40, 3, *shape, dtype=torch.float64, generator=rng) for shape in ((), (4,)))
     bent = dist.transforms.ComposeTransform([Turned(turn), Bent(), Turned(turn.T)], cache_size=0)
     return {
         "multivariate": dist.MultivariateNormal(loc, scale_tril=0.3 * L),
         "low rank": dist.LowRankMultivariateNormal(loc, L[..., :2], scale),
         "flow": dist.TransformedDistribution(base, [bent]),
+        "mixture a datum": NormalMixture(logits, means, 0.3 + means.abs()),
+        "one mixture": Mixture(logits[0], dist.Normal(means[0], 0.5).to_event(1), (40,)),
         "reshaped": dist.TransformedDistribution(
             base, [dist.transforms.ReshapeTransform(torch.Size([4]), torch.Size([2, 2]))]
         ),
@@ -283,7 +287,7 @@ class Bent(dist.transforms.Transform):
         return x.cosh().log().sum(-1)
 
 
-@pytest.mark.parametrize("name", ["multivariate", "low rank", "flow", "reshaped"])
+@pytest.mark.parametrize("name", ["multivariate", "low rank", "flow", "reshaped", "mixture a datum", "one mixture"])
 def test_vectors_are_coded_at_the_rate_of_their_density(name: str) -> None:
     """A pop takes log2 of the density and of a bin's width; a flow, through its base noise, within a tenth of a bit."""
     grid, fn = Grid(8), vectors(torch.Generator().manual_seed(1))[name]
@@ -488,7 +492,7 @@ def test_the_members_are_those_that_claim_it() -> None:
         ("vae", Event(3, "real"), "real data"),
         ("ppca", Event(3, "real"), "real"),
         ("vae+vmf", Event(6, 5), "site 'z', VonMisesFisher"),
-        ("vae:prior=mixture", Event(6, 5), "site 'z', Mixture"),
+        ("vae:prior=lars", Event(6, 5), "site 'z', Resampled"),
     ],
 )
 def test_who_is_no_lossless_code_says_why(name: str, event: Event, reason: str) -> None:
