@@ -305,6 +305,7 @@ def test_flows_are_densities_of_what_they_draw(name: str) -> None:
 
 
 def test_a_flow_of_another_size_says_so() -> None:
+    pytest.importorskip("zuko")
     entrant = DENSITY["zuko"](Task(PLANE.model_copy(update={"hyper": {"layers": 3, "hidden": 8}})))
     wider = Task(PLANE.model_copy(update={"hyper": {"layers": 3, "hidden": 9}}))
     assert entrant.note() == ""
