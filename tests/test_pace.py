@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from zoo.pace import Work, pays, work_of
+from zoo.pace import Work, soonest, work_of
 
 
 def test_operations_and_the_numbers_of_their_results_are_counted() -> None:
@@ -13,15 +13,25 @@ def test_operations_and_the_numbers_of_their_results_are_counted() -> None:
     assert (work.operations, work.numbers) == (2, 13)
 
 
-def test_it_pays_for_many_steps_or_many_runs_and_not_for_few() -> None:
+def test_multiplications_are_those_of_large_products_of_floats() -> None:
+    a, b = torch.ones(128, 128), torch.ones(128, 64)
+    assert work_of(lambda: a @ b).multiplications == 128 * 128 * 64
+    assert work_of(lambda: torch.nn.functional.linear(a, a, a[0])).multiplications == 128**3
+    assert work_of(lambda: a[:2] @ b).multiplications == 0
+    assert work_of(lambda: a.double() @ b.double()).multiplications == 0
+
+
+def test_few_steps_are_plain_and_many_of_one_run_or_of_several_are_compiled() -> None:
     work = Work(operations=250, numbers=5_000_000)
-    assert not pays(work, 100)
-    assert pays(work, 100_000)
-    assert not pays(work, 5000)
-    assert pays(work, 5000, runs=5)
+    assert soonest(work, 100) == soonest(work, 5000) == "eager"
+    assert soonest(work, 5000, runs=5) == soonest(work, 100_000) == "compiled"
+
+
+def test_large_products_are_worth_recording_before_compiling_is() -> None:
+    work = Work(operations=250, numbers=5_000_000, multiplications=200_000_000)
+    assert [soonest(work, steps) for steps in (200, 1000, 100_000)] == ["eager", "traced", "compiled"]
 
 
 def test_a_larger_graph_costs_more_to_compile() -> None:
-    steps = 8000
-    assert pays(Work(250, 5_000_000), steps)
-    assert not pays(Work(5000, 5_000_000), 1000)
+    assert soonest(Work(250, 10_000_000), 8000) == "compiled"
+    assert soonest(Work(2000, 10_000_000), 3000) == "eager"

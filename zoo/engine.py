@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import pyro
 import torch
@@ -20,14 +20,13 @@ from zoo.compiling import Flat, compiled, has_compiler
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.objectives import Objective, elbo
-from zoo.pace import Work, work_of
+from zoo.pace import Mode, Work, work_of
 from zoo.pair import Pair, Program, no_guide
 from zoo.precision import precision
 from zoo.products import by_the_faster_library
 from zoo.recording import Recording, UnrecordableError, record
 from zoo.seeding import seeded
 
-Mode = Literal["eager", "traced", "compiled"]
 MODES: tuple[Mode, ...] = ("eager", "traced", "compiled")
 
 
@@ -98,7 +97,7 @@ class Engine:
             tensors = [tensor.detach() for tensor in bound.parameters] + bound.buffers
             loss, *rest = bound.graph.run(*tensors, x, x.new_tensor(beta))
             for parameter, gradient in zip(bound.parameters, rest, strict=False):
-                parameter.grad = _laid_out_like(parameter, gradient)
+                parameter.grad = laid_out_like(parameter, gradient)
             for tensor, moved in zip(bound.moving, rest[len(bound.parameters) :], strict=True):
                 tensor.copy_(moved)
         return loss
@@ -215,7 +214,7 @@ class CompiledSVI:
         return self._begun
 
 
-def _laid_out_like(parameter: Tensor, gradient: Tensor) -> Tensor:
+def laid_out_like(parameter: Tensor, gradient: Tensor) -> Tensor:
     """The gradient in its parameter's memory layout, which fused optimisers take for granted."""
     if gradient.stride() == parameter.stride():
         return gradient

@@ -24,9 +24,10 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from zoo.compiling import Flat, compiled, has_compiler
 from zoo.data import Dataset
 from zoo.devices import pick_device
-from zoo.engine import Mode, _laid_out_like
+from zoo.engine import laid_out_like
 from zoo.errors import ZooError
 from zoo.objectives import elbo
+from zoo.pace import Mode
 from zoo.pair import Pair
 from zoo.progress import Keeper, Progress
 from zoo.recipe import Recipe
@@ -144,7 +145,7 @@ class Ensemble:
     def leave(self, member: int, found: Found) -> None:
         """Leave the gradients in ``.grad`` of a member's parameters, and move its buffers."""
         for parameter, gradient in zip(self.parameters[member], found.gradients, strict=True):
-            parameter.grad = _laid_out_like(parameter, gradient)
+            parameter.grad = laid_out_like(parameter, gradient)
         for name, moved in zip(self.recording.moving, found.moved, strict=True):
             self.rows[name][member].copy_(moved)
 

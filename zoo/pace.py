@@ -1,62 +1,81 @@
-"""Which engine pays: the decision behind ``engine=auto``.
+"""Which engine has a run done soonest: the decision behind ``engine=auto``.
 
 It hangs on what one plain step does and on the steps to come, never on a clock of the moment, so the same run takes the
 same engine every time and a resumed run goes on with it. The times below were measured (2 cores, one thread, the
-default suite's families on digits, the cautious end of what came out): what a compiled step saves, for each operation
-of the plain one and each number of their results, and what recording and compiling cost, for each operation.
+default suite's families on digits, the cautious end of what came out): what steps save against plain ones, and what
+recording and compiling cost.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-SAVED_PER_OPERATION = 4e-6
-"""Seconds of Python and of torch's own book-keeping."""
-SAVED_PER_NUMBER = 0.05e-9
-"""Seconds of memory traffic and of slower arithmetic."""
-RECORDING = (0.1, 2.5e-3)
+from zoo.products import is_large
+
+Mode = Literal["eager", "traced", "compiled"]
+
+SAVED_PER_MULTIPLICATION = 10e-12
+"""Seconds that a graph saves in large products, which go to the faster library (`zoo.products`)."""
+SAVED_PER_OPERATION = 2e-6
+"""Seconds of Python and of torch's own book-keeping, which compiling saves for each operation of the plain step."""
+SAVED_PER_NUMBER = 0.15e-9
+"""Seconds of memory traffic, which compiling saves for each number of the operations' results."""
+RECORDING = (0.1, 2.2e-3)
 """Seconds, and seconds an operation: paid by every run."""
-COMPILING = (3.0, 20e-3)
+COMPILING = (8.0, 12e-3)
 """Seconds, and seconds an operation: paid once by all runs of one graph, thanks to the compiler's cache on disk."""
+
+
+PRODUCTS = (torch.ops.aten.mm.default, torch.ops.aten.addmm.default)
 
 
 @dataclass(frozen=True)
 class Work:
-    """What one step does: ``operations``, and the ``numbers`` of their results."""
+    """What one step does: ``operations``, the ``numbers`` of their results, ``multiplications`` in large products."""
 
     operations: int
     numbers: int
+    multiplications: int = 0
 
 
 def work_of(step: Callable[[], Any]) -> Work:
     """Count what ``step`` does."""
     with _Counter() as counter:
         step()
-    return Work(counter.operations, counter.numbers)
+    return Work(counter.operations, counter.numbers, counter.multiplications)
 
 
-def pays(work: Work, steps: int, runs: int = 1) -> bool:
-    """Whether ``runs`` runs of ``steps`` steps, sharing one graph, are sooner done when it is compiled."""
-    saved = steps * (work.operations * SAVED_PER_OPERATION + work.numbers * SAVED_PER_NUMBER)
+def soonest(work: Work, steps: int, runs: int = 1) -> Mode:
+    """The engine by which ``runs`` runs of ``steps`` steps, sharing one graph, are sooner done than by any other."""
     recording, compiling = (base + each * work.operations for base, each in (RECORDING, COMPILING))
-    return runs * (saved - recording) > compiling
+    by_products = work.multiplications * SAVED_PER_MULTIPLICATION
+    by_code = by_products + work.operations * SAVED_PER_OPERATION + work.numbers * SAVED_PER_NUMBER
+    seconds: dict[Mode, float] = {
+        "eager": 0.0,
+        "traced": runs * (recording - steps * by_products),
+        "compiled": runs * (recording - steps * by_code) + compiling,
+    }
+    return min(seconds, key=lambda engine: seconds[engine])
 
 
 class _Counter(TorchDispatchMode):
-    """Counts operations and the numbers of their results."""
+    """Counts operations, the numbers of their results, and the multiplications of large products."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.operations = self.numbers = 0
+        self.operations = self.numbers = self.multiplications = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out: Any = func(*args, **(kwargs or {}))
         self.operations += 1
         results = out if isinstance(out, (tuple, list)) else (out,)
         self.numbers += sum(each.numel() for each in results if isinstance(each, Tensor))
+        if func in PRODUCTS and is_large(a := args[-2], b := args[-1]):
+            self.multiplications += a.numel() * b.shape[1]
         return out

@@ -35,10 +35,16 @@ def by_the_faster_library(graph: GraphModule) -> GraphModule:
     if not torch.backends.mkldnn.is_available():
         return graph
     for node in graph.graph.nodes:
-        if (told := _product(node)) and _large(*told[:2]):
+        if (told := _product(node)) and is_large(*(factor.meta["val"] for factor in told[:2])):
             _replace(graph, node, *told)
     graph.recompile()
     return graph
+
+
+def is_large(a: Tensor, b: Tensor) -> bool:
+    """Whether the product of two matrices is oneDNN's."""
+    on_cpu = a.device.type == "cpu" and a.dtype == b.dtype == torch.float32
+    return on_cpu and a.numel() * b.shape[1] >= SMALLEST
 
 
 def _product(node: Node) -> tuple[Any, Any, Any] | None:
@@ -49,12 +55,6 @@ def _product(node: Node) -> tuple[Any, Any, Any] | None:
         bias, a, b = node.args
         return (a, b, bias) if isinstance(bias, Node) and bias.meta["val"].dim() == 1 else None
     return None
-
-
-def _large(a: Node, b: Node) -> bool:
-    one, other = a.meta["val"], b.meta["val"]
-    on_cpu = one.device.type == "cpu" and one.dtype == other.dtype == torch.float32
-    return bool(on_cpu and one.numel() * other.shape[1] >= SMALLEST)
 
 
 def _replace(graph: GraphModule, node: Node, a: Node, b: Node, bias: Node | None) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from zoo.compiling import Flat, compiled, has_compiler
-from zoo.pace import pays, work_of
+from zoo.pace import soonest, work_of
 from zoo.pair import Pair
 from zoo.products import by_the_faster_library
 from zoo.recording import UnrecordableError, record_scores
@@ -36,7 +36,7 @@ def scorer(pair: Pair, score: Score, x: Tensor, batches: int) -> Callable[[Tenso
         return plain
     state = list(pair.state().values())
     run: Flat = graph
-    if has_compiler() and pays(work_of(lambda: plain(x)), batches):
+    if has_compiler() and soonest(work_of(lambda: plain(x)), batches) == "compiled":
         run = compiled(graph, [*state, x])
 
     def quick(part: Tensor) -> Tensor:

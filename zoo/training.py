@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from zoo.data import Dataset
 from zoo.devices import pick_device
-from zoo.engine import Engine, Mode
+from zoo.engine import Engine
 from zoo.objectives import elbo
-from zoo.pace import pays
+from zoo.pace import Mode, soonest
 from zoo.pair import HasInitialise, HasPlayers, Pair, Player
 from zoo.precision import precision
 from zoo.progress import Keeper, Progress
@@ -202,8 +202,7 @@ class Loop:
         if steps * runs < FEWEST_STEPS:
             return "eager"
         self.pair.train(True)
-        work = engine.work(self._batch(0))
-        return "compiled" if pays(work, steps, runs) else "eager"
+        return soonest(engine.work(self._batch(0)), steps, runs)
 
     def _players(self) -> Sequence[Player]:
         """The family's own players, else one whose engine leaves the gradients of the ELBO."""

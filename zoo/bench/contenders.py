@@ -24,8 +24,9 @@ from zoo.bench import flows
 from zoo.bench.models import in_numpyro
 from zoo.bench.rows import Row
 from zoo.bench.task import Contenders, Entrant, SkippedError, Task
-from zoo.engine import MODES, CompiledSVI, Engine, Mode
+from zoo.engine import MODES, CompiledSVI, Engine
 from zoo.ensemble import Ensemble
+from zoo.pace import Mode
 from zoo.pair import Pair
 from zoo.recipe import Recipe
 
