@@ -26,6 +26,7 @@ from zoo.precision import precision
 from zoo.products import by_the_faster_library
 from zoo.recording import Recording, UnrecordableError, record
 from zoo.seeding import seeded
+from zoo.stepping import Stepper
 
 MODES: tuple[Mode, ...] = ("eager", "traced", "compiled")
 
@@ -177,16 +178,16 @@ class CompiledSVI:
         clip: float | None = None,
     ) -> None:
         self.model, self.guide, self.optim, self.loss, self.mode, self.clip = model, guide, optim, loss, engine, clip
-        self._begun: tuple[Engine, torch.optim.Optimizer] | None = None
+        self._begun: tuple[Engine, Stepper] | None = None
 
     def step(self, x: Tensor, beta: float = 1.0) -> Tensor:
         """Take one step on a batch; the loss in nats per datum, a tensor that is not waited for."""
         self._begun = self._begun or self._begin(x)
-        engine, optimiser = self._begun
+        engine, stepper = self._begun
         loss = engine(x, beta)
         if self.clip:
             torch.nn.utils.clip_grad_norm_(engine.pair.parameters(), self.clip)
-        optimiser.step()
+        stepper.step()
         return loss
 
     @property
@@ -197,18 +198,18 @@ class CompiledSVI:
     @property
     def optimiser(self) -> torch.optim.Optimizer:
         """What trains it (after the first step)."""
-        return self._after_the_first_step()[1]
+        return self._after_the_first_step()[1].optimiser
 
     @property
     def reason(self) -> str:
         """Why the last step ran on the plain engine; empty if it did not."""
         return self._begun[0].reason if self._begun else ""
 
-    def _begin(self, x: Tensor) -> tuple[Engine, torch.optim.Optimizer]:
+    def _begin(self, x: Tensor) -> tuple[Engine, Stepper]:
         pair = Pair(Event(tuple(x.shape[1:]) or (1,), "real"), self.model, self.guide, example=x)
-        return Engine(pair, self.loss, self.mode), self.optim(pair.parameters())
+        return Engine(pair, self.loss, self.mode), Stepper(self.optim(pair.parameters()))
 
-    def _after_the_first_step(self) -> tuple[Engine, torch.optim.Optimizer]:
+    def _after_the_first_step(self) -> tuple[Engine, Stepper]:
         if self._begun is None:
             raise ZooError("parameters are made by the first step: call step(x) before")
         return self._begun

@@ -28,6 +28,7 @@ from zoo.precision import precision
 from zoo.progress import Keeper, Progress
 from zoo.recipe import Recipe
 from zoo.seeding import reseed, seeded
+from zoo.stepping import Stepper
 from zoo.traces import abilities
 from zoo.validation import discrepancy, validation_score
 
@@ -88,14 +89,16 @@ class Loop:
             with seeded(seed), torch.no_grad():
                 pair.extras.initialise(data.batch(torch.arange(len(data.train), device=data.train.device)))
         self.can = abilities(pair)
+        pair.train(True)
         self.progress = start or Progress()
         self.beta, self.epoch = 1.0, -1
         self.order, self.x = torch.empty(0, dtype=torch.long), torch.empty(0)
         self.engine = None if isinstance(pair.extras, HasPlayers) else self._engine(runs)
         self.players = self._players()
         self.optimisers = [_optimiser(player, recipe) for player in self.players]
-        averaged = pair.named_parameters().items() if recipe.average else ()
-        self.average = {name: tensor.detach().clone() for name, tensor in averaged}
+        self.steppers = [Stepper(optimiser) for optimiser in self.optimisers]
+        self.averaged = pair.named_parameters() if recipe.average else {}
+        self.average = {name: tensor.detach().clone() for name, tensor in self.averaged.items()}
         self.best: dict[str, Tensor] = {}
         self.losses: list[Tensor] = []
         self.unread: list[Tensor] = []
@@ -125,20 +128,19 @@ class Loop:
     def prepare(self) -> None:
         """Lay out the batch of the next step and seed its noise."""
         step = self.progress.step
-        self.pair.train(True)
         self.beta = self.recipe.kl_weight(step)
         self.x = self._batch(step)
 
     def step(self, known: Tensor | None = None) -> None:
         """One move of each player on the batch that was laid out; of a ``known`` loss the gradients are there."""
         step = self.progress.step
-        for player, optimiser in zip(self.players, self.optimisers, strict=True):
-            for group in optimiser.param_groups:
+        for player, stepper in zip(self.players, self.steppers, strict=True):
+            for group in stepper.optimiser.param_groups:
                 group["lr"] = self.recipe.lr_at(step) * group["lr_factor"]
-            loss = self._loss(player, optimiser) if known is None else known
+            loss = self._loss(player, stepper.optimiser) if known is None else known
             if self.recipe.clip:
                 torch.nn.utils.clip_grad_norm_(player.parameters, self.recipe.clip)
-            optimiser.step()
+            stepper.step()
         self.unread.append(loss.detach())
         self._update_average(step)
 
@@ -201,7 +203,6 @@ class Loop:
         steps = self.recipe.steps if self.pair.parameters() else 0
         if steps * runs < FEWEST_STEPS:
             return "eager"
-        self.pair.train(True)
         return soonest(engine.work(self._batch(0)), steps, runs)
 
     def _players(self) -> Sequence[Player]:
@@ -233,7 +234,7 @@ class Loop:
     def _update_average(self, step: int) -> None:
         if self.average:
             decay = min(self.recipe.average or 0.0, (1 + step) / (10 + step))
-            live = [tensor.detach() for tensor in self.pair.named_parameters().values()]
+            live = [tensor.detach() for tensor in self.averaged.values()]
             torch._foreach_lerp_(list(self.average.values()), live, 1 - decay)
 
     def _averaged_state(self) -> dict[str, Tensor]:
