@@ -15,6 +15,7 @@ from pyro import poutine
 from zoo.distributions import (
     ClosedUniform,
     DiscretisedLogistic,
+    DiscretisedNormal,
     Floor,
     Levels,
     LogisticMixture,
@@ -45,6 +46,14 @@ def test_discretised_logistic_is_the_difference_of_two_sigmoids() -> None:
     fn = DiscretisedLogistic(torch.tensor(3.3).double(), torch.tensor(1.7).double(), 17)
     expected = torch.sigmoid(torch.tensor((5.5 - 3.3) / 1.7)) - torch.sigmoid(torch.tensor((4.5 - 3.3) / 1.7))
     assert fn.log_prob(torch.tensor(5.0).double()).exp().item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(2, 300), st.floats(-50, 350), st.floats(1e-3, 1e3))
+def test_the_mean_of_a_discretised_normal_is_that_of_its_mass(levels: int, loc: float, scale: float) -> None:
+    fn = DiscretisedNormal(torch.tensor(loc).double(), torch.tensor(scale).double(), levels)
+    level = torch.arange(levels).double()
+    assert fn.mean.item() == pytest.approx((fn.log_prob(level).exp() @ level).item(), abs=1e-9 * levels)
 
 
 def test_discretised_logistic_draws_follow_its_mass() -> None:

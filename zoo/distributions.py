@@ -162,6 +162,13 @@ class DiscretisedNormal(TorchDistribution):
         below, above = torch.special.log_ndtr(a), torch.special.log_ndtr(b)
         return above + torch.log(-torch.expm1(below - above))
 
+    @property
+    def mean(self) -> Tensor:
+        """The sum of P(x >= k) over the levels k from 1 up."""
+        edges = torch.arange(1, self.levels, dtype=self.loc.dtype, device=self.loc.device)
+        reached: Tensor = torch.special.ndtr((self.loc.unsqueeze(-1) - edges) / self.scale.unsqueeze(-1)).sum(-1)
+        return reached
+
 
 FAR = 40.0
 """Standard deviations beyond which a normal has no mass that a float could hold."""

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from zoo.codec.quantised import Symbols, pack, rounded, unpack
 from zoo.codec.rates import Floats
+from zoo.distributions import DiscretisedNormal
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.pair import Pair
@@ -274,7 +275,7 @@ def _expected(event: Event, likelihood: Any) -> Tensor:
     entries = _entries(likelihood)
     if entries.event_shape:
         raise ZooError(f"{type(entries).__name__} has no mean over levels entry by entry: its entries hang together")
-    if isinstance(entries, dist.Bernoulli):
+    if isinstance(entries, (dist.Bernoulli, DiscretisedNormal)):
         return entries.mean.reshape(-1, *event.shape)
     levels = torch.arange(event.levels, dtype=torch.get_default_dtype())
     if isinstance(entries, dist.Categorical):
