@@ -167,7 +167,7 @@ def test_averaged_weights_are_what_is_scored(coins: Dataset) -> None:
     assert not torch.equal(own, made.state()["Coins.logits"])
 
 
-def test_bf16_is_autocast_and_leaves_float32_weights(coins: Dataset) -> None:
+def test_bf16_leaves_float32_weights(coins: Dataset) -> None:
     made = pair(Latent, coins.event)
     end = fit(made, coins, RECIPE | {"precision": "bf16"})
     assert end.status == "finished"

@@ -24,7 +24,7 @@ Set = Annotated[
 Train = Annotated[
     list[str] | None, typer.Option("--train", help="Training setting: steps=500, lr=1e-3 (see zoo show).")
 ]
-Precision = Annotated[str | None, typer.Option(help="float32, or bf16 autocast while training.")]
+Precision = Annotated[str | None, typer.Option(help="float32, or bf16: matrix products in bfloat16 while training.")]
 Particles = Annotated[int, typer.Option(min=1, help="Particles of the importance-weighted bound.")]
 Memory = Annotated[str, typer.Option(help="Most that a chunk of an evaluation may take: 512MiB, 2GiB, or bytes.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]

@@ -69,7 +69,7 @@ def train(
         elif not quiet:
             best = f", best validation {status['best_score']} at step {status['best_step']}"
             if status["remark"]:
-                typer.echo(f"plain steps: {status['remark']}", err=True)
+                typer.echo(f"engine: {status['remark']}", err=True)
             typer.echo(
                 f"{status['status']}{' (' + status['reason'] + ')' if status['reason'] else ''}{best}: {run.folder}"
             )
