@@ -90,8 +90,9 @@ def ids(case: object) -> str:
 
 
 def test_the_sweep_finds_the_flows() -> None:
-    assert {"nice", "realnvp", "maf", "iaf", "spline", "dense"} <= SWEPT
-    assert {name for name, _ in planes(REAL_PLANES)} >= {"nice", "realnvp", "maf", "iaf", "spline", "dense"}
+    flows = {"nice", "realnvp", "realnvp-conv", "maf", "iaf", "spline", "dense", "convexp", "gensylvester"}
+    assert flows <= SWEPT
+    assert flows <= {name for name, _ in planes(REAL_PLANES)}
 
 
 @pytest.mark.parametrize(("name", "event"), CASES, ids=ids)
