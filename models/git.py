@@ -25,9 +25,9 @@ PSEUDOCOUNT = 0.5
     paper="Tomczak 2020, arXiv:2011.15056",
     supports=("binary", "levels"),
     recipe={
-        "steps": 800,
+        "steps": 3000,
         "optimiser": "adamw",
-        "lr": 5e-3,
+        "lr": 1e-2,
         "weight_decay": 0.1,
         "schedule": "onecycle",
         "average": 0.99,
