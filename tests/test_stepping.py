@@ -48,7 +48,7 @@ def _trained(make: Make, own: bool, disturb: Callable[[Optimizer, int], Optimize
 
 
 def _reload(optimiser: Optimizer, step: int) -> Optimizer:
-    if step == 3:
+    for _ in range(step):  # more than once: what is dropped in between may come back at the same address
         optimiser.load_state_dict(optimiser.state_dict())
     return optimiser
 
@@ -69,9 +69,9 @@ def _hook(optimiser: Optimizer, step: int) -> Optimizer:
 @pytest.mark.parametrize("name", MAKERS)
 def test_parameters_are_those_of_the_plain_steps(name: str, disturb: Callable[[Optimizer, int], Optimizer]) -> None:
     plain, quick = (_trained(MAKERS[name], own, disturb) for own in (True, False))
-    for one, other in zip(plain, quick, strict=True):
+    for one, other, start in zip(plain, quick, _parameters(), strict=True):
         assert torch.equal(one, other)
-        assert not torch.equal(one, torch.zeros_like(one))
+        assert not torch.equal(one, start)
 
 
 def test_fused_steps_go_past_torchs_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,8 +37,6 @@ def _linear_shape(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def by_the_faster_library(graph: GraphModule) -> GraphModule:
     """Replace the large float32 products of a CPU graph, in place, by ``zoo::linear``: x W' + b."""
-    if not torch.backends.mkldnn.is_available():
-        return graph
     for node in graph.graph.nodes:
         if (told := _product(node)) and is_large(*(factor.meta["val"] for factor in told[:2])):
             _replace(graph, node, *told)
@@ -49,7 +47,7 @@ def by_the_faster_library(graph: GraphModule) -> GraphModule:
 def is_large(a: Tensor, b: Tensor) -> bool:
     """Whether the product of two matrices is oneDNN's."""
     on_cpu = a.device.type == "cpu" and a.dtype == b.dtype == torch.float32
-    return on_cpu and a.numel() * b.shape[1] >= SMALLEST
+    return on_cpu and a.numel() * b.shape[1] >= SMALLEST and torch.backends.mkldnn.is_available()
 
 
 def _product(node: Node) -> tuple[Any, Any, Any] | None:

@@ -35,28 +35,34 @@ class Stepper:
 
     def __init__(self, optimiser: Optimizer) -> None:
         self.optimiser = optimiser
-        self._known_by: tuple[Any, ...] = ()
+        self._known_by: list[Any] = []
         self._memories: list[Memory] = []
 
     @torch.no_grad()
     def step(self) -> None:
         """Move the parameters by their gradients."""
         gradients = [[each.grad for each in memory.parameters if each.grad is not None] for memory in self._memories]
-        if self._known_by != _known_by(self.optimiser) or not self._complete(gradients):
+        if not (self._same() and self._complete(gradients)):
             self.optimiser.step()
             self._memories, self._known_by = list(_memories(self.optimiser)), _known_by(self.optimiser)
             return
         for memory, each in zip(self._memories, gradients, strict=True):
             _move(memory, each)
 
+    def _same(self) -> bool:
+        now = _known_by(self.optimiser)
+        return len(now) == len(self._known_by) and all(
+            one is other for one, other in zip(now, self._known_by, strict=True)
+        )
+
     def _complete(self, gradients: list[list[Tensor]]) -> bool:
         counts = [len(memory.parameters) for memory in self._memories]
         return bool(counts) and [len(each) for each in gradients] == counts
 
 
-def _known_by(optimiser: Optimizer) -> tuple[Any, ...]:
-    """What is another after ``load_state_dict``, ``add_param_group`` or a new hook."""
-    return (id(optimiser.state), _hooks(optimiser), *map(id, optimiser.param_groups))
+def _known_by(optimiser: Optimizer) -> list[Any]:
+    """What is another after ``load_state_dict``, ``add_param_group`` or a new hook: objects, held lest one come again."""
+    return [optimiser.state, _hooks(optimiser), *optimiser.param_groups]
 
 
 def _hooks(optimiser: Optimizer) -> int:
