@@ -61,7 +61,7 @@ class Stepper:
 
 
 def _known_by(optimiser: Optimizer) -> list[Any]:
-    """What is another after ``load_state_dict``, ``add_param_group`` or a new hook: objects, held lest one come again."""
+    """What is another after ``load_state_dict``, ``add_param_group`` or a new hook: held, lest an address recur."""
     return [optimiser.state, _hooks(optimiser), *optimiser.param_groups]
 
 
