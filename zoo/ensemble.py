@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 from torch.fx import GraphModule, Node
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from zoo.compiling import Flat, compiled, has_compiler
 from zoo.data import Dataset
@@ -31,7 +30,7 @@ from zoo.pace import Mode
 from zoo.pair import Pair
 from zoo.progress import Keeper, Progress
 from zoo.recipe import Recipe
-from zoo.recording import UnrecordableError, current, record
+from zoo.recording import UnrecordableError, current, graph_of, record
 from zoo.training import Loop, quiet
 
 BLIND = frozenset(
@@ -175,7 +174,7 @@ class Ensemble:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="There is a performance drop", category=UserWarning)
             try:
-                made = make_fx(vmap(lambda *flat: tuple(graph(*flat)), in_dims=mapped))(*inputs)
+                made = graph_of(vmap(lambda *tensors: tuple(graph(*tensors)), in_dims=mapped))(*inputs)
             except RuntimeError as error:  # an operation that torch cannot map
                 raise UnrecordableError(f"it cannot be mapped over seeds ({str(error).splitlines()[0]})") from error
         return compiled(made, inputs) if mode == "compiled" and has_compiler() else made

@@ -27,6 +27,15 @@ class UnrecordableError(ZooError):
     """What a graph cannot hold, in one line."""
 
 
+def graph_of(program: Callable[..., object]) -> Callable[..., GraphModule]:
+    """``graph_of(program)(*tensors)`` is the graph of its tensor operations.
+
+    The tensors are told by their shapes only: nothing is computed, nothing large is held, and what hangs on a value of
+    theirs raises an error.
+    """
+    return make_fx(program, tracing_mode="fake", _allow_non_fake_inputs=True)
+
+
 @dataclass(frozen=True)
 class Recording:
     """The step of one shape of batch: ``graph(*parameters, *buffers, x, beta)`` is ``(loss, *gradients, *moved)``.
@@ -82,7 +91,7 @@ def record_scores(pair: Pair, score: Callable[[Pair, Tensor], Tensor], x: Tensor
 
     def trace(x: Tensor, seed: int) -> GraphModule:
         with pair.evaluating(), seeded(seed):
-            return make_fx(run)(*pair.state().values(), x)
+            return graph_of(run)(*pair.state().values(), x)
 
     return _agreed(lambda: [trace(batch, seed) for seed, batch in enumerate((x, x.flip(0)))])
 
@@ -121,7 +130,7 @@ def _trace(
         return [loss, *gradients.values(), *moved]
 
     with seeded(seed):
-        return make_fx(step)(*[state[name] for name in [*parameters, *buffers]], x, x.new_tensor(1.0))
+        return graph_of(step)(*[state[name] for name in [*parameters, *buffers]], x, x.new_tensor(1.0))
 
 
 def _moving(pair: Pair, objective: Objective, x: Tensor, buffers: list[str]) -> list[str]:
