@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pyro
 import torch
 from torch import Tensor, nn
 
-from zoo.compiling import Flat, compiled, has_compiler
+from zoo.compiling import CompilationError, Flat, compiled, has_compiler
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.objectives import Objective, elbo
@@ -33,7 +34,7 @@ MODES: tuple[Mode, ...] = ("eager", "traced", "compiled")
 
 @dataclass(frozen=True)
 class Graph:
-    """A recorded step that is ready to run, or why there is none."""
+    """A recorded step that is ready to run, or why there is none, or none that is compiled."""
 
     run: Flat | None = None
     recording: Recording | None = None
@@ -49,6 +50,11 @@ class Bound:
     buffers: list[Tensor]
     moving: list[Tensor]
     held: list[Tensor]
+
+    @cached_property
+    def tensors(self) -> list[Tensor]:
+        """The graph's first inputs."""
+        return [*self.parameters, *self.buffers]
 
 
 class Engine:
@@ -68,6 +74,7 @@ class Engine:
         self.pair, self.objective, self.bf16 = pair, objective or elbo(), bf16
         self._graphs: dict[Any, Graph] = {}
         self._bonds: dict[Any, Bound] = {}
+        self._beta: tuple[Any, Tensor] = None, torch.empty(0)
         self.take(mode)
 
     def take(self, mode: Mode) -> None:
@@ -95,8 +102,7 @@ class Engine:
         if bound.graph.run is None:
             return self._plain(x, beta)
         with torch.no_grad():
-            tensors = [tensor.detach() for tensor in bound.parameters] + bound.buffers
-            loss, *rest = bound.graph.run(*tensors, x, x.new_tensor(beta))
+            loss, *rest = bound.graph.run(*bound.tensors, x, self._weight(beta, x))
             for parameter, gradient in zip(bound.parameters, rest, strict=False):
                 parameter.grad = laid_out_like(parameter, gradient)
             for tensor, moved in zip(bound.moving, rest[len(bound.parameters) :], strict=True):
@@ -117,15 +123,15 @@ class Engine:
         parts = [part for module in self.pair.modules.values() for part in module.modules()]
         held = [t for part in parts for t in (*part._parameters.values(), *part._buffers.values()) if t is not None]
         held += self.pair.store["params"].values()
-        like = (x.shape, x.dtype, x.device, tuple(part.training for part in parts))
-        known_by = (like, tuple((id(tensor), tensor.requires_grad) for tensor in held))
+        like = (x.shape, x.stride(), x.dtype, x.device, tuple([part.training for part in parts]))
+        known_by = (like, tuple([(id(each), each.data_ptr(), each.requires_grad) for each in held]))
         if known_by not in self._bonds:
             self._bonds[known_by] = self._bind(x, like, held)
         return self._bonds[known_by]
 
     def _bind(self, x: Tensor, like: Any, held: list[Tensor]) -> Bound:
         named, state = self.pair.named_parameters(), self.pair.state()
-        key = (like, tuple(named))
+        key = (like, tuple(named), tuple((name, each.shape, each.stride(), each.dtype) for name, each in state.items()))
         if key not in self._graphs:
             self._graphs[key] = self._made(x)
         graph = self._graphs[key]
@@ -148,7 +154,16 @@ class Engine:
             return Graph(graph, recording)
         state = self.pair.state()
         inputs = [state[name] for name in (*recording.parameters, *recording.buffers)]
-        return Graph(compiled(graph, [*inputs, x, x.new_tensor(1.0)]), recording)
+        try:
+            return Graph(compiled(graph, [*inputs, x, x.new_tensor(1.0)]), recording)
+        except CompilationError as error:
+            return Graph(graph, recording, f"{error}: recorded, not compiled")
+
+    def _weight(self, beta: float, x: Tensor) -> Tensor:
+        """``beta`` as a tensor, made anew only when it has changed."""
+        if self._beta[0] != (beta, x.dtype, x.device):
+            self._beta = (beta, x.dtype, x.device), x.new_tensor(beta)
+        return self._beta[1]
 
 
 class CompiledSVI:

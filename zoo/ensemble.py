@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ from torch import Tensor
 from torch.func import vmap
 from torch.fx import GraphModule, Node
 
-from zoo.compiling import Flat, compiled, has_compiler
+from zoo.compiling import CompilationError, Flat, compiled, has_compiler
 from zoo.data import Dataset
 from zoo.devices import pick_device
 from zoo.engine import laid_out_like
@@ -177,7 +178,10 @@ class Ensemble:
                 made = graph_of(vmap(lambda *tensors: tuple(graph(*tensors)), in_dims=mapped))(*inputs)
             except RuntimeError as error:  # an operation that torch cannot map
                 raise UnrecordableError(f"it cannot be mapped over seeds ({str(error).splitlines()[0]})") from error
-        return compiled(made, inputs) if mode == "compiled" and has_compiler() else made
+        if mode == "compiled" and has_compiler():
+            with suppress(CompilationError):
+                return compiled(made, inputs)
+        return made
 
 
 @dataclass(frozen=True)

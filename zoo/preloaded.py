@@ -7,10 +7,10 @@ from importlib import import_module
 
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asked: it stops this one too
 
-from zoo.compiling import has_compiler  # noqa: E402
+from zoo.compiling import COMPILER  # noqa: E402
 from zoo.registry import load_shelves  # noqa: E402 (imports torch: seconds in which Ctrl-C would be a traceback)
 
-LATE = ("arviz", "sklearn.datasets", "sklearn.model_selection", "torch._dynamo", "torch._inductor.compile_fx")
+LATE = ("arviz", "sklearn.datasets", "sklearn.model_selection", "torch._dynamo", COMPILER)
 """Modules that libraries import on first use; torch's optimisers and its compiler take seconds for the last two."""
 
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # more would start processes here, before the fork
@@ -19,5 +19,3 @@ with warnings.catch_warnings():
     for each in LATE:
         import_module(each)
 load_shelves()
-if has_compiler():
-    import_module("torch._inductor.cpu_vec_isa").pick_vec_isa()  # tried in a process of its own, once for all workers

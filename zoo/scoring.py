@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 from torch import Tensor
 
-from zoo.compiling import Flat, compiled, has_compiler
+from zoo.compiling import CompilationError, Flat, compiled, has_compiler
 from zoo.pace import soonest, work_of
 from zoo.pair import Pair
 from zoo.products import by_the_faster_library
@@ -37,7 +38,8 @@ def scorer(pair: Pair, score: Score, x: Tensor, batches: int) -> Callable[[Tenso
     state = list(pair.state().values())
     run: Flat = graph
     if has_compiler() and soonest(work_of(lambda: plain(x)), batches) == "compiled":
-        run = compiled(graph, [*state, x])
+        with suppress(CompilationError):
+            run = compiled(graph, [*state, x])
 
     def quick(part: Tensor) -> Tensor:
         if part.shape != x.shape:

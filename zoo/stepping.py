@@ -28,6 +28,8 @@ class Memory:
     means: list[Tensor]
     squares: list[Tensor]
     counts: list[Tensor]
+    all_counts: Tensor
+    """The one tensor that ``counts`` are entries of."""
 
 
 class Stepper:
@@ -76,8 +78,16 @@ def _memories(optimiser: Optimizer) -> Iterator[Memory]:
     if usual and all(_direct(optimiser, group) for group in groups):
         for group in groups:
             states = [optimiser.state[each] for each in group["params"]]
-            kept = ([state[key] for state in states] for key in ("exp_avg", "exp_avg_sq", "step"))
-            yield Memory(group, group["params"], *kept)
+            means, squares = ([state[key] for state in states] for key in ("exp_avg", "exp_avg_sq"))
+            yield Memory(group, group["params"], means, squares, *_joined_counts(states))
+
+
+def _joined_counts(states: list[dict[str, Any]]) -> tuple[list[Tensor], Tensor]:
+    """The numbers of steps taken, made entries of one tensor: they are raised at once."""
+    joined = torch.stack([state["step"] for state in states])
+    for state, count in zip(states, joined.unbind(), strict=True):
+        state["step"] = count
+    return [state["step"] for state in states], joined
 
 
 def _direct(optimiser: Optimizer, group: dict[str, Any]) -> bool:
@@ -93,7 +103,7 @@ def _direct(optimiser: Optimizer, group: dict[str, Any]) -> bool:
 
 def _move(memory: Memory, gradients: list[Tensor]) -> None:
     group = memory.group
-    torch._foreach_add_(memory.counts, 1)
+    memory.all_counts.add_(1)
     kernel = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
     kernel(
         memory.parameters,
