@@ -20,42 +20,50 @@ from zoo.products import is_large
 
 Mode = Literal["eager", "traced", "compiled"]
 
-SAVED_PER_MULTIPLICATION = 10e-12
+SAVED_PER_MULTIPLICATION = 12e-12
 """Seconds that a graph saves in large products, which go to the faster library (`zoo.products`)."""
-SAVED_PER_OPERATION = 2e-6
+SAVED_PER_CONVOLUTION = 5e-12
+"""Seconds that compiling saves for each multiplication of convolutions, whose numbers it lays out better."""
+SAVED_PER_OPERATION = 4e-6
 """Seconds of Python and of torch's own book-keeping, which compiling saves for each operation of the plain step."""
-SAVED_PER_NUMBER = 0.15e-9
-"""Seconds of memory traffic, which compiling saves for each number of the operations' results."""
-RECORDING = (0.1, 2.2e-3)
+SAVED_PER_NUMBER = 0.13e-9
+"""Seconds of memory traffic, which compiling saves for each number that the operations make."""
+RECORDING = (0.1, 1.2e-3)
 """Seconds, and seconds an operation: paid by every run."""
-COMPILING = (8.0, 12e-3)
-"""Seconds, and seconds an operation: paid once by all runs of one graph, thanks to the compiler's cache on disk."""
+COMPILING = (7.0, 9e-3)
+"""Seconds, and seconds an operation: paid once by all runs of one graph, whose library stays on disk."""
 
 
 PRODUCTS = (torch.ops.aten.mm.default, torch.ops.aten.addmm.default)
+CONVOLUTION = torch.ops.aten.convolution.default
+CONVOLUTION_BACKWARD = torch.ops.aten.convolution_backward.default
 
 
 @dataclass(frozen=True)
 class Work:
-    """What one step does: ``operations``, the ``numbers`` of their results, ``multiplications`` in large products."""
+    """What one step does: ``operations``, the ``numbers`` they make, ``multiplications`` in large products, and those of
+    ``convolutions``.
+    """
 
     operations: int
     numbers: int
     multiplications: int = 0
+    convolutions: int = 0
 
 
 def work_of(step: Callable[[], Any]) -> Work:
     """Count what ``step`` does."""
     with _Counter() as counter:
         step()
-    return Work(counter.operations, counter.numbers, counter.multiplications)
+    return Work(counter.operations, counter.numbers, counter.multiplications, counter.convolutions)
 
 
 def soonest(work: Work, steps: int, runs: int = 1) -> Mode:
     """The engine by which ``runs`` runs of ``steps`` steps, sharing one graph, are sooner done than by any other."""
     recording, compiling = (base + each * work.operations for base, each in (RECORDING, COMPILING))
     by_products = work.multiplications * SAVED_PER_MULTIPLICATION
-    by_code = by_products + work.operations * SAVED_PER_OPERATION + work.numbers * SAVED_PER_NUMBER
+    by_code = by_products + work.convolutions * SAVED_PER_CONVOLUTION
+    by_code += work.operations * SAVED_PER_OPERATION + work.numbers * SAVED_PER_NUMBER
     seconds: dict[Mode, float] = {
         "eager": 0.0,
         "traced": runs * (recording - steps * by_products),
@@ -65,17 +73,22 @@ def soonest(work: Work, steps: int, runs: int = 1) -> Mode:
 
 
 class _Counter(TorchDispatchMode):
-    """Counts operations, the numbers of their results, and the multiplications of large products."""
+    """Counts what `Work` tells."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.operations = self.numbers = self.multiplications = 0
+        self.operations = self.numbers = self.multiplications = self.convolutions = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out: Any = func(*args, **(kwargs or {}))
         self.operations += 1
         results = out if isinstance(out, (tuple, list)) else (out,)
-        self.numbers += sum(each.numel() for each in results if isinstance(each, Tensor))
+        if not func.is_view:
+            self.numbers += sum(each.numel() for each in results if isinstance(each, Tensor))
         if func in PRODUCTS and is_large(a := args[-2], b := args[-1]):
             self.multiplications += a.numel() * b.shape[1]
+        if func is CONVOLUTION:
+            self.convolutions += out.numel() * args[1][0].numel()
+        if func is CONVOLUTION_BACKWARD:
+            self.convolutions += 2 * args[0].numel() * args[2][0].numel()
         return out
