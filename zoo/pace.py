@@ -41,7 +41,7 @@ CONVOLUTION_BACKWARD = torch.ops.aten.convolution_backward.default
 
 @dataclass(frozen=True)
 class Work:
-    """What one step does: ``operations``, the ``numbers`` they make, ``multiplications`` in large products, and those of
+    """What one step does: ``operations``, the ``numbers`` they make, ``multiplications`` in large products and those in
     ``convolutions``.
     """
 
