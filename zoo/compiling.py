@@ -85,8 +85,12 @@ def _at_once(graph: GraphModule, inputs: Sequence[Tensor]) -> Flat:
 def _program(graph: GraphModule, constants: Sequence[str], inputs: Sequence[Tensor]) -> str:
     """The graph in Python, with all that it is compiled for; its constants are its last inputs."""
     likes = [(tuple(each.shape), each.stride(), each.dtype) for each in inputs]
+    for node in graph.graph.nodes:
+        node.type = None  # as the recorded function was annotated, which a program may have no name for
     told = {"threads": torch.get_num_threads(), "constants": constants, "likes": likes}
-    return "\n".join([HEAD, *(f"{name} = {value}" for name, value in told.items()), graph.code])
+    return "\n".join(
+        [HEAD, *(f"{name} = {value}" for name, value in told.items()), graph.graph.python_code("self").src]
+    )
 
 
 def _library(program: str) -> Path:
