@@ -53,7 +53,7 @@ def test_a_library_made_by_another_process_is_right_and_made_once(shelf: Path, m
 def test_a_failure_is_one_line_and_leaves_nothing_behind(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, COMPILER, raising=False)
     monkeypatch.setattr(sys, "executable", "false")
-    with pytest.raises(CompilationError, match="^exit code 1$"):
+    with pytest.raises(CompilationError, match=r"^exit code 1$"):
         compiled(graph_of(program)(A, B), [A, B])
     assert list(shelf.iterdir()) == []
 
