@@ -120,7 +120,9 @@ class Engine:
         return loss
 
     def _bound(self, x: Tensor) -> Bound:
-        parts = [part for module in self.pair.modules.values() for part in module.modules()]
+        parts = list(self.pair.modules.values())
+        for part in parts:  # and what is added below; torch's own walk takes three times as long
+            parts += filter(None, part._modules.values())
         held = [t for part in parts for t in (*part._parameters.values(), *part._buffers.values()) if t is not None]
         held += self.pair.store["params"].values()
         like = (x.shape, x.stride(), x.dtype, x.device, tuple([part.training for part in parts]))
