@@ -58,7 +58,7 @@ def _measured(run: Finished, settings: Settings) -> list[Score]:
         raise ValueError("the file does not decode to the same data")
     header, words = unpack(file)
     payload = len(words.tobytes().rstrip(b"\0"))
-    standard = standard_codes(run.data.event, x)
+    standard = standard_codes(run.data.event, x, run.file("standard", shared=True))
     best = min(standard, key=lambda name: standard[name])
     n, size = len(x), x.numel()
     seconds = {"encode": coded - begun, "decode": done - coded}

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from zoo.codec.baselines import SWEEPS, image_points, pca_points
-from zoo.codec.lossy import LossyCodec, no_bottleneck
+from zoo.codec.baselines import references
+from zoo.codec.lossy import LossyCodec, codes, no_bottleneck
 from zoo.codec.rates import Point, bd_rate, least_gain, measured
 from zoo.evaluating import Finished, Settings, attempt, unmeasurable
 from zoo.registry import evaluation
 from zoo.scores import Score
 
-WIDTHS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
-"""Grids of the latents, in units of the guide's own scales."""
 NAMES = {"jpeg": "JPEG", "webp": "WebP", "pca": "PCA"}
 SUMMARY = ("verdict", *(f"bd_rate_{name}" for name in NAMES), "least_gain")
 NO_COMMON = "its curve and theirs have no range in common"
@@ -39,23 +37,21 @@ def _of_pair(run: Finished, settings: Settings) -> list[Score]:
     if reason := no_bottleneck(run.pair):
         return [Score.skipped(metric, reason) for metric in SUMMARY]
     event, train, x = run.data.event, run.data.train, run.data.test
-    points = _points(run, settings)
-    references = {name: image_points(name, event, x) for name in SWEEPS} | {"pca": pca_points(event, train, x)}
-    rows = _rows("", points, event.size) + [
-        row for name, curve in references.items() for row in _rows(f"{name}_", curve, event.size)
+    points, theirs = _points(run, settings), references(event, train, x, run.file("references", shared=True))
+    rows = [
+        row for name, curve in ({"": points} | theirs).items() for row in _rows(name and f"{name}_", curve, event.size)
     ]
-    return [*_summary(points, references), *rows]
+    return [*_summary(points, theirs), *rows]
 
 
 def _points(run: Finished, settings: Settings) -> list[Point]:
     """The curve, every point of it from decoded bytes."""
     codec, x = LossyCodec(run.pair), run.data.test
-    found, real = codec.infer(x, settings.seed), x.cpu().double().numpy()
-    points = []
-    for width in WIDTHS:
-        code = codec.compress(x, found, width)
-        points.append(measured(run.data.event, width, len(code), real, codec.reconstruct(codec.decode(code))))
-    return points
+    real = x.cpu().double().numpy()
+    return [
+        measured(run.data.event, width, len(code), real, codec.reconstruct(codec.decode(code)))
+        for width, code in codes(codec, x, settings.seed, run.file("lossy")).items()
+    ]
 
 
 def _summary(points: Sequence[Point], references: Mapping[str, Sequence[Point]]) -> list[Score]:

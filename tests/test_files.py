@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from zoo.errors import RunError
-from zoo.files import read_json, read_tensors, write_bytes, write_json, write_tensors
+from zoo.files import once, read_json, read_tensors, write_bytes, write_json, write_tensors
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1, 2]), "c": torch.tensor(3.5)}
 
@@ -62,3 +62,14 @@ def test_damaged_json_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text('{"a": ')
     with pytest.raises(RunError, match=r"x\.json is damaged"):
         read_json(tmp_path / "x.json")
+
+
+def test_what_is_made_once_is_made_again_for_another_note_only(tmp_path: Path) -> None:
+    path, calls = tmp_path / "once.safetensors", list[str]()
+
+    def ask(note: str, path: Path | None) -> float:
+        return float(once(path, note, lambda: calls.append(note) or {"x": torch.tensor(float(len(calls)))})["x"])
+
+    assert [ask(note, path) for note in ("a", "a", "b", "b", "a")] == [1, 1, 2, 2, 3]
+    assert [ask("a", None) for _ in range(2)] == [4, 5]
+    assert calls == ["a", "b", "a", "a", "a"]

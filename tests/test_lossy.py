@@ -20,12 +20,12 @@ from torch import Tensor, nn
 
 from zoo import Dataset, Event, Pair, ZooError, load_data
 from zoo.building import build
-from zoo.codec.baselines import image_points, pca_points
-from zoo.codec.lossy import Inferred, LossyCodec, no_bottleneck
+from zoo.codec import baselines
+from zoo.codec.baselines import image_points, pca_points, references
+from zoo.codec.lossy import WIDTHS, Inferred, LossyCodec, codes, no_bottleneck
 from zoo.codec.quantised import MOST, pack, rounded, unpack
 from zoo.codec.rates import Point, bd_rate, frontier, least_gain, measured
 from zoo.evaluating import Finished, Settings, evaluate
-from zoo.evaluations.lossy import WIDTHS
 from zoo.event import EXAMPLES
 from zoo.measure import CODED, GRIDS, reconstructions
 from zoo.registry import families, guides, load_shelves
@@ -358,6 +358,32 @@ def test_a_diverged_run_has_no_curve() -> None:
     assert {score.status for score in scores.values()} == {"failed"}
 
 
+def test_codes_are_searched_for_once_and_never_taken_for_others(tmp_path: Path, monkeypatch: Any) -> None:
+    codec, x, path = LossyCodec(fitted_ppca()[1]), FEW.test[:20], tmp_path / "codes.safetensors"
+    first = codes(codec, x, path=path)
+    others = codes(codec, x.flip(1), path=tmp_path / "others.safetensors")
+    assert first == codes(codec, x)
+    assert first != others
+    assert codes(codec, x.flip(1), path=path) == others, "other data have codes of their own"
+    monkeypatch.setattr(codec, "compress", None)
+    assert codes(codec, x.flip(1), path=path) == others
+
+
+def test_references_are_made_once_for_all_runs_on_the_data(tmp_path: Path, monkeypatch: Any) -> None:
+    made = references(DIGITS.event, DIGITS.train, FEW.test, tmp_path / "references.safetensors")
+    assert set(made) == {"jpeg", "webp", "pca"}
+    assert made["webp"][3].bytes == image_points("webp", DIGITS.event, FEW.test)[3].bytes
+    monkeypatch.setattr(baselines, "tiled", None)
+    again = references(DIGITS.event, DIGITS.train, FEW.test, tmp_path / "references.safetensors")
+    for name, points in made.items():
+        assert [(each.setting, each.bytes, each.peak) for each in points] == [
+            (each.setting, each.bytes, each.peak) for each in again[name]
+        ]
+        assert [each.errors.tolist() for each in points] == [each.errors.tolist() for each in again[name]]
+    nothing = references(Event(2, "real"), torch.randn(9, 2), torch.randn(3, 2), tmp_path / "real.safetensors")
+    assert nothing["jpeg"] == []
+
+
 def test_a_run_keeps_what_its_lossy_code_gives_back(tmp_path: Path) -> None:
     shapes = {}
     for name, event in (("ppca", (8, 8)), ("independent", (8, 8))):
@@ -366,6 +392,7 @@ def test_a_run_keeps_what_its_lossy_code_gives_back(tmp_path: Path) -> None:
         run.train(config, FEW, "cpu")
         kept = reconstructions(run, FEW)
         again = reconstructions(run, replace(FEW, test=FEW.test * 0))  # read from disk, not made anew
+        assert (run.folder / "lossy.safetensors").exists() == bool(kept)
         assert all(torch.equal(kept[grid], again[grid]) for grid in kept)
         shapes[name] = {grid: tuple(batch.shape) for grid, batch in kept.items()}
         assert all(batch.shape[1:] == event for batch in kept.values())

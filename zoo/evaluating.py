@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -28,7 +29,8 @@ class Finished:
 
     ``pair`` has the run's best weights and is in evaluation mode; ``data`` have the pair's event. ``history`` holds a
     row for each checkpoint with ``step``, ``train``, ``validation``, ``discrepancy`` and ``lr`` (`zoo.training`).
-    ``status`` is ``finished``, ``diverged`` or ``failed``, and ``reason`` says why.
+    ``status`` is ``finished``, ``diverged`` or ``failed``, and ``reason`` says why. What is worth keeping goes to
+    `file`: in ``folder`` if it is the run's own, in ``shared`` if it hangs on the data alone.
     """
 
     pair: Pair
@@ -37,6 +39,13 @@ class Finished:
     history: Sequence[Mapping[str, float]]
     status: str = "finished"
     reason: str = ""
+    folder: Path | None = None
+    shared: Path | None = None
+
+    def file(self, name: str, shared: bool = False) -> Path | None:
+        """Where tensors of that name are kept (`zoo.files.once`), if there is a folder for them."""
+        folder = self.shared if shared else self.folder
+        return folder and folder / f"{name}.safetensors"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], note: Any) -> None:
     """Write tensors as safetensors, with ``note`` (JSON) and a checksum of both in the header."""
     whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     text = json.dumps(note)
-    write_bytes(path, save(whole, {"note": text, "checksum": _checksum(whole, text)}))
+    write_bytes(path, save(whole, {"note": text, "checksum": checksum(whole, text)}))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
@@ -88,15 +88,35 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
         raise RunError(f"{path} is not there; delete its folder to begin anew") from error
     except (SafetensorError, OSError) as error:
         raise RunError(f"{path} is damaged ({error}); delete its folder to begin anew") from error
-    if header.get("checksum") != _checksum(tensors, header.get("note", "")):
+    if header.get("checksum") != checksum(tensors, header.get("note", "")):
         raise RunError(f"{path} was changed after it was written (checksum); delete its folder to begin anew")
     return tensors, json.loads(header["note"])
 
 
-def _checksum(tensors: Mapping[str, Tensor], note: str) -> str:
+def once(path: Path | None, note: Any, make: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Tensors that the first who asks makes and writes to ``path``, and that all read who ask with the same ``note``.
+
+    Without a path they are made each time.
+
+    Raises:
+        RunError: the file is torn or tampered with.
+    """
+    if path is None:
+        return dict(make())
+    if path.exists():
+        tensors, told = read_tensors(path)
+        if told == note:
+            return tensors
+    made = dict(make())
+    write_tensors(path, made, note)
+    return made
+
+
+def checksum(tensors: Mapping[str, Tensor], note: str = "") -> str:
+    """SHA-256 of a note and of all tensors: their names, types, shapes and bytes."""
     digest = hashlib.sha256(note.encode())
     for name in sorted(tensors):
-        tensor = tensors[name].contiguous()
+        tensor = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

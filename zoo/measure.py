@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from zoo.codec.lossy import LossyCodec, no_bottleneck
+from zoo.codec.lossy import LossyCodec, codes, no_bottleneck
 from zoo.data import Dataset
 from zoo.devices import pick_device
 from zoo.errors import RunError
 from zoo.evaluating import Finished, Settings, evaluate
 from zoo.event import Event
-from zoo.files import read_json, read_tensors, write_json, write_tensors
-from zoo.pair import Pair
+from zoo.files import digest_of, once, read_json, write_json
 from zoo.plane import POINTS
 from zoo.plane import views as views_of
 from zoo.runs import Run
@@ -43,7 +42,16 @@ def finished(run: Run, data: Dataset, device: str = "auto") -> Finished:
         )
     pair = run.pair().to(pick_device(device))
     data = data.reshaped(pair.event).to(pair.device)
-    return Finished(pair, data, run.config.seed, run.history, status["status"], status.get("reason", ""))
+    return Finished(
+        pair,
+        data,
+        run.config.seed,
+        run.history,
+        status["status"],
+        status.get("reason", ""),
+        run.folder,
+        run.folder.parent.parent / f"data-{digest_of([run.config.fingerprint, run.config.event])[:16]}",
+    )
 
 
 def ask(run: Run, data: Dataset, name: str, settings: Settings, device: str = "auto") -> list[Score]:
@@ -89,22 +97,24 @@ def shown(event: Event) -> int:
 
 def pictures(run: Run) -> torch.Tensor:
     """Some samples of a run (see `shown`), drawn once: shape ``(n, *event.shape)``."""
-    path = run.folder / "samples.safetensors"
-    if not path.exists():
+
+    def drawn() -> dict[str, torch.Tensor]:
         pair = run.pair()
         with seeded(0):
-            write_tensors(path, {"x": sample(pair, shown(pair.event))}, run.config.digest)
-    return read_tensors(path)[0]["x"]
+            return {"x": sample(pair, shown(pair.event))}
+
+    return _once(run, "samples", drawn)["x"]
 
 
 def views(run: Run, data: Dataset) -> dict[str, torch.Tensor]:
     """What a run shows in the plane (see `zoo.plane.views`), made once from the first test data."""
-    path = run.folder / "views.safetensors"
-    if not path.exists():
+
+    def seen() -> dict[str, torch.Tensor]:
         pair = run.pair()
         with seeded(0):
-            write_tensors(path, views_of(pair, data.reshaped(pair.event).test), run.config.digest)
-    return read_tensors(path)[0]
+            return views_of(pair, data.reshaped(pair.event).test)
+
+    return _once(run, "views", seen)
 
 
 def reconstructions(run: Run, data: Dataset) -> dict[str, torch.Tensor]:
@@ -112,18 +122,21 @@ def reconstructions(run: Run, data: Dataset) -> dict[str, torch.Tensor]:
 
     Grid (``"3"``) -> shape ``(n, *event.shape)``; empty for a run without a bottleneck.
     """
-    path = run.folder / "reconstructions.safetensors"
-    if not path.exists():
+
+    def coded() -> dict[str, torch.Tensor]:
         pair = run.pair()
-        write_tensors(path, {} if no_bottleneck(pair) else _coded(pair, data.reshaped(pair.event)), run.config.digest)
-    return read_tensors(path)[0]
+        if no_bottleneck(pair):
+            return {}
+        codec = LossyCodec(pair)
+        made = codes(codec, data.reshaped(pair.event).test, path=run.folder / "lossy.safetensors")
+        latents = {f"{width:g}": codec.decode(made[width])[:CODED] for width in GRIDS}
+        return {width: torch.from_numpy(codec.reconstruct(z)) for width, z in latents.items()}
+
+    return _once(run, "reconstructions", coded)
 
 
-def _coded(pair: Pair, data: Dataset) -> dict[str, torch.Tensor]:
-    codec = LossyCodec(pair)
-    found = codec.infer(data.test)
-    codes = {f"{width:g}": codec.compress(data.test, found, width) for width in GRIDS}
-    return {name: torch.from_numpy(codec.reconstruct(codec.decode(code)[:CODED])) for name, code in codes.items()}
+def _once(run: Run, name: str, make: Callable[[], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    return once(run.folder / f"{name}.safetensors", run.config.digest, make)
 
 
 def rows(scores: Sequence[Score], **where: Any) -> list[dict[str, Any]]:

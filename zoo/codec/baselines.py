@@ -8,9 +8,12 @@ import lzma
 import math
 import zlib
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -19,6 +22,7 @@ from zoo.codec.quantised import pack, rounded, unpack
 from zoo.codec.rates import Floats, Point, measured
 from zoo.errors import ZooError
 from zoo.event import Event
+from zoo.files import once
 
 Pixels = NDArray[np.uint8]
 LARGEST_SIDE = 16383
@@ -46,17 +50,58 @@ STEPS = (1.5, 1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08, 0.05)
 """Quantisation steps of the principal components, in units of the largest one's standard deviation."""
 
 
-def standard_codes(event: Event, x: Tensor) -> dict[str, int]:
+def standard_codes(event: Event, x: Tensor, path: Path | None = None) -> dict[str, int]:
     """Bytes that each standard code takes for the data ``x``, shape ``(n, *event.shape)``, as integers 0 to K-1.
 
     ``zlib``, ``bz2`` and ``lzma`` of all data in one piece: a byte an entry (two above 256 levels), binary data also
     packed eight to the byte, whichever is smaller. Where a datum is a picture (see `as_images`), ``png`` and ``webp``
     (lossless) of each datum by itself, and ``png_tiled`` and ``webp_tiled`` of all data side by side in one image,
-    which pays for one header. Nothing else is counted, no count of the data and no shape.
+    which pays for one header. Nothing else is counted, no count of the data and no shape. What is kept at ``path`` must
+    be of the same data: it is not made again.
 
     Raises:
         ZooError: real data, which have no levels to keep, or a code that does not give back what it was given.
     """
+
+    def made() -> dict[str, Tensor]:
+        return {name: torch.tensor(size) for name, size in _sizes(event, x).items()}
+
+    kept = once(path, _by(), made)
+    names = (*PACKERS, *(f"{name}{tiled}" for name in FORMATS for tiled in ("", "_tiled")))  # a file loses their order
+    return {name: int(kept[name]) for name in names if name in kept}
+
+
+def references(event: Event, train: Tensor, x: Tensor, path: Path | None = None) -> dict[str, list[Point]]:
+    """`image_points` of every format, and `pca_points` as ``pca``; kept at ``path`` as `standard_codes` are.
+
+    Raises:
+        ZooError: see `pca_points`.
+    """
+
+    def made() -> dict[str, Tensor]:
+        curves = {name: image_points(name, event, x) for name in SWEEPS} | {"pca": pca_points(event, train, x)}
+        return {name: _as_rows(points) for name, points in curves.items()}
+
+    kept = once(path, _by(), made)
+    return {name: list(map(_as_point, kept[name])) for name in (*SWEEPS, "pca")}
+
+
+def _by() -> dict[str, str]:
+    """What the sizes of standard codes hang on, besides the data."""
+    return {"pillow": version("pillow"), "settings": str([FORMATS, SWEEPS, STEPS])}
+
+
+def _as_rows(points: Sequence[Point]) -> Tensor:
+    rows = [[point.setting, point.bytes, point.peak, *point.errors] for point in points]
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def _as_point(row: Tensor) -> Point:
+    setting, size, peak = row[:3].tolist()
+    return Point(setting, int(size), row[3:].numpy(), peak)
+
+
+def _sizes(event: Event, x: Tensor) -> dict[str, int]:
     levels = as_levels(event, x)
     sizes = {name: _packed(name, event, levels) for name in PACKERS}
     images = as_images(event, levels)

@@ -6,6 +6,7 @@ import math
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,13 @@ from zoo.codec.rates import Floats
 from zoo.distributions import DiscretisedNormal
 from zoo.errors import ZooError
 from zoo.event import Event
+from zoo.files import checksum, once
 from zoo.pair import Pair
 from zoo.seeding import seeded
 from zoo.traces import Abilities, abilities, random_sites
 
+WIDTHS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+"""Grids of the latents, in units of the guide's own scales."""
 DRAWS = 64
 """Draws of the guide per datum that its location and scale are read from."""
 SEARCH = 20
@@ -56,6 +60,21 @@ def _output(pair: Pair, can: Abilities) -> Any:
     x = torch.zeros(2, *pair.event.shape, device=pair.device)
     with pair.evaluating(), seeded(0):
         return _entries(poutine.trace(pair.model).get_trace(x).nodes[can.output]["fn"])
+
+
+def codes(codec: LossyCodec, x: Tensor, seed: int = 0, path: Path | None = None) -> dict[float, bytes]:
+    """The code of ``x`` on each of the grids `WIDTHS`; kept at ``path``, as the search takes seconds.
+
+    Raises:
+        ZooError: see `LossyCodec.compress`.
+    """
+
+    def made() -> dict[str, Tensor]:
+        found = codec.infer(x, seed)
+        return {f"{width:g}": _as_tensor(codec.compress(x, found, width)) for width in WIDTHS}
+
+    kept = once(path, checksum({**codec.pair.state(), "x": x}, f"seed {seed}"), made)
+    return {width: kept[f"{width:g}"].numpy().tobytes() for width in WIDTHS}
 
 
 @dataclass(frozen=True)
@@ -293,6 +312,10 @@ def _entries(fn: Any) -> Any:
 
 def _moments(normal: Any) -> tuple[Tensor, Tensor]:
     return normal.loc.expand(normal.batch_shape), normal.scale.expand(normal.batch_shape)
+
+
+def _as_tensor(code: bytes) -> Tensor:
+    return torch.frombuffer(bytearray(code), dtype=torch.uint8)
 
 
 def _chunks(z: Floats) -> Iterator[Floats]:
