@@ -10,8 +10,9 @@ signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that a
 from zoo.compiling import COMPILER  # noqa: E402
 from zoo.registry import load_shelves  # noqa: E402 (imports torch: seconds in which Ctrl-C would be a traceback)
 
-LATE = ("arviz", "sklearn.datasets", "sklearn.model_selection", "torch._dynamo", COMPILER)
-"""Modules that libraries import on first use; torch's optimisers and its compiler take seconds for the last two."""
+SKLEARN = ("sklearn.datasets", "sklearn.ensemble", "sklearn.model_selection")
+LATE = ("arviz", *SKLEARN, "zoo.compare", "torch._dynamo", COMPILER)
+"""Modules that workers import on first use; torch's optimisers and its compiler take seconds for the last two."""
 
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # more would start processes here, before the fork
 with warnings.catch_warnings():
