@@ -256,13 +256,13 @@ class Coupling(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        a, b = h[:, self.a], h[:, self.b]
+        a, b = h.index_select(1, self.a), h.index_select(1, self.b)
         b, slope = self.f.forward(b, self._steering(a))
-        return torch.cat([a, b], 1)[:, self.back], slope.sum(1)
+        return torch.cat([a, b], 1).index_select(1, self.back), slope.sum(1)
 
     def inverse(self, h: Tensor) -> Tensor:
-        a, b = h[:, self.a], h[:, self.b]
-        return torch.cat([a, self.f.inverse(b, self._steering(a))], 1)[:, self.back]
+        a, b = h.index_select(1, self.a), h.index_select(1, self.b)
+        return torch.cat([a, self.f.inverse(b, self._steering(a))], 1).index_select(1, self.back)
 
     def _steering(self, a: Tensor) -> Tensor:
         parameters: Tensor = self.net(bounded(a)).unflatten(1, (self.f.count, -1))
@@ -290,9 +290,9 @@ class Autoregressive(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        h = h[:, self.order]
+        h = h.index_select(1, self.order)
         h, slope = self.f.forward(h, self.net(bounded(h)))
-        return h[:, self.back], slope.sum(1)
+        return h.index_select(1, self.back), slope.sum(1)
 
     def inverse(self, h: Tensor) -> Tensor:
         return self.sequential(h)[0]
@@ -301,12 +301,12 @@ class Autoregressive(nn.Module):
         """What ``forward`` takes to ``h``, and log|det| of this inverse map."""
         stream, entries, total = self.net.stream(len(h)), [], h.new_zeros(len(h))
         parameters = next(stream)
-        for target in h[:, self.order].unbind(1):
+        for target in h.index_select(1, self.order).unbind(1):
             entries.append(self.f.inverse(target, parameters))
             total = total - self.f.forward(entries[-1], parameters)[1]
             if len(entries) < h.shape[1]:
                 parameters = stream.send(bounded(entries[-1]))
-        return torch.stack(entries, 1)[:, self.back], total
+        return torch.stack(entries, 1).index_select(1, self.back), total
 
 
 def bounded(h: Tensor) -> Tensor:
