@@ -42,4 +42,10 @@ def test_large_products_are_worth_recording_before_compiling_is() -> None:
 
 def test_a_larger_graph_costs_more_to_compile() -> None:
     assert soonest(Work(250, 40_000_000), 2000) == "compiled"
-    assert soonest(Work(4000, 40_000_000), 2000) == "eager"
+    assert soonest(Work(3000, 40_000_000), 2000) == "eager"
+    assert soonest(Work(3000, 40_000_000), 20_000) == "compiled"
+
+
+def test_a_graph_of_many_small_operations_is_not_worth_recording_alone() -> None:
+    assert soonest(Work(250, 10_000, 50_000_000), 2000) == "traced"
+    assert soonest(Work(2000, 10_000, 50_000_000), 2000) == "eager"

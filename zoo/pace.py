@@ -22,16 +22,18 @@ Mode = Literal["eager", "traced", "compiled"]
 
 SAVED_PER_MULTIPLICATION = 12e-12
 """Seconds that a graph saves in large products, which go to the faster library (`zoo.products`)."""
-SAVED_PER_CONVOLUTION = 5e-12
+SAVED_PER_CONVOLUTION = 3e-12
 """Seconds that compiling saves for each multiplication of convolutions, whose numbers it lays out better."""
-SAVED_PER_OPERATION = 4e-6
+SAVED_PER_OPERATION = 3.5e-6
 """Seconds of Python and of torch's own book-keeping, which compiling saves for each operation of the plain step."""
 SAVED_PER_NUMBER = 0.13e-9
 """Seconds of memory traffic, which compiling saves for each number that the operations make."""
 RECORDING = (0.1, 1.2e-3)
 """Seconds, and seconds an operation: paid by every run."""
-COMPILING = (7.0, 9e-3)
-"""Seconds, and seconds an operation: paid once by all runs of one graph, whose library stays on disk."""
+COMPILING = (7.0, 5e-3, 6e-6)
+"""Seconds, an operation, and a pair of operations: paid once by all runs of one graph, whose library stays on disk."""
+CALL = 0.5e-6
+"""Seconds that Python takes to call a recorded operation; of a plain step half are called by autograd, in C++."""
 
 
 PRODUCTS = (torch.ops.aten.mm.default, torch.ops.aten.addmm.default)
@@ -60,16 +62,21 @@ def work_of(step: Callable[[], Any]) -> Work:
 
 def soonest(work: Work, steps: int, runs: int = 1) -> Mode:
     """The engine by which ``runs`` runs of ``steps`` steps, sharing one graph, are sooner done than by any other."""
-    recording, compiling = (base + each * work.operations for base, each in (RECORDING, COMPILING))
+    recording, compiling = (_polynomial(costs, work.operations) for costs in (RECORDING, COMPILING))
     by_products = work.multiplications * SAVED_PER_MULTIPLICATION
+    by_tracing = by_products - work.operations * CALL
     by_code = by_products + work.convolutions * SAVED_PER_CONVOLUTION
     by_code += work.operations * SAVED_PER_OPERATION + work.numbers * SAVED_PER_NUMBER
     seconds: dict[Mode, float] = {
         "eager": 0.0,
-        "traced": runs * (recording - steps * by_products),
+        "traced": runs * (recording - steps * by_tracing),
         "compiled": runs * (recording - steps * by_code) + compiling,
     }
     return min(seconds, key=lambda engine: seconds[engine])
+
+
+def _polynomial(coefficients: tuple[float, ...], x: float) -> float:
+    return sum(each * x**power for power, each in enumerate(coefficients))
 
 
 class _Counter(TorchDispatchMode):
