@@ -9,6 +9,7 @@ for the compiler itself, which a process that has not loaded it leaves to anothe
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import runpy
 import shutil
@@ -147,6 +148,9 @@ def _build_elsewhere(folder: Path) -> None:
 @contextmanager
 def _explained() -> Iterator[None]:
     """Inside, whatever the compiler meets with is a `CompilationError`, and it does not warn of what it does itself."""
+    logger = logging.getLogger("torch._inductor.ir")  # says of each operation without a shortcut that it has none
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -155,6 +159,8 @@ def _explained() -> Iterator[None]:
     except Exception as error:
         first = next(iter(str(error).strip().splitlines()), "")
         raise CompilationError(f"compiling failed ({type(error).__name__}: {first})") from error
+    finally:
+        logger.setLevel(level)
 
 
 def _main(folder: str) -> None:
