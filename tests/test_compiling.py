@@ -35,7 +35,10 @@ def build_nothing(folder: Path) -> None:
 def test_a_library_made_by_another_process_is_right_and_made_once(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, COMPILER, raising=False)  # so that this process leaves it to another
     graph = graph_of(program)(A, B)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
     first = compiled(graph, [A, B])
+    assert torch.equal(torch.get_rng_state(), before)
     for name in ("build", "_build_elsewhere"):
         monkeypatch.setattr(compiling, name, build_nothing)
     for run in (first, compiled(graph, [A, B])):
@@ -48,6 +51,18 @@ def test_a_library_made_by_another_process_is_right_and_made_once(shelf: Path, m
     assert {PROGRAM, LIBRARY} <= {path.name for path in folder.iterdir()}
     with pytest.raises(CompilationError, match="no library"):
         compiled(graph, [A.t().contiguous().t(), B])  # another layout is another library
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own, when its compiler is imported
+@pytest.mark.skipif(not has_compiler(), reason="no C++ compiler")
+def test_compiling_here_draws_no_random_numbers(shelf: Path) -> None:
+    __import__(COMPILER)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    compiled(graph_of(program)(A, B), [A, B])
+    assert torch.equal(torch.get_rng_state(), before)
+    assert len(list(shelf.iterdir())) == 1
 
 
 def test_a_failure_is_one_line_and_leaves_nothing_behind(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:

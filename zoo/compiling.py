@@ -32,6 +32,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from zoo.errors import ZooError
+from zoo.seeding import seeded
 
 Flat = Callable[..., Sequence[Tensor]]
 COMPILER = "torch._inductor.compile_fx"
@@ -147,12 +148,15 @@ def _build_elsewhere(folder: Path) -> None:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """Inside, whatever the compiler meets with is a `CompilationError`, and it does not warn of what it does itself."""
+    """Inside, whatever the compiler meets with is a `CompilationError`.
+
+    It neither warns of what it does itself nor draws from the streams of random numbers that the caller has set.
+    """
     logger = logging.getLogger("torch._inductor.ir")  # says of each operation without a shortcut that it has none
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with torch.no_grad(), warnings.catch_warnings():
+        with seeded(0), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             warnings.simplefilter("ignore", FutureWarning)
             yield
