@@ -10,7 +10,6 @@ each member's own training loop, whose parameters are rows of the stack.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -172,12 +171,14 @@ class Ensemble:
         names = (*self.recording.parameters, *self.recording.buffers)
         mapped = tuple(None if name in self.shared else 0 for name in names) + (0,) * (len(inputs) - len(names))
         graph = self.recording.graph
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="There is a performance drop", category=UserWarning)
-            try:
-                made = graph_of(vmap(lambda *tensors: tuple(graph(*tensors)), in_dims=mapped))(*inputs)
-            except RuntimeError as error:  # an operation that torch cannot map
-                raise UnrecordableError(f"it cannot be mapped over seeds ({str(error).splitlines()[0]})") from error
+        mapping: Any = torch._C._functorch  # which has no types
+        mapping._set_vmap_fallback_warning_enabled(False)  # of operations that it maps one by one
+        try:
+            made = graph_of(vmap(lambda *tensors: tuple(graph(*tensors)), in_dims=mapped))(*inputs)
+        except RuntimeError as error:  # an operation that torch cannot map
+            raise UnrecordableError(f"it cannot be mapped over seeds ({str(error).splitlines()[0]})") from error
+        finally:
+            mapping._set_vmap_fallback_warning_enabled(True)
         if mode == "compiled" and has_compiler():
             with suppress(CompilationError):
                 return compiled(made, inputs)
