@@ -301,7 +301,14 @@ class ByChance(Small):
         super().guide(x * random.random())
 
 
-@pytest.mark.parametrize("made", [ByValue, ByChance])
+class ByNumber(Small):
+    """A number of its own is read off the data, the same for the data in any order."""
+
+    def guide(self, x: Tensor) -> Any:
+        super().guide(x * float(x.sum()))
+
+
+@pytest.mark.parametrize("made", [ByValue, ByChance, ByNumber])
 def test_what_a_graph_cannot_hold_falls_back_and_says_why(made: Any) -> None:
     torch.manual_seed(0)
     pair = pair_of(made())

@@ -60,9 +60,9 @@ class Bound:
 class Engine:
     """Losses of batches, and their gradients into the parameters of ``pair``.
 
-    Graphs are recorded anew for another shape, type or device of ``x``, another mode (training or evaluation) or
-    another set of trained parameters; each is recorded twice, on other data and other random numbers, and used only if
-    both agree. ``reason`` says in one line why the last batch ran on a plainer engine, if it did.
+    Graphs are recorded anew for another shape, layout, type or device of ``x``, another mode (training or evaluation)
+    or another set of trained parameters; each is recorded twice, with other random numbers, and used only if both
+    agree. ``reason`` says in one line why the last batch ran on a plainer engine, if it did.
 
     Raises:
         ZooError: an unknown mode.

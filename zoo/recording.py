@@ -51,13 +51,13 @@ class Recording:
 
 
 def record(pair: Pair, objective: Objective, x: Tensor, bf16: bool = False, others: Sequence[Pair] = ()) -> Recording:
-    """Record loss and gradients of ``objective``, twice, on other data and other random numbers.
+    """Record loss and gradients of ``objective`` from shapes alone, twice, with other random numbers.
 
     Of ``others``, pairs of the same structure, the graph must be the same, constants included.
 
     Raises:
-        UnrecordableError: it fails, or the two differ: something in it hangs on values or on Python's own chance, and
-            would be frozen.
+        UnrecordableError: it fails, as what hangs on a value does, or the two differ: something in it hangs on Python's
+            own chance, and would be frozen.
     """
     aliases = _aliases(pair)
     named = [name for name in pair.named_parameters() if name not in aliases]
@@ -68,10 +68,7 @@ def record(pair: Pair, objective: Objective, x: Tensor, bf16: bool = False, othe
         with seeded(0):
             moving.extend(_moving(pair, objective, x, buffers))
         names = (named, buffers, moving)
-        return [
-            _trace(each, objective, x.flip(0) if seed else x, names, bf16, seed)
-            for seed, each in enumerate((pair, *(others or (pair,))))
-        ]
+        return [_trace(each, objective, x, names, bf16, seed) for seed, each in enumerate((pair, *(others or (pair,))))]
 
     first = _agreed(traces)
     return Recording(first, tuple(named), tuple(buffers), tuple(moving))
@@ -89,11 +86,11 @@ def record_scores(pair: Pair, score: Callable[[Pair, Tensor], Tensor], x: Tensor
         with _substituted(pair, dict(zip(names, flat, strict=False))):
             return [score(pair, flat[-1])]
 
-    def trace(x: Tensor, seed: int) -> GraphModule:
+    def trace(seed: int) -> GraphModule:
         with pair.evaluating(), seeded(seed):
             return graph_of(run)(*pair.state().values(), x)
 
-    return _agreed(lambda: [trace(batch, seed) for seed, batch in enumerate((x, x.flip(0)))])
+    return _agreed(lambda: [trace(seed) for seed in (0, 1)])
 
 
 def _agreed(traces: Callable[[], Sequence[GraphModule]]) -> GraphModule:
