@@ -413,7 +413,7 @@ def test_bits_back_pays_the_negative_elbo() -> None:
 
 def test_a_site_without_a_rule_is_named_and_a_rule_can_be_added() -> None:
     class Dice(dist.TorchDistribution):
-        arg_constraints: dict[str, Any] = {}  # noqa: RUF012
+        arg_constraints: dict[str, Any] = {}  # noqa: RUF012 (torch's own interface)
         support = dist.constraints.independent(dist.constraints.integer_interval(0, 5), 1)
 
         def expand(self, batch_shape: Any, _instance: Any = None) -> Any:

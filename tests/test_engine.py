@@ -14,6 +14,7 @@ from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from torch import Tensor, nn
 
 from zoo.building import build
+from zoo.compiling import CompilationError
 from zoo.engine import CompiledSVI, Engine
 from zoo.errors import ZooError
 from zoo.event import Event
@@ -340,6 +341,24 @@ def test_without_a_compiler_it_is_recorded_and_says_so(monkeypatch: pytest.Monke
     engine(X)
     assert engine.mode == "traced"
     assert "no C++ compiler" in engine.reason
+
+
+def test_what_fails_to_compile_is_recorded_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any) -> Any:
+        raise CompilationError("g++ is out of memory")
+
+    monkeypatch.setattr("zoo.engine.has_compiler", lambda: True)
+    monkeypatch.setattr("zoo.engine.compiled", fail)
+    torch.manual_seed(0)
+    pair = pair_of(Small())
+    losses = []
+    for mode in ("eager", "compiled"):
+        engine = Engine(pair, mode=mode)  # type: ignore[arg-type]  # one of the modes
+        engine(X)
+        torch.manual_seed(6)
+        losses.append(float(engine(X)))
+    assert engine.reason == "g++ is out of memory: recorded, not compiled"
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
 def test_svi_alone_learns_and_an_unknown_engine_is_refused() -> None:

@@ -270,7 +270,7 @@ def fitted_divergence(name: str, **hyper: Any) -> float:
         for step in range(FITTING):
             optimiser.param_groups[0]["lr"] = 0.05 * (1 - step / FITTING) ** 2
             optimiser.zero_grad()
-            (-log_weights(pair, x.expand(32, 3)).mean()).backward()  # type: ignore[no-untyped-call]
+            (-log_weights(pair, x.expand(32, 3)).mean()).backward()  # type: ignore[no-untyped-call] # torch
             optimiser.step()
         return -float(log_excess(pair, 20_000, 3, NOISE, x).mean())
 
@@ -364,7 +364,7 @@ def mixed(n: int = 1) -> tuple[Tensor, Tensor, Tensor]:
     logits = torch.tensor([0.3, -0.2, 0.5]).double()
     loc = torch.tensor([[-1.5, -1.0], [1.2, 1.4], [0.2, -0.5]]).double()
     scale = torch.tensor([[0.4, 0.7], [0.8, 0.5], [0.6, 1.1]]).double()
-    return tuple(each.expand(n, *each.shape).clone().requires_grad_() for each in (logits, loc, scale))  # type: ignore[return-value]
+    return tuple(each.expand(n, *each.shape).clone().requires_grad_() for each in (logits, loc, scale))  # type: ignore[return-value] # three
 
 
 def test_the_mixture_is_of_joint_densities() -> None:

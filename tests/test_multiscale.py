@@ -65,7 +65,7 @@ def sizes(steps: torch.nn.ModuleList) -> list[tuple[str, int]]:
     found: list[tuple[str, int]] = []
     for step in steps:
         if isinstance(step, MaskedCoupling):
-            found.append((str(step.net.shape), int(step.seen.sum())))  # type: ignore[arg-type,union-attr]
+            found.append((str(step.net.shape), int(step.seen.sum())))  # type: ignore[arg-type,union-attr] # a module list
         if isinstance(step, FactorOut):
             found += sizes(step.steps)
     return found

@@ -53,7 +53,7 @@ class FlowPrior(nn.Module):
         """From z, shape ``(..., latent)``, to e and log|det de/dz|, shape ``(...)``."""
         total = z.new_zeros(z.shape[:-1])
         for step in reversed(list(self.steps)):
-            z, logdet = step.pull(z)  # type: ignore[operator]
+            z, logdet = step.pull(z)  # type: ignore[operator] # likewise
             total = total + logdet
         return z, total
 

@@ -73,7 +73,7 @@ def codes(codec: LossyCodec, x: Tensor, seed: int = 0, path: Path | None = None)
         found = codec.infer(x, seed)
         return {f"{width:g}": _as_tensor(codec.compress(x, found, width)) for width in WIDTHS}
 
-    kept = once(path, checksum({**codec.pair.state(), "x": x}, f"seed {seed}"), made)
+    kept = once(path, checksum({**codec.pair.state(), "x": x}, f"seed {seed} {(WIDTHS, DRAWS, SEARCH)}"), made)
     return {width: kept[f"{width:g}"].numpy().tobytes() for width in WIDTHS}
 
 
