@@ -9,16 +9,16 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from zoo.bounds import FEWEST_PARTICLES, LARGEST_KHAT, Bounds, bounds, log_probs
-from zoo.building import build
 from zoo.errors import ZooError
-from zoo.evaluating import Finished, Settings, attempt, mean_score, unmeasurable
-from zoo.pair import HasInitialise
-from zoo.quality import Share
-from zoo.registry import evaluation
+from zoo.metrics.bounds import FEWEST_PARTICLES, LARGEST_KHAT, Bounds, bounds, log_probs
+from zoo.metrics.two_sample import Share
+from zoo.pairs.build import build
+from zoo.pairs.pair import HasInitialise
+from zoo.pairs.registry import evaluation
+from zoo.pairs.traces import abilities
+from zoo.runs.evaluation import Finished, Settings, attempt, mean_score, unmeasurable
 from zoo.scores import Score
 from zoo.seeding import seeded
-from zoo.traces import abilities
 
 SPLIT = ("kl", "reconstruction")
 OF_WEIGHTS = ("elbo", *SPLIT, "ess", "khat_share")

@@ -9,15 +9,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from zoo.bounds import log_probs, particle_weights
 from zoo.codec.baselines import standard_codes
 from zoo.codec.container import decode_counting, encode, unpack
 from zoo.codec.lossless import passes, precisely, why_not
-from zoo.evaluating import Finished, Settings, attempt, unmeasurable
-from zoo.pair import Pair
-from zoo.registry import evaluation
+from zoo.metrics.bounds import log_probs, particle_weights
+from zoo.pairs.pair import Pair
+from zoo.pairs.registry import evaluation
+from zoo.pairs.traces import abilities
+from zoo.runs.evaluation import Finished, Settings, attempt, unmeasurable
 from zoo.scores import Score
-from zoo.traces import abilities
 
 SIZE = ("verdict", "bytes", "header_bytes", "initial_bytes", "bits_per_dim", "payload_bits_per_dim", "overhead")
 SPEED = ("encode_images", "decode_images", "encode_mb", "decode_mb", "passes")

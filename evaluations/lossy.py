@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from zoo.codec.baselines import references
 from zoo.codec.lossy import LossyCodec, codes, no_bottleneck
 from zoo.codec.rates import Point, bd_rate, least_gain, measured
-from zoo.evaluating import Finished, Settings, attempt, unmeasurable
-from zoo.registry import evaluation
+from zoo.pairs.registry import evaluation
+from zoo.runs.evaluation import Finished, Settings, attempt, unmeasurable
 from zoo.scores import Score
 
 NAMES = {"jpeg": "JPEG", "webp": "WebP", "pca": "PCA"}

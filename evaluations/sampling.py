@@ -13,16 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from zoo.building import build
-from zoo.discrepancy import features, mmd2
 from zoo.errors import ZooError
-from zoo.evaluating import Finished, Settings, attempt, unmeasurable
-from zoo.pair import Pair
-from zoo.quality import FOLDS, c2st, precision_recall
-from zoo.registry import evaluation
+from zoo.metrics.mmd import features, mmd2
+from zoo.metrics.two_sample import FOLDS, c2st, precision_recall
+from zoo.pairs.build import build
+from zoo.pairs.pair import Pair
+from zoo.pairs.registry import evaluation
+from zoo.pairs.traces import sample
+from zoo.runs.evaluation import Finished, Settings, attempt, unmeasurable
 from zoo.scores import Score
 from zoo.seeding import seeded
-from zoo.traces import sample
 
 SPEED = ("seconds_1", "seconds_100", "samples_per_second", "relative_time")
 QUALITY = ("mmd2", "c2st", "precision", "recall")
@@ -42,7 +42,7 @@ def sampling(runs: Sequence[Finished], settings: Settings) -> list[Score]:
     same event, timed in turn with it. ``passes``: sequential network passes that one sample needs
     (`sequential_passes`).
 
-    Quality against the test split, in the features of `zoo.discrepancy`, with as many samples as test data: ``mmd2``,
+    Quality against the test split, in the features of `zoo.metrics.mmd`, with as many samples as test data: ``mmd2``,
     unbiased (0 is best); ``c2st``, accuracy of a forest told to tell samples from data (0.5 is best); ``precision`` and
     ``recall`` by 3 nearest neighbours (1 is best).
     """

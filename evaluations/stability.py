@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from zoo.data import Dataset
-from zoo.discrepancy import features, mmd2
-from zoo.evaluating import Finished, Settings, attempt
 from zoo.event import Event
-from zoo.registry import evaluation
+from zoo.metrics.mmd import features, mmd2
+from zoo.pairs.registry import evaluation
+from zoo.pairs.traces import abilities
+from zoo.runs.evaluation import Finished, Settings, attempt
 from zoo.scores import Score
 from zoo.seeding import seeded
-from zoo.traces import abilities
-from zoo.validation import DISCREPANCY_SAMPLES, some
+from zoo.training.validation import DISCREPANCY_SAMPLES, some
 
 CURVES = {
     "validation": ("validation_spread", "drawdown"),

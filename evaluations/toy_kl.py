@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from zoo.bounds import log_probs
 from zoo.data.toys import KNOWN
-from zoo.evaluating import Finished, Settings, attempt, mean_score, unmeasurable
-from zoo.registry import evaluation
+from zoo.metrics.bounds import log_probs
+from zoo.pairs.registry import evaluation
+from zoo.pairs.traces import abilities
+from zoo.runs.evaluation import Finished, Settings, attempt, mean_score, unmeasurable
 from zoo.scores import Score
-from zoo.traces import abilities
 
 METRICS = ("kl",)
 DRAWS = 20_000

@@ -9,10 +9,10 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
-from zoo.amortised import Amortised, positive
 from zoo.event import Event
-from zoo.nets import MLP
-from zoo.registry import guide
+from zoo.nn.amortised import Amortised, positive
+from zoo.nn.mlp import MLP
+from zoo.pairs.registry import guide
 
 
 @guide("fullrank", paper="Kingma & Welling 2019, arXiv:1906.02691")

@@ -8,9 +8,9 @@ from pyro.distributions.transforms.householder import ConditionedHouseholder
 from torch import Tensor
 from torch.distributions import Transform
 
-from zoo.amortised import Amortised, Steered, Step
 from zoo.event import Event
-from zoo.registry import guide
+from zoo.nn.amortised import Amortised, Steered, Step
+from zoo.pairs.registry import guide
 
 
 @guide("householder", paper="Tomczak & Welling 2016, arXiv:1611.09630")

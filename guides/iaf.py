@@ -9,9 +9,9 @@ from pyro.distributions.transforms import ConditionalAffineAutoregressive
 from pyro.nn import ConditionalAutoRegressiveNN
 from torch import nn
 
-from zoo.amortised import Amortised, Conditioned
 from zoo.event import Event
-from zoo.registry import guide
+from zoo.nn.amortised import Amortised, Conditioned
+from zoo.pairs.registry import guide
 
 
 @guide("iaf", paper="Kingma et al. 2016, arXiv:1606.04934")

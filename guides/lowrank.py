@@ -8,10 +8,10 @@ import pyro.distributions as dist
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
-from zoo.amortised import Amortised, positive
 from zoo.event import Event
-from zoo.nets import MLP
-from zoo.registry import guide
+from zoo.nn.amortised import Amortised, positive
+from zoo.nn.mlp import MLP
+from zoo.pairs.registry import guide
 
 
 @guide("lowrank", paper="Rezende et al. 2014, arXiv:1401.4082")

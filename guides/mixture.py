@@ -8,11 +8,11 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
-from zoo.amortised import Amortised, positive
+from zoo.distributions.mixture import NormalMixture
 from zoo.event import Event
-from zoo.mixture import NormalMixture
-from zoo.nets import MLP
-from zoo.registry import guide
+from zoo.nn.amortised import Amortised, positive
+from zoo.nn.mlp import MLP
+from zoo.pairs.registry import guide
 
 
 @guide("mixture", paper="Graves 2016, arXiv:1607.05690")
@@ -28,8 +28,8 @@ def mixture(
     """Amortised mixture of joint densities: q(z | x) = sum_k w_k(x) N(z; mu_k(x), diag sigma_k(x)^2).
 
     One network computes all weights, means and deviations; the components start apart from each other. Draws carry the
-    gradient of the mixture itself, that of the weights included (see `zoo.mixture.NormalMixture`). Of several latents
-    each is also given those drawn before it.
+    gradient of the mixture itself, that of the weights included (see `zoo.distributions.mixture.NormalMixture`). Of
+    several latents each is also given those drawn before it.
     """
 
     def site(inputs: int, size: int) -> MixtureSite:

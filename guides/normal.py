@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from zoo.amortised import Amortised, Steered
 from zoo.event import Event
-from zoo.registry import guide
+from zoo.nn.amortised import Amortised, Steered
+from zoo.pairs.registry import guide
 
 
 @guide("normal", paper="Kingma & Welling 2013, arXiv:1312.6114")

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.distributions import Transform
 from torch.nn.functional import softplus
 
-from zoo.amortised import Amortised, Steered, Step
 from zoo.event import Event
-from zoo.registry import guide
-from zoo.roots import increasing_root
+from zoo.flows.bisection import increasing_root
+from zoo.nn.amortised import Amortised, Steered, Step
+from zoo.pairs.registry import guide
 
 
 @guide("planar", paper="Rezende & Mohamed 2015, arXiv:1505.05770")

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.distributions import Transform
 from torch.nn.functional import softplus
 
-from zoo.amortised import Amortised, Steered, Step
 from zoo.event import Event
-from zoo.registry import guide
+from zoo.nn.amortised import Amortised, Steered, Step
+from zoo.pairs.registry import guide
 
 
 @guide("radial", paper="Rezende & Mohamed 2015, arXiv:1505.05770")

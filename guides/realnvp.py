@@ -9,9 +9,9 @@ from pyro.nn import ConditionalDenseNN
 from torch import Tensor, nn
 from torch.distributions import Transform
 
-from zoo.amortised import Amortised, Conditioned, turned
 from zoo.event import Event
-from zoo.registry import guide
+from zoo.nn.amortised import Amortised, Conditioned, turned
+from zoo.pairs.registry import guide
 
 
 @guide("realnvp", paper="Dinh et al. 2016, arXiv:1605.08803")

@@ -15,11 +15,11 @@ from pyro.nn import ConditionalDenseNN
 from torch import Tensor, nn
 from torch.distributions import Transform
 
-from zoo.amortised import Amortised, flowed, positive, turned
 from zoo.event import Event
-from zoo.nets import MLP
-from zoo.registry import guide
-from zoo.splines import RationalQuadratic
+from zoo.flows.splines import RationalQuadratic
+from zoo.nn.amortised import Amortised, flowed, positive, turned
+from zoo.nn.mlp import MLP
+from zoo.pairs.registry import guide
 
 
 @guide("spline", paper="Durkan et al. 2019, arXiv:1906.04032")
@@ -39,10 +39,10 @@ def spline(
     """Amortised spline couplings: e ~ N(0, I), then (a, b) -> (a, g(b; a, h)) in steps, then z = mu + sigma e.
 
     a is the first half of the dimensions, b the other; from step to step their order is reversed. g is a monotone
-    rational-quadratic spline of ``bins`` bins on [-bound, bound] for each entry (see `zoo.splines`), whose numbers are
-    a network of ``width`` units of a and of ``context`` numbers h(x) of the encoder. Durkan et al. 2019, section 3.
-    Draw and density, of any value, take one pass. The spline of a latent of one dimension is given h alone. Of several
-    latents each is also given those drawn before it.
+    rational-quadratic spline of ``bins`` bins on [-bound, bound] for each entry (see `zoo.flows.splines`), whose
+    numbers are a network of ``width`` units of a and of ``context`` numbers h(x) of the encoder. Durkan et al. 2019,
+    section 3. Draw and density, of any value, take one pass. The spline of a latent of one dimension is given h alone.
+    Of several latents each is also given those drawn before it.
     """
 
     def site(inputs: int, size: int) -> SplineSite:

@@ -10,10 +10,10 @@ from pyro.distributions import constraints
 from torch import Tensor
 from torch.distributions import Transform
 
-from zoo.amortised import Amortised, Steered, Step
 from zoo.event import Event
-from zoo.registry import guide
-from zoo.roots import increasing_root
+from zoo.flows.bisection import increasing_root
+from zoo.nn.amortised import Amortised, Steered, Step
+from zoo.pairs.registry import guide
 
 LIMIT = 0.999
 """Of the entries on the diagonals of R and S, so that 1 + R_ii S_ii > 0.001 whatever the network says."""

@@ -8,12 +8,12 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor, nn
 from torch.nn.functional import normalize, softplus
 
-from zoo.amortised import Amortised
+from zoo.distributions.von_mises_fisher import VonMisesFisher
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.nets import MLP
-from zoo.registry import guide
-from zoo.sphere import VonMisesFisher
+from zoo.nn.amortised import Amortised
+from zoo.nn.mlp import MLP
+from zoo.pairs.registry import guide
 
 
 @guide("vmf", paper="Davidson et al. 2018, arXiv:1804.00891", space="sphere")
@@ -23,8 +23,8 @@ def vmf(
     """Amortised von Mises-Fisher: q(z | x) = C(kappa) exp(kappa mu·z) on the sphere, mu and kappa from one network.
 
     Davidson et al. 2018, section 3: mu(x) is a unit vector, kappa(x) > 1 the concentration. Draws by rejection, with
-    exact gradients (see `zoo.sphere.VonMisesFisher`). It fits a prior on the sphere: ``vae:prior=sphere``. Of several
-    latents each is also given those drawn before it.
+    exact gradients (see `zoo.distributions.von_mises_fisher.VonMisesFisher`). It fits a prior on the sphere:
+    ``vae:prior=sphere``. Of several latents each is also given those drawn before it.
 
     Raises:
         ZooError: a latent of one dimension, whose sphere is two points.

@@ -10,9 +10,9 @@ from torch.nn import functional as F
 
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.flows import Affine, Coupling, Flow, dropout_for
-from zoo.images import Shape, Squeeze, channel_halves, checkerboard, image_shape, squeezable, squeezed
-from zoo.registry import family
+from zoo.flows.flow import Affine, Coupling, Flow, dropout_for
+from zoo.flows.squeeze import Shape, Squeeze, channel_halves, checkerboard, image_shape, squeezable, squeezed
+from zoo.pairs.registry import family
 
 TAPS = 3
 """Rows and columns of a kernel."""
@@ -41,7 +41,7 @@ def convexp(
     hidden: int = 96,
     dropout: float | None = None,
 ) -> Flow:
-    """Convolution exponentials between affine couplings (`zoo.flows.Flow`), on images.
+    """Convolution exponentials between affine couplings (`zoo.flows.flow.Flow`), on images.
 
         y -> exp(M) y = y + m * y + m * (m * y) / 2! + ...        log|det| = tr M
 

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.event import Event
-from zoo.flows import Elementwise, Flow, orders
-from zoo.registry import family
-from zoo.splines import RationalQuadratic, bound_for
+from zoo.flows.flow import Elementwise, Flow, orders
+from zoo.flows.splines import RationalQuadratic, bound_for
+from zoo.pairs.registry import family
 
 
 @family(
@@ -27,7 +27,7 @@ from zoo.splines import RationalQuadratic, bound_for
     },
 )
 def dense(event: Event, *, layers: int = 4, bins: int = 8, bound: float | None = None) -> Flow:
-    """Deep density model: a flow (`zoo.flows.Flow`) of invertible dense layers, full weight matrices and all.
+    """Deep density model: a flow (`zoo.flows.flow.Flow`) of invertible dense layers, full weight matrices and all.
 
         h -> W h + b,  W = P L U        log|det W| = sum log U_dd, exactly
         h_d -> f_d(h_d)                 an increasing rational-quadratic spline for each dimension, between the layers

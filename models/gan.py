@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from zoo.event import Event
-from zoo.nets import MLP
-from zoo.pair import Player
-from zoo.registry import family
+from zoo.nn.mlp import MLP
+from zoo.pairs.pair import Player
+from zoo.pairs.registry import family
 
 
 @family(

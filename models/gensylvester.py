@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.flows import Flow, bounded, dropout_for, orders
-from zoo.nets import MADE
-from zoo.registry import family
+from zoo.flows.flow import Flow, bounded, dropout_for, orders
+from zoo.nn.mlp import MADE
+from zoo.pairs.registry import family
 
 ITERATIONS = 500
 """At most so many steps of an inverse's fixed-point iteration."""
@@ -34,7 +34,7 @@ ITERATIONS = 500
 def gensylvester(
     event: Event, *, layers: int = 6, hidden: int = 128, slope: float = 0.6, dropout: float | None = None
 ) -> Flow:
-    """Generalised Sylvester flow (`zoo.flows.Flow`): autoregressive residuals, each in a learnt orthogonal basis.
+    """Generalised Sylvester flow (`zoo.flows.flow.Flow`): autoregressive residuals, each in a learnt orthogonal basis.
 
         y -> y + Q f(Q' y)                        log|det| = sum_i log(1 + df_i / du_i), u = Q' y
         f_i(u) = slope s_i tanh(r_i u_i + a_i) + b_i       |r_i|, |s_i| < 1; r, s, a, b functions of u_1 ... u_(i-1)

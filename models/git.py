@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from zoo.distributions import Levels, level_counts
+from zoo.distributions.integer_transformed import Arrange, Chain, IntegerTransformed, Shift, coarse_to_fine
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.integers import Arrange, Chain, IntegerTransformed, Shift, coarse_to_fine
-from zoo.nets import MLP
-from zoo.registry import family
+from zoo.nn.mlp import MLP
+from zoo.pairs.registry import family
 
 PSEUDOCOUNT = 0.5
 """Added to each level's count in the base."""

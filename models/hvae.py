@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from zoo.amortised import diagonal_normal, scaled
-from zoo.decoder import Decoder
-from zoo.dropout import Dropout
 from zoo.event import Event
-from zoo.nets import MLP
-from zoo.registry import family
+from zoo.nn.amortised import diagonal_normal, scaled
+from zoo.nn.decoder import Decoder
+from zoo.nn.dropout import Dropout
+from zoo.nn.mlp import MLP
+from zoo.pairs.registry import family
 
 ONE = 0.5413
 """softplus of it is one."""
@@ -46,7 +46,7 @@ class HVAE(nn.Module):
 
     The guide draws z2 first and then z1 by its shift d and its factor c from the model's own p(z1 | z2), so the
     Kullback-Leibler term of z1 depends on those two alone and a level that tells nothing can fall silent: d = 0, c = 1.
-    What p(x; f) is goes by the event's support (`zoo.decoder.Decoder`).
+    What p(x; f) is goes by the event's support (`zoo.nn.decoder.Decoder`).
 
     Args:
         event: any shape and support.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from zoo.event import Event
-from zoo.flows import Affine, Autoregressive, Flow, dropout_for, orders
-from zoo.registry import family
+from zoo.flows.flow import Affine, Autoregressive, Flow, dropout_for, orders
+from zoo.pairs.registry import family
 
 
 @family(
@@ -24,8 +24,8 @@ from zoo.registry import family
     },
 )
 def iaf(event: Event, *, layers: int = 2, hidden: int = 256, dropout: float | None = None) -> Flow:
-    """A flow (`zoo.flows.Flow`) whose every step, from the base to the data, shifts and scales each dimension given the
-    base's before it.
+    """A flow (`zoo.flows.flow.Flow`) whose every step, from the base to the data, shifts and scales each dimension
+    given the base's before it.
 
         h_d = (z_d + t(z_1, ..., z_(d-1))) exp s(z_1, ..., z_(d-1))
 

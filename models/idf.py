@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from zoo.distributions import Levels, LogisticMixture, level_counts
+from zoo.distributions.integer_transformed import Arrange, Blocks, Chain, IntegerTransformed, Shift, coarse_to_fine
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.integers import Arrange, Blocks, Chain, IntegerTransformed, Shift, coarse_to_fine
-from zoo.nets import MLP
-from zoo.registry import family
+from zoo.nn.mlp import MLP
+from zoo.pairs.registry import family
 
 
 class Mixtures(nn.Module):
@@ -81,7 +81,7 @@ class IDF(nn.Module):
     Each f is ``rounds`` couplings of either half given the other. Each level factors out half of the entries, z_l,
     under a distribution given the half that goes on, h_l (section 4, figure 4); entries of z_l are independent given
     h_l, each of a mixture of discretised logistics whose weights, means and scales a perceptron makes of h_l. Gradients
-    pass rounding straight through (section 3.2), here to linear interpolation (see `zoo.integers`).
+    pass rounding straight through (section 3.2), here to linear interpolation (see `zoo.flows.integer`).
 
     The paper's alphabet is all integers; here it is that of the data, {0, ..., K-1}: sums are modulo K and the edge
     levels take the logistics' tails, so no mass lies where no datum is. The halves are lattices of the grid, coarse and

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from zoo.distributions import level_counts, likelihood, parameters_per_entry
 from zoo.event import Event
-from zoo.registry import family
+from zoo.pairs.registry import family
 
 SMALLEST_DEVIATION = 1e-3
 """Real dimensions that hardly vary are given this standard deviation, in the data's units."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from zoo.event import Event
-from zoo.flows import Affine, Autoregressive, Flow, dropout_for, orders
-from zoo.registry import family
+from zoo.flows.flow import Affine, Autoregressive, Flow, dropout_for, orders
+from zoo.pairs.registry import family
 
 
 @family(
@@ -22,7 +22,7 @@ from zoo.registry import family
     },
 )
 def maf(event: Event, *, layers: int = 4, hidden: int = 256, dropout: float | None = None) -> Flow:
-    """A flow (`zoo.flows.Flow`) whose every step shifts and scales each dimension given those before it.
+    """A flow (`zoo.flows.flow.Flow`) whose every step shifts and scales each dimension given those before it.
 
         h_d -> (h_d + t(h_1, ..., h_(d-1))) exp s(h_1, ..., h_(d-1))        log|det| = sum s
 

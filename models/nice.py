@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.event import Event
-from zoo.flows import Additive, Coupling, Flow, dropout_for, orders
-from zoo.registry import family
+from zoo.flows.flow import Additive, Coupling, Flow, dropout_for, orders
+from zoo.pairs.registry import family
 
 
 @family(
@@ -26,7 +26,7 @@ from zoo.registry import family
     },
 )
 def nice(event: Event, *, layers: int = 12, hidden: int = 96, dropout: float | None = None) -> Flow:
-    """Non-linear independent components: a flow (`zoo.flows.Flow`) of additive couplings, scaled once at the end.
+    """Non-linear independent components: a flow (`zoo.flows.flow.Flow`) of additive couplings, scaled once at the end.
 
         (a, b) -> (a, b + t(a))        unit Jacobian
         h -> h exp s                   the last step, one s for each dimension: log|det| = sum s

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.autoregressive import Autoregressive, Harmonics, Stream, levels, marginal_logits
-from zoo.dropout import Dropout
+from zoo.distributions.autoregressive import Autoregressive, Harmonics, Stream, levels, marginal_logits
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.registry import family
+from zoo.nn.dropout import Dropout
+from zoo.pairs.registry import family
 
 
 class Down(nn.Module):
@@ -133,7 +133,7 @@ class PixelCNN(nn.Module):
         return (self.head(h) + self.bias).movedim(1, -1).reshape(*x.shape, -1)
 
     def stream(self, n: int) -> Stream:
-        """The same logits pixel by pixel, for ``n`` data (see `zoo.autoregressive`)."""
+        """The same logits pixel by pixel, for ``n`` data (see `zoo.distributions.autoregressive`)."""
         (height, width), reach = self.grid, self.reach
         seen = self.bias.new_zeros(n, self.encode.size, reach + height, reach + width)
         above = [self.bias.new_zeros(n, self.width, 1, width) for _ in self.down]

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.autoregressive import Autoregressive, Harmonics, levels, marginal_logits, whole_passes
-from zoo.dropout import Dropout
+from zoo.distributions.autoregressive import Autoregressive, Harmonics, levels, marginal_logits, whole_passes
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.nets import MLP
-from zoo.pair import HasInitialise
-from zoo.registry import family
+from zoo.nn.dropout import Dropout
+from zoo.nn.mlp import MLP
+from zoo.pairs.pair import HasInitialise
+from zoo.pairs.registry import family
 
 
 @family(

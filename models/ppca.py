@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from zoo.distributions import DiscretisedNormal
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.registry import family
+from zoo.pairs.registry import family
 
 
 @family(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from zoo.event import Event
-from zoo.flows import Affine, Coupling, Flow, dropout_for, orders
-from zoo.registry import family
+from zoo.flows.flow import Affine, Coupling, Flow, dropout_for, orders
+from zoo.pairs.registry import family
 
 
 @family(
@@ -22,7 +22,7 @@ from zoo.registry import family
     },
 )
 def realnvp(event: Event, *, layers: int = 12, hidden: int = 96, dropout: float | None = None) -> Flow:
-    """Real-valued, non-volume-preserving transformations: a flow (`zoo.flows.Flow`) of affine couplings.
+    """Real-valued, non-volume-preserving transformations: a flow (`zoo.flows.flow.Flow`) of affine couplings.
 
         (a, b) -> (a, (b + t(a)) exp s(a))        log|det| = sum s(a)
 

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo.dropout import Dropout
 from zoo.event import Event
-from zoo.flows import Affine, Elementwise, Flow, bounded, dropout_for
-from zoo.images import Shape, Squeeze, channel_halves, checkerboard, image_shape, squeezable, squeezed
-from zoo.registry import family
+from zoo.flows.flow import Affine, Elementwise, Flow, bounded, dropout_for
+from zoo.flows.squeeze import Shape, Squeeze, channel_halves, checkerboard, image_shape, squeezable, squeezed
+from zoo.nn.dropout import Dropout
+from zoo.pairs.registry import family
 
 
 @family(
@@ -33,7 +33,8 @@ from zoo.registry import family
 def realnvp_conv(
     event: Event, *, couplings: int = 3, hidden: int = 32, blocks: int = 1, dropout: float | None = None
 ) -> Flow:
-    """The multi-scale architecture of RealNVP for images (`zoo.flows.Flow`): masked couplings, squeezed, factored out.
+    """The multi-scale architecture of RealNVP for images (`zoo.flows.flow.Flow`): masked couplings, squeeze, factor
+    out.
 
         h -> b h + (1 - b) (h + t(b h)) exp s(b h)        log|det| = sum (1 - b) s(b h),  b a mask of 0 and 1
 
@@ -44,7 +45,7 @@ def realnvp_conv(
     other's complement.
 
     The networks are residual convolutions which also see where a pixel is; there is no batch normalisation. Integer
-    data enter as in `zoo.flows.Marginals`, not by the paper's logit. Density and sampling take one pass each.
+    data enter as in `zoo.flows.flow.Marginals`, not by the paper's logit. Density and sampling take one pass each.
 
     Args:
         event: an image ``(channels, height, width)``, ``(height, width)`` or a row of pixels ``(width,)``; any support.

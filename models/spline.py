@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from zoo.event import Event
-from zoo.flows import Coupling, Flow, dropout_for, orders
-from zoo.registry import family
-from zoo.splines import RationalQuadratic, bound_for
+from zoo.flows.flow import Coupling, Flow, dropout_for, orders
+from zoo.flows.splines import RationalQuadratic, bound_for
+from zoo.pairs.registry import family
 
 
 @family(
@@ -31,13 +31,13 @@ def spline(
     bound: float | None = None,
     dropout: float | None = None,
 ) -> Flow:
-    """Neural spline flow: a flow (`zoo.flows.Flow`) of couplings by monotone rational-quadratic splines.
+    """Neural spline flow: a flow (`zoo.flows.flow.Flow`) of couplings by monotone rational-quadratic splines.
 
         (a, b) -> (a, f(b))        f: a spline for each dimension of b, with knots and slopes a network's of a
 
-    Within [-B, B] each spline (`zoo.splines.RationalQuadratic`) has K bins, outside it is the identity. The couplings
-    stand in pairs that transform either half of a split given the other. In place of the paper's linear layers between
-    couplings the splits change; their networks are perceptrons. Density and sampling take one pass each.
+    Within [-B, B] each spline (`zoo.flows.splines.RationalQuadratic`) has K bins, outside it is the identity. The
+    couplings stand in pairs that transform either half of a split given the other. In place of the paper's linear
+    layers between couplings the splits change; their networks are perceptrons. Density and sampling take one pass each.
 
     Args:
         event: any shape, flattened to D dimensions; any support.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from zoo.distributions import likelihood, parameters_per_entry
 from zoo.event import Event
-from zoo.registry import family
+from zoo.pairs.registry import family
 
 
 @family("uniform", group="floor", supports=("binary", "levels"), recipe={"steps": 0})

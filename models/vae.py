@@ -9,10 +9,10 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from zoo.decoder import Decoder
 from zoo.event import Event
-from zoo.pair import HasInitialise
-from zoo.registry import family
+from zoo.nn.decoder import Decoder
+from zoo.pairs.pair import HasInitialise
+from zoo.pairs.registry import family
 
 
 @family(
@@ -37,8 +37,8 @@ class VAE(nn.Module):
     """Variational auto-encoder: z ~ p(z), x | z ~ p(x; f(z)), every entry of x independent of the others given z.
 
     f is a perceptron from ``latent`` numbers to the parameters of each entry; what p(x; f(z)) is goes by the event's
-    support (see `zoo.decoder.Decoder`, which takes ``statistics`` and ``likelihood``). Its output's bias starts at what
-    each entry of the training data shows on its own. Kingma & Welling 2013, sections 2 and 3.
+    support (see `zoo.nn.decoder.Decoder`, which takes ``statistics`` and ``likelihood``). Its output's bias starts at
+    what each entry of the training data shows on its own. Kingma & Welling 2013, sections 2 and 3.
 
     The prior p(z) stands on a shelf: standard normal by default, ``vae:prior=vamp``, ``vae:prior=flow``. So does the
     guide: ``vae+normal`` (the default), ``vae+planar``, ``vae+iaf``; both together ``vae+iaf:prior=flow``. The

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.autoregressive import Autoregressive, Harmonics, Stream, levels, marginal_logits
-from zoo.dropout import Dropout
+from zoo.distributions.autoregressive import Autoregressive, Harmonics, Stream, levels, marginal_logits
 from zoo.event import Event
-from zoo.registry import family
+from zoo.nn.dropout import Dropout
+from zoo.pairs.registry import family
 
 
 class Layer(nn.Module):
@@ -103,7 +103,7 @@ class WaveNet(nn.Module):
         return (self.head(total) + self.bias).reshape(*x.shape, -1)
 
     def stream(self, n: int) -> Stream:
-        """The same logits entry by entry, for ``n`` data (see `zoo.autoregressive`)."""
+        """The same logits entry by entry, for ``n`` data (see `zoo.distributions.autoregressive`)."""
         width = self.place.shape[1]
         rings = [self.place.new_zeros(dilation, n, width) for dilation in self.dilations]
         before = self.place.new_zeros(n, width)

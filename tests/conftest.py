@@ -8,10 +8,10 @@ import hypothesis
 import pytest
 import torch
 
-from zoo import outside
 from zoo.data import Dataset
 from zoo.event import Event
-from zoo.registry import Registry, evaluations, families, guides, load_shelves, priors
+from zoo.pairs import plugins as outside
+from zoo.pairs.registry import Registry, evaluations, families, guides, load_shelves, priors
 
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("zoo", deadline=None)  # no test asserts a time

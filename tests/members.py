@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from zoo.building import find
-from zoo.registry import families, guides, load_shelves
+from zoo.pairs.build import find
+from zoo.pairs.registry import families, guides, load_shelves
 
 SMALL = {"layers": 2, "couplings": 1, "hidden": 16, "narrow": 8, "width": 8, "blocks": 1, "latent": 3, "top": 2}
 SMALL |= {"bottom": 3, "steps": 2}

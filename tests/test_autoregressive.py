@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pyro import poutine
 from torch import Tensor
 
-from zoo.autoregressive import Autoregressive, Harmonics, draw, whole_passes
+from zoo.distributions.autoregressive import Autoregressive, Harmonics, draw, whole_passes
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.models.pixelcnn import PixelCNN

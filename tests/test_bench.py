@@ -32,10 +32,10 @@ from zoo.bench.models import VAE, in_numpyro
 from zoo.bench.page import CHAPTERS, SENTENCES, bars, render, summary
 from zoo.bench.rows import Row, rows
 from zoo.bench.task import Entrant, SkippedError, Task
-from zoo.building import find
 from zoo.cli import app
 from zoo.errors import ZooError
 from zoo.event import Event
+from zoo.pairs.build import find
 from zoo.seeding import seeded
 
 ROW = Row(name="tiny", batch=16, event="12:binary", by_hand={"hidden": 16, "latent": 3})

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from zoo import Event, Pair
-from zoo.bounds import CHUNK, MEMORY, bounds, log_probs, pareto_shapes, particle_weights, rows_within, summarise
+from zoo.metrics.bounds import CHUNK, MEMORY, bounds, log_probs, pareto_shapes, particle_weights, rows_within, summarise
+from zoo.pairs.traces import log_weights
 from zoo.seeding import seeded
-from zoo.traces import log_weights
 
 EVENT = Event(3, "real")
 LOADING = torch.tensor([1.0, -0.5, 2.0])

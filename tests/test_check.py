@@ -15,19 +15,19 @@ from pyro.distributions import constraints
 from pyro.nn import PyroModule, PyroParam
 from torch import Tensor, nn
 
-from zoo import outside
-from zoo.building import build
-from zoo.check import Finding, check, prove
+from zoo.cli.template import starting_file
+from zoo.contract.check import Finding, check, prove
 from zoo.contract.laws import GROUND, LAWS
 from zoo.data import load_data
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.pair import Pair, Player
-from zoo.registry import Family, families
+from zoo.pairs import plugins as outside
+from zoo.pairs.build import build
+from zoo.pairs.pair import Pair, Player
+from zoo.pairs.registry import Family, families
+from zoo.pairs.traces import log_weights
 from zoo.seeding import seeded
-from zoo.template import starting_file
-from zoo.traces import log_weights
-from zoo.training import fit
+from zoo.training.loop import fit
 
 REAL = Event(3, "real")
 

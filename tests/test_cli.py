@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from zoo.cli import app
-from zoo.cli.asked import bytes_of
+from zoo.cli.parse import bytes_of
 
 SMALL = [
     "--data",

@@ -15,9 +15,6 @@ from hypothesis import strategies as st
 from members import members, small
 from torch import Tensor, nn
 
-from zoo.autoregressive import Autoregressive, whole_passes
-from zoo.bounds import log_probs, particle_weights
-from zoo.building import build
 from zoo.codec import code, codes, decode, encode
 from zoo.codec.container import unpack
 from zoo.codec.grids import FINENESS, FINEST, Grid, fitting
@@ -27,13 +24,16 @@ from zoo.codec.rules import InBlocks, Mapped
 from zoo.codec.stack import SMALLEST, Stack, checked, seed_words
 from zoo.data import Dataset, load_data
 from zoo.distributions import ClosedUniform, DiscretisedLogistic, DiscretisedNormal, Floor, Levels
+from zoo.distributions.autoregressive import Autoregressive, whole_passes
+from zoo.distributions.mixture import Mixture, NormalMixture
 from zoo.errors import RunError, ZooError
 from zoo.event import Event
-from zoo.mixture import Mixture, NormalMixture
-from zoo.pair import Pair
+from zoo.metrics.bounds import log_probs, particle_weights
+from zoo.pairs.build import build
+from zoo.pairs.pair import Pair
+from zoo.pairs.traces import abilities, sample
 from zoo.seeding import seeded
-from zoo.traces import abilities, sample
-from zoo.training import fit
+from zoo.training.loop import fit
 
 EVENTS = {"binary": Event((4, 4), "binary"), "levels": Event((4, 4), 5)}
 MEMBERS = [

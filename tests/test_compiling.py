@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from zoo import compiling
-from zoo.compiling import COMPILER, LIBRARY, PROGRAM, CompilationError, compiled, has_compiler
-from zoo.recording import graph_of
+from zoo.engine import aot as compiling
+from zoo.engine.aot import COMPILER, LIBRARY, PROGRAM, CompilationError, compiled, has_compiler
+from zoo.engine.tracing import graph_of
 
 A, B = torch.linspace(-1.0, 1.0, 12).reshape(3, 4), torch.linspace(0.0, 2.0, 8).reshape(4, 2)
 

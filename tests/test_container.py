@@ -15,14 +15,14 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from zoo.building import build
 from zoo.cli import app
 from zoo.codec import decode, encode
 from zoo.codec.container import CHECKSUM, FRAME, Header, pack, unpack
 from zoo.codec.lossless import check, precisely
 from zoo.errors import RunError
 from zoo.event import Event
-from zoo.pair import Pair
+from zoo.pairs.build import build
+from zoo.pairs.pair import Pair
 from zoo.seeding import seeded
 
 EVENT = Event((4, 4), 5)

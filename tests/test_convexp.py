@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from zoo.building import build
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.images import Shape
+from zoo.flows.squeeze import Shape
 from zoo.models.convexp import ConvExp, terms
+from zoo.pairs.build import build
 
 SHAPES = [(1, 8, 8), (4, 4, 4), (2, 3, 5), (3, 2, 2)]
 STEPS = [(shape, padding) for shape in SHAPES for padding in ("zeros", "circular")] + [((1, 1, 6), "zeros")]

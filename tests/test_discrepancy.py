@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from zoo import Event
-from zoo.discrepancy import MMD, features, mmd2
+from zoo.metrics.mmd import MMD, features, mmd2
 from zoo.seeding import seeded
 
 

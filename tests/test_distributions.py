@@ -26,8 +26,8 @@ from zoo.distributions import (
     parameters_per_entry,
 )
 from zoo.event import Event
-from zoo.pair import Pair
-from zoo.traces import abilities, log_weights, sample
+from zoo.pairs.pair import Pair
+from zoo.pairs.traces import abilities, log_weights, sample
 
 BELOW_ONE = 1 - 2**-24
 """The largest float32 that a uniform draw gives; added to 8 or more it rounds up to the next integer."""

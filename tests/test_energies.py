@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from energies import ENERGIES, PlanarChain, log_normaliser, main, planar_kl, u1
 
-from zoo.energies import ENERGIES, PlanarChain, log_normaliser, main, planar_kl, u1
 from zoo.seeding import seeded
 
 LENGTH = 8 + 0.2 * math.sqrt(2 * math.pi)

@@ -13,14 +13,14 @@ from members import members, small
 from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from torch import Tensor, nn
 
-from zoo.building import build
-from zoo.compiling import CompilationError
-from zoo.engine import CompiledSVI, Engine
+from zoo.engine.aot import CompilationError
+from zoo.engine.engine import CompiledSVI, Engine
+from zoo.engine.objectives import Objective, elbo, importance_weighted, mean_field_elbo
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.objectives import Objective, elbo, importance_weighted, mean_field_elbo
-from zoo.pair import HasInitialise, HasPlayers, Pair
-from zoo.traces import tempered
+from zoo.pairs.build import build
+from zoo.pairs.pair import HasInitialise, HasPlayers, Pair
+from zoo.pairs.traces import tempered
 
 EVENT = {"binary": Event((2, 3), "binary"), "levels": Event((2, 3), 5), "real": Event(3, "real")}
 
@@ -335,7 +335,7 @@ def test_the_reason_is_that_of_the_last_batch() -> None:
 
 
 def test_without_a_compiler_it_is_recorded_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoo.engine.has_compiler", lambda: False)
+    monkeypatch.setattr("zoo.engine.engine.has_compiler", lambda: False)
     torch.manual_seed(0)
     engine = Engine(pair_of(Small()), mode="compiled")
     engine(X)
@@ -347,8 +347,8 @@ def test_what_fails_to_compile_is_recorded_and_says_so(monkeypatch: pytest.Monke
     def fail(*args: Any) -> Any:
         raise CompilationError("g++ is out of memory")
 
-    monkeypatch.setattr("zoo.engine.has_compiler", lambda: True)
-    monkeypatch.setattr("zoo.engine.compiled", fail)
+    monkeypatch.setattr("zoo.engine.engine.has_compiler", lambda: True)
+    monkeypatch.setattr("zoo.engine.engine.compiled", fail)
     torch.manual_seed(0)
     pair = pair_of(Small())
     losses = []

@@ -14,11 +14,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from zoo import Dataset, Event, Pair, Score, ZooError, load_data, registry
-from zoo.building import build
-from zoo.evaluating import Finished, Settings, attempt, evaluate, mean_score
+from zoo import Dataset, Event, Pair, Score, ZooError, load_data
 from zoo.evaluations.sampling import sequential_passes
 from zoo.evaluations.stability import worst_fall
+from zoo.pairs import registry
+from zoo.pairs.build import build
+from zoo.runs.evaluation import Finished, Settings, attempt, evaluate, mean_score
 from zoo.seeding import seeded
 
 PLANE = Event(2, "real")

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from zoo.building import build
 from zoo.data import load_data
 from zoo.event import Event
-from zoo.pair import Pair
-from zoo.traces import abilities, log_prob, sample
-from zoo.training import fit
+from zoo.pairs.build import build
+from zoo.pairs.pair import Pair
+from zoo.pairs.traces import abilities, log_prob, sample
+from zoo.training.loop import fit
 
 
 def fitted(name: str, event: Event, x: Tensor) -> Pair:

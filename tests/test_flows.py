@@ -11,14 +11,14 @@ import torch
 from pyro.distributions.transforms.spline import ConditionedSpline
 from torch import Tensor
 
-from zoo.building import build
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.flows import Additive, Affine, Autoregressive, Coupling, Elementwise, Flow, orders
-from zoo.nets import MADE
-from zoo.registry import families, load_shelves
+from zoo.flows.flow import Additive, Affine, Autoregressive, Coupling, Elementwise, Flow, orders
+from zoo.flows.splines import RationalQuadratic
+from zoo.nn.mlp import MADE
+from zoo.pairs.build import build
+from zoo.pairs.registry import families, load_shelves
 from zoo.seeding import seeded
-from zoo.splines import RationalQuadratic
 
 load_shelves()
 SMALL = {"layers": 3, "hidden": 16}

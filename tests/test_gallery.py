@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
+from zoo.cli.samples import check_place, save_samples
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.gallery import check_place, save_samples
 
 
 def test_colours_are_kept(tmp_path: Path) -> None:

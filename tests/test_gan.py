@@ -5,13 +5,13 @@ import math
 import pytest
 import torch
 
-from zoo.building import build
 from zoo.data import load_data
 from zoo.event import Event
-from zoo.pair import HasPlayers, Pair
-from zoo.traces import abilities, sample
-from zoo.training import fit
-from zoo.validation import discrepancy
+from zoo.pairs.build import build
+from zoo.pairs.pair import HasPlayers, Pair
+from zoo.pairs.traces import abilities, sample
+from zoo.training.loop import fit
+from zoo.training.validation import discrepancy
 
 EVENTS = [Event((2, 2), "binary"), Event(5, 17), Event((1, 3), "real")]
 

@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 from torch.autograd.functional import jacobian
 
-from zoo.building import build
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.models.gensylvester import Sylvester, settle
+from zoo.pairs.build import build
 
 SIZES = [2, 5, 24]
 

@@ -20,10 +20,10 @@ from zoo.guides.mixture import NormalMixture
 from zoo.guides.planar import Planar
 from zoo.guides.radial import Radial
 from zoo.guides.sylvester import Sylvester, orthonormal, reflected, reversal, steered, straight
-from zoo.pair import Pair
-from zoo.registry import guides, load_shelves
+from zoo.pairs.pair import Pair
+from zoo.pairs.registry import guides, load_shelves
+from zoo.pairs.traces import log_weights
 from zoo.seeding import seeded
-from zoo.traces import log_weights
 
 load_shelves()
 EVENT = Event((2, 3), 5)

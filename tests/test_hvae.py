@@ -13,16 +13,16 @@ from pyro import poutine
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from zoo.bounds import particle_parts
-from zoo.building import build
 from zoo.data import Dataset
-from zoo.evaluating import Finished, Settings, evaluate
 from zoo.event import Event
-from zoo.pair import Pair
+from zoo.metrics.bounds import particle_parts
+from zoo.pairs.build import build
+from zoo.pairs.pair import Pair
+from zoo.pairs.traces import abilities, log_weights, traced, weight_parts
+from zoo.runs.evaluation import Finished, Settings, evaluate
 from zoo.scores import Score
 from zoo.seeding import seeded
-from zoo.traces import abilities, log_weights, traced, weight_parts
-from zoo.training import fit
+from zoo.training.loop import fit
 
 EVENT = Event((2, 2), 5)
 SMALL = {"top": 2, "bottom": 3, "hidden": 16}

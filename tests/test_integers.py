@@ -9,12 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from zoo.building import build
 from zoo.data import Dataset, load_data
 from zoo.distributions import Levels
-from zoo.errors import ZooError
-from zoo.event import Event
-from zoo.integers import (
+from zoo.distributions.integer_transformed import (
     Arrange,
     Blocks,
     Chain,
@@ -25,10 +22,13 @@ from zoo.integers import (
     decoded,
     shifted,
 )
-from zoo.pair import Pair
-from zoo.registry import families
-from zoo.traces import abilities, log_prob, sample
-from zoo.training import fit
+from zoo.errors import ZooError
+from zoo.event import Event
+from zoo.pairs.build import build
+from zoo.pairs.pair import Pair
+from zoo.pairs.registry import families
+from zoo.pairs.traces import abilities, log_prob, sample
+from zoo.training.loop import fit
 
 EVENT = Event((1, 3), 4)
 CASES: list[tuple[str, dict[str, Any]]] = [

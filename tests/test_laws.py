@@ -10,12 +10,12 @@ import torch
 from members import members, small
 from torch import Tensor
 
-from zoo.building import build
-from zoo.check import check
+from zoo.contract.check import check
 from zoo.event import Event
-from zoo.pair import HasLogProb, Pair
+from zoo.pairs.build import build
+from zoo.pairs.pair import HasLogProb, Pair
+from zoo.pairs.traces import abilities, log_prob, log_weights, sample
 from zoo.seeding import seeded
-from zoo.traces import abilities, log_prob, log_weights, sample
 
 EVENTS = {"binary": Event((4, 4), "binary"), "levels": Event((4, 4), 5), "real": Event((4, 4), "real")}
 TINY = {"binary": Event((2, 2), "binary"), "levels": Event((2, 2), 3)}

@@ -19,17 +19,17 @@ from scipy.stats import norm
 from torch import Tensor, nn
 
 from zoo import Dataset, Event, Pair, ZooError, load_data
-from zoo.building import build
 from zoo.codec import baselines
 from zoo.codec.baselines import image_points, pca_points, references
 from zoo.codec.lossy import WIDTHS, Inferred, LossyCodec, codes, no_bottleneck
 from zoo.codec.quantised import MOST, pack, rounded, unpack
 from zoo.codec.rates import Point, bd_rate, frontier, least_gain, measured
-from zoo.evaluating import Finished, Settings, evaluate
 from zoo.event import EXAMPLES
-from zoo.measure import CODED, GRIDS, reconstructions
-from zoo.registry import families, guides, load_shelves
-from zoo.runs import DataSpec, Run, configure
+from zoo.pairs.build import build
+from zoo.pairs.registry import families, guides, load_shelves
+from zoo.runs.evaluation import Finished, Settings, evaluate
+from zoo.runs.run import DataSpec, Run, configure
+from zoo.runs.stored_scores import CODED, GRIDS, reconstructions
 from zoo.scores import Score
 from zoo.seeding import seeded
 

@@ -5,12 +5,12 @@ import torch
 from torch import Tensor
 from torch.autograd.functional import jacobian
 
-from zoo.building import build
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.images import Shape, Squeeze, channel_halves, checkerboard, image_shape
+from zoo.flows.squeeze import Shape, Squeeze, channel_halves, checkerboard, image_shape
 from zoo.models.realnvp_conv import FactorOut, MaskedCoupling
-from zoo.pair import Pair
+from zoo.pairs.build import build
+from zoo.pairs.pair import Pair
 
 EVENTS = [Event((4, 4), 5), Event((2, 4, 8), "real"), Event((3, 5), "binary"), Event(2, "real")]
 

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from zoo.building import build, find
 from zoo.data import Dataset
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.outside import load_families
-from zoo.registry import families
+from zoo.pairs.build import build, find
+from zoo.pairs.plugins import load_families
+from zoo.pairs.registry import families
+from zoo.pairs.traces import abilities, log_weights, sample
 from zoo.seeding import seeded
-from zoo.traces import abilities, log_weights, sample
-from zoo.training import fit
+from zoo.training.loop import fit
 
 REGISTERING = '''
 import pyro

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from zoo.pace import Work, soonest, work_of
+from zoo.engine.cost import Work, soonest, work_of
 
 
 def test_operations_and_the_numbers_of_their_results_are_counted() -> None:

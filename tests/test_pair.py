@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from zoo.errors import ContractError, RunError
 from zoo.event import Event
-from zoo.pair import Pair
+from zoo.pairs.pair import Pair
+from zoo.pairs.traces import log_weights, sample
 from zoo.seeding import seeded
-from zoo.traces import log_weights, sample
 
 EVENT = Event(3, "real")
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from zoo.building import build
 from zoo.data import Dataset
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.models.pixelvae import Masked
+from zoo.pairs.build import build
+from zoo.pairs.traces import abilities
 from zoo.seeding import seeded
-from zoo.traces import abilities
-from zoo.training import fit
+from zoo.training.loop import fit
 
 EVENT = Event((3, 4), 3)
 SMALL = {"latent": 2, "width": 6, "hidden": 8, "guide.hidden": 8}

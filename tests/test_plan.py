@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from zoo.errors import ZooError
-from zoo.plan import Options, plan
-from zoo.runs import DataSpec
-from zoo.suite import Suite, own_suite
+from zoo.experiments.plan import Options, plan
+from zoo.experiments.suite import Suite, own_suite
+from zoo.runs.run import DataSpec
 
 
 def test_what_is_asked_for_twice_is_done_once() -> None:

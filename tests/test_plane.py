@@ -9,11 +9,11 @@ import torch
 from pyro import distributions as dist
 from torch import Tensor
 
-from zoo.building import build
 from zoo.data import load_data
 from zoo.event import Event
-from zoo.pair import Pair
-from zoo.plane import SIDE, frame, grid, views
+from zoo.metrics.plane import SIDE, frame, grid, views
+from zoo.pairs.build import build
+from zoo.pairs.pair import Pair
 
 SHIFT = torch.tensor([1.0, -3.0])
 

@@ -7,13 +7,13 @@ import torch
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from zoo.building import build
 from zoo.data import Dataset, load_data
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.pair import Pair
-from zoo.traces import abilities, log_prob, log_weights
-from zoo.training import fit
+from zoo.pairs.build import build
+from zoo.pairs.pair import Pair
+from zoo.pairs.traces import abilities, log_prob, log_weights
+from zoo.training.loop import fit
 
 REAL = Event((8, 8), "real")
 

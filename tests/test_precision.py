@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from zoo.building import build
 from zoo.data import load_data
 from zoo.data.dataset import Dataset
-from zoo.evaluating import Finished, Settings, evaluate
-from zoo.training import fit
+from zoo.pairs.build import build
+from zoo.runs.evaluation import Finished, Settings, evaluate
+from zoo.training.loop import fit
 
 SETTINGS = Settings(particles=20)
 

@@ -12,19 +12,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from zoo.building import build, read_name
-from zoo.check import check
+from zoo.contract.check import check
 from zoo.data import Dataset
+from zoo.distributions.mixture import Mixture
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.mixture import Mixture
-from zoo.pair import HasInitialise, NeedsEncoder, Pair
-from zoo.plan import Options, plan
-from zoo.registry import guides, load_shelves, prior, priors
-from zoo.runs import DataSpec, Run, configure, find_runs
+from zoo.experiments.plan import Options, plan
+from zoo.experiments.suite import Suite
+from zoo.pairs.build import build, read_name
+from zoo.pairs.pair import HasInitialise, NeedsEncoder, Pair
+from zoo.pairs.registry import guides, load_shelves, prior, priors
+from zoo.pairs.traces import log_weights, sample
+from zoo.runs.run import DataSpec, Run, configure, find_runs
 from zoo.seeding import seeded
-from zoo.suite import Suite
-from zoo.traces import log_weights, sample
 
 load_shelves()
 EVENT = Event((2, 2), 5)

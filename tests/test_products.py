@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from zoo.products import by_the_faster_library, is_large
+from zoo.engine.products import by_the_faster_library, is_large
 
 Product = Callable[[Tensor, Tensor, Tensor], Tensor]
 PRODUCTS: dict[str, Product] = {

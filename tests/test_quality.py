@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from zoo.quality import Share, c2st, precision_recall
+from zoo.metrics.two_sample import Share, c2st, precision_recall
 from zoo.seeding import seeded
 
 

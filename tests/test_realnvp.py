@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from zoo.building import build
 from zoo.data import load_data
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.pair import Pair
-from zoo.traces import abilities, log_prob, log_weights, sample
-from zoo.training import fit
+from zoo.pairs.build import build
+from zoo.pairs.pair import Pair
+from zoo.pairs.traces import abilities, log_prob, log_weights, sample
+from zoo.training.loop import fit
 
 EVENTS = [Event(2, "real"), Event((3, 3), "real"), Event(2, "binary"), Event((2, 3), 5)]
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from zoo.errors import ZooError
-from zoo.recipe import Recipe
+from zoo.training.recipe import Recipe
 
 
 def test_a_wrong_setting_is_named_with_what_there_is() -> None:

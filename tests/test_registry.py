@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import zoo.registry
-from zoo.building import build, find, fitting_event, latents, parse_settings
+import zoo.pairs.registry
 from zoo.errors import ContractError, ZooError
 from zoo.event import Event
-from zoo.registry import Family, Registry, evaluation, evaluations, families, family, guide, guides, load_shelves
+from zoo.pairs.build import build, find, fitting_event, latents, parse_settings
+from zoo.pairs.registry import Family, Registry, evaluation, evaluations, families, family, guide, guides, load_shelves
 
 
 def registry(*names: str) -> Registry[Family]:
@@ -241,7 +241,7 @@ def test_entry_points_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
         return [point]
 
     loaded: list[EntryPoint] = []
-    monkeypatch.setattr(zoo.registry, "entry_points", entry_points)
+    monkeypatch.setattr(zoo.pairs.registry, "entry_points", entry_points)
     monkeypatch.setattr(EntryPoint, "load", lambda self: loaded.append(self))
     load_shelves.__wrapped__()
     assert (asked, loaded) == (["zoo.families"], [point])

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from make_believe import FAMILIES, row, study
 from PIL import Image
 
-from zoo import rules
 from zoo.errors import ZooError
 from zoo.report import figures, tables, text
+from zoo.report import verdicts as rules
 from zoo.report.figures.rates import cut
 from zoo.report.pictures import pictures
 from zoo.report.study import Study

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zoo import rules
+from zoo.report import verdicts as rules
 from zoo.scores import Score
 
 Rows = list[dict[str, Any]]

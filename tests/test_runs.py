@@ -13,7 +13,7 @@ import torch
 
 from zoo.errors import RunError, ZooError
 from zoo.files import read_tensors
-from zoo.runs import DataSpec, Run, RunConfig, configure, find_runs
+from zoo.runs.run import DataSpec, Run, RunConfig, configure, find_runs
 
 RECIPE = {"steps": 40, "batch": 50, "checkpoints": 4}
 
@@ -64,7 +64,7 @@ def test_a_finished_run_is_not_run_again(run: Run) -> None:
 
 
 def test_two_processes_do_not_train_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoo.runs.LOCK_SECONDS", 0.01)
+    monkeypatch.setattr("zoo.runs.run.LOCK_SECONDS", 0.01)
     made = config()
     run = Run.of(made, tmp_path)
     run.folder.mkdir(parents=True)
@@ -117,10 +117,10 @@ KILLED = textwrap.dedent(
     """
     import os, signal, sys, torch
     from pathlib import Path
-    import zoo.runs
-    from zoo.runs import DataSpec, Run, configure
+    import zoo.runs.run
+    from zoo.runs.run import DataSpec, Run, configure
 
-    zoo.runs.KEEP_SECONDS = 0.0
+    zoo.runs.run.KEEP_SECONDS = 0.0
     torch.set_num_threads(1)
     replace, left = os.replace, int(sys.argv[2])
 

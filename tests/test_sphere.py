@@ -11,8 +11,16 @@ from scipy import integrate, special
 from torch import Tensor
 from torch.distributions import kl_divergence
 
+from zoo.distributions.von_mises_fisher import (
+    SphereUniform,
+    VonMisesFisher,
+    angle_slope,
+    log_area,
+    log_bessel,
+    log_peak,
+    mean_length,
+)
 from zoo.seeding import seeded
-from zoo.sphere import SphereUniform, VonMisesFisher, angle_slope, log_area, log_bessel, log_peak, mean_length
 
 KAPPAS = [1e-3, 0.5, 3.0, 40.0, 1e3, 1e4]
 

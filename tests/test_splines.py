@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from zoo.roots import increasing_root
+from zoo.flows.bisection import increasing_root
+from zoo.flows.splines import RationalQuadratic
 from zoo.seeding import seeded
-from zoo.splines import RationalQuadratic
 
 BINS = 5
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, Adamax, AdamW, Optimizer
 
-from zoo.stepping import Stepper
+from zoo.engine.stepping import Stepper
 
 Make = Callable[[list[nn.Parameter]], Optimizer]
 MAKERS: dict[str, Make] = {

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from zoo.errors import ZooError
-from zoo.plan import Options, plan
-from zoo.registry import families, guides, load_shelves, priors
-from zoo.suite import load_suite, suite_names
+from zoo.experiments.plan import Options, plan
+from zoo.experiments.suite import load_suite, suite_names
+from zoo.pairs.registry import families, guides, load_shelves, priors
 
 
 def test_every_suite_of_the_zoo_reads() -> None:

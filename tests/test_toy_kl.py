@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from zoo.building import build
 from zoo.data import load_data, rings_log_density
 from zoo.data.toys import KNOWN
-from zoo.evaluating import Finished, evaluate
-from zoo.pair import Pair
+from zoo.pairs.build import build
+from zoo.pairs.pair import Pair
+from zoo.runs.evaluation import Finished, evaluate
 from zoo.scores import Score
 
 

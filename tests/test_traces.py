@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from zoo.errors import ContractError
 from zoo.event import Event
-from zoo.pair import Pair, no_guide
+from zoo.pairs.pair import Pair, no_guide
+from zoo.pairs.traces import abilities, log_prob, log_weights, observed_sites, per_datum, sample, tempered, traced
 from zoo.seeding import seeded
-from zoo.traces import abilities, log_prob, log_weights, observed_sites, per_datum, sample, tempered, traced
 
 PLANE = Event(2, "real")
 Likelihood = Callable[[Tensor, Tensor], Any]

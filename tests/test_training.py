@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from zoo.building import build
 from zoo.data import Dataset
 from zoo.devices import pick_device
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.pair import Pair, Player
-from zoo.progress import Progress
-from zoo.traces import log_prob
-from zoo.training import fit
+from zoo.pairs.build import build
+from zoo.pairs.pair import Pair, Player
+from zoo.pairs.traces import log_prob
+from zoo.training.callbacks import Progress
+from zoo.training.loop import fit
 
 
 class Coins(nn.Module):

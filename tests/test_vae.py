@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from zoo.building import build
 from zoo.data import load_data
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.models.vae import VAE
-from zoo.pair import Pair
-from zoo.registry import guides, load_shelves
+from zoo.pairs.build import build
+from zoo.pairs.pair import Pair
+from zoo.pairs.registry import guides, load_shelves
+from zoo.pairs.traces import abilities, log_weights, sample
 from zoo.seeding import seeded
-from zoo.traces import abilities, log_weights, sample
-from zoo.training import fit
+from zoo.training.loop import fit
 
 load_shelves()
 EVENTS = [("2x3:binary", {}), ("2x3:5", {}), ("2x3:5", {"likelihood": "logistic"}), ("2x3:real", {})]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from zoo.errors import ZooError
-from zoo.workers import Job, run_jobs
+from zoo.experiments.processes import Job, run_jobs
 
 
 def write(path: Path) -> None:

@@ -7,43 +7,43 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from zoo.building import build as build
     from zoo.data import Dataset as Dataset
     from zoo.data import load_data as load_data
     from zoo.distributions import dequantise as dequantise
     from zoo.distributions import likelihood as likelihood
     from zoo.distributions import observe as observe
-    from zoo.engine import CompiledSVI as CompiledSVI
+    from zoo.engine.engine import CompiledSVI as CompiledSVI
     from zoo.errors import ZooError as ZooError
     from zoo.event import Event as Event
-    from zoo.pair import Pair as Pair
-    from zoo.pair import Player as Player
-    from zoo.recipe import Recipe as Recipe
-    from zoo.registry import evaluation as evaluation
-    from zoo.registry import family as family
-    from zoo.registry import guide as guide
-    from zoo.registry import prior as prior
+    from zoo.pairs.build import build as build
+    from zoo.pairs.pair import Pair as Pair
+    from zoo.pairs.pair import Player as Player
+    from zoo.pairs.registry import evaluation as evaluation
+    from zoo.pairs.registry import family as family
+    from zoo.pairs.registry import guide as guide
+    from zoo.pairs.registry import prior as prior
+    from zoo.pairs.traces import abilities as abilities
+    from zoo.pairs.traces import log_prob as log_prob
+    from zoo.pairs.traces import log_weights as log_weights
+    from zoo.pairs.traces import sample as sample
     from zoo.scores import Score as Score
-    from zoo.traces import abilities as abilities
-    from zoo.traces import log_prob as log_prob
-    from zoo.traces import log_weights as log_weights
-    from zoo.traces import sample as sample
-    from zoo.training import fit as fit
+    from zoo.training.loop import fit as fit
+    from zoo.training.recipe import Recipe as Recipe
 
 __version__ = "0.1.0"
 _HOMES = {
-    "zoo.building": ("build",),
+    "zoo.pairs.build": ("build",),
     "zoo.data": ("Dataset", "load_data"),
     "zoo.distributions": ("dequantise", "likelihood", "observe"),
-    "zoo.engine": ("CompiledSVI",),
+    "zoo.engine.engine": ("CompiledSVI",),
     "zoo.errors": ("ZooError",),
     "zoo.event": ("Event",),
-    "zoo.pair": ("Pair", "Player"),
-    "zoo.recipe": ("Recipe",),
-    "zoo.registry": ("evaluation", "family", "guide", "prior"),
+    "zoo.pairs.pair": ("Pair", "Player"),
+    "zoo.training.recipe": ("Recipe",),
+    "zoo.pairs.registry": ("evaluation", "family", "guide", "prior"),
     "zoo.scores": ("Score",),
-    "zoo.traces": ("abilities", "log_prob", "log_weights", "sample"),
-    "zoo.training": ("fit",),
+    "zoo.pairs.traces": ("abilities", "log_prob", "log_weights", "sample"),
+    "zoo.training.loop": ("fit",),
 }
 __all__ = sorted(name for names in _HOMES.values() for name in names)
 

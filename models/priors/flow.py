@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.nets import MLP
-from zoo.registry import prior
+from zoo.nn.mlp import MLP
+from zoo.pairs.registry import prior
 
 
 @prior("flow", paper="Dinh et al. 2016, arXiv:1605.08803; as a prior, Chen et al. 2016, arXiv:1611.02731")

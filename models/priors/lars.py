@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.event import Event
-from zoo.nets import MLP
-from zoo.registry import prior
+from zoo.nn.mlp import MLP
+from zoo.pairs.registry import prior
 
 KEY = 0
 """Of the draws that the normaliser is measured on in evaluation mode: the same ones every time."""

@@ -8,9 +8,9 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from zoo.distributions.mixture import Mixture
 from zoo.event import Event
-from zoo.mixture import Mixture
-from zoo.registry import prior
+from zoo.pairs.registry import prior
 
 ONE = 0.5413
 """softplus of it is one."""

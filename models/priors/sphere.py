@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from zoo.distributions.von_mises_fisher import SphereUniform
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.registry import prior
-from zoo.sphere import SphereUniform
+from zoo.pairs.registry import prior
 
 
 @prior("sphere", paper="Davidson et al. 2018, arXiv:1804.00891", space="sphere")

@@ -8,7 +8,7 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
 from zoo.event import Event
-from zoo.registry import prior
+from zoo.pairs.registry import prior
 
 
 @prior("standard", paper="Kingma & Welling 2013, arXiv:1312.6114")

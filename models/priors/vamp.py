@@ -10,9 +10,9 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor, nn
 
+from zoo.distributions.mixture import Mixture
 from zoo.event import Event
-from zoo.mixture import Mixture
-from zoo.registry import prior
+from zoo.pairs.registry import prior
 
 
 @prior("vamp", paper="Tomczak & Welling 2018, arXiv:1705.07120")
@@ -43,7 +43,7 @@ class Vamp(nn.Module):
         return self.raw if self.event.levels is None else (self.event.levels - 1) * self.raw.sigmoid()
 
     def use_encoder(self, encode: Callable[[Tensor], Any]) -> None:
-        """Take the guide's distribution from ``encode`` (`zoo.pair.NeedsEncoder`)."""
+        """Take the guide's distribution from ``encode`` (`zoo.pairs.pair.NeedsEncoder`)."""
         self.encode = encode
 
     def initialise(self, x: Tensor) -> None:

@@ -1,8 +1,8 @@
 """The contenders: each gets a task ready and then does it, one unit of work a call.
 
 A unit of training is one step of SVI with one particle and Adam (learning rate 1e-3) on the same resident batch, its
-loss returned but not read (`pyro.infer.SVI` reads it itself: that is its interface), or such a step of each of `SEEDS`
-seeds; a unit of sampling is one batch of draws. All start from the same weights. Flows are in `zoo.bench.flows`.
+loss returned but not read (`pyro.infer.SVI` reads it itself: that is its interface); a unit of sampling is one
+batch of draws. All start from the same weights. Flows are in `zoo.bench.flows`.
 """
 
 from __future__ import annotations
@@ -19,23 +19,18 @@ from pyro import poutine
 from pyro.infer import SVI, JitTrace_ELBO, Trace_ELBO
 from torch import Tensor
 
-from zoo.autoregressive import Autoregressive, whole_passes
 from zoo.bench import flows
 from zoo.bench.models import in_numpyro
 from zoo.bench.rows import Row
 from zoo.bench.task import Contenders, Entrant, SkippedError, Task
-from zoo.engine import MODES, CompiledSVI, Engine
-from zoo.ensemble import Ensemble
-from zoo.pace import Mode
-from zoo.pair import Pair
-from zoo.recipe import Recipe
+from zoo.distributions.autoregressive import Autoregressive, whole_passes
+from zoo.engine.cost import Mode
+from zoo.engine.engine import MODES, CompiledSVI
 
 LR = 1e-3
 WHOLE_SECONDS = 60.0
 """A run of the naive sampler that takes longer is extrapolated from `PASSES` passes."""
 PASSES = 20
-SEEDS = 3
-"""Members of an ensemble."""
 
 
 def zoo_step(task: Task, mode: Mode) -> Entrant:
@@ -100,44 +95,6 @@ def numpyro_step(task: Task) -> Entrant:
     return Entrant(step)
 
 
-def lone_seeds(task: Task, mode: Mode) -> Entrant:
-    """The engine's steps of all seeds, one after another."""
-    pairs = _seeds(task)
-    engines = [Engine(pair, mode=mode) for pair in pairs]
-    optimisers = [torch.optim.Adam(pair.parameters(), lr=LR, fused=True) for pair in pairs]
-
-    def step() -> Tensor:
-        losses = []
-        for engine, optimiser in zip(engines, optimisers, strict=True):
-            losses.append(engine(task.x))
-            optimiser.step()
-        return torch.stack(losses).sum()
-
-    return Entrant(step, note=lambda: engines[0].reason)
-
-
-def seeds_together(task: Task, mode: Mode) -> Entrant:
-    """The same steps, their gradients from one graph; each seed draws its own noise and has its own optimiser."""
-    pairs = _seeds(task)
-    ensemble = Ensemble(pairs, task.x, Recipe(), mode)
-    optimisers = [torch.optim.Adam(pair.parameters(), lr=LR, fused=True) for pair in pairs]
-    xs, betas = [task.x] * SEEDS, [1.0] * SEEDS
-    ensemble.join()
-
-    def step() -> Tensor:
-        found = ensemble(xs, betas, [ensemble.draw() for _ in pairs])
-        for member, optimiser in enumerate(optimisers):
-            ensemble.leave(member, found[member])
-            optimiser.step()
-        return torch.stack([each.loss for each in found]).sum()
-
-    return Entrant(step)
-
-
-def _seeds(task: Task) -> list[Pair]:
-    return [Task(task.row, seed).pair().train(True) for seed in range(SEEDS)]
-
-
 def incremental(task: Task) -> Entrant:
     """The family's own stream: a new entry costs its own receptive field."""
     made = _mass_function(task)
@@ -194,14 +151,8 @@ BY_HAND: Contenders = {
     "numpyro": numpyro_step,
 }
 SAMPLING: Contenders = {"incremental": incremental, "naive": naive}
-TOGETHER: Contenders = {
-    **{f"lone-{mode}": partial(lone_seeds, mode=mode) for mode in MODES},
-    "together-traced": partial(seeds_together, mode="traced"),
-    "together-compiled": partial(seeds_together, mode="compiled"),
-}
 REFERENCE = {
     "train": "pyro",
-    "seeds": "lone-compiled",
     "sample": "naive",
     "density": "zoo",
     "draw": "zoo",
@@ -214,4 +165,4 @@ def contenders(row: Row) -> Contenders:
     """Who can do the work of ``row``."""
     if row.work in ("train", "memory"):
         return TRAINING | BY_HAND if row.by_hand else TRAINING
-    return {"seeds": TOGETHER, "sample": SAMPLING, "density": flows.DENSITY, "draw": flows.DRAWS}[row.work]
+    return {"sample": SAMPLING, "density": flows.DENSITY, "draw": flows.DRAWS}[row.work]

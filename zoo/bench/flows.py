@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.bench.task import Contenders, Entrant, SkippedError, Task
-from zoo.nets import MLP
-from zoo.traces import log_prob, sample
+from zoo.nn.mlp import MLP
+from zoo.pairs.traces import log_prob, sample
 
 
 @dataclass(frozen=True)

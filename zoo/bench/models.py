@@ -12,7 +12,7 @@ from pyro import poutine
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.pair import Pair
+from zoo.pairs.pair import Pair
 
 
 class Programs(Protocol):

@@ -11,18 +11,14 @@ from markupsafe import Markup
 
 from zoo.bench.measure import Block, Timing, blocks, cell, notes, write_csv
 from zoo.bench.rows import rows
-from zoo.engine import MODES
+from zoo.engine.engine import MODES
 from zoo.files import write_text
 from zoo.report.figures.svg import LETTER, Scale, drawing, label, line, tag
 
-OWN = {*MODES, "zoo", "incremental", "together-traced", "together-compiled"}
+OWN = {*MODES, "zoo", "incremental"}
 """The contenders of this project."""
 CHAPTERS = {
     "pyro": ("Training", "One step of stochastic variational inference with Adam, the batch resident."),
-    "lone-compiled": (
-        "Seeds",
-        "One step of each of three seeds: one after another, or their gradients from one graph.",
-    ),
     "naive": ("Sampling entry by entry", "One batch of draws: a stream that remembers, against a whole pass an entry."),
     "zoo": ("Flows", "One batch of log-densities or draws of the same RealNVP, untrained, without gradients."),
     "eager": ("Memory", "The most resident memory of a process that does nothing but train, libraries included."),
@@ -30,7 +26,6 @@ CHAPTERS = {
 """Reference -> title and what a unit of work is."""
 SENTENCES = {
     "pyro": "A step of this project's quickest engine takes {} of pyro.infer.SVI's time.",
-    "lone-compiled": "Seeds in one graph take {} of the time of compiled steps one after another.",
     "naive": "Streams that remember take {} of the time of whole passes.",
     "zoo": "The quickest library of flows takes {} of this project's time.",
     "eager": "The hungriest engine takes {} of the plain one's memory.",

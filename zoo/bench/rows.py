@@ -15,7 +15,7 @@ from zoo.errors import ZooError
 class Row(BaseModel):
     """One piece of work; either the VAE ``by_hand`` (its hidden units and latents) or a ``family`` of the zoo.
 
-    ``work`` is to ``train`` (a step, or one of each of several ``seeds``), to ``sample`` entry by entry, to give the
+    ``work`` is to ``train`` (a step), to ``sample`` entry by entry, to give the
     ``density`` of a batch or ``draw`` one from a flow, or the ``memory`` that training takes at most.
     """
 
@@ -25,7 +25,7 @@ class Row(BaseModel):
     about: str = ""
     batch: int
     event: str
-    work: Literal["train", "seeds", "sample", "density", "draw", "memory"] = "train"
+    work: Literal["train", "sample", "density", "draw", "memory"] = "train"
     by_hand: dict[str, int] = {}
     family: str = ""
     hyper: dict[str, Any] = {}

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from zoo.bench.models import VAE, OfTheZoo, Programs
 from zoo.bench.rows import Row
-from zoo.building import build
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.pair import HasInitialise, Pair
+from zoo.pairs.build import build
+from zoo.pairs.pair import HasInitialise, Pair
 from zoo.seeding import seeded
 
 

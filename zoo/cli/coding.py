@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zoo.cli.app import answering, app, print_json
-from zoo.cli.asked import run_of, spec_of
 from zoo.cli.options import (
     Data,
     DataDir,
@@ -26,9 +25,10 @@ from zoo.cli.options import (
     Train,
     With,
 )
+from zoo.cli.parse import run_of, spec_of
 
 if TYPE_CHECKING:
-    from zoo.runs import Run
+    from zoo.runs.run import Run
 
 
 @app.command()
@@ -52,14 +52,14 @@ def compress(
 ) -> None:
     """Compress an array without loss by a family's run (trained first if it is not), and prove that it decodes."""
     with answering():
-        from zoo.codec.arrays import compress as code
-        from zoo.codec.arrays import read_array
+        from zoo.cli.arrays import compress as code
+        from zoo.cli.arrays import read_array
         from zoo.files import write_bytes
 
         values = read_array(array)
         given = _given(name, with_)
         if given is None:
-            from zoo.display import Watcher
+            from zoo.experiments.display import Watcher
 
             spec = spec_of(data, split, data_seed, event)
             dataset = spec.load(data_dir)
@@ -86,8 +86,8 @@ def decompress(
 ) -> None:
     """Give back the array that zoo compress was given, by the run with the weights that it was compressed with."""
     with answering():
-        from zoo.codec.arrays import decompress as code
-        from zoo.codec.arrays import write_array
+        from zoo.cli.arrays import decompress as code
+        from zoo.cli.arrays import write_array
         from zoo.codec.container import unpack
         from zoo.errors import ZooError
 
@@ -103,8 +103,8 @@ def decompress(
 
 def _given(name: str, with_: list[Path] | None) -> Run | None:
     """The run whose folder was named, if one was."""
-    from zoo.outside import load_families
-    from zoo.runs import Run
+    from zoo.pairs.plugins import load_families
+    from zoo.runs.run import Run
 
     if not (Path(name) / "config.json").is_file():
         return None

@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from zoo.cli.app import answering, app, print_json, stop
-from zoo.cli.asked import bytes_of, files_of, recipe_of, settings_of, spec_of, suite_of
 from zoo.cli.options import (
     DataDir,
     DataSeed,
@@ -27,6 +26,7 @@ from zoo.cli.options import (
     Train,
     With,
 )
+from zoo.cli.parse import bytes_of, files_of, recipe_of, settings_of, spec_of, suite_of
 
 
 @app.command()
@@ -56,9 +56,9 @@ def compare(
 ) -> None:
     """Train, measure and report: a suite, or the families named."""
     with answering():
-        from zoo.compare import compare as run_suite
-        from zoo.display import Display
-        from zoo.plan import Options
+        from zoo.experiments.compare import compare as run_suite
+        from zoo.experiments.display import Display
+        from zoo.experiments.plan import Options
         from zoo.report.writing import write_report
 
         suite = suite_of(names or ["table1"], with_, data, name)

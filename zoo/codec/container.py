@@ -25,7 +25,7 @@ from zoo.codec.lossless import FASTEST, Plan, Watch, check, plan, pop_data, prec
 from zoo.codec.stack import Words
 from zoo.errors import RunError, ZooError
 from zoo.event import Event
-from zoo.pair import Pair
+from zoo.pairs.pair import Pair
 
 MAGIC, VERSION = b"\x89ZOO", 1
 CHECKSUM = 8

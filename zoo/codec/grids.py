@@ -13,9 +13,9 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from zoo.pair import Pair
+from zoo.pairs.pair import Pair
+from zoo.pairs.traces import random_sites
 from zoo.seeding import seeded
-from zoo.traces import random_sites
 
 FINENESS = 16
 """Bins that one deviation of the posterior spans at least; a bin of width w costs about (w / deviation)² / 24 nats."""

@@ -20,14 +20,14 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from zoo.autoregressive import Autoregressive
 from zoo.codec.grids import Grid, fitting
 from zoo.codec.handlers import Pop, Push, naming
 from zoo.codec.rules import code
 from zoo.codec.stack import Stack, Words
+from zoo.distributions.autoregressive import Autoregressive
 from zoo.errors import RunError, ZooError
-from zoo.pair import Pair
-from zoo.traces import Abilities, abilities, latent_sites, random_sites, traced
+from zoo.pairs.pair import Pair
+from zoo.pairs.traces import Abilities, abilities, latent_sites, random_sites, traced
 
 Watch = Callable[[int], None]
 """Is told how many data are done."""

@@ -22,9 +22,9 @@ from zoo.distributions import DiscretisedNormal
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.files import checksum, once
-from zoo.pair import Pair
+from zoo.pairs.pair import Pair
+from zoo.pairs.traces import Abilities, abilities, random_sites
 from zoo.seeding import seeded
-from zoo.traces import Abilities, abilities, random_sites
 
 WIDTHS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 """Grids of the latents, in units of the guide's own scales."""

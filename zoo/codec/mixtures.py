@@ -10,8 +10,8 @@ from torch import Tensor, distributions
 from zoo.codec.grids import Grid
 from zoo.codec.rules import Code, Levels, code, codes
 from zoo.codec.stack import Stack
+from zoo.distributions.mixture import Mixture, NormalMixture
 from zoo.errors import ZooError
-from zoo.mixture import Mixture, NormalMixture
 
 
 class Chosen:

@@ -20,12 +20,12 @@ import torch
 from torch import Tensor, distributions
 from torch.distributions import constraints
 
-from zoo.autoregressive import Autoregressive
 from zoo.codec.grids import BASE, Grid
 from zoo.codec.stack import Stack
 from zoo.distributions import Floor
+from zoo.distributions.autoregressive import Autoregressive
+from zoo.distributions.integer_transformed import Blocks, IntegerTransformed
 from zoo.errors import ZooError
-from zoo.integers import Blocks, IntegerTransformed
 
 
 class Code(Protocol):

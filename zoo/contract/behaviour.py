@@ -16,9 +16,9 @@ from zoo.contract.findings import BrokenError, SilentError
 from zoo.contract.values import extent, fits
 from zoo.errors import RunError
 from zoo.files import read_tensors, write_tensors
-from zoo.pair import Pair
+from zoo.pairs.pair import Pair
+from zoo.pairs.traces import abilities, latent_sites, log_prob, log_weights, per_datum, sample
 from zoo.seeding import seeded
-from zoo.traces import abilities, latent_sites, log_prob, log_weights, per_datum, sample
 
 
 def gradients_reach(case: Case) -> None:

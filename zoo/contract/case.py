@@ -15,9 +15,9 @@ from torch import Tensor
 
 from zoo.contract.values import supports
 from zoo.event import Event
-from zoo.pair import HasInitialise, HasPlayers, Pair, Player
+from zoo.pairs.pair import HasInitialise, HasPlayers, Pair, Player
+from zoo.pairs.traces import observed_sites, sample
 from zoo.seeding import seeded
-from zoo.traces import observed_sites, sample
 
 STEPS, BATCH = 4, 16
 FIRST_DATA = 64

@@ -14,8 +14,8 @@ from torch.overrides import TorchFunctionMode
 
 from zoo.contract.case import Case
 from zoo.contract.findings import BrokenError, SilentError, told
-from zoo.pair import HasPlayers, Pair
-from zoo.traces import abilities, log_prob, per_datum, traced
+from zoo.pairs.pair import HasPlayers, Pair
+from zoo.pairs.traces import abilities, log_prob, per_datum, traced
 
 
 def runs_elsewhere(case: Case) -> None:

@@ -11,8 +11,8 @@ from zoo.contract.case import Case
 from zoo.contract.findings import BrokenError, SilentError
 from zoo.contract.values import extent, fits, supports
 from zoo.event import Event
-from zoo.pair import HasPlayers
-from zoo.traces import abilities, latent_sites, log_prob, observed_sites, per_datum, traced
+from zoo.pairs.pair import HasPlayers
+from zoo.pairs.traces import abilities, latent_sites, log_prob, observed_sites, per_datum, traced
 
 
 def runs(case: Case) -> None:

@@ -13,7 +13,7 @@ from zoo.data.mnist import binarised, mnist
 from zoo.data.toys import moons, rings, rings_log_density
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.registry import Registry
+from zoo.pairs.registry import Registry
 
 __all__ = ["Dataset", "data_names", "load_data", "load_file", "rings_log_density"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zoo import rules
 from zoo.report import tables
+from zoo.report import verdicts as rules
 from zoo.report.tables import HEADERS, Member
 from zoo.report.text import behind, latex
 

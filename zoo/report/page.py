@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from zoo import rules
 from zoo.report import figures, tables, text
+from zoo.report import verdicts as rules
 from zoo.report.markdown import QUICK
 from zoo.report.pictures import Picture, Strip, densities, latents, pictures, strips
 from zoo.report.tables import Member

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from zoo.event import Event
-from zoo.plane import POSTERIOR, PRIOR, Frame, frame
+from zoo.metrics.plane import POSTERIOR, PRIOR, Frame, frame
 from zoo.report import figures
 from zoo.report.study import TRUTH
 

@@ -34,8 +34,8 @@ class Study:
     finite. ``pictures`` maps a data set to ``{"event": "8x8:17", "real": [...], "samples": {"family+guide": [...]}}``
     with batches as nested lists, and may have ``"coded": {"family+guide": {"3": [...]}}``: the first of the real data
     as lossy codes give them back, by the width of the grid (the setting in ``rate@3`` and ``psnr@3``). Two more may be
-    there, of what can be seen in the plane (`zoo.plane`): ``"densities": {"family+guide": [[...]]}``, log-densities in
-    nats on the grid about the real data, `TRUTH` among them where it is known, and
+    there, of what can be seen in the plane (`zoo.metrics.plane`): ``"densities": {"family+guide": [[...]]}``,
+    log-densities in nats on the grid about the real data, `TRUTH` among them where it is known, and
     ``"latents": {"family+guide": {"posterior": [...], "prior": [...]}}``, latents of two dimensions. ``provenance``
     holds versions, device, command, settings, and under ``datasets`` one sentence on the source of each.
     """

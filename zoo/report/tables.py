@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from zoo import rules
 from zoo.report import text
-from zoo.rules import Pooled, Row, Verdict
+from zoo.report import verdicts as rules
+from zoo.report.verdicts import Pooled, Row, Verdict
 from zoo.scores import label
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from zoo import rules
-from zoo.rules import Verdict
+from zoo.report import verdicts as rules
+from zoo.report.verdicts import Verdict
 
 
 def number(value: float, error: float | None = None) -> str:

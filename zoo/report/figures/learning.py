@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from zoo.report.figures.svg import Scale, colour, drawing, label, line, short, tag, tick, window
-from zoo.rules import Row
+from zoo.report.verdicts import Row
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from zoo import rules
 from zoo.report import text
+from zoo.report import verdicts as rules
 from zoo.report.figures.svg import (
     LETTER,
     Rows,
@@ -22,7 +22,7 @@ from zoo.report.figures.svg import (
     tag,
 )
 from zoo.report.tables import Member
-from zoo.rules import Pooled
+from zoo.report.verdicts import Pooled
 
 
 def floors(lines: Sequence[Member]) -> dict[str, float]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from zoo.plane import Frame
+from zoo.metrics.plane import Frame
 from zoo.report.figures.svg import Scale, drawing, label, tag
 
 

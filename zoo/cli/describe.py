@@ -1,0 +1,86 @@
+"""What there is to say about a family: its declaration, and what is read off its programs."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from zoo.event import EXAMPLES, Event
+from zoo.pairs.build import build, fitting_event, read_name
+from zoo.pairs.registry import Family, Guide, Prior, Registry, guides, priors
+from zoo.pairs.traces import abilities
+from zoo.training.recipe import Recipe
+
+
+def example_event(family: Family) -> Event:
+    """An event that the family takes: its own, else 8x8:17, 8x8:binary or 2:real."""
+    return family.event or next(event for support, event in EXAMPLES.items() if support in family.supports)
+
+
+def describe(name: str, event: Event | None = None) -> dict[str, Any]:
+    """Docstring, paper, hyper-parameters, training recipe and the abilities derived on ``event``, as plain values.
+
+    Raises:
+        ZooError: an unknown name, or an event that the family does not take.
+    """
+    called = read_name(name)
+    family = called.family
+    event = fitting_event(family, event or example_event(family))
+    pair = build(name, event)
+    can = abilities(pair)
+    return {
+        "name": pair.label,
+        "group": pair.group,
+        "paper": family.paper,
+        "doc": family.doc,
+        "takes": list(family.supports),
+        "hyper": _defaults(family.make)
+        | _prefixed("guide", guides, called.guide)
+        | _prefixed("prior", priors, called.prior)
+        | called.hyper,
+        "recipe": Recipe.read(family.recipe).model_dump(),
+        "event": str(event),
+        "parameters": sum(parameter.numel() for parameter in pair.parameters()),
+        "likelihood": can.likelihood + (" (analytic)" if can.analytic else ""),
+        "latents": {site: list(shape) for site, shape in can.latents.items()},
+        "observed": list(can.observed),
+        "lossless": can.lossless,
+        "lossy": can.lossy(event),
+    }
+
+
+def text(about: dict[str, Any]) -> str:
+    """`describe` for reading."""
+    latents = ", ".join(f"{site} {tuple(shape)}" for site, shape in about["latents"].items()) or "none"
+    lines = [
+        f"{about['name']}  [{about['group'] or 'unsorted'}]",
+        "",
+        about["doc"] or "(no docstring)",
+        "",
+        f"paper       {about['paper'] or 'not told'}",
+        f"takes       {', '.join(about['takes'])}",
+        f"settings    {_pairs(about['hyper'])}   (--set name=value)",
+        f"training    {_pairs(about['recipe'])}   (--train name=value)",
+        f"read off its programs on {about['event']}:",
+        f"  parameters  {about['parameters']}",
+        f"  likelihood  {about['likelihood']}",
+        f"  latents     {latents}",
+        f"  lossless    {'a code, directly or by bits-back' if about['lossless'] else 'no'}",
+        f"  lossy       {'a code of the latents' if about['lossy'] else 'no: no latents smaller than the data'}",
+    ]
+    return "\n".join(lines)
+
+
+def _prefixed(word: str, shelf: Registry[Guide] | Registry[Prior], name: str) -> dict[str, Any]:
+    """The settings of what ``name`` names on a shelf, as they are written for a family; none for no name."""
+    return {f"{word}.{key}": value for key, value in _defaults(shelf[name].make).items()} if name else {}
+
+
+def _defaults(maker: Any) -> dict[str, Any]:
+    """Keyword settings of a constructor with their defaults."""
+    parameters = inspect.signature(maker).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
+
+
+def _pairs(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in settings.items()) or "none"

@@ -1,0 +1,103 @@
+"""What SVI minimises, as functions of traces that never read a tensor's value, so that they can be recorded as a graph.
+
+Each gives ``(surrogate, loss)`` per datum, in nats: ``loss`` is the number that a person watches, the gradient of
+``surrogate`` is that of the expected loss (they differ where a latent is not reparameterised).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pyro.distributions.util import is_identically_zero, scale_and_mask
+from pyro.infer.trace_elbo import _compute_log_r
+from pyro.poutine.util import prune_subsample_sites
+from torch import Tensor
+from torch.distributions import kl_divergence
+
+from zoo.pairs.pair import Pair
+from zoo.pairs.traces import log_weights, tempered, traced
+
+Objective = Callable[[Pair, Tensor, Tensor | float], tuple[Tensor, Tensor]]
+"""``objective(pair, x, beta)`` of a batch ``x`` with the latents' terms weighted by ``beta``."""
+
+
+def elbo(particles: int = 1) -> Objective:
+    """Minus the ELBO as `pyro.infer.Trace_ELBO` estimates it, score-function terms for the rest included."""
+
+    def objective(pair: Pair, x: Tensor, beta: Tensor | float) -> tuple[Tensor, Tensor]:
+        surrogate, loss = x.new_zeros(()), x.new_zeros(())
+        with tempered(beta):
+            for model_trace, guide_trace in _traces(pair, x, particles):
+                loss = loss - _log_ratio(model_trace, guide_trace)
+                surrogate = surrogate - _surrogate(model_trace, guide_trace)
+        n = len(x) * particles
+        return surrogate / n, loss.detach() / n
+
+    return objective
+
+
+def mean_field_elbo(particles: int = 1) -> Objective:
+    """Minus the ELBO with analytic Kullback-Leibler terms, as `pyro.infer.TraceMeanField_ELBO` estimates it.
+
+    Latents must be reparameterised and have a registered divergence (torch raises NotImplementedError where not).
+    """
+
+    def objective(pair: Pair, x: Tensor, beta: Tensor | float) -> tuple[Tensor, Tensor]:
+        loss = x.new_zeros(())
+        with tempered(beta):
+            for model_trace, guide_trace in _traces(pair, x, particles):
+                for name, site in model_trace.nodes.items():
+                    if site["type"] != "sample":
+                        continue
+                    if site["is_observed"]:
+                        loss = loss - site["log_prob_sum"]
+                    elif name in guide_trace.nodes:
+                        kl = kl_divergence(guide_trace.nodes[name]["fn"], site["fn"])
+                        loss = loss + scale_and_mask(kl, site["scale"], site["mask"]).sum()
+        n = len(x) * particles
+        return loss / n, loss.detach() / n
+
+    return objective
+
+
+def importance_weighted(particles: int) -> Objective:
+    """Minus the bound of ``particles`` importance weights for each datum (Burda et al. 2016, eq. 8).
+
+    Latents must be reparameterised; their terms are not weighted by ``beta``, which would leave no bound.
+    """
+
+    def objective(pair: Pair, x: Tensor, beta: Tensor | float) -> tuple[Tensor, Tensor]:
+        weights = log_weights(pair, x.repeat_interleave(particles, 0)).reshape(len(x), particles)
+        loss = (math.log(particles) - weights.logsumexp(1)).mean()
+        return loss, loss.detach()
+
+    return objective
+
+
+def _traces(pair: Pair, x: Tensor, particles: int) -> Iterator[tuple[Any, Any]]:
+    """Traces of model and guide with their log-probabilities, one pair a particle."""
+    for _ in range(particles):
+        model_trace, guide_trace = (prune_subsample_sites(trace) for trace in traced(pair, x))
+        model_trace.compute_log_prob()
+        guide_trace.compute_score_parts()
+        yield model_trace, guide_trace
+
+
+def _log_ratio(model_trace: Any, guide_trace: Any) -> Tensor:
+    return model_trace.log_prob_sum() - guide_trace.log_prob_sum()
+
+
+def _surrogate(model_trace: Any, guide_trace: Any) -> Tensor:
+    total = model_trace.log_prob_sum()
+    for site in guide_trace.nodes.values():
+        if site["type"] != "sample":
+            continue
+        _, score, entropy = site["score_parts"]
+        if not is_identically_zero(entropy):
+            total = total - entropy.sum()
+        if not is_identically_zero(score):
+            log_ratio = _compute_log_r(model_trace, guide_trace).sum_to(site["cond_indep_stack"])
+            total = total + (log_ratio * score).sum()
+    return total

@@ -1,0 +1,132 @@
+"""What a person watches while runs go on: a live table on a terminal, plain lines otherwise, nothing when quiet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from zoo.errors import RunError
+from zoo.runs.run import Run
+from zoo.training.callbacks import Progress
+
+LINE_SECONDS = 15.0
+"""Time between two plain lines of the same run."""
+
+
+class Display:
+    """Progress of the runs of a stage, read from their status files."""
+
+    def __init__(self, quiet: bool = False, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, quiet=quiet)
+        self._runs: Mapping[str, Run] = {}
+        self._word = ""
+        self._ended: list[str] = []
+        self._running: Sequence[str] = ()
+        self._begun: dict[str, float] = {}
+        self._lined: dict[str, float] = {}
+        self._live: Live | None = None
+
+    @contextmanager
+    def stage(self, word: str, runs: Mapping[str, Run]) -> Iterator[None]:
+        """Show the jobs of one stage, called by ``word`` (train, measure)."""
+        self._word, self._runs, self._ended, self._begun = word, runs, [], {}
+        if not self.console.is_terminal or self.console.quiet:
+            yield
+            return
+        with Live(console=self.console, refresh_per_second=4, transient=True) as self._live:
+            yield
+        self._live = None
+
+    def watch(self, running: Sequence[str]) -> None:
+        """Take note of the jobs now running."""
+        now = time.monotonic()
+        for name in [name for name in self._running if name not in running]:
+            self._ended.append(name)
+            self.console.print(self._end_line(name, now - self._begun[name]), highlight=False, soft_wrap=True)
+        for name in running:
+            self._begun.setdefault(name, now)
+        self._running = list(running)
+        if self._live is not None:
+            self._live.update(self._table())
+        elif not self.console.quiet and self._word == "train":
+            self._plain_lines(now)
+
+    def _plain_lines(self, now: float) -> None:
+        for name in self._running:
+            if now - self._lined.setdefault(name, now) >= LINE_SECONDS:
+                self._lined[name] = now
+                self.console.print(f"  {name}: {_standing(_status(self._runs[name]))}", highlight=False, soft_wrap=True)
+
+    def _end_line(self, name: str, seconds: float) -> str:
+        status = _status(self._runs[name])
+        count = f"[{len(self._ended)}/{len(self._runs)}]"
+        reason = f" ({status['reason']})" if status.get("reason") else ""
+        score = f", best validation {status['best_score']:.2f}" if isinstance(status.get("best_score"), float) else ""
+        if self._word != "train":
+            return f"\\{count} {self._word} {name}: {seconds:.1f} s"
+        return f"\\{count} {name}: {status['status']}{reason}{score}, {seconds:.1f} s"
+
+    def _table(self) -> Table:
+        table = Table(
+            title=f"{self._word}: {len(self._ended)} of {len(self._runs)} done", title_justify="left", box=None
+        )
+        for column in ("run", "step", "loss", "steps/s", "left"):
+            table.add_column(column, justify="left" if column == "run" else "right")
+        for name in self._running:
+            table.add_row(name, *_columns(_status(self._runs[name])))
+        return table
+
+
+class Watcher:
+    """A keeper that shows the training of one run in this process."""
+
+    def __init__(self, steps: int, quiet: bool = False, console: Console | None = None) -> None:
+        self.steps = steps
+        self.console = console or Console(stderr=True, quiet=quiet)
+        self._last = time.monotonic()
+
+    def watch(self, progress: Progress) -> None:
+        pause = 0.2 if self.console.is_terminal else 5.0
+        if time.monotonic() - self._last < pause or progress.status != "running":
+            return
+        self._last = time.monotonic()
+        status = {"step": progress.step, "steps": self.steps, "loss": progress.loss, "speed": progress.speed}
+        self.console.print(
+            _standing(status), end="\r" if self.console.is_terminal else "\n", highlight=False, soft_wrap=True
+        )
+
+    def keep(self, progress: Progress) -> None:
+        if progress.status == "running" and progress.history:
+            last = progress.history[-1]
+            self.console.print(
+                f"step {progress.step}/{self.steps}  loss {progress.loss:.3f}  validation {last['validation']:.3f}"
+                f"  {progress.speed:.0f} steps/s   ",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+
+def _status(run: Run) -> dict[str, Any]:
+    try:
+        return run.status
+    except RunError as error:
+        return {"status": "damaged", "reason": str(error)}
+
+
+def _columns(status: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    if "steps" not in status:
+        return ("", "", "", "")
+    step, steps, loss, speed = (status.get(key, 0) for key in ("step", "steps", "loss", "speed"))
+    left = f"{(steps - step) / speed:.0f} s" if speed else ""
+    return f"{step}/{steps}", f"{loss:.2f}" if isinstance(loss, float) else str(loss), f"{speed:.0f}", left
+
+
+def _standing(status: Mapping[str, Any]) -> str:
+    step, loss, speed, left = _columns(status)
+    return f"step {step}, loss {loss}, {speed} steps/s, {left} left" if step else str(status.get("status", ""))

@@ -1,0 +1,132 @@
+"""What a suite comes to: every run that it asks for, or why there can be none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from zoo.data import Dataset
+from zoo.errors import UnfitError, ZooError
+from zoo.experiments.suite import Suite
+from zoo.metrics.bounds import MEMORY
+from zoo.pairs.build import read_name
+from zoo.pairs.plugins import load_families
+from zoo.pairs.registry import evaluations, load_shelves
+from zoo.runs.run import DataSpec, Run, RunConfig, configure
+from zoo.scores import label
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a suite is run: where files go, on which device, by how many workers of how many threads."""
+
+    runs: Path = Path("runs")
+    device: str = "auto"
+    workers: int = 0
+    """Runs at a time; as many as there are processors if 0."""
+    threads: int = 1
+    data_dir: Path | None = None
+    files: tuple[Path, ...] = ()
+    """Families' files from outside."""
+    data: DataSpec = field(default_factory=DataSpec)
+    """Split, seed and event of a person's own data; the names of the data sets are the suite's."""
+    recipe: dict[str, Any] = field(default_factory=dict)
+    hyper: dict[str, Any] = field(default_factory=dict)
+    memory: int = MEMORY
+    """Bytes that a chunk of an evaluation may take."""
+    quick: bool = False
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A run of a family that takes the data; ``runs`` of the suite differ by their seed only."""
+
+    config: RunConfig
+    run: Run
+    runs: int = 1
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One family, data set and seed of a suite, and what became of it.
+
+    ``planned`` is ``None`` where the family does not take the data, and ``reason`` then says why; otherwise a
+    ``reason`` says why the run failed.
+    """
+
+    family: str
+    guide: str
+    dataset: Dataset
+    seed: int
+    planned: Planned | None
+    reason: str = ""
+
+    @property
+    def label(self) -> str:
+        """What it is called: `zoo.scores.label`."""
+        return label(self.family, self.guide)
+
+    @property
+    def name(self) -> str:
+        """What a person calls it, unique in its suite."""
+        return f"{self.label} on {self.dataset.name}, seed {self.seed}"
+
+    @property
+    def run(self) -> Run | None:
+        """The run, if it has not failed."""
+        return self.planned.run if self.planned and not self.reason else None
+
+
+def plan(suite: Suite, options: Options) -> list[Entry]:
+    """Every run of a suite, in its order.
+
+    Raises:
+        ZooError: an unknown family, guide, data set, evaluation or setting, settings for a family that the suite has
+            not, two data sets of one name, or data that no family of the suite takes.
+    """
+    load_shelves()
+    load_families(options.files)
+    for name in suite.evaluations:
+        evaluations[name]
+    entries = [entry for part in (suite, *suite.also) for entry in _entries(part, options)]
+    if not any(entry.planned for entry in entries):
+        raise ZooError(entries[0].reason)
+    return list({entry.name: entry for entry in entries}.values())  # each once, however often it is asked for
+
+
+def _entries(suite: Suite, options: Options) -> Iterator[Entry]:
+    for name in [*suite.hyper, *suite.recipes]:
+        if name not in suite.families:
+            raise ZooError(f"the suite has settings for {name!r}; its families are {', '.join(suite.families)}")
+    for spec, dataset in _datasets(suite, options):
+        for name in suite.families:
+            for seed in suite.seeds:
+                yield _entry(suite, options, name, spec, dataset, seed)
+
+
+def _datasets(suite: Suite, options: Options) -> Iterator[tuple[DataSpec, Dataset]]:
+    known: dict[str, str] = {}
+    for name in dict.fromkeys(suite.data):
+        spec = options.data.model_copy(update={"name": name})
+        dataset = spec.load(options.data_dir)
+        if dataset.name in known:
+            raise ZooError(f"{known[dataset.name]} and {name} are both called {dataset.name!r}; rename one of them")
+        known[dataset.name] = name
+        yield spec, dataset
+
+
+def _entry(suite: Suite, options: Options, name: str, spec: DataSpec, dataset: Dataset, seed: int) -> Entry:
+    called = read_name(name)
+    where = called.variant, called.guide, dataset, seed
+    recipe = suite.recipes.get(name, {}) | options.recipe
+    hyper = suite.hyper.get(name, {}) | options.hyper
+    try:
+        config = configure(name, spec, dataset, seed=seed, hyper=hyper, recipe=recipe)
+    except UnfitError as error:
+        return Entry(*where, None, str(error))
+    steps = round(config.recipe.steps * suite.share)
+    config = config.model_copy(update={"recipe": config.recipe.updated({"steps": steps})})
+    return Entry(*where, Planned(config, Run.of(config, options.runs), len(suite.seeds)))

@@ -1,0 +1,100 @@
+"""What the families with latents share: a network from latents to a factorised likelihood of the event."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from pyro.distributions.torch_distribution import TorchDistributionMixin
+from torch import Tensor, nn
+
+from zoo import distributions
+from zoo.distributions import DiscretisedLogistic, level_counts
+from zoo.errors import ZooError
+from zoo.event import Event
+from zoo.nn.mlp import MLP
+
+LIKELIHOODS = {"binary": ("bernoulli",), "levels": ("categorical", "logistic"), "real": ("normal",)}
+"""By support; the first is the default."""
+
+
+class Decoder(nn.Module):
+    """p(x; f(z)), every entry of x independent of the others, f a perceptron from ``inputs`` numbers.
+
+    By the event's support p is
+
+    - binary: Bernoulli, with f(z) the logits;
+    - K levels: categorical with logits a + T f(z) (``likelihood="categorical"``, the default): K free base logits ``a``
+      an entry, tilted along ``statistics`` learned functions of the level, the columns of T, which all entries share;
+      or a logistic distribution rounded to the levels (``likelihood="logistic"``), with f(z) its mean and log-scale in
+      units of half the range;
+    - real: normal, with f(z) the mean and the log of the scale.
+
+    Raises:
+        ZooError: a ``likelihood`` that the event's support does not have.
+    """
+
+    def __init__(
+        self,
+        event: Event,
+        inputs: int,
+        hidden: tuple[int, ...],
+        dropout: float = 0.0,
+        statistics: int = 2,
+        likelihood: str = "auto",
+    ) -> None:
+        super().__init__()
+        self.event = event
+        self.kind = _kind(event, likelihood)
+        self.per_entry = {"bernoulli": 1, "categorical": statistics, "logistic": 2, "normal": 2}[self.kind]
+        self.net = MLP(inputs, hidden, event.size * self.per_entry, dropout)
+        if self.kind == "categorical":
+            self.base = nn.Parameter(torch.zeros(*event.shape, _levels(event)))
+            self.tilt = nn.Parameter(2 * _cosines(_levels(event), statistics))
+
+    def forward(self, z: Tensor) -> TorchDistributionMixin:
+        """p(x | z) for ``z`` of shape ``(n, inputs)``: batch shape ``(n,)``, event shape ``event.shape``."""
+        parameters = self.net(z).reshape(len(z), *self.event.shape, self.per_entry)
+        if self.kind == "categorical":
+            parameters = self.base + parameters @ self.tilt
+        if self.kind != "logistic":
+            return distributions.likelihood(self.event, parameters)
+        half = (_levels(self.event) - 1) / 2
+        loc, scale = parameters[..., 0], parameters[..., 1].clamp(-7, 7).exp()
+        return DiscretisedLogistic(half * (1 + loc), half * scale, _levels(self.event)).to_event(len(self.event.shape))
+
+    def initialise(self, x: Tensor) -> None:
+        """Start from what each entry of the training data ``x``, shape ``(n, *event.shape)``, shows on its own."""
+        bias = self.net.out.bias
+        if self.kind == "categorical":
+            self.base.copy_((level_counts(_levels(self.event), x) + 0.5).log())
+            bias.zero_()
+        elif self.kind == "logistic":
+            half = (_levels(self.event) - 1) / 2
+            scale = x.std(0).clamp(min=0.2) * math.sqrt(3) / math.pi  # a logistic's deviation is pi / sqrt(3) scales
+            bias.copy_(torch.stack([x.mean(0) / half - 1, (scale / half).log()], -1).reshape(-1))
+        elif self.kind == "bernoulli":
+            bias.copy_(((x.sum(0) + 0.5) / (len(x) + 1)).logit().reshape(-1))
+        else:
+            bias.copy_(torch.stack([x.mean(0), x.std(0).clamp(min=1e-3).log()], -1).reshape(-1))
+
+
+def _cosines(levels: int, count: int) -> Tensor:
+    """The ``count`` slowest cosines over the levels, shape ``(count, levels)``."""
+    frequency, place = torch.arange(1, count + 1)[:, None], (torch.arange(levels) + 0.5) / levels
+    return torch.cos(math.pi * frequency * place)
+
+
+def _levels(event: Event) -> int:
+    return event.levels or 0
+
+
+def _kind(event: Event, likelihood: str) -> str:
+    choices = LIKELIHOODS[event.support]
+    if likelihood == "auto":
+        return choices[0]
+    if likelihood not in choices:
+        raise ZooError(
+            f"the likelihood of {event.support} data is {' or '.join(choices)} (or auto), got {likelihood!r}"
+        )
+    return likelihood

@@ -1,0 +1,225 @@
+"""From a name to a pair, with its hyper-parameters and a seed.
+
+A name is ``family``, ``family+guide``, and either with settings behind a colon: ``vae+iaf:prior=flow,latent=2``. The
+setting ``prior`` names a prior of the shelf, the others are hyper-parameters.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from zoo.errors import UnfitError, ZooError
+from zoo.event import Event
+from zoo.pairs.pair import NeedsEncoder, Pair, no_guide
+from zoo.pairs.registry import Family, families, guides, load_shelves, priors
+from zoo.pairs.traces import Abilities, abilities, latent_sites, random_sites
+from zoo.seeding import seeded
+
+Hyper = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Called:
+    """What a name calls for: a family, its guide and prior (``""`` where it brings its own) and hyper-parameters."""
+
+    family: Family
+    guide: str
+    prior: str
+    hyper: dict[str, Any]
+
+    @property
+    def variant(self) -> str:
+        """The name without its guide, what goes without saying left out: the scores' column ``family``."""
+        told = {"prior": self.prior} if self.prior != (self.family.prior or "") else {}
+        settings = ",".join(f"{name}={value}" for name, value in (told | self.hyper).items())
+        return f"{self.family.name}:{settings}" if settings else self.family.name
+
+
+def read_name(name: str) -> Called:
+    """What ``name`` calls for.
+
+    Of guide and prior, one that is not named is the family's default, or the first that fits the other.
+
+    Raises:
+        ZooError: an unknown name, a guide or a prior for a family that brings its own, or two that do not fit.
+    """
+    load_shelves()
+    pair, _, settings = name.partition(":")
+    family_name, plus, guide = pair.partition("+")
+    family = families[family_name]
+    hyper = parse_settings(settings.split(",")) if settings else {}
+    prior = str(hyper.pop("prior", ""))
+    for word, named, default in (("guide", plus, family.guide), ("prior", prior, family.prior)):
+        if named and default is None:
+            takers = [entry.name for entry in families if getattr(entry, word)]
+            raise ZooError(f"family {family.name!r} brings its own {word}; families that take one: {', '.join(takers)}")
+    guide, prior = _fitting(family, guides[guide].name if plus else "", priors[prior].name if prior else "")
+    return Called(family, guide, prior, hyper)
+
+
+def _fitting(family: Family, guide: str, prior: str) -> tuple[str, str]:
+    """A guide and a prior whose latents lie in one space; ``""`` stands for one that was not named."""
+    one, other = guide or family.guide or "", prior or family.prior or ""
+    if family.prior is None or family.guide is None or guides[one].space == priors[other].space:
+        return one, other
+    takers = [entry.name for entry in guides if entry.space == priors[other].space]
+    if not guide and takers:
+        return takers[0], other
+    fit = [entry.name for entry in priors if entry.space == guides[one].space]
+    if not prior and fit:
+        return one, fit[0]
+    raise ZooError(
+        f"prior {other!r} lies in the space {priors[other].space!r}, guide {one!r} in {guides[one].space!r}; "
+        f"guides for that prior: {', '.join(takers) or 'none'}; priors for that guide: {', '.join(fit) or 'none'}"
+    )
+
+
+def find(name: str) -> tuple[Family, str]:
+    """The family and the guide's name (``""`` for a family that brings its own) behind a name: see `read_name`."""
+    called = read_name(name)
+    return called.family, called.guide
+
+
+def fitting_event(family: Family, data: Event) -> Event:
+    """The event that ``family`` is built for on data of event ``data``.
+
+    Raises:
+        UnfitError: the family does not take that support (the message names those that do).
+    """
+    event = family.event or data
+    if event.support in family.supports:
+        return event
+    load_shelves()
+    fit = [entry.name for entry in families if event.support in entry.supports]
+    raise UnfitError(
+        f"family {family.name!r} takes {' or '.join(family.supports)} data, got {event.support} ({event}); "
+        f"families that fit: {', '.join(fit)}"
+    )
+
+
+def build(name: str, event: Event, hyper: Hyper | None = None, seed: int = 0) -> Pair:
+    """Build the pair called ``name`` for ``event``; its parameters depend on ``seed`` alone.
+
+    ``hyper`` are the family's hyper-parameters; those of guide and prior are written ``guide.NAME``, ``prior.NAME``.
+
+    Raises:
+        ZooError: an unknown name or hyper-parameter, or an event that the family does not take.
+        ContractError: the programs do not run.
+    """
+    called = read_name(name)
+    family, event = called.family, fitting_event(called.family, event)
+    hyper = _together(name, called.hyper, hyper or {})
+    own = {key: value for key, value in hyper.items() if not key.startswith(("guide.", "prior."))}
+    of_guide, of_prior = (_of(word, hyper, family, named) for word, named in _shelved(called))
+
+    def make_prior(latent: int) -> Any:
+        return _make(f"prior {called.prior!r}", priors[called.prior].make, of_prior, event, latent)
+
+    with seeded(seed):
+        given = (event, make_prior) if called.prior else (event,)
+        made = _make(f"family {family.name!r}", family.make, own, *given)
+        model, guide = _programs(made)
+        if called.guide:
+            maker = guides[called.guide].make
+            guide = _make(f"guide {called.guide!r}", maker, of_guide, event, latents(model, event))
+        pair = Pair(event, model, guide, extras=made, family=called.variant, guide_name=called.guide)
+    _tell_encoder(pair, guide)
+    pair.group = family.group or read_group(abilities(pair))
+    return pair
+
+
+def _tell_encoder(pair: Pair, guide: Callable[..., Any]) -> None:
+    """Tell the modules that ask for it how the guide sees data, by a trace that no handler outside takes notice of."""
+
+    def encode(x: Tensor) -> Any:
+        with poutine.block():
+            trace = poutine.trace(guide).get_trace(x)
+        return next(site["fn"] for _, site in random_sites(trace))
+
+    for part in (part for module in pair.modules.values() for part in module.modules()):
+        if isinstance(part, NeedsEncoder):
+            part.use_encoder(encode)
+
+
+def _shelved(called: Called) -> tuple[tuple[str, str], tuple[str, str]]:
+    return ("guide", called.guide), ("prior", called.prior)
+
+
+def _of(word: str, hyper: Hyper, family: Family, named: str) -> dict[str, Any]:
+    """The hyper-parameters of guide or prior, of those written ``word.NAME``."""
+    found = {key.partition(".")[2]: value for key, value in hyper.items() if key.startswith(f"{word}.")}
+    if found and not named:
+        raise ZooError(f"family {family.name!r} takes no {word} from the shelf, so no {word}.{next(iter(found))}")
+    return found
+
+
+def _together(name: str, told: Hyper, more: Hyper) -> dict[str, Any]:
+    """Hyper-parameters that stand in the name, and more."""
+    for key in sorted({key for key in told if key in more and more[key] != told[key]}):
+        raise ZooError(f"{name} says {key}={told[key]}, and {key}={more[key]} was given beside it; give one of them")
+    return {**told, **more}
+
+
+def read_group(can: Abilities) -> str:
+    """The row of Tomczak's table that the traces alone tell, ``""`` where it takes more to know it."""
+    if can.likelihood == "none":
+        return "implicit"
+    return "prescribed" if can.latents else ""
+
+
+def latents(model: Callable[..., Any], event: Event) -> dict[str, tuple[int, ...]]:
+    """The latent sites of a model, in its order, with their event shapes."""
+    trace = poutine.trace(Pair(event, model).model).get_trace(torch.zeros(3, *event.shape))
+    names = latent_sites(trace)
+    return {name: tuple(site["fn"].event_shape) for name, site in random_sites(trace) if name in names}
+
+
+def parse_settings(settings: list[str]) -> dict[str, Any]:
+    """Read ``name=value`` settings; values are Python literals, anything else is text.
+
+    Raises:
+        ZooError: a setting without ``=``.
+    """
+    return dict(_setting(text) for text in settings)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise ZooError(f"a setting is written name=value, got {text!r}")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
+
+
+def _make(what: str, maker: Callable[..., Any], hyper: Hyper, *args: Any) -> Any:
+    known = dict(list(inspect.signature(maker).parameters.items())[len(args) :])
+    for name in hyper:
+        if name not in known:
+            raise ZooError(f"{what} has no hyper-parameter {name!r}; it has: {', '.join(known) or 'none'}")
+    for name, parameter in known.items():
+        if parameter.default is inspect.Parameter.empty and name not in hyper:
+            raise ZooError(f"{what} needs its hyper-parameter {name!r}, which has no default: give it, {name}=VALUE")
+    try:
+        return maker(*args, **hyper)
+    except (TypeError, ValueError, RuntimeError) as error:
+        if not hyper:
+            raise
+        given = ", ".join(f"{name}={value!r}" for name, value in hyper.items())
+        raise ZooError(f"{what} cannot be made with {given}: {error}") from error
+
+
+def _programs(made: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    if isinstance(made, tuple):
+        model, guide = made
+        return model, guide
+    return made.model, getattr(made, "guide", no_guide)

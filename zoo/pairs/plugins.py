@@ -1,0 +1,129 @@
+"""Families from files outside the zoo.
+
+A file either registers families (guides, evaluations), or simply defines ``model`` and ``guide`` (functions, modules,
+or one class that has both methods and needs no arguments); then it is the family that is called like the file. A
+module-level ``event`` says what it is written for; without one it is the event of the data.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import inspect
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pyro
+from torch import nn
+
+from zoo.errors import ZooError
+from zoo.event import Event
+from zoo.pairs.pair import no_guide
+from zoo.pairs.registry import GROUPS, Family, evaluations, families, guides, load_shelves, priors
+
+
+def load_families(paths: Iterable[Path]) -> list[str]:
+    """Register what the files hold, each file once; the names of their families.
+
+    Raises:
+        ZooError: a file that is not there, does not run, or holds nothing of these.
+    """
+    load_shelves()
+    return [name for path in paths for name in _load(path.resolve())]
+
+
+@functools.cache
+def _load(path: Path) -> tuple[str, ...]:
+    known = {family.name for family in families}
+    size = _size()
+    with families.adding(path), guides.adding(path), priors.adding(path), evaluations.adding(path):
+        module = _execute(path)
+        if _size() == size:
+            families.add(_declared(path, module))
+    return tuple(family.name for family in families if family.name not in known)
+
+
+def _size() -> int:
+    return len(families) + len(guides) + len(priors) + len(evaluations)
+
+
+def _declared(path: Path, module: ModuleType) -> Family:
+    _programs(module, path)
+    event = getattr(module, "event", None)
+    if event is not None and not isinstance(event, Event):
+        raise ZooError(f"{path}: `event` should be a zoo.Event, got {type(event).__name__}")
+    group = getattr(module, "group", "")
+    if group and group not in GROUPS:
+        raise ZooError(f"{path}: `group` is one of {', '.join(GROUPS)}; got {group!r}")
+    recipe = getattr(module, "recipe", {})
+    return Family(path.stem, _FromFile(path, module.__doc__), group=group, recipe=recipe, event=event)
+
+
+class _FromFile:
+    """Runs the file anew for each pair, so that its parameters are drawn under that pair's seed."""
+
+    def __init__(self, path: Path, doc: str | None) -> None:
+        self.path = path
+        self.__doc__ = doc
+
+    def __call__(self, event: Event) -> Any:
+        return _programs(_execute(self.path), self.path)
+
+
+def _programs(module: ModuleType, path: Path) -> Any:
+    """The object with ``model`` and ``guide`` in a file: the module itself, or its one class that has both."""
+    if callable(getattr(module, "model", None)):
+        return _Bare(module)
+    classes = [
+        value
+        for value in vars(module).values()
+        if inspect.isclass(value) and issubclass(value, nn.Module) and value.__module__ == module.__name__
+        and callable(getattr(value, "model", None)) and callable(getattr(value, "guide", None))
+    ]  # fmt: skip
+    if len(classes) == 1:
+        try:
+            return classes[0]()
+        except TypeError as error:
+            raise ZooError(f"{path}: {classes[0].__name__} should be made without arguments ({error})") from error
+    raise ZooError(
+        f"{path} should register families (@zoo.family) or define `model` and `guide`; it does neither"
+        if not classes
+        else f"{path} has {len(classes)} classes with model and guide; say which: model, guide = x.model, x.guide"
+    )
+
+
+class _Bare:
+    """The programs and extras that stand at a module's top level."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.model = module.model
+        self.guide = getattr(module, "guide", no_guide)
+        for extra in ("log_prob", "players", "initialise"):
+            if callable(getattr(module, extra, None)):
+                setattr(self, extra, getattr(module, extra))
+
+
+def _execute(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise ZooError(f"{path} is not there; give the path of a Python file")
+    name = "zoo_outside_" + re.sub(r"\W", "_", path.stem)
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ZooError(f"{path} is not a Python file (its name should end in .py)")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    sys.path.insert(0, str(path.parent))
+    try:
+        with pyro.get_param_store().scope():
+            spec.loader.exec_module(module)
+    except ZooError:
+        raise
+    except Exception as error:  # a stranger's file may raise anything: it is named, not hidden
+        raise ZooError(f"{path} does not run: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(str(path.parent))
+    return module

@@ -1,0 +1,72 @@
+"""How a pair is trained: one flat table of settings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from zoo.errors import ZooError
+
+
+class Recipe(BaseModel):
+    """Training settings; every family declares its own defaults, a suite or a person overrides them.
+
+    The learning rate is a pure function of the step, so a resumed run needs no scheduler's memory.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: int = Field(default=1000, ge=0, description="optimiser steps; 0 for a family that is fitted in closed form")
+    batch: int = Field(default=128, ge=1, description="data per step (all of them if there are fewer)")
+    optimiser: Literal["adam", "adamw", "adamax", "nadam", "radam"] = "adam"
+    lr: float = Field(default=1e-3, gt=0, description="peak learning rate")
+    weight_decay: float = Field(default=0.0, ge=0)
+    schedule: Literal["constant", "cosine", "onecycle"] = "constant"
+    clip: float | None = Field(default=None, gt=0, description="largest gradient norm of each player")
+    average: float | None = Field(default=None, gt=0, lt=1, description="decay of the weights' moving average")
+    kl_warmup: int = Field(default=0, ge=0, description="steps over which the latents' weight grows from 0 to 1")
+    particles: int = Field(default=1, ge=1, description="guide samples per datum in the ELBO's gradient")
+    checkpoints: int = Field(default=20, ge=1, description="how often validation score and discrepancy are measured")
+    patience: int | None = Field(default=None, ge=1, description="checkpoints without improvement before stopping")
+    precision: Literal["float32", "bf16"] = "float32"
+    engine: Literal["auto", "eager", "traced", "compiled"] = Field(default="auto", description="see zoo.engine.engine")
+
+    @classmethod
+    def read(cls, settings: Mapping[str, Any]) -> Recipe:
+        """Make a recipe of ``settings``.
+
+        Raises:
+            ZooError: an unknown setting or a value out of range, with what was expected.
+        """
+        try:
+            return cls(**settings)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(map(str, first["loc"]))
+            known = f"; settings: {', '.join(cls.model_fields)}" if first["type"] == "extra_forbidden" else ""
+            raise ZooError(f"training setting {name!r}: {first['msg']}, got {first['input']!r}{known}") from error
+
+    def updated(self, settings: Mapping[str, Any]) -> Recipe:
+        """This recipe with ``settings`` over it."""
+        return Recipe.read(self.model_dump() | dict(settings))
+
+    def lr_at(self, step: int) -> float:
+        """The learning rate of a step (0-based): constant, cosine decay, or one cycle with 20 % warm-up."""
+        share = step / max(1, self.steps)
+        if self.schedule == "constant":
+            return self.lr
+        if self.schedule == "onecycle" and share < 0.2:
+            return self.lr * (0.04 + 0.96 * share / 0.2)
+        down = share if self.schedule == "cosine" else (share - 0.2) / 0.8
+        return self.lr * (0.001 + 0.999 * (1 + math.cos(math.pi * down)) / 2)
+
+    def kl_weight(self, step: int) -> float:
+        """The weight of the latents' terms at a step."""
+        return min(1.0, (step + 1) / self.kl_warmup) if self.kl_warmup else 1.0
+
+    def measured(self, done: int) -> bool:
+        """Whether validation score and discrepancy are measured after ``done`` steps."""
+        return done == self.steps or done % max(1, self.steps // self.checkpoints) == 0

@@ -1,0 +1,44 @@
+"""What is measured at a checkpoint: the score that early stopping goes by, and the distance of samples from data."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from zoo.metrics.bounds import log_probs, particle_weights
+from zoo.metrics.mmd import features, mmd2
+from zoo.pairs.pair import Pair
+from zoo.pairs.traces import Abilities, sample
+from zoo.seeding import seeded
+
+DISCREPANCY_SAMPLES = 200
+VALIDATION_PARTICLES = 4
+
+
+def validation_score(pair: Pair, x: Tensor, can: Abilities) -> float:
+    """What early stopping goes by, the lower the better.
+
+    Minus the log-probability, or minus the ELBO, in nats per datum; MMD² for implicit models.
+    """
+    if can.likelihood == "exact":
+        return -float(log_probs(pair, x).mean())
+    if can.likelihood == "bound":
+        return -float(particle_weights(pair, x, VALIDATION_PARTICLES).mean())
+    return discrepancy(pair, x)
+
+
+def discrepancy(pair: Pair, x: Tensor) -> float:
+    """MMD² between the pair's samples and data ``x`` (at most `DISCREPANCY_SAMPLES` of each)."""
+    with seeded(1):
+        drawn = sample(pair, DISCREPANCY_SAMPLES)
+    if not drawn.isfinite().all():
+        return math.nan
+    return mmd2(features(pair.event, drawn), features(pair.event, some(x))).value
+
+
+def some(x: Tensor) -> Tensor:
+    """A fixed random choice of at most `DISCREPANCY_SAMPLES` data (files are often sorted)."""
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
+    return x[order[:DISCREPANCY_SAMPLES].to(x.device)]
