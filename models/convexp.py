@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.flows.flow import Affine, Coupling, Flow, dropout_for
+from zoo.flows.coupling import Affine, Coupling, dropout_for
+from zoo.flows.flow import Flow
 from zoo.flows.squeeze import Shape, Squeeze, channel_halves, checkerboard, image_shape, squeezable, squeezed
 from zoo.pairs.registry import family
 

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.event import Event
-from zoo.flows.flow import Elementwise, Flow, orders
+from zoo.flows.coupling import Elementwise, orders
+from zoo.flows.flow import Flow
 from zoo.flows.splines import RationalQuadratic, bound_for
 from zoo.pairs.registry import family
 

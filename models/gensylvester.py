@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.flows.flow import Flow, bounded, dropout_for, orders
+from zoo.flows.coupling import bounded, dropout_for, orders
+from zoo.flows.flow import Flow
 from zoo.nn.mlp import MADE
 from zoo.pairs.registry import family
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from zoo.event import Event
-from zoo.flows.flow import Affine, Autoregressive, Flow, dropout_for, orders
+from zoo.flows.coupling import Affine, dropout_for, orders
+from zoo.flows.flow import Flow
+from zoo.flows.masked import Autoregressive
 from zoo.pairs.registry import family
 
 

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from zoo.distributions import Levels, LogisticMixture, level_counts
-from zoo.distributions.integer_transformed import Arrange, Blocks, Chain, IntegerTransformed, Shift, coarse_to_fine
+from zoo.distributions.integer_transformed import Blocks, IntegerTransformed
 from zoo.errors import ZooError
 from zoo.event import Event
+from zoo.flows.integer import Arrange, Chain, Shift, coarse_to_fine
 from zoo.nn.mlp import MLP
 from zoo.pairs.registry import family
 

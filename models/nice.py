@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.event import Event
-from zoo.flows.flow import Additive, Coupling, Flow, dropout_for, orders
+from zoo.flows.coupling import Additive, Coupling, dropout_for, orders
+from zoo.flows.flow import Flow
 from zoo.pairs.registry import family
 
 

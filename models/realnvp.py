@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from zoo.event import Event
-from zoo.flows.flow import Affine, Coupling, Flow, dropout_for, orders
+from zoo.flows.coupling import Affine, Coupling, dropout_for, orders
+from zoo.flows.flow import Flow
 from zoo.pairs.registry import family
 
 

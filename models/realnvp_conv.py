@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.event import Event
-from zoo.flows.flow import Affine, Elementwise, Flow, bounded, dropout_for
+from zoo.flows.coupling import Affine, Elementwise, bounded, dropout_for
+from zoo.flows.flow import Flow
 from zoo.flows.squeeze import Shape, Squeeze, channel_halves, checkerboard, image_shape, squeezable, squeezed
 from zoo.nn.dropout import Dropout
 from zoo.pairs.registry import family
@@ -45,7 +46,7 @@ def realnvp_conv(
     other's complement.
 
     The networks are residual convolutions which also see where a pixel is; there is no batch normalisation. Integer
-    data enter as in `zoo.flows.flow.Marginals`, not by the paper's logit. Density and sampling take one pass each.
+    data enter as in `zoo.flows.entry.Marginals`, not by the paper's logit. Density and sampling take one pass each.
 
     Args:
         event: an image ``(channels, height, width)``, ``(height, width)`` or a row of pixels ``(width,)``; any support.

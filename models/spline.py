@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from zoo.event import Event
-from zoo.flows.flow import Coupling, Flow, dropout_for, orders
+from zoo.flows.coupling import Coupling, dropout_for, orders
+from zoo.flows.flow import Flow
 from zoo.flows.splines import RationalQuadratic, bound_for
 from zoo.pairs.registry import family
 

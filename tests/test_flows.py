@@ -13,7 +13,9 @@ from torch import Tensor
 
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.flows.flow import Additive, Affine, Autoregressive, Coupling, Elementwise, Flow, orders
+from zoo.flows.coupling import Additive, Affine, Coupling, Elementwise, orders
+from zoo.flows.flow import Flow
+from zoo.flows.masked import Autoregressive
 from zoo.flows.splines import RationalQuadratic
 from zoo.nn.mlp import MADE
 from zoo.pairs.build import build

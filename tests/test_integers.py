@@ -11,19 +11,10 @@ from torch import Tensor, nn
 
 from zoo.data import Dataset, load_data
 from zoo.distributions import Levels
-from zoo.distributions.integer_transformed import (
-    Arrange,
-    Blocks,
-    Chain,
-    IntegerTransformed,
-    Shift,
-    coarse_to_fine,
-    coded,
-    decoded,
-    shifted,
-)
+from zoo.distributions.integer_transformed import Blocks, IntegerTransformed, coded, decoded
 from zoo.errors import ZooError
 from zoo.event import Event
+from zoo.flows.integer import Arrange, Chain, Shift, coarse_to_fine, shifted
 from zoo.pairs.build import build
 from zoo.pairs.pair import Pair
 from zoo.pairs.registry import families

@@ -27,8 +27,9 @@ from zoo.codec.rates import Point, bd_rate, frontier, least_gain, measured
 from zoo.event import EXAMPLES
 from zoo.pairs.build import build
 from zoo.pairs.registry import families, guides, load_shelves
+from zoo.runs.config import DataSpec, configure
 from zoo.runs.evaluation import Finished, Settings, evaluate
-from zoo.runs.run import DataSpec, Run, configure
+from zoo.runs.run import Run
 from zoo.runs.stored_scores import CODED, GRIDS, reconstructions
 from zoo.scores import Score
 from zoo.seeding import seeded

@@ -8,7 +8,7 @@ import pytest
 from zoo.errors import ZooError
 from zoo.experiments.plan import Options, plan
 from zoo.experiments.suite import Suite, own_suite
-from zoo.runs.run import DataSpec
+from zoo.runs.config import DataSpec
 
 
 def test_what_is_asked_for_twice_is_done_once() -> None:

@@ -23,7 +23,8 @@ from zoo.pairs.build import build, read_name
 from zoo.pairs.pair import HasInitialise, NeedsEncoder, Pair
 from zoo.pairs.registry import guides, load_shelves, prior, priors
 from zoo.pairs.traces import log_weights, sample
-from zoo.runs.run import DataSpec, Run, configure, find_runs
+from zoo.runs.config import DataSpec, configure
+from zoo.runs.run import Run, find_runs
 from zoo.seeding import seeded
 
 load_shelves()

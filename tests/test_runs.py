@@ -13,7 +13,8 @@ import torch
 
 from zoo.errors import RunError, ZooError
 from zoo.files import read_tensors
-from zoo.runs.run import DataSpec, Run, RunConfig, configure, find_runs
+from zoo.runs.config import DataSpec, RunConfig, configure
+from zoo.runs.run import Run, find_runs
 
 RECIPE = {"steps": 40, "batch": 50, "checkpoints": 4}
 
@@ -118,9 +119,10 @@ KILLED = textwrap.dedent(
     import os, signal, sys, torch
     from pathlib import Path
     import zoo.runs.run
-    from zoo.runs.run import DataSpec, Run, configure
+    from zoo.runs.config import DataSpec, configure
+    from zoo.runs.run import Run
 
-    zoo.runs.run.KEEP_SECONDS = 0.0
+    zoo.runs.writer.KEEP_SECONDS = 0.0
     torch.set_num_threads(1)
     replace, left = os.replace, int(sys.argv[2])
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from zoo.data import Dataset
     from zoo.event import Event
     from zoo.experiments.suite import Suite
-    from zoo.runs.run import DataSpec, Run, RunConfig
+    from zoo.runs.config import DataSpec, RunConfig
+    from zoo.runs.run import Run
 
 
 def names_of(names: Sequence[str], with_: list[Path] | None) -> list[str]:
@@ -60,7 +61,8 @@ def run_of(
     precision: str | None,
     runs: Path,
 ) -> tuple[Run, RunConfig]:
-    from zoo.runs.run import Run, configure
+    from zoo.runs.config import configure
+    from zoo.runs.run import Run
 
     found = names_of([name], with_)
     if len(found) != 1:
@@ -87,7 +89,7 @@ def settings_of(texts: list[str] | None) -> dict[str, Any]:
 
 
 def spec_of(data: str, split: str | None, seed: int, event: str | None) -> DataSpec:
-    from zoo.runs.run import DataSpec
+    from zoo.runs.config import DataSpec
 
     return DataSpec(name=data, seed=seed, split=_split(split), event=event)
 

@@ -1,55 +1,16 @@
-"""Distributions that Pyro has not, and how an event is observed.
-
-Integer data under a density: the density's draw ``y`` is a latent site and ``x`` its floor, a proper probability
-mass; a guide that draws ``y = x + u``, ``u ~ U[0, 1)``, is uniform dequantisation, and its ELBO the dequantisation
-bound (Theis et al. 2016, section 3.1).
-"""
+"""Continuous variables rounded to levels: logistic, mixture of logistics, normal."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import pyro
-import pyro.distributions as dist
 import torch
 from pyro.distributions import constraints
-from pyro.distributions.torch_distribution import TorchDistribution, TorchDistributionMixin
+from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor
 from torch.nn import functional as F
 
-from zoo.event import Event
-
-
-class Floor(TorchDistribution):
-    """The integer part of ``y``, kept within {0, ..., levels-1}: all its mass on one value.
-
-    ``log_prob(x)`` is 0 where ``x <= y <= x + 1`` (beyond the edges the first and the last level take everything) and
-    minus infinity elsewhere. Batch shape: that of ``y``.
-    """
-
-    arg_constraints = {"y": constraints.real}  # noqa: RUF012 (torch's own interface)
-
-    def __init__(self, y: Tensor, levels: int, validate_args: bool | None = None) -> None:
-        self.y, self.levels = y, levels
-        super().__init__(y.shape, validate_args=validate_args)
-
-    @constraints.dependent_property(is_discrete=True, event_dim=0)
-    def support(self) -> Any:
-        return constraints.integer_interval(0, self.levels - 1)
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Floor:
-        # the very same tensor where nothing is expanded: `zoo.pairs.traces.Abilities.dequantising` compares by identity
-        y = self.y if self.y.shape == torch.Size(batch_shape) else self.y.expand(batch_shape)
-        return Floor(y, self.levels)
-
-    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
-        value = self.y.detach().floor().clamp(0, self.levels - 1)
-        return value.expand(torch.Size(sample_shape) + value.shape)
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        below = (value <= self.y) | (value <= 0)
-        above = (self.y <= value + 1) | (value >= self.levels - 1)
-        return torch.where(below & above, 0.0, -torch.inf).to(self.y.dtype)
+from zoo.distributions.levels import Levels
 
 
 class DiscretisedLogistic(TorchDistribution):
@@ -172,68 +133,3 @@ class DiscretisedNormal(TorchDistribution):
 
 FAR = 40.0
 """Standard deviations beyond which a normal has no mass that a float could hold."""
-
-
-def observe(event: Event, density: TorchDistributionMixin, x: Tensor) -> Tensor:
-    """Observe ``x`` under a density: directly if it is real, through the floor of a latent ``y`` if it is integer.
-
-    Call it inside the data plate; ``density`` has event shape ``event.shape``. The guide's part is `dequantise`.
-    """
-    if event.levels is None:
-        return pyro.sample("x", density, obs=x)
-    y = pyro.sample("y", density)
-    return pyro.sample("x", Floor(y, event.levels).to_event(len(event.shape)), obs=x)
-
-
-def dequantise(event: Event, x: Tensor) -> Tensor:
-    """The guide's part of `observe`: ``x`` itself if it is real, else a draw of ``y = x + u`` with ``u ~ U[0, 1)``."""
-    if event.levels is None:
-        return x
-    return pyro.sample("y", ClosedUniform(x, x + 1.0).to_event(len(event.shape)))
-
-
-class ClosedUniform(dist.Uniform):
-    """`Uniform` that keeps its density at the upper end, which ``x + u`` may round up to."""
-
-    def log_prob(self, value: Tensor) -> Tensor:
-        inside = (self.low <= value) & (value <= self.high)
-        return torch.where(inside, -(self.high - self.low).log(), -torch.inf)
-
-
-def parameters_per_entry(event: Event) -> int:
-    """How many numbers `likelihood` needs for each entry of ``x``."""
-    return {"binary": 1, "levels": event.levels or 0, "real": 2}[event.support]
-
-
-def likelihood(event: Event, parameters: Tensor) -> TorchDistributionMixin:
-    """The factorised likelihood that an event's support calls for.
-
-    Bernoulli logits (binary), categorical logits (levels) or mean and log-scale (real) from ``parameters`` of shape
-    ``(n, *event.shape, parameters_per_entry(event))``; event shape ``event.shape``.
-    """
-    dims = len(event.shape)
-    if event.support == "binary":
-        return dist.Bernoulli(logits=parameters[..., 0]).to_event(dims)
-    if event.support == "levels":
-        return Levels(logits=parameters).to_event(dims)
-    return dist.Normal(parameters[..., 0], parameters[..., 1].clamp(-7, 7).exp()).to_event(dims)
-
-
-class Levels(dist.Categorical):
-    """`Categorical` whose draws are floats, like the data of this project, by inversion (faster than torch's own)."""
-
-    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
-        with torch.no_grad():
-            cumulative = self.probs.cumsum(-1)
-            shape = torch.Size(sample_shape) + cumulative.shape[:-1] + (1,)
-            u = torch.rand(shape, dtype=cumulative.dtype, device=cumulative.device) * cumulative[..., -1:]
-            return (cumulative <= u).sum(-1).clamp(max=self.probs.shape[-1] - 1).to(cumulative.dtype)
-
-
-def level_counts(levels: int, x: Tensor) -> Tensor:
-    """How often each level occurs in each entry of the data ``x``, shape ``(n, *event.shape)``: shape
-    ``(*event.shape, levels)``.
-
-    Intensities between two levels count for both in proportion, which is what a random rounding gives in expectation.
-    """
-    return torch.stack([(1 - (x - level).abs()).clamp(min=0).sum(0) for level in range(levels)], -1)

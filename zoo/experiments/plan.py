@@ -14,7 +14,8 @@ from zoo.metrics.bounds import MEMORY
 from zoo.pairs.build import read_name
 from zoo.pairs.plugins import load_families
 from zoo.pairs.registry import evaluations, load_shelves
-from zoo.runs.run import DataSpec, Run, RunConfig, configure
+from zoo.runs.config import DataSpec, RunConfig, configure
+from zoo.runs.run import Run
 from zoo.scores import label
 
 

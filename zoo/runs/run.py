@@ -7,130 +7,34 @@ another run and nothing is overwritten.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
-import os
 import re
-import time
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import filelock
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
 
-from zoo.data import Dataset, load_data
+from zoo.data import Dataset
 from zoo.devices import pick_device
 from zoo.errors import RunError, ZooError
 from zoo.event import Event
 from zoo.files import digest_of, read_json, read_tensors, write_json, write_tensors, write_text
-from zoo.pairs.build import Called, build, fitting_event, read_name
+from zoo.pairs.build import build
 from zoo.pairs.pair import Pair
 from zoo.pairs.plugins import load_families
-from zoo.pairs.registry import families, guides, priors
 from zoo.provenance import provenance
-from zoo.scores import label
-from zoo.training.callbacks import Keeper, Progress
+from zoo.runs.config import RunConfig
+from zoo.runs.writer import HISTORY, _Book
+from zoo.training.callbacks import Keeper
 from zoo.training.loop import fit
-from zoo.training.recipe import Recipe
 
-WATCH_SECONDS = 0.5
-"""Time between two writings of a running run's status."""
 LOCK_SECONDS = 5.0
 """How long to wait for another process to let go of a run: one whose parent was killed does so within seconds."""
-KEEP_SECONDS = 3.0
-"""Time between two writings of what a killed run resumes from."""
-HISTORY = ("step", "train", "validation", "discrepancy", "lr")
-"""The columns of ``history.csv``."""
 STATES = ("running", "finished", "diverged", "failed")
-SEEDS = 2**32
-"""Seeds are below this: numpy takes no greater ones."""
-FIELDS = tuple(each.name for each in fields(Progress) if each.name != "tensors")
-
-
-class DataSpec(BaseModel):
-    """Which data, and how a person's own file is split; ``event`` overrides what the file tells."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = "digits"
-    seed: int = 0
-    split: tuple[float, float, float] | None = None
-    event: str | None = None
-
-    def load(self, data_dir: Path | None = None) -> Dataset:
-        """The data set (see `zoo.data.load_data` for the errors)."""
-        event = Event.parse(self.event) if self.event else None
-        return load_data(self.name, data_dir=data_dir, seed=self.seed, split=self.split, event=event)
-
-
-class RunConfig(BaseModel):
-    """Everything that decides what a run comes to, resolved."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    family: str
-    guide: str = ""
-    data: DataSpec
-    fingerprint: str
-    """Of the data themselves: a changed file is another run."""
-    event: str
-    seed: int
-    hyper: dict[str, Any] = {}
-    recipe: Recipe
-    files: dict[str, str] = {}
-    """Files from outside that the family and its guide come from: path and digest of the content."""
-
-    @property
-    def name(self) -> str:
-        """What it is called: `zoo.scores.label`."""
-        return label(self.family, self.guide)
-
-    @property
-    def digest(self) -> str:
-        """Eight letters that change when any setting does."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:8]
-
-
-def configure(
-    name: str,
-    data: DataSpec,
-    dataset: Dataset,
-    *,
-    seed: int = 0,
-    hyper: dict[str, Any] | None = None,
-    recipe: dict[str, Any] | None = None,
-) -> RunConfig:
-    """Resolve the settings of a run: the family's own recipe, with ``recipe`` over it.
-
-    Raises:
-        ZooError: unknown names or settings, a seed out of range, or data that the family does not take.
-    """
-    if not 0 <= seed < SEEDS:
-        raise ZooError(f"a seed is a whole number from 0 to {SEEDS - 1}, got {seed}")
-    called = read_name(name)
-    event = fitting_event(called.family, dataset.event)
-    dataset.reshaped(event)
-    return RunConfig(
-        family=called.variant,
-        guide=called.guide,
-        data=data,
-        fingerprint=dataset.fingerprint,
-        event=str(event),
-        seed=seed,
-        hyper=hyper or {},
-        recipe=Recipe.read(called.family.recipe).updated(recipe or {}),
-        files=_outside_files(called),
-    )
-
-
-def _outside_files(called: Called) -> dict[str, str]:
-    paths = {families.file(called.family.name), guides.file(called.guide), priors.file(called.prior)} - {None}
-    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in sorted(filter(None, paths))}
 
 
 @dataclass(frozen=True)
@@ -271,71 +175,9 @@ class Run:
         (self.folder / "resume.safetensors").unlink(missing_ok=True)
 
 
-class _Book:
-    """The keeper that writes a run's files."""
-
-    def __init__(self, folder: Path, config: RunConfig, clock: Callable[[], float] = time.monotonic) -> None:
-        self.folder, self.config, self.clock = folder, config, clock
-        self.told = self.kept = -math.inf
-
-    def read(self) -> Progress | None:
-        """The progress of an unfinished run, if there is one."""
-        path = self.folder / "resume.safetensors"
-        if not path.exists():
-            return None
-        tensors, note = read_tensors(path)
-        if note["digest"] != self.config.digest:
-            raise RunError(f"{path} belongs to other settings ({note['digest']}); delete its folder to begin anew")
-        return Progress(**{name: _number(note[name]) for name in FIELDS}, tensors=tensors)
-
-    def watch(self, progress: Progress) -> None:
-        if progress.status == "running" and self.clock() - self.told >= WATCH_SECONDS:
-            self.told = self.clock()
-            self.tell(progress)
-
-    def keep(self, progress: Progress) -> None:
-        if progress.status != "running" or self.clock() - self.kept < KEEP_SECONDS:
-            return
-        self.kept = self.clock()
-        write_text(self.folder / "history.csv", _csv(progress.history))
-        note = {name: _plain(getattr(progress, name)) for name in FIELDS}
-        write_tensors(self.folder / "resume.safetensors", progress.tensors, note | {"digest": self.config.digest})
-
-    def tell(self, progress: Progress) -> None:
-        """Write ``status.json`` and, at the end, ``history.csv``."""
-        told = {name: _plain(getattr(progress, name)) for name in FIELDS if name not in ("history", "stale")}
-        told |= {"steps": self.config.recipe.steps, "pid": os.getpid()}
-        if progress.status != "running":
-            text = _csv(progress.history)
-            write_text(self.folder / "history.csv", text)
-            told["history_digest"] = digest_of(text)
-        write_json(self.folder / "status.json", told)
-
-
-def _csv(history: list[dict[str, Any]]) -> str:
-    return pd.DataFrame(history, columns=list(HISTORY)).to_csv(index=False)
-
-
 def _first_line(error: Exception) -> str:
     """What went wrong without what Pyro adds below it; the whole stands in ``error.log``."""
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-
-
-def _plain(value: Any) -> Any:
-    """JSON knows no NaN or infinity: they are written as text."""
-    if isinstance(value, float) and value - value != 0:
-        return str(value)
-    if isinstance(value, list):
-        return [{key: _plain(number) for key, number in row.items()} for row in value]
-    return value
-
-
-def _number(value: Any) -> Any:
-    if value in ("nan", "inf", "-inf"):
-        return float(value)
-    if isinstance(value, list):
-        return [{key: _number(number) for key, number in row.items()} for row in value]
-    return value
 
 
 def _as_folder(name: str) -> str:

@@ -1,0 +1,135 @@
+"""Bijections of vectors of integers: rounded coupling shifts modulo K, chains, and reordering."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.distributions.integer_transformed import decoded
+
+
+class Shift(nn.Module):
+    """x_b -> (x_b + round(t(x_a))) mod K, the other entries a as they are: a bijection of {0, ..., K-1}^D.
+
+    Args:
+        places: the entries b, distinct, of {0, ..., size-1}; a are all the others.
+        size: D.
+        levels: K.
+        net: t, from ``(n, D - len(places))``, levels spread over [-1, 1], to ``(n, len(places))``, in levels.
+    """
+
+    a: Tensor
+    b: Tensor
+    back: Tensor
+
+    def __init__(self, places: Tensor, size: int, levels: int, net: nn.Module) -> None:
+        super().__init__()
+        others = torch.ones(size, dtype=torch.bool).index_fill(0, places, False).nonzero()[:, 0]
+        self.levels, self.net = levels, net
+        self.register_buffer("a", others)
+        self.register_buffer("b", places)
+        self.register_buffer("back", torch.cat([others, places]).argsort())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._moved(x, 1)
+
+    def inv(self, z: Tensor) -> Tensor:
+        return self._moved(z, -1)
+
+    def relaxed(self, codes: Tensor) -> Tensor:
+        a, b = codes[:, self.a], codes[:, self.b]
+        return torch.cat([a, shifted(b, self.amount(decoded(a)))], 1)[:, self.back]
+
+    def amount(self, a: Tensor) -> Tensor:
+        """t(a), not yet rounded."""
+        moved: Tensor = self.net(a * (2 / (self.levels - 1)) - 1)
+        return moved
+
+    def _moved(self, x: Tensor, sign: int) -> Tensor:
+        a, b = x[:, self.a], x[:, self.b]
+        moved = (b + sign * self.amount(a).round()).remainder(self.levels)
+        return torch.cat([a, moved], 1)[:, self.back]
+
+
+def shifted(codes: Tensor, t: Tensor) -> Tensor:
+    """The codes of (x + round(t)) mod K: ``codes`` of x, shape ``(..., K)``, and ``t``, shape ``(...)``.
+
+    The gradient of ``t`` is that of interpolating between the shifts by its two neighbours.
+    """
+    level = torch.arange(codes.shape[-1], dtype=t.dtype, device=t.device)
+    whole = t.detach().round().unsqueeze(-1)
+    moved = codes.gather(-1, (level - whole).remainder(len(level)).long())
+    here = moved.detach()
+    slope = torch.where(t.detach().unsqueeze(-1) >= whole, here.roll(1, -1) - here, here - here.roll(-1, -1))
+    return moved + (t - t.detach()).unsqueeze(-1) * slope
+
+
+class Chain(nn.Module):
+    """Bijections one after the other."""
+
+    def __init__(self, *steps: nn.Module) -> None:
+        super().__init__()
+        self.steps = nn.ModuleList(steps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for step in self.steps:
+            x = step(x)
+        return x
+
+    def inv(self, z: Tensor) -> Tensor:
+        steps: list[Any] = list(self.steps)
+        for step in reversed(steps):
+            z = step.inv(z)
+        return z
+
+    def relaxed(self, codes: Tensor) -> Tensor:
+        steps: list[Any] = list(self.steps)
+        for step in steps:
+            codes = step.relaxed(codes)
+        return codes
+
+
+class Arrange(nn.Module):
+    """An event of ``shape`` as a vector, its entries in the given ``order``."""
+
+    order: Tensor
+    back: Tensor
+
+    def __init__(self, shape: tuple[int, ...], order: Tensor) -> None:
+        super().__init__()
+        self.shape = shape
+        self.register_buffer("order", order)
+        self.register_buffer("back", order.argsort())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1)[:, self.order]
+
+    def inv(self, z: Tensor) -> Tensor:
+        return z[:, self.back].reshape(-1, *self.shape)
+
+    def relaxed(self, codes: Tensor) -> Tensor:
+        return codes.flatten(1, -2)[:, self.order]
+
+
+def coarse_to_fine(shape: tuple[int, ...]) -> Tensor:
+    """The entries of a grid, counted in row-major order, from its coarsest lattice to what the last refinement adds.
+
+    The finest are the places whose coordinates add up to an odd number (a checkerboard), then those of odd coordinates
+    among the rest, then the same again on the lattice of even coordinates: on a square of side 2^k each refinement
+    doubles the number of places.
+    """
+    places = itertools.product(*map(range, shape))
+    order = sorted(enumerate(places), key=lambda entry: -_fineness(entry[1]))
+    return torch.tensor([index for index, _ in order])
+
+
+def _fineness(place: tuple[int, ...]) -> int:
+    """How many refinements later than the last one a place is already there."""
+    if not any(place):
+        return 10**6
+    if sum(place) % 2:
+        return 0
+    return 1 if any(c % 2 for c in place) else 2 + _fineness(tuple(c // 2 for c in place))

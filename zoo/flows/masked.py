@@ -1,0 +1,49 @@
+"""Masked autoregressive steps: each dimension is mapped given those before it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from zoo.flows.coupling import Elementwise, bounded
+from zoo.nn.mlp import MADE
+
+
+class Autoregressive(nn.Module):
+    """h'_d = f(h_d), where the parameters of the elementwise f are a masked network's of h_1 ... h_(d-1).
+
+    Dimensions are counted in ``order``, a permutation. ``forward`` takes one pass, ``inverse`` D sequential ones, as
+    does `sequential`, which also gives the log-determinant. It starts as the identity. The network is a `MADE` with two
+    hidden layers of about ``hidden`` units, of which a share of ``dropout`` is dropped; it sees h bounded.
+    """
+
+    order: Tensor
+    back: Tensor
+
+    def __init__(self, order: Tensor, f: Elementwise, hidden: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.register_buffer("order", order)
+        self.register_buffer("back", order.argsort())
+        self.f = f
+        self.net = MADE(len(order), (hidden, hidden), f.count, dropout)
+        for parameter in self.net.out.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        h = h.index_select(1, self.order)
+        h, slope = self.f.forward(h, self.net(bounded(h)))
+        return h.index_select(1, self.back), slope.sum(1)
+
+    def inverse(self, h: Tensor) -> Tensor:
+        return self.sequential(h)[0]
+
+    def sequential(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        """What ``forward`` takes to ``h``, and log|det| of this inverse map."""
+        stream, entries, total = self.net.stream(len(h)), [], h.new_zeros(len(h))
+        parameters = next(stream)
+        for target in h.index_select(1, self.order).unbind(1):
+            entries.append(self.f.inverse(target, parameters))
+            total = total - self.f.forward(entries[-1], parameters)[1]
+            if len(entries) < h.shape[1]:
+                parameters = stream.send(bounded(entries[-1]))
+        return torch.stack(entries, 1).index_select(1, self.back), total
