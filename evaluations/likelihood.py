@@ -15,8 +15,8 @@ from zoo.metrics.two_sample import Share
 from zoo.pairs.build import build
 from zoo.pairs.pair import HasInitialise
 from zoo.pairs.registry import evaluation
-from zoo.pairs.traces import abilities
-from zoo.runs.evaluation import Finished, Settings, attempt, mean_score, unmeasurable
+from zoo.pairs.traces import capabilities
+from zoo.runs.evaluation import Settings, TrainedRun, attempt, mean_score, unmeasurable
 from zoo.scores import Score
 from zoo.seeding import seeded
 
@@ -28,7 +28,7 @@ FLOORS = {"floor_uniform": "uniform", "floor_independent": "independent"}
 
 
 @evaluation("likelihood")
-def likelihood(runs: Sequence[Finished], settings: Settings) -> list[Score]:
+def likelihood(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
     """Negative log-likelihood of the test split, the lower the better, in evaluation mode.
 
     ``nats`` per datum, with its standard error over data: exact where it is derivable, else the importance-weighted
@@ -47,8 +47,8 @@ def likelihood(runs: Sequence[Finished], settings: Settings) -> list[Score]:
     ]
 
 
-def _of_pair(run: Finished, settings: Settings) -> list[Score]:
-    can = abilities(run.pair)
+def _of_pair(run: TrainedRun, settings: Settings) -> list[Score]:
+    can = capabilities(run.pair)
     if can.likelihood == "none":
         return _skipped(OF_PAIR, "an implicit model: it observes nothing, so it has no likelihood")
     x, memory, seed = run.data.test, settings.memory, settings.seed
@@ -106,7 +106,7 @@ def _gap(exact: Tensor | None, bound: Bounds | None) -> Score:
     return mean_score("bound_gap", exact - bound.importance, "nats", "estimate")
 
 
-def _of_floor(metric: str, run: Finished, settings: Settings) -> list[Score]:
+def _of_floor(metric: str, run: TrainedRun, settings: Settings) -> list[Score]:
     data = run.data
     try:
         pair = build(FLOORS[metric], data.event, seed=settings.seed).to(data.train.device)

@@ -15,8 +15,8 @@ from zoo.codec.lossless import passes, precisely, why_not
 from zoo.metrics.bounds import log_probs, particle_weights
 from zoo.pairs.pair import Pair
 from zoo.pairs.registry import evaluation
-from zoo.pairs.traces import abilities
-from zoo.runs.evaluation import Finished, Settings, attempt, unmeasurable
+from zoo.pairs.traces import capabilities
+from zoo.runs.evaluation import Settings, TrainedRun, attempt, unmeasurable
 from zoo.scores import Score
 
 SIZE = ("verdict", "bytes", "header_bytes", "initial_bytes", "bits_per_dim", "payload_bits_per_dim", "overhead")
@@ -27,7 +27,7 @@ PARTICLES = 64
 
 
 @evaluation("lossless", alone=True)
-def lossless(runs: Sequence[Finished], settings: Settings) -> list[Score]:
+def lossless(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
     """The whole test split in one file, by the pair alone (`zoo.codec`), decoded again and compared.
 
     ``bytes`` is the whole file, of which ``header_bytes`` are no payload and ``initial_bytes`` are the seed bits that
@@ -47,7 +47,7 @@ def lossless(runs: Sequence[Finished], settings: Settings) -> list[Score]:
     return attempt((*SIZE, *SPEED, *STANDARD), _measured, run, settings)
 
 
-def _measured(run: Finished, settings: Settings) -> list[Score]:
+def _measured(run: TrainedRun, settings: Settings) -> list[Score]:
     pair, x = run.pair, run.data.test.cpu()
     begun = time.perf_counter()
     file = encode(pair, x)
@@ -81,7 +81,7 @@ def _measured(run: Finished, settings: Settings) -> list[Score]:
 
 def _ideal_bits(pair: Pair, x: Tensor, settings: Settings) -> float:
     """What the pair itself says that the data take: -log2 p(x), or the negative ELBO, a mean over draws in float32."""
-    if abilities(pair).likelihood == "exact":
+    if capabilities(pair).likelihood == "exact":
         with precisely(pair):
             nats = log_probs(pair, x.double())
     else:

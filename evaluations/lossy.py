@@ -8,7 +8,7 @@ from zoo.codec.baselines import references
 from zoo.codec.lossy import LossyCodec, codes, no_bottleneck
 from zoo.codec.rates import Point, bd_rate, least_gain, measured
 from zoo.pairs.registry import evaluation
-from zoo.runs.evaluation import Finished, Settings, attempt, unmeasurable
+from zoo.runs.evaluation import Settings, TrainedRun, attempt, unmeasurable
 from zoo.scores import Score
 
 NAMES = {"jpeg": "JPEG", "webp": "WebP", "pca": "PCA"}
@@ -18,7 +18,7 @@ NO_PICTURES = "data that are no pictures of at most 256 levels"
 
 
 @evaluation("lossy")
-def lossy(runs: Sequence[Finished], settings: Settings) -> list[Score]:
+def lossy(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
     """Rate against distortion on the test split: the latents quantised (`zoo.codec.lossy`), beside JPEG, WebP and PCA.
 
     Real bytes, all that the decoder needs but the weights: ``rate@W`` in bits per dimension and ``psnr@W`` in dB at
@@ -33,7 +33,7 @@ def lossy(runs: Sequence[Finished], settings: Settings) -> list[Score]:
     return unmeasurable(run, SUMMARY) or attempt(SUMMARY, _of_pair, run, settings)
 
 
-def _of_pair(run: Finished, settings: Settings) -> list[Score]:
+def _of_pair(run: TrainedRun, settings: Settings) -> list[Score]:
     if reason := no_bottleneck(run.pair):
         return [Score.skipped(metric, reason) for metric in SUMMARY]
     event, train, x = run.data.event, run.data.train, run.data.test
@@ -44,7 +44,7 @@ def _of_pair(run: Finished, settings: Settings) -> list[Score]:
     return [*_summary(points, theirs), *rows]
 
 
-def _points(run: Finished, settings: Settings) -> list[Point]:
+def _points(run: TrainedRun, settings: Settings) -> list[Point]:
     """The curve, every point of it from decoded bytes."""
     codec, x = LossyCodec(run.pair), run.data.test
     real = x.cpu().double().numpy()

@@ -20,7 +20,7 @@ from zoo.pairs.build import build
 from zoo.pairs.pair import Pair
 from zoo.pairs.registry import evaluation
 from zoo.pairs.traces import sample
-from zoo.runs.evaluation import Finished, Settings, attempt, unmeasurable
+from zoo.runs.evaluation import Settings, TrainedRun, attempt, unmeasurable
 from zoo.scores import Score
 from zoo.seeding import seeded
 
@@ -34,7 +34,7 @@ ROUNDS = 15
 
 
 @evaluation("sampling", alone=True)
-def sampling(runs: Sequence[Finished], settings: Settings) -> list[Score]:
+def sampling(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
     """Speed of drawing samples, and their quality, so that speed is not bought with noise.
 
     Median ``seconds_1`` and ``seconds_100`` for 1 and 100 samples at once, after warm-up, the device waited for;
@@ -66,7 +66,7 @@ def sequential_passes(pair: Pair) -> int:
     return max(seen.uses.values(), default=0)
 
 
-def _speed(run: Finished, settings: Settings) -> list[Score]:
+def _speed(run: TrainedRun, settings: Settings) -> list[Score]:
     (one,) = _timed([lambda: sample(run.pair, 1)], run.pair.device)
     try:
         plain = build(PLAIN, run.pair.event, seed=settings.seed).to(run.pair.device)
@@ -118,11 +118,11 @@ def _error(times: Sequence[float]) -> float:
     return statistics.stdev(times) / math.sqrt(len(times))
 
 
-def _passes(run: Finished) -> list[Score]:
+def _passes(run: TrainedRun) -> list[Score]:
     return [Score("passes", float(sequential_passes(run.pair)), "passes", kind="exact", n=1)]
 
 
-def _quality(run: Finished, settings: Settings) -> list[Score]:
+def _quality(run: TrainedRun, settings: Settings) -> list[Score]:
     data = run.data.test[: settings.samples]
     if len(data) < FOLDS:
         return [Score.skipped(metric, f"needs {FOLDS} test data or more, got {len(data)}") for metric in QUALITY]

@@ -15,11 +15,11 @@ from zoo.data import Dataset
 from zoo.event import Event
 from zoo.metrics.mmd import features, mmd2
 from zoo.pairs.registry import evaluation
-from zoo.pairs.traces import abilities
-from zoo.runs.evaluation import Finished, Settings, attempt
+from zoo.pairs.traces import capabilities
+from zoo.runs.evaluation import Settings, TrainedRun, attempt
 from zoo.scores import Score
 from zoo.seeding import seeded
-from zoo.training.validation import DISCREPANCY_SAMPLES, some
+from zoo.training.validation import DISCREPANCY_SAMPLES, subsample
 
 CURVES = {
     "validation": ("validation_spread", "drawdown"),
@@ -38,7 +38,7 @@ class Fall:
 
 
 @evaluation("stability", over="seeds")
-def stability(runs: Sequence[Finished], settings: Settings) -> list[Score]:
+def stability(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
     """How training went, over all seeds of a family on one data set.
 
     ``diverged_share`` of the seeds that did not crash. ``validation_spread``: standard deviation over seeds of the
@@ -88,15 +88,15 @@ def worst_fall(curve: Sequence[float], noise: float = 0.0, nothing: float = -mat
     return Fall(fall / total, error)
 
 
-def _diverged_share(trained: Sequence[Finished], asked: int) -> Score:
+def _diverged_share(trained: Sequence[TrainedRun], asked: int) -> Score:
     n = len(trained)
     share = sum(run.status == "diverged" for run in trained) / n
     left_out = f"{asked - n} of {asked} seeds crashed and are left out" if asked > n else ""
     return Score("diverged_share", share, "share", math.sqrt(share * (1 - share) / n), "estimate", n, reason=left_out)
 
 
-def _of_curve(runs: Sequence[Finished], name: str, settings: Settings) -> list[Score]:
-    implicit = abilities(runs[0].pair).likelihood == "none"
+def _of_curve(runs: Sequence[TrainedRun], name: str, settings: Settings) -> list[Score]:
+    implicit = capabilities(runs[0].pair).likelihood == "none"
     spread, drawdown = CURVES[name]
     if name == "validation" and not implicit:
         curves = [_curve(run, name) for run in runs]
@@ -110,7 +110,7 @@ def _of_curve(runs: Sequence[Finished], name: str, settings: Settings) -> list[S
     return [_spread(spread, curves, "MMD"), _drawdown(drawdown, falls)]
 
 
-def _curve(run: Finished, name: str) -> list[float]:
+def _curve(run: TrainedRun, name: str) -> list[float]:
     """A run's curve from its first finite value on."""
     return list(itertools.dropwhile(lambda value: not math.isfinite(value), (row[name] for row in run.history)))
 
@@ -123,7 +123,7 @@ def _yardstick(data: Dataset, seed: int) -> tuple[float, float]:
     """The discrepancy's standard error between data and data, and its value (a distance) for uniform noise."""
     with seeded(seed):
         rows = torch.randperm(len(data.train))[:DISCREPANCY_SAMPLES].to(data.train.device)
-        train, validation = data.batch(rows), some(data.validation)
+        train, validation = data.batch(rows), subsample(data.validation)
         uniform = _uniform(data.event, train)
     real = features(data.event, validation)
     noise = mmd2(features(data.event, train), real).stderr

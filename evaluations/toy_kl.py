@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from zoo.data.toys import KNOWN
 from zoo.metrics.bounds import log_probs
 from zoo.pairs.registry import evaluation
-from zoo.pairs.traces import abilities
-from zoo.runs.evaluation import Finished, Settings, attempt, mean_score, unmeasurable
+from zoo.pairs.traces import capabilities
+from zoo.runs.evaluation import Settings, TrainedRun, attempt, mean_score, unmeasurable
 from zoo.scores import Score
 
 METRICS = ("kl",)
@@ -16,7 +16,7 @@ DRAWS = 20_000
 
 
 @evaluation("toy_kl")
-def toy_kl(runs: Sequence[Finished], settings: Settings) -> list[Score]:
+def toy_kl(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
     """``kl``: the divergence KL(true || learnt) in nats, on toys whose density is known in closed form.
 
     It is the mean of log p(x) - log q(x) over `DRAWS` new draws from the truth p; 0 if q is p. It needs a family with
@@ -26,10 +26,10 @@ def toy_kl(runs: Sequence[Finished], settings: Settings) -> list[Score]:
     return unmeasurable(run, METRICS) or attempt(METRICS, _of_run, run, settings)
 
 
-def _of_run(run: Finished, settings: Settings) -> list[Score]:
+def _of_run(run: TrainedRun, settings: Settings) -> list[Score]:
     if run.data.name not in KNOWN:
         return [Score.skipped("kl", f"the true density of {run.data.name} is not known; of {', '.join(KNOWN)} it is")]
-    if abilities(run.pair).likelihood != "exact":
+    if capabilities(run.pair).likelihood != "exact":
         return [Score.skipped("kl", "needs an exact likelihood: a bound would bound the divergence only")]
     toy = KNOWN[run.data.name]
     x = toy.draw(DRAWS, settings.seed)

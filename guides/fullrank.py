@@ -10,7 +10,7 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
 from zoo.event import Event
-from zoo.nn.amortised import Amortised, positive
+from zoo.nn.amortised import AmortizedGuide, positive
 from zoo.nn.mlp import MLP
 from zoo.pairs.registry import guide
 
@@ -18,13 +18,13 @@ from zoo.pairs.registry import guide
 @guide("fullrank", paper="Kingma & Welling 2019, arXiv:1906.02691")
 def fullrank(
     event: Event, latents: Mapping[str, tuple[int, ...]], *, hidden: int = 1024, layers: int = 1, dropout: float = 0.1
-) -> Amortised:
+) -> AmortizedGuide:
     """Amortised normal with a full covariance: q(z | x) = N(z; mu(x), L(x) L(x)').
 
     L is lower triangular with a positive diagonal, so L L' is any covariance; one network computes mu and L. Kingma &
     Welling 2019, section 2.5.1. Of several latents each is also given those drawn before it.
     """
-    return Amortised(event, latents, lambda inputs, size: FullRankSite(inputs, size, (hidden,) * layers, dropout))
+    return AmortizedGuide(event, latents, lambda inputs, size: FullRankSite(inputs, size, (hidden,) * layers, dropout))
 
 
 class FullRankSite(nn.Module):

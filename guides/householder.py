@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Transform
 
 from zoo.event import Event
-from zoo.nn.amortised import Amortised, Steered, Step
+from zoo.nn.amortised import AmortizedFlow, AmortizedGuide, Step
 from zoo.pairs.registry import guide
 
 
@@ -22,7 +22,7 @@ def householder(
     hidden: int = 1024,
     layers: int = 1,
     dropout: float = 0.1,
-) -> Amortised:
+) -> AmortizedGuide:
     """Householder flow: z_0 ~ N(mu, diag sigma^2), then z_t = z_(t-1) - 2 v_t (v_t·z_(t-1)) / |v_t|^2.
 
     Tomczak & Welling 2016, section 3.2: reflections, which keep volumes; with as many as z has dimensions less one, z
@@ -31,11 +31,11 @@ def householder(
     latents each is also given those drawn before it.
     """
 
-    def site(inputs: int, size: int) -> Steered:
+    def site(inputs: int, size: int) -> AmortizedFlow:
         reflections = [Step(reflection, (size,))] * (steps if size > 1 else 0)
-        return Steered(inputs, size, reflections, (hidden,) * layers, dropout)
+        return AmortizedFlow(inputs, size, reflections, (hidden,) * layers, dropout)
 
-    return Amortised(event, latents, site)
+    return AmortizedGuide(event, latents, site)
 
 
 def reflection(v: Tensor) -> Transform:

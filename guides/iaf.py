@@ -10,7 +10,7 @@ from pyro.nn import ConditionalAutoRegressiveNN
 from torch import nn
 
 from zoo.event import Event
-from zoo.nn.amortised import Amortised, Conditioned
+from zoo.nn.amortised import AmortizedGuide, ConditionalFlow
 from zoo.pairs.registry import guide
 
 
@@ -25,7 +25,7 @@ def iaf(
     hidden: int = 1024,
     layers: int = 1,
     dropout: float = 0.1,
-) -> Amortised:
+) -> AmortizedGuide:
     """Inverse autoregressive flow: z_0 ~ N(mu(x), diag sigma(x)^2), then z_t = s_t z_(t-1) + (1 - s_t) m_t.
 
     Kingma et al. 2016, section 4 and algorithm 1, with its gated update: (m_t, logit s_t) is a masked network (MADE)
@@ -35,12 +35,12 @@ def iaf(
     is also given those drawn before it.
     """
 
-    def site(inputs: int, size: int) -> Conditioned:
+    def site(inputs: int, size: int) -> ConditionalFlow:
         turns = range(steps if size > 1 else 0)
         flow = [_step(size, context, max(width, size), reverse=bool(t % 2)) for t in turns]
-        return Conditioned(inputs, size, flow, context, (hidden,) * layers, dropout)
+        return ConditionalFlow(inputs, size, flow, context, (hidden,) * layers, dropout)
 
-    return Amortised(event, latents, site)
+    return AmortizedGuide(event, latents, site)
 
 
 def _step(size: int, context: int, width: int, reverse: bool) -> ConditionalAffineAutoregressive:

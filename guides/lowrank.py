@@ -9,7 +9,7 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 
 from zoo.event import Event
-from zoo.nn.amortised import Amortised, positive
+from zoo.nn.amortised import AmortizedGuide, positive
 from zoo.nn.mlp import MLP
 from zoo.pairs.registry import guide
 
@@ -23,7 +23,7 @@ def lowrank(
     hidden: int = 1024,
     layers: int = 1,
     dropout: float = 0.1,
-) -> Amortised:
+) -> AmortizedGuide:
     """Amortised normal of covariance diag sigma(x)^2 + W(x) W(x)', W of ``rank`` columns.
 
     One network computes mu, sigma and W. Rezende et al. 2014, section 4.3, has one column and a precision of this form;
@@ -34,7 +34,7 @@ def lowrank(
     def site(inputs: int, size: int) -> LowRankSite:
         return LowRankSite(inputs, size, min(rank, size), (hidden,) * layers, dropout)
 
-    return Amortised(event, latents, site)
+    return AmortizedGuide(event, latents, site)
 
 
 class LowRankSite(nn.Module):

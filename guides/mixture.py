@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from zoo.distributions.mixture import NormalMixture
 from zoo.event import Event
-from zoo.nn.amortised import Amortised, positive
+from zoo.nn.amortised import AmortizedGuide, positive
 from zoo.nn.mlp import MLP
 from zoo.pairs.registry import guide
 
@@ -24,7 +24,7 @@ def mixture(
     hidden: int = 1024,
     layers: int = 1,
     dropout: float = 0.1,
-) -> Amortised:
+) -> AmortizedGuide:
     """Amortised mixture of joint densities: q(z | x) = sum_k w_k(x) N(z; mu_k(x), diag sigma_k(x)^2).
 
     One network computes all weights, means and deviations; the components start apart from each other. Draws carry the
@@ -35,7 +35,7 @@ def mixture(
     def site(inputs: int, size: int) -> MixtureSite:
         return MixtureSite(inputs, size, components, (hidden,) * layers, dropout)
 
-    return Amortised(event, latents, site)
+    return AmortizedGuide(event, latents, site)
 
 
 class MixtureSite(nn.Module):

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from zoo.event import Event
-from zoo.nn.amortised import Amortised, Steered
+from zoo.nn.amortised import AmortizedFlow, AmortizedGuide
 from zoo.pairs.registry import guide
 
 
 @guide("normal", paper="Kingma & Welling 2013, arXiv:1312.6114")
 def normal(
     event: Event, latents: Mapping[str, tuple[int, ...]], *, hidden: int = 1024, layers: int = 1, dropout: float = 0.1
-) -> Amortised:
+) -> AmortizedGuide:
     """Amortised diagonal normal: q(z | x) = N(z; mu(x), diag sigma(x)^2), with mu and sigma from one network.
 
     Kingma & Welling 2013, section 3 and appendix C.2. Of several latents each is also given those drawn before it.
     """
-    return Amortised(event, latents, lambda inputs, size: Steered(inputs, size, [], (hidden,) * layers, dropout))
+    return AmortizedGuide(
+        event, latents, lambda inputs, size: AmortizedFlow(inputs, size, [], (hidden,) * layers, dropout)
+    )

@@ -13,7 +13,7 @@ from torch.nn.functional import softplus
 
 from zoo.event import Event
 from zoo.flows.bisection import increasing_root
-from zoo.nn.amortised import Amortised, Steered, Step
+from zoo.nn.amortised import AmortizedFlow, AmortizedGuide, Step
 from zoo.pairs.registry import guide
 
 
@@ -26,7 +26,7 @@ def planar(
     hidden: int = 1024,
     layers: int = 1,
     dropout: float = 0.1,
-) -> Amortised:
+) -> AmortizedGuide:
     """Amortised planar flows: z_0 ~ N(mu, diag sigma^2), then z_k = z_(k-1) + u_k tanh(w_k·z_(k-1) + b_k).
 
     Rezende & Mohamed 2015, sections 4.1 and 4.2: one network computes mu, sigma and every u, w, b from x; u is
@@ -35,10 +35,10 @@ def planar(
     it.
     """
 
-    def site(inputs: int, size: int) -> Steered:
-        return Steered(inputs, size, [Step(Planar, (size, size, 1))] * steps, (hidden,) * layers, dropout)
+    def site(inputs: int, size: int) -> AmortizedFlow:
+        return AmortizedFlow(inputs, size, [Step(Planar, (size, size, 1))] * steps, (hidden,) * layers, dropout)
 
-    return Amortised(event, latents, site)
+    return AmortizedGuide(event, latents, site)
 
 
 class Planar(Transform):

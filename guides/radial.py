@@ -11,7 +11,7 @@ from torch.distributions import Transform
 from torch.nn.functional import softplus
 
 from zoo.event import Event
-from zoo.nn.amortised import Amortised, Steered, Step
+from zoo.nn.amortised import AmortizedFlow, AmortizedGuide, Step
 from zoo.pairs.registry import guide
 
 
@@ -24,7 +24,7 @@ def radial(
     hidden: int = 1024,
     layers: int = 1,
     dropout: float = 0.1,
-) -> Amortised:
+) -> AmortizedGuide:
     """Amortised radial flows: z_0 ~ N(mu, diag sigma^2), then z_k = z_(k-1) + b_k (z_(k-1) - c_k) / (a_k + r_k).
 
     r_k = |z_(k-1) - c_k|. Rezende & Mohamed 2015, section 4.1 and appendix A.2: each step contracts around c or expands
@@ -32,10 +32,10 @@ def radial(
     equation. Of several latents each is also given those drawn before it.
     """
 
-    def site(inputs: int, size: int) -> Steered:
-        return Steered(inputs, size, [Step(Radial, (size, 1, 1))] * steps, (hidden,) * layers, dropout)
+    def site(inputs: int, size: int) -> AmortizedFlow:
+        return AmortizedFlow(inputs, size, [Step(Radial, (size, 1, 1))] * steps, (hidden,) * layers, dropout)
 
-    return Amortised(event, latents, site)
+    return AmortizedGuide(event, latents, site)
 
 
 class Radial(Transform):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Transform
 
 from zoo.event import Event
-from zoo.nn.amortised import Amortised, Conditioned, turned
+from zoo.nn.amortised import AmortizedGuide, ConditionalFlow, turned
 from zoo.pairs.registry import guide
 
 
@@ -25,7 +25,7 @@ def realnvp(
     hidden: int = 1024,
     layers: int = 1,
     dropout: float = 0.1,
-) -> Amortised:
+) -> AmortizedGuide:
     """Amortised affine couplings: z_0 ~ N(mu, diag sigma^2), then (a, b) -> (a, b exp s(a, h) + t(a, h)).
 
     a is the first half of z, b the other; from step to step the order of the dimensions is reversed. s and t are one
@@ -34,11 +34,11 @@ def realnvp(
     several latents each is also given those drawn before it.
     """
 
-    def site(inputs: int, size: int) -> Conditioned:
+    def site(inputs: int, size: int) -> ConditionalFlow:
         couplings = [Coupling(size, context, width) for _ in range(steps if size > 1 else 0)]
-        return Conditioned(inputs, size, couplings, context, (hidden,) * layers, dropout)
+        return ConditionalFlow(inputs, size, couplings, context, (hidden,) * layers, dropout)
 
-    return Amortised(event, latents, site)
+    return AmortizedGuide(event, latents, site)
 
 
 class Coupling(nn.Module):

@@ -17,7 +17,7 @@ from torch.distributions import Transform
 
 from zoo.event import Event
 from zoo.flows.splines import RationalQuadratic
-from zoo.nn.amortised import Amortised, flowed, positive, turned
+from zoo.nn.amortised import AmortizedGuide, flowed, positive, turned
 from zoo.nn.mlp import MLP
 from zoo.pairs.registry import guide
 
@@ -35,7 +35,7 @@ def spline(
     hidden: int = 1024,
     layers: int = 1,
     dropout: float = 0.1,
-) -> Amortised:
+) -> AmortizedGuide:
     """Amortised spline couplings: e ~ N(0, I), then (a, b) -> (a, g(b; a, h)) in steps, then z = mu + sigma e.
 
     a is the first half of the dimensions, b the other; from step to step their order is reversed. g is a monotone
@@ -49,7 +49,7 @@ def spline(
         couplings = [Coupling(size, context, width, bins, bound) for _ in range(steps)]
         return SplineSite(inputs, size, couplings, context, (hidden,) * layers, dropout)
 
-    return Amortised(event, latents, site)
+    return AmortizedGuide(event, latents, site)
 
 
 class SplineSite(nn.Module):

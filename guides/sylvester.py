@@ -12,7 +12,7 @@ from torch.distributions import Transform
 
 from zoo.event import Event
 from zoo.flows.bisection import increasing_root
-from zoo.nn.amortised import Amortised, Steered, Step
+from zoo.nn.amortised import AmortizedFlow, AmortizedGuide, Step
 from zoo.pairs.registry import guide
 
 LIMIT = 0.999
@@ -30,7 +30,7 @@ def ortho(
     hidden: int = 1024,
     layers: int = 1,
     dropout: float = 0.1,
-) -> Amortised:
+) -> AmortizedGuide:
     """Sylvester flow (see `Sylvester`) whose Q is M = ``bottleneck`` orthonormal columns, amortised (O-SNF).
 
     z_0 ~ N(mu, diag sigma^2), then z_k = z_(k-1) + Q R tanh(S Q'z_(k-1) + b); one network computes mu, sigma and every
@@ -39,12 +39,12 @@ def ortho(
     Of several latents each is also given those drawn before it.
     """
 
-    def site(inputs: int, size: int) -> Steered:
+    def site(inputs: int, size: int) -> AmortizedFlow:
         columns = max(1, min(bottleneck, size - 1))
         step = Step(partial(steered, orthonormal, size), (size * columns * (size > 1), *_numbers(columns)))
-        return Steered(inputs, size, [step] * steps, (hidden,) * layers, dropout)
+        return AmortizedFlow(inputs, size, [step] * steps, (hidden,) * layers, dropout)
 
-    return Amortised(event, latents, site)
+    return AmortizedGuide(event, latents, site)
 
 
 @guide("sylvester-householder", paper=PAPER)
@@ -57,7 +57,7 @@ def householder(
     hidden: int = 1024,
     layers: int = 1,
     dropout: float = 0.1,
-) -> Amortised:
+) -> AmortizedGuide:
     """Sylvester flow (see `Sylvester`) whose Q is a product of ``reflections``, amortised (H-SNF).
 
     z_0 ~ N(mu, diag sigma^2), then z_k = z_(k-1) + Q R tanh(S Q'z_(k-1) + b), where Q = prod_h (I - 2 v_h v_h' /
@@ -65,11 +65,11 @@ def householder(
     4.2. Of several latents each is also given those drawn before it.
     """
 
-    def site(inputs: int, size: int) -> Steered:
+    def site(inputs: int, size: int) -> AmortizedFlow:
         step = Step(partial(steered, reflected, size), (size * reflections * (size > 1), *_numbers(size)))
-        return Steered(inputs, size, [step] * steps, (hidden,) * layers, dropout)
+        return AmortizedFlow(inputs, size, [step] * steps, (hidden,) * layers, dropout)
 
-    return Amortised(event, latents, site)
+    return AmortizedGuide(event, latents, site)
 
 
 @guide("sylvester-triangular", paper=PAPER)
@@ -81,7 +81,7 @@ def triangular(
     hidden: int = 1024,
     layers: int = 1,
     dropout: float = 0.1,
-) -> Amortised:
+) -> AmortizedGuide:
     """Sylvester flow (see `Sylvester`) whose Q is the identity and the reversal of the dimensions in turn (T-SNF).
 
     z_0 ~ N(mu, diag sigma^2), then z_k = z_(k-1) + Q R tanh(S Q'z_(k-1) + b), R and S upper triangular; one network
@@ -89,11 +89,11 @@ def triangular(
     given those drawn before it.
     """
 
-    def site(inputs: int, size: int) -> Steered:
+    def site(inputs: int, size: int) -> AmortizedFlow:
         each = [Step(partial(steered, turn, size), (0, *_numbers(size))) for turn in (straight, reversal)]
-        return Steered(inputs, size, (each * steps)[:steps], (hidden,) * layers, dropout)
+        return AmortizedFlow(inputs, size, (each * steps)[:steps], (hidden,) * layers, dropout)
 
-    return Amortised(event, latents, site)
+    return AmortizedGuide(event, latents, site)
 
 
 class Sylvester(Transform):

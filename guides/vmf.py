@@ -11,7 +11,7 @@ from torch.nn.functional import normalize, softplus
 from zoo.distributions.von_mises_fisher import VonMisesFisher
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.nn.amortised import Amortised
+from zoo.nn.amortised import AmortizedGuide
 from zoo.nn.mlp import MLP
 from zoo.pairs.registry import guide
 
@@ -19,8 +19,9 @@ from zoo.pairs.registry import guide
 @guide("vmf", paper="Davidson et al. 2018, arXiv:1804.00891", space="sphere")
 def vmf(
     event: Event, latents: Mapping[str, tuple[int, ...]], *, hidden: int = 1024, layers: int = 1, dropout: float = 0.1
-) -> Amortised:
-    """Amortised von Mises-Fisher: q(z | x) = C(kappa) exp(kappa mu·z) on the sphere, mu and kappa from one network.
+) -> AmortizedGuide:
+    """Amortised von Mises-Fisher: q(z | x) = C(kappa) exp(kappa mu·z) on the sphere, mu and kappa from one
+    network.
 
     Davidson et al. 2018, section 3: mu(x) is a unit vector, kappa(x) > 1 the concentration. Draws by rejection, with
     exact gradients (see `zoo.distributions.von_mises_fisher.VonMisesFisher`). It fits a prior on the sphere:
@@ -32,7 +33,7 @@ def vmf(
     for name, shape in latents.items():
         if len(shape) != 1 or shape[0] < 2:
             raise ZooError(f"guide 'vmf' draws vectors of two or more dimensions, {name!r} has shape {shape}")
-    return Amortised(event, latents, lambda inputs, size: VMFSite(inputs, size, (hidden,) * layers, dropout))
+    return AmortizedGuide(event, latents, lambda inputs, size: VMFSite(inputs, size, (hidden,) * layers, dropout))
 
 
 class VMFSite(nn.Module):

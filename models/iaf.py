@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from zoo.event import Event
 from zoo.flows.coupling import Affine, dropout_for, orders
 from zoo.flows.flow import Flow
-from zoo.flows.masked import Autoregressive
+from zoo.flows.masked import MaskedAutoregressive
 from zoo.pairs.registry import family
 
 
@@ -45,13 +45,15 @@ def iaf(event: Event, *, layers: int = 2, hidden: int = 256, dropout: float | No
         ZooError: an event of one dimension, which has none before it.
     """
     dropout = dropout_for(event, dropout)
-    return Flow(event, [Inverse(Autoregressive(order, Affine(), hidden, dropout)) for order in orders(event, layers)])
+    return Flow(
+        event, [Inverse(MaskedAutoregressive(order, Affine(), hidden, dropout)) for order in orders(event, layers)]
+    )
 
 
 class Inverse(nn.Module):
     """An autoregressive step the other way round."""
 
-    def __init__(self, step: Autoregressive) -> None:
+    def __init__(self, step: MaskedAutoregressive) -> None:
         super().__init__()
         self.step = step
 

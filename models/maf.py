@@ -5,7 +5,7 @@ from __future__ import annotations
 from zoo.event import Event
 from zoo.flows.coupling import Affine, dropout_for, orders
 from zoo.flows.flow import Flow
-from zoo.flows.masked import Autoregressive
+from zoo.flows.masked import MaskedAutoregressive
 from zoo.pairs.registry import family
 
 
@@ -42,4 +42,4 @@ def maf(event: Event, *, layers: int = 4, hidden: int = 256, dropout: float | No
         ZooError: an event of one dimension, which has none before it.
     """
     dropout = dropout_for(event, dropout)
-    return Flow(event, [Autoregressive(order, Affine(), hidden, dropout) for order in orders(event, layers)])
+    return Flow(event, [MaskedAutoregressive(order, Affine(), hidden, dropout) for order in orders(event, layers)])

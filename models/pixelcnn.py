@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.distributions.autoregressive import Autoregressive, Harmonics, Stream, levels, marginal_logits
+from zoo.distributions.autoregressive import Autoregressive, CosineFeatures, Stream, levels, marginal_logits
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.nn.dropout import Dropout
@@ -101,7 +101,7 @@ class PixelCNN(nn.Module):
         super().__init__()
         self.event, self.width, self.reach = event, width, reach
         self.grid = _grid(event)
-        self.encode = Harmonics(event)
+        self.encode = CosineFeatures(event)
         self.above = nn.Conv2d(self.encode.size, width, (reach, 2 * reach + 1), padding=(0, reach))
         self.left = nn.Conv2d(self.encode.size, width, (1, reach))
         self.place_above = nn.Parameter(0.1 * torch.randn(width, *self.grid))

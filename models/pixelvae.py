@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.distributions.autoregressive import Autoregressive, Harmonics, levels, marginal_logits, whole_passes
+from zoo.distributions.autoregressive import Autoregressive, CosineFeatures, levels, marginal_logits, whole_passes
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.nn.dropout import Dropout
@@ -69,7 +69,7 @@ class PixelVAE(nn.Module):
         super().__init__()
         self.event, self.grid, self.width = event, _grid(event), width
         self.prior = make_prior(latent)
-        self.see = Harmonics(event)
+        self.see = CosineFeatures(event)
         self.first = Masked(self.see.size, width, 2 * reach + 1, centre=False)
         self.paint = MLP(latent, (hidden,), width * self.grid[0] * self.grid[1], dropout)
         self.layers = nn.ModuleList(Gated(width, dropout) for _ in range(blocks))

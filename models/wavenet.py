@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.distributions.autoregressive import Autoregressive, Harmonics, Stream, levels, marginal_logits
+from zoo.distributions.autoregressive import Autoregressive, CosineFeatures, Stream, levels, marginal_logits
 from zoo.event import Event
 from zoo.nn.dropout import Dropout
 from zoo.pairs.registry import family
@@ -74,7 +74,7 @@ class WaveNet(nn.Module):
     def __init__(self, event: Event, *, width: int = 48, stacks: int = 1, dropout: float = 0.3) -> None:
         super().__init__()
         self.event = event
-        self.encode = Harmonics(event)
+        self.encode = CosineFeatures(event)
         self.enter = nn.Linear(self.encode.size, width)
         self.place = nn.Parameter(0.1 * torch.randn(event.size, width))
         self.dilations = [2**i for i in range(max(1, math.ceil(math.log2(event.size))))] * stacks

@@ -12,6 +12,12 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SHELVES = ("models", "guides", "evaluations")
+ROOMS = (
+    *("", "distributions", "nn", "pairs", "flows", "data", "contract", "codec", "engine", "metrics", "training"),
+    *("report", "runs", "experiments", "bench", "cli"),
+)
+"""Bottom up: a room imports from itself and from rooms before it. The first holds the modules of ``zoo/`` itself."""
+DOORS = {"zoo/__init__.py", "zoo/__main__.py"}
 
 
 def sources(*folders: str) -> list[Path]:
@@ -44,6 +50,28 @@ def test_nothing_imports_a_shelf_by_name(path: Path) -> None:
 @pytest.mark.parametrize("path", sources(*SHELVES), ids=lambda path: str(path.relative_to(ROOT)))
 def test_shelves_import_no_neighbour_by_a_relative_path(path: Path) -> None:
     assert [name for name in imported(ast.parse(path.read_text())) if name.startswith(".")] == []
+
+
+def room_of(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and parts[1] in ROOMS else ""
+
+
+@pytest.mark.parametrize("path", sources("zoo"), ids=lambda path: str(path.relative_to(ROOT)))
+def test_rooms_import_only_from_rooms_below(path: Path) -> None:
+    own = path.relative_to(ROOT)
+    if str(own) in DOORS:
+        return
+    assert len(own.parts) == 2 or own.parts[1] in ROOMS, f"{own} is in no room: name it in ROOMS"
+    height = ROOMS.index(own.parts[1] if len(own.parts) > 2 else "")
+    modules = {name for name in imported(ast.parse(path.read_text())) if name.split(".")[0] == "zoo"}
+    assert [name for name in sorted(modules) if ROOMS.index(room_of(name)) > height] == []
+
+
+@pytest.mark.parametrize("room", ROOMS[1:])
+def test_every_room_says_what_lives_there(room: str) -> None:
+    said = ast.get_docstring(ast.parse((ROOT / "zoo" / room / "__init__.py").read_text())) or ""
+    assert 2 <= len(said.splitlines()) <= 8, said
 
 
 def test_the_core_names_the_shelves_in_one_place_only() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pyro import poutine
 from torch import Tensor
 
-from zoo.distributions.autoregressive import Autoregressive, Harmonics, draw, whole_passes
+from zoo.distributions.autoregressive import Autoregressive, CosineFeatures, draw, whole_passes
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.models.pixelcnn import PixelCNN
@@ -246,7 +246,7 @@ def test_draws_invert_the_cumulative_distribution() -> None:
 
 @pytest.mark.parametrize("levels", [2, 3, 17])
 def test_harmonics_tell_levels_apart(levels: int) -> None:
-    codes = Harmonics(Event(1, levels))(torch.arange(levels).float())
+    codes = CosineFeatures(Event(1, levels))(torch.arange(levels).float())
     distances = torch.cdist(codes, codes) + torch.eye(levels)
     off = ~torch.eye(levels, dtype=torch.bool)
     assert codes.shape == (levels, levels - 1)

@@ -31,7 +31,7 @@ from zoo.event import Event
 from zoo.metrics.bounds import log_probs, particle_weights
 from zoo.pairs.build import build
 from zoo.pairs.pair import Pair
-from zoo.pairs.traces import abilities, sample
+from zoo.pairs.traces import capabilities, sample
 from zoo.seeding import seeded
 from zoo.training.loop import fit
 
@@ -433,7 +433,7 @@ def test_a_site_without_a_rule_is_named_and_a_rule_can_be_added() -> None:
     with pytest.raises(ZooError, match=r"site 'x', Dice.*@zoo.codec.codes"):
         encode(pair, x)
 
-    from zoo.codec.rules import Levels as Masses
+    from zoo.codec.rules import FiniteCode as Masses
 
     codes(Dice)(lambda fn, grid: Masses(torch.ones(*fn.batch_shape, 2, 6)))
     assert torch.equal(decode(pair, encode(pair, x)), x)
@@ -556,7 +556,7 @@ def test_a_thousand_digits_take_what_the_model_says(digits: Dataset, name: str, 
     pair, x = trained(name, digits, steps), digits.train[:1000]
     payload = 32 * len(unpack(encode(pair, x))[1])
     with precisely(pair):
-        exact = abilities(pair).likelihood == "exact"
+        exact = capabilities(pair).likelihood == "exact"
         nats = log_probs(pair, x.double()) if exact else particle_weights(pair, x.double(), 16).mean(1)
     assert payload == pytest.approx(-float(nats.sum()) / math.log(2), rel=excess)
 

@@ -27,7 +27,7 @@ from zoo.distributions import (
 )
 from zoo.event import Event
 from zoo.pairs.pair import Pair
-from zoo.pairs.traces import abilities, log_weights, sample
+from zoo.pairs.traces import capabilities, log_weights, sample
 
 BELOW_ONE = 1 - 2**-24
 """The largest float32 that a uniform draw gives; added to 8 or more it rounds up to the next integer."""
@@ -148,7 +148,7 @@ def test_the_dequantisation_bound_of_a_flat_density_is_the_uniform_pmf() -> None
     event = Event((2, 3), 17)
     pair = flat_pair(event)
     x = torch.randint(0, 17, (50, 2, 3)).float()
-    assert abilities(pair).likelihood == "bound"
+    assert capabilities(pair).likelihood == "bound"
     assert torch.allclose(log_weights(pair, x), torch.full((50,), -6 * math.log(17)))
     drawn = sample(pair, 40)
     assert set(drawn.unique().tolist()) <= set(range(17))

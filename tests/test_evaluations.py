@@ -19,7 +19,7 @@ from zoo.evaluations.sampling import sequential_passes
 from zoo.evaluations.stability import worst_fall
 from zoo.pairs import registry
 from zoo.pairs.build import build
-from zoo.runs.evaluation import Finished, Settings, attempt, evaluate, mean_score
+from zoo.runs.evaluation import Settings, TrainedRun, attempt, evaluate, mean_score
 from zoo.seeding import seeded
 
 PLANE = Event(2, "real")
@@ -91,11 +91,11 @@ def pair_of(module: Any, event: Event = PLANE) -> Pair:
     return Pair(event, module.model, extras=module)
 
 
-def finished(module: Any, data: Dataset | None = None, **rest: Any) -> Finished:
-    return Finished(pair_of(module), data or normal_data(), seed=0, history=rest.pop("history", []), **rest)
+def finished(module: Any, data: Dataset | None = None, **rest: Any) -> TrainedRun:
+    return TrainedRun(pair_of(module), data or normal_data(), seed=0, history=rest.pop("history", []), **rest)
 
 
-def asked(name: str, *runs: Finished, settings: Settings = QUICK) -> dict[str, Score]:
+def asked(name: str, *runs: TrainedRun, settings: Settings = QUICK) -> dict[str, Score]:
     return {score.metric: score for score in evaluate(name, runs, settings)}
 
 
@@ -184,7 +184,7 @@ def test_dropout_is_off() -> None:
 
 def test_floors_on_digits() -> None:
     data = load_data("digits")
-    scores = asked("likelihood", Finished(build("uniform", data.event), data, 0, []))
+    scores = asked("likelihood", TrainedRun(build("uniform", data.event), data, 0, []))
     assert value(scores["floor_uniform"]) == pytest.approx(64 * math.log(17))
     assert value(scores["floor_independent"]) == pytest.approx(106.31, abs=0.05)
     assert value(scores["nats"]) == value(scores["floor_uniform"])
@@ -201,7 +201,7 @@ def test_floors_that_do_not_fit_are_skipped() -> None:
 # ----------------------------------------------------------------- stability
 
 
-def trained(validation: Sequence[float], discrepancy: Sequence[float], **rest: Any) -> Finished:
+def trained(validation: Sequence[float], discrepancy: Sequence[float], **rest: Any) -> TrainedRun:
     rows = zip(validation, discrepancy, strict=True)
     history = [{"step": t, "train": v, "validation": v, "discrepancy": d, "lr": 1e-3} for t, (v, d) in enumerate(rows)]
     return finished(rest.pop("module", Normal()), history=history, **rest)

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from zoo.errors import RunError
-from zoo.files import once, read_json, read_tensors, write_bytes, write_json, write_tensors
+from zoo.files import cached_tensors, read_json, read_tensors, write_bytes, write_json, write_tensors
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor([1, 2]), "c": torch.tensor(3.5)}
 
@@ -68,7 +68,9 @@ def test_what_is_made_once_is_made_again_for_another_note_only(tmp_path: Path) -
     path, calls = tmp_path / "once.safetensors", list[str]()
 
     def ask(note: str, path: Path | None) -> float:
-        return float(once(path, note, lambda: calls.append(note) or {"x": torch.tensor(float(len(calls)))})["x"])
+        return float(
+            cached_tensors(path, note, lambda: calls.append(note) or {"x": torch.tensor(float(len(calls)))})["x"]
+        )
 
     assert [ask(note, path) for note in ("a", "a", "b", "b", "a")] == [1, 1, 2, 2, 3]
     assert [ask("a", None) for _ in range(2)] == [4, 5]

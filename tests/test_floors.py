@@ -10,7 +10,7 @@ from zoo.data import load_data
 from zoo.event import Event
 from zoo.pairs.build import build
 from zoo.pairs.pair import Pair
-from zoo.pairs.traces import abilities, log_prob, sample
+from zoo.pairs.traces import capabilities, log_prob, sample
 from zoo.training.loop import fit
 
 
@@ -27,7 +27,7 @@ def test_floor_on_digits(name: str, nats: float) -> None:
     pair = build(name, digits.event)
     assert fit(pair, digits, {"steps": 0}, device="cpu").status == "finished"
     assert -float(log_prob(pair, digits.test).mean()) == pytest.approx(nats, abs=0.005)
-    assert abilities(pair).likelihood == "exact"
+    assert capabilities(pair).likelihood == "exact"
 
 
 @pytest.mark.parametrize("name", ["uniform", "independent"])

@@ -15,7 +15,7 @@ from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.flows.coupling import Additive, Affine, Coupling, Elementwise, orders
 from zoo.flows.flow import Flow
-from zoo.flows.masked import Autoregressive
+from zoo.flows.masked import MaskedAutoregressive
 from zoo.flows.splines import RationalQuadratic
 from zoo.nn.mlp import MADE
 from zoo.pairs.build import build
@@ -214,7 +214,7 @@ def test_a_masked_networks_stream_gives_the_outputs_of_its_pass(size: int) -> No
 
 def test_dropout_drops_the_same_units_for_value_and_determinant() -> None:
     """In training too, a sequential pass is a bijection: its log-determinant is that of the map that it took."""
-    step = Autoregressive(torch.arange(5), Affine(), 40, dropout=0.5).double().train()
+    step = MaskedAutoregressive(torch.arange(5), Affine(), 40, dropout=0.5).double().train()
     with torch.no_grad():
         for parameter in step.parameters():
             parameter += 0.3 * torch.randn_like(parameter)

@@ -9,7 +9,7 @@ from zoo.data import load_data
 from zoo.event import Event
 from zoo.pairs.build import build
 from zoo.pairs.pair import HasPlayers, Pair
-from zoo.pairs.traces import abilities, sample
+from zoo.pairs.traces import capabilities, sample
 from zoo.training.loop import fit
 from zoo.training.validation import discrepancy
 
@@ -65,7 +65,7 @@ def test_losses_where_the_discriminator_cannot_tell() -> None:
 
 
 def test_it_is_implicit() -> None:
-    able = abilities(make(Event(5, 17)))
+    able = capabilities(make(Event(5, 17)))
     assert (able.likelihood, able.output, able.observed) == ("none", "x", ())
     assert not able.lossless
 

@@ -18,8 +18,8 @@ from zoo.event import Event
 from zoo.metrics.bounds import particle_parts
 from zoo.pairs.build import build
 from zoo.pairs.pair import Pair
-from zoo.pairs.traces import abilities, log_weights, traced, weight_parts
-from zoo.runs.evaluation import Finished, Settings, evaluate
+from zoo.pairs.traces import capabilities, log_weights, traced, weight_parts
+from zoo.runs.evaluation import Settings, TrainedRun, evaluate
 from zoo.scores import Score
 from zoo.seeding import seeded
 from zoo.training.loop import fit
@@ -41,7 +41,7 @@ def data(n: int = 6) -> Tensor:
 
 
 def test_both_levels_are_latents_drawn_from_the_top_down() -> None:
-    can = abilities(build("hvae", EVENT, SMALL))
+    can = capabilities(build("hvae", EVENT, SMALL))
     assert can.latents == {"z2": (2,), "z1": (3,)}
     assert (can.likelihood, can.lossless) == ("bound", True)
     pair, _ = hvae()
@@ -132,7 +132,7 @@ def test_the_parts_add_up_to_the_weights(name: str) -> None:
 
 
 def scored(pair: Pair, x: Tensor) -> dict[str, Score]:
-    run = Finished(pair, Dataset("made", pair.event, x, x, x, "made up"), 0, [])
+    run = TrainedRun(pair, Dataset("made", pair.event, x, x, x, "made up"), 0, [])
     return {score.metric: score for score in evaluate("likelihood", [run], Settings(particles=30))}
 
 

@@ -18,7 +18,7 @@ from zoo.flows.integer import Arrange, Chain, Shift, coarse_to_fine, shifted
 from zoo.pairs.build import build
 from zoo.pairs.pair import Pair
 from zoo.pairs.registry import families
-from zoo.pairs.traces import abilities, log_prob, sample
+from zoo.pairs.traces import capabilities, log_prob, sample
 from zoo.training.loop import fit
 
 EVENT = Event((1, 3), 4)
@@ -92,7 +92,7 @@ def test_the_map_is_one_to_one_and_codes_agree_with_integers(name: str, hyper: d
 
 @pytest.mark.parametrize("name", ["idf", "git"])
 def test_it_is_exact_and_lossless(name: str) -> None:
-    able = abilities(build(name, Event(3, 5)))
+    able = capabilities(build(name, Event(3, 5)))
     assert (able.likelihood, able.latents, able.lossless) == ("exact", {}, True)
 
 

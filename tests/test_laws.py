@@ -14,7 +14,7 @@ from zoo.contract.check import check
 from zoo.event import Event
 from zoo.pairs.build import build
 from zoo.pairs.pair import HasLogProb, Pair
-from zoo.pairs.traces import abilities, log_prob, log_weights, sample
+from zoo.pairs.traces import capabilities, log_prob, log_weights, sample
 from zoo.seeding import seeded
 
 EVENTS = {"binary": Event((4, 4), "binary"), "levels": Event((4, 4), 5), "real": Event((4, 4), "real")}
@@ -30,7 +30,7 @@ def each_weight(pair: Pair, x: Tensor, particles: int) -> Tensor:
 
 def has_both(pair: Pair) -> bool:
     """An analytic log-probability, and latents that bound it."""
-    return isinstance(pair.extras, HasLogProb) and bool(abilities(pair).latents)
+    return isinstance(pair.extras, HasLogProb) and bool(capabilities(pair).latents)
 
 
 @pytest.mark.parametrize(("name", "support"), MEMBERS)
@@ -47,7 +47,7 @@ def test_the_probabilities_of_all_data_sum_to_one(name: str, support: str) -> No
     """Exactly; of a lower bound, which may have mass where no datum is, to no more."""
     event = TINY[support]
     pair = build(name, event, small(name), seed=3)
-    can, x = abilities(pair), everything(event)
+    can, x = capabilities(pair), everything(event)
     if can.likelihood == "none":
         pytest.skip("an implicit model has no likelihood")
     if can.likelihood == "exact":

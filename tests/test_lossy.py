@@ -28,7 +28,7 @@ from zoo.event import EXAMPLES
 from zoo.pairs.build import build
 from zoo.pairs.registry import families, guides, load_shelves
 from zoo.runs.config import DataSpec, configure
-from zoo.runs.evaluation import Finished, Settings, evaluate
+from zoo.runs.evaluation import Settings, TrainedRun, evaluate
 from zoo.runs.run import Run
 from zoo.runs.stored_scores import CODED, GRIDS, reconstructions
 from zoo.scores import Score
@@ -313,7 +313,7 @@ FEW = replace(DIGITS, test=DIGITS.test[:150])
 
 
 def asked(pair: Pair, data: Dataset = FEW, **rest: Any) -> dict[str, Score]:
-    return {score.metric: score for score in evaluate("lossy", [Finished(pair, data, 0, [], **rest)], Settings())}
+    return {score.metric: score for score in evaluate("lossy", [TrainedRun(pair, data, 0, [], **rest)], Settings())}
 
 
 def test_ppca_beats_jpeg_at_every_rate() -> None:

@@ -13,7 +13,7 @@ from zoo.event import Event
 from zoo.pairs.build import build, find
 from zoo.pairs.plugins import load_families
 from zoo.pairs.registry import families
-from zoo.pairs.traces import abilities, log_weights, sample
+from zoo.pairs.traces import capabilities, log_weights, sample
 from zoo.seeding import seeded
 from zoo.training.loop import fit
 
@@ -174,7 +174,7 @@ def test_a_file_may_simply_define_model_and_guide(tmp_path: Path) -> None:
     assert load_families([write(tmp_path, "bare.py", BARE)]) == ["bare"]
     entry = families["bare"]
     assert (entry.event, entry.recipe, entry.doc) == (Event(64, "binary"), {"steps": 7}, "Bits by factor analysis.")
-    can = abilities(build("bare", Event((8, 8), "binary")))
+    can = capabilities(build("bare", Event((8, 8), "binary")))
     assert (can.likelihood, can.latents, can.observed, can.lossless) == ("bound", {"z": (2,)}, ("x",), True)
     trains("bare", made_up(Event((8, 8), "binary")))  # 8x8 data for a program that wants 64 numbers
 
@@ -191,7 +191,7 @@ def test_its_parameters_are_drawn_under_the_seed_of_each_pair(tmp_path: Path) ->
 @pytest.mark.parametrize("event", [Event((28, 28), "binary"), Event(784, "binary")])
 def test_pyros_published_example_works_with_nothing_added(tmp_path: Path, event: Event) -> None:
     assert load_families([write(tmp_path, "vae_example.py", PYRO_VAE)]) == ["vae_example"]
-    can = abilities(build("vae_example", event))
+    can = capabilities(build("vae_example", event))
     assert (can.likelihood, can.latents, can.observed, can.output) == ("bound", {"latent": (5,)}, ("obs",), "obs")
     trains("vae_example", made_up(event))
 
@@ -201,7 +201,7 @@ def test_a_file_may_be_an_instance_of_modules_and_a_guide_may_be_missing(tmp_pat
         "dist.Normal(x.new_zeros(2), 1.0).to_event(1))", "x.new_ones(len(x), 2), event_dim=1)"
     )  # fmt: skip
     load_families([write(tmp_path, "exact.py", text)])
-    assert abilities(build("exact", Event(64, "binary"))).likelihood == "exact"
+    assert capabilities(build("exact", Event(64, "binary"))).likelihood == "exact"
     trains("exact", made_up(Event(64, "binary")))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from zoo.engine.cost import Work, soonest, work_of
+from zoo.engine.cost import Work, choose_engine, work_of
 
 
 def test_operations_and_the_numbers_of_their_results_are_counted() -> None:
@@ -31,21 +31,21 @@ def test_views_make_no_numbers_and_convolutions_are_counted_forth_and_back() -> 
 
 def test_few_steps_are_plain_and_many_of_one_run_or_of_several_are_compiled() -> None:
     work = Work(operations=250, numbers=5_000_000)
-    assert soonest(work, 100) == soonest(work, 5000) == "eager"
-    assert soonest(work, 5000, runs=5) == soonest(work, 100_000) == "compiled"
+    assert choose_engine(work, 100) == choose_engine(work, 5000) == "eager"
+    assert choose_engine(work, 5000, runs=5) == choose_engine(work, 100_000) == "compiled"
 
 
 def test_large_products_are_worth_recording_before_compiling_is() -> None:
     work = Work(operations=250, numbers=5_000_000, multiplications=200_000_000)
-    assert [soonest(work, steps) for steps in (100, 1000, 100_000)] == ["eager", "traced", "compiled"]
+    assert [choose_engine(work, steps) for steps in (100, 1000, 100_000)] == ["eager", "traced", "compiled"]
 
 
 def test_a_larger_graph_costs_more_to_compile() -> None:
-    assert soonest(Work(250, 40_000_000), 2000) == "compiled"
-    assert soonest(Work(3000, 40_000_000), 2000) == "eager"
-    assert soonest(Work(3000, 40_000_000), 20_000) == "compiled"
+    assert choose_engine(Work(250, 40_000_000), 2000) == "compiled"
+    assert choose_engine(Work(3000, 40_000_000), 2000) == "eager"
+    assert choose_engine(Work(3000, 40_000_000), 20_000) == "compiled"
 
 
 def test_a_graph_of_many_small_operations_is_not_worth_recording_alone() -> None:
-    assert soonest(Work(250, 10_000, 50_000_000), 2000) == "traced"
-    assert soonest(Work(2000, 10_000, 50_000_000), 2000) == "eager"
+    assert choose_engine(Work(250, 10_000, 50_000_000), 2000) == "traced"
+    assert choose_engine(Work(2000, 10_000, 50_000_000), 2000) == "eager"

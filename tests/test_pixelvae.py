@@ -14,7 +14,7 @@ from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.models.pixelvae import Masked
 from zoo.pairs.build import build
-from zoo.pairs.traces import abilities
+from zoo.pairs.traces import capabilities
 from zoo.seeding import seeded
 from zoo.training.loop import fit
 
@@ -82,7 +82,7 @@ def test_masks_keep_what_is_before() -> None:
 
 
 def test_it_is_a_bound_with_one_latent() -> None:
-    can = abilities(build("pixelvae", EVENT, SMALL))
+    can = capabilities(build("pixelvae", EVENT, SMALL))
     assert (can.likelihood, can.latents, can.lossless) == ("bound", {"z": (2,)}, True)
     assert build("pixelvae+iaf:prior=flow,latent=2,width=6", EVENT).label == "pixelvae+iaf:prior=flow,latent=2,width=6"
 

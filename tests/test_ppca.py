@@ -12,7 +12,7 @@ from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.pairs.build import build
 from zoo.pairs.pair import Pair
-from zoo.pairs.traces import abilities, log_prob, log_weights
+from zoo.pairs.traces import capabilities, log_prob, log_weights
 from zoo.training.loop import fit
 
 REAL = Event((8, 8), "real")
@@ -83,10 +83,10 @@ def test_the_bound_is_below_the_exact_marginal() -> None:
 
 def test_exact_on_real_data_and_a_bound_on_integers() -> None:
     real, levels = build("ppca", Event(6, "real")), build("ppca", Event(6, 3))
-    assert abilities(real).likelihood == "exact"
-    assert abilities(real).analytic
-    assert abilities(levels).likelihood == "bound"
-    assert set(abilities(levels).latents) == {"z"}
+    assert capabilities(real).likelihood == "exact"
+    assert capabilities(real).analytic
+    assert capabilities(levels).likelihood == "bound"
+    assert set(capabilities(levels).latents) == {"z"}
 
 
 def test_integers_train(dequantised: Tensor) -> None:

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from zoo.data import load_data
 from zoo.data.dataset import Dataset
 from zoo.pairs.build import build
-from zoo.runs.evaluation import Finished, Settings, evaluate
+from zoo.runs.evaluation import Settings, TrainedRun, evaluate
 from zoo.training.loop import fit
 
 SETTINGS = Settings(particles=20)
@@ -47,7 +47,7 @@ def test_bf16_never_enters_what_is_reported(name: str, data: Dataset) -> None:
     assert torch.bfloat16 in training.seen, "it is used at all"
     assert {tensor.dtype for tensor in pair.parameters()} == {torch.float32}
     with Types() as evaluation:
-        scores = evaluate("likelihood", [Finished(pair, data, 0, progress.history)], SETTINGS)
+        scores = evaluate("likelihood", [TrainedRun(pair, data, 0, progress.history)], SETTINGS)
     assert torch.float32 in evaluation.seen
     assert evaluation.seen.isdisjoint({torch.bfloat16, torch.float16})
     assert next(score for score in scores if score.metric == "nats").status == "ok"

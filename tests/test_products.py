@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from zoo.engine.products import by_the_faster_library, is_large
+from zoo.engine.products import is_large, use_onednn
 
 Product = Callable[[Tensor, Tensor, Tensor], Tensor]
 PRODUCTS: dict[str, Product] = {
@@ -31,7 +31,7 @@ def _factors() -> tuple[Tensor, Tensor, Tensor]:
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_products_are_the_same_whatever_the_layout(name: str) -> None:
     product, factors = PRODUCTS[name], _factors()
-    graph = by_the_faster_library(make_fx(product)(*factors))
+    graph = use_onednn(make_fx(product)(*factors))
     torch.testing.assert_close(graph(*factors), product(*factors), rtol=1e-5, atol=1e-4)
 
 
@@ -39,7 +39,7 @@ def test_only_large_ones_of_single_precision_are_replaced() -> None:
     a, b, c = _factors()
 
     def replaced(*factors: Tensor) -> bool:
-        graph = by_the_faster_library(make_fx(PRODUCTS["plain"])(*factors))
+        graph = use_onednn(make_fx(PRODUCTS["plain"])(*factors))
         return any(node.target is torch.ops.zoo.linear.default for node in graph.graph.nodes)
 
     assert replaced(a, b, c)

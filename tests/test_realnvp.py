@@ -11,7 +11,7 @@ from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.pairs.build import build
 from zoo.pairs.pair import Pair
-from zoo.pairs.traces import abilities, log_prob, log_weights, sample
+from zoo.pairs.traces import capabilities, log_prob, log_weights, sample
 from zoo.training.loop import fit
 
 EVENTS = [Event(2, "real"), Event((3, 3), "real"), Event(2, "binary"), Event((2, 3), 5)]
@@ -86,8 +86,8 @@ def test_samples(event: Event) -> None:
 
 
 def test_exact_on_real_data_and_a_bound_on_integers() -> None:
-    assert abilities(build("realnvp", Event(2, "real"))).likelihood == "exact"
-    able = abilities(build("realnvp", Event(2, 3)))
+    assert capabilities(build("realnvp", Event(2, "real"))).likelihood == "exact"
+    able = capabilities(build("realnvp", Event(2, 3)))
     assert (able.likelihood, set(able.latents), able.lossless) == ("bound", {"y"}, True)
 
 

@@ -12,7 +12,7 @@ from zoo.data import load_data, rings_log_density
 from zoo.data.toys import KNOWN
 from zoo.pairs.build import build
 from zoo.pairs.pair import Pair
-from zoo.runs.evaluation import Finished, evaluate
+from zoo.runs.evaluation import TrainedRun, evaluate
 from zoo.scores import Score
 
 
@@ -31,7 +31,7 @@ def kl(name: str, family: str = "independent", factor: float | None = None) -> S
     pair = build(family, data.event)
     if factor is not None:
         pair = Pair(data.event, pair.extras.model, extras=Truth(factor))
-    (score,) = evaluate("toy_kl", [Finished(pair, data, 0, [])])
+    (score,) = evaluate("toy_kl", [TrainedRun(pair, data, 0, [])])
     return score
 
 

@@ -1,4 +1,4 @@
-"""What is read off the traces: per-datum log-weights, sites, abilities, samples."""
+"""What is read off the traces: per-datum log-weights, sites, capabilities, samples."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from zoo.errors import ContractError
 from zoo.event import Event
 from zoo.pairs.pair import Pair, no_guide
-from zoo.pairs.traces import abilities, log_prob, log_weights, observed_sites, per_datum, sample, tempered, traced
+from zoo.pairs.traces import capabilities, log_prob, log_weights, observed_sites, per_datum, sample, tempered, traced
 from zoo.seeding import seeded
 
 PLANE = Event(2, "real")
@@ -159,11 +159,11 @@ def test_sites_in_one_program_only_are_named() -> None:
             log_weights(Pair(PLANE, pair._model, other), torch.zeros(5, 2))
 
 
-# --- abilities --------------------------------------------------------------------------------------------------------
+# --- capabilities
 
 
 def test_a_pair_with_latents_has_a_bound() -> None:
-    can = abilities(linear_gaussian())
+    can = capabilities(linear_gaussian())
     assert (can.likelihood, can.analytic, can.latents) == ("bound", False, {"z": (2,)})
     assert (can.observed, can.output, can.discrete, can.lossless) == (("x",), "x", False, False)
     assert not can.lossy(PLANE)
@@ -171,7 +171,7 @@ def test_a_pair_with_latents_has_a_bound() -> None:
 
 
 def test_without_latents_the_likelihood_is_exact_and_bits_are_a_code() -> None:
-    can = abilities(Pair(Event(3, "binary"), bits))
+    can = capabilities(Pair(Event(3, "binary"), bits))
     assert (can.likelihood, can.latents, can.discrete, can.lossless) == ("exact", {}, True, True)
     assert not can.lossy(Event(3, "binary"))
 
@@ -183,7 +183,7 @@ def test_an_analytic_log_prob_makes_a_bound_exact() -> None:
 
     pair = linear_gaussian(0.5)
     exact = Pair(PLANE, pair._model, pair._guide, extras=Extras())
-    can, x = abilities(exact), torch.randn(4, 2)
+    can, x = capabilities(exact), torch.randn(4, 2)
     assert (can.likelihood, can.analytic, can.latents) == ("exact", True, {"z": (2,)})
     assert torch.equal(log_prob(exact, x), evidence(x))
 
@@ -200,7 +200,7 @@ def test_a_log_prob_of_another_shape_is_refused() -> None:
 
 def test_an_implicit_model_has_no_likelihood() -> None:
     pair = Pair(PLANE, implicit)
-    can = abilities(pair)
+    can = capabilities(pair)
     assert (can.likelihood, can.observed, can.output, can.discrete, can.lossless) == ("none", (), "x", False, False)
     with pytest.raises(ContractError, match="pair has no exact log-probability: it has latents, or observes nothing"):
         log_prob(pair, torch.zeros(3, 2))
@@ -219,7 +219,7 @@ def test_what_a_deterministic_site_shows_beside_the_data_is_not_the_output() -> 
             pyro.sample("obs", dist.Normal(loc, 1.0).to_event(1), obs=x)
 
     pair = Pair(PLANE, model, linear_gaussian()._guide)
-    can = abilities(pair)
+    can = capabilities(pair)
     assert (can.output, can.observed, can.likelihood) == ("obs", ("obs",), "bound")
     x = torch.randn(5, 2)
     assert log_weights(pair, x).shape == (5,)
@@ -233,7 +233,7 @@ def test_a_model_that_shows_no_data_is_refused() -> None:
             pyro.sample("z", normal(x))
 
     pair = Pair(PLANE, model, linear_gaussian()._guide)
-    for ask in (abilities, lambda pair: sample(pair, 3)):
+    for ask in (capabilities, lambda pair: sample(pair, 3)):
         with pytest.raises(ContractError, match="the model should observe its data"):
             ask(pair)
 
@@ -245,7 +245,7 @@ def test_data_are_observed_once() -> None:
             pyro.sample("b", normal(x), obs=x)
 
     with pytest.raises(ContractError, match="one site should be observed under the data, got a, b"):
-        abilities(Pair(PLANE, model))
+        capabilities(Pair(PLANE, model))
 
 
 # --- samples and warm-up ----------------------------------------------------------------------------------------------

@@ -109,7 +109,7 @@ RECIPE = {
 @pytest.mark.parametrize("at", [0, 2, 4])
 def test_a_resumed_run_ends_with_the_same_bits(coins: Dataset, at: int) -> None:
     whole, tape = pair(Latent, coins.event), Tape()
-    end = fit(whole, coins, RECIPE, seed=3, keepers=[tape])
+    end = fit(whole, coins, RECIPE, seed=3, callbacks=[tape])
     middle = tape.kept[at]
     assert middle.status == "running"
     again = pair(Latent, coins.event)
@@ -161,7 +161,7 @@ def test_dynamic_binarisation_initialises_from_draws(coins: Dataset) -> None:
 
 def test_averaged_weights_are_what_is_scored(coins: Dataset) -> None:
     made, tape = pair(Coins, coins.event), Tape()
-    end = fit(made, coins, {"steps": 30, "lr": 0.1, "average": 0.99, "checkpoints": 1}, keepers=[tape])
+    end = fit(made, coins, {"steps": 30, "lr": 0.1, "average": 0.99, "checkpoints": 1}, callbacks=[tape])
     assert -log_prob(made, coins.validation).mean().item() == pytest.approx(end.best_score, abs=1e-5)
     own = tape.kept[-1].tensors["weights/Coins.logits"]
     assert not torch.equal(own, made.state()["Coins.logits"])

@@ -16,7 +16,7 @@ from zoo.models.vae import VAE
 from zoo.pairs.build import build
 from zoo.pairs.pair import Pair
 from zoo.pairs.registry import guides, load_shelves
-from zoo.pairs.traces import abilities, log_weights, sample
+from zoo.pairs.traces import capabilities, log_weights, sample
 from zoo.seeding import seeded
 from zoo.training.loop import fit
 
@@ -57,7 +57,7 @@ def test_samples_have_the_shape_and_support_of_the_event(vae: Pair) -> None:
 
 
 def test_its_abilities_are_those_of_a_bound(vae: Pair) -> None:
-    can = abilities(vae)
+    can = capabilities(vae)
     assert can.likelihood == "bound"
     assert list(can.latents) == ["z"]
     assert can.lossless == (vae.event.levels is not None)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from zoo.distributions import dequantise as dequantise
     from zoo.distributions import likelihood as likelihood
     from zoo.distributions import observe as observe
+    from zoo.distributions import parameters_per_entry as parameters_per_entry
     from zoo.engine.engine import CompiledSVI as CompiledSVI
     from zoo.errors import ZooError as ZooError
     from zoo.event import Event as Event
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from zoo.pairs.registry import family as family
     from zoo.pairs.registry import guide as guide
     from zoo.pairs.registry import prior as prior
-    from zoo.pairs.traces import abilities as abilities
+    from zoo.pairs.traces import capabilities as capabilities
     from zoo.pairs.traces import log_prob as log_prob
     from zoo.pairs.traces import log_weights as log_weights
     from zoo.pairs.traces import sample as sample
@@ -32,24 +33,27 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 _HOMES = {
-    "zoo.pairs.build": ("build",),
     "zoo.data": ("Dataset", "load_data"),
-    "zoo.distributions": ("dequantise", "likelihood", "observe"),
+    "zoo.distributions": ("dequantise", "likelihood", "observe", "parameters_per_entry"),
     "zoo.engine.engine": ("CompiledSVI",),
     "zoo.errors": ("ZooError",),
     "zoo.event": ("Event",),
+    "zoo.pairs.build": ("build",),
     "zoo.pairs.pair": ("Pair", "Player"),
-    "zoo.training.recipe": ("Recipe",),
     "zoo.pairs.registry": ("evaluation", "family", "guide", "prior"),
+    "zoo.pairs.traces": ("capabilities", "log_prob", "log_weights", "sample"),
     "zoo.scores": ("Score",),
-    "zoo.pairs.traces": ("abilities", "log_prob", "log_weights", "sample"),
     "zoo.training.loop": ("fit",),
+    "zoo.training.recipe": ("Recipe",),
 }
-__all__ = sorted(name for names in _HOMES.values() for name in names)
+_FORMER = {"abilities": "capabilities"}
+"""Former names that keep working -> what they are called now."""
+__all__ = sorted([*_FORMER, *(name for names in _HOMES.values() for name in names)])
 
 
 def __getattr__(name: str) -> Any:
+    wanted = _FORMER.get(name, name)
     for home, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(home), name)
+        if wanted in names:
+            return getattr(import_module(home), wanted)
     raise AttributeError(f"module 'zoo' has no attribute {name!r}")

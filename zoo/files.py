@@ -93,7 +93,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
     return tensors, json.loads(header["note"])
 
 
-def once(path: Path | None, note: Any, make: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+def cached_tensors(path: Path | None, note: Any, make: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Tensors that the first who asks makes and writes to ``path``, and that all read who ask with the same ``note``.
 
     Without a path they are made each time.

@@ -1,1 +1,4 @@
-"""Speed that anyone can check: contenders that do the same work, measured in turn within one run."""
+"""Timings of training steps, samplers, flows and memory against other libraries, interleaved in one process.
+
+Nothing else imports it; other libraries are optional and are skipped, with the reason, where they are not installed.
+"""

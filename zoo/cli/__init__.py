@@ -1,4 +1,7 @@
-"""The command line. Torch is imported inside the commands, so that ``zoo --help`` answers at once."""
+"""The command line: one function a command, its options, and what only commands need.
+
+Torch is imported inside the commands, so that ``zoo --help`` answers at once.
+"""
 
 from zoo.cli import coding, inspect, run, suites
 from zoo.cli.app import app

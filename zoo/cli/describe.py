@@ -8,7 +8,7 @@ from typing import Any
 from zoo.event import EXAMPLES, Event
 from zoo.pairs.build import build, fitting_event, read_name
 from zoo.pairs.registry import Family, Guide, Prior, Registry, guides, priors
-from zoo.pairs.traces import abilities
+from zoo.pairs.traces import capabilities
 from zoo.training.recipe import Recipe
 
 
@@ -18,7 +18,7 @@ def example_event(family: Family) -> Event:
 
 
 def describe(name: str, event: Event | None = None) -> dict[str, Any]:
-    """Docstring, paper, hyper-parameters, training recipe and the abilities derived on ``event``, as plain values.
+    """Docstring, paper, hyper-parameters, training recipe and the capabilities derived on ``event``, as plain values.
 
     Raises:
         ZooError: an unknown name, or an event that the family does not take.
@@ -27,7 +27,7 @@ def describe(name: str, event: Event | None = None) -> dict[str, Any]:
     family = called.family
     event = fitting_event(family, event or example_event(family))
     pair = build(name, event)
-    can = abilities(pair)
+    can = capabilities(pair)
     return {
         "name": pair.label,
         "group": pair.group,

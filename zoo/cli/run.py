@@ -52,17 +52,17 @@ def train(
     """Train one family with one seed; a killed run goes on where it was, a finished one is left alone."""
     with answering():
         from zoo.experiments.display import Watcher
-        from zoo.training.callbacks import Keeper
+        from zoo.training.callbacks import Callback
 
         spec = spec_of(data, split, data_seed, event)
         dataset = spec.load(data_dir)
         run, config = run_of(name, with_, spec, dataset, seed, sets, settings, precision, runs)
-        keepers: list[Keeper] = [Watcher(config.recipe.steps, quiet or as_json)]
+        callbacks: list[Callback] = [Watcher(config.recipe.steps, quiet or as_json)]
         if tensorboard:
             from zoo.cli.tensorboard import TensorBoard
 
-            keepers.append(TensorBoard(run.folder / "tensorboard"))
-        run.train(config, dataset, device, keepers)
+            callbacks.append(TensorBoard(run.folder / "tensorboard"))
+        run.train(config, dataset, device, callbacks)
         status = run.status
         if as_json:
             print_json({"folder": str(run.folder), **status})

@@ -9,7 +9,7 @@ from zoo.training.callbacks import Progress
 
 
 class TensorBoard:
-    """A keeper that writes each checkpoint's numbers as scalars.
+    """A callback that writes each checkpoint's numbers as scalars.
 
     Raises:
         ZooError: the extra is not installed.

@@ -22,7 +22,7 @@ from zoo.codec.quantised import pack, rounded, unpack
 from zoo.codec.rates import Floats, Point, measured
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.files import once
+from zoo.files import cached_tensors
 
 Pixels = NDArray[np.uint8]
 LARGEST_SIDE = 16383
@@ -66,7 +66,7 @@ def standard_codes(event: Event, x: Tensor, path: Path | None = None) -> dict[st
     def made() -> dict[str, Tensor]:
         return {name: torch.tensor(size) for name, size in _sizes(event, x).items()}
 
-    kept = once(path, _by(), made)
+    kept = cached_tensors(path, _by(), made)
     names = (*PACKERS, *(f"{name}{tiled}" for name in FORMATS for tiled in ("", "_tiled")))  # a file loses their order
     return {name: int(kept[name]) for name in names if name in kept}
 
@@ -82,7 +82,7 @@ def references(event: Event, train: Tensor, x: Tensor, path: Path | None = None)
         curves = {name: image_points(name, event, x) for name in SWEEPS} | {"pca": pca_points(event, train, x)}
         return {name: _as_rows(points) for name, points in curves.items()}
 
-    kept = once(path, _by(), made)
+    kept = cached_tensors(path, _by(), made)
     return {name: list(map(_as_point, kept[name])) for name in (*SWEEPS, "pca")}
 
 

@@ -27,7 +27,7 @@ from zoo.codec.stack import Stack, Words
 from zoo.distributions.autoregressive import Autoregressive
 from zoo.errors import RunError, ZooError
 from zoo.pairs.pair import Pair
-from zoo.pairs.traces import Abilities, abilities, latent_sites, random_sites, traced
+from zoo.pairs.traces import Capabilities, capabilities, latent_sites, random_sites, traced
 
 Watch = Callable[[int], None]
 """Is told how many data are done."""
@@ -137,7 +137,7 @@ def check(pair: Pair, grid: Grid) -> int:
 
 def why_not(pair: Pair) -> str:
     """Why ``pair`` is no lossless code; empty if it is one."""
-    can = abilities(pair)
+    can = capabilities(pair)
     if can.likelihood == "none":
         return "an implicit model: it observes nothing, so there is no distribution to code under"
     if pair.event.levels is None or not can.discrete:
@@ -200,7 +200,7 @@ def _steps(trace: Any) -> int:
     return sum(fn.event.size for fn in kinds if isinstance(fn, Autoregressive)) or 1
 
 
-def _mismatch(pair: Pair, can: Abilities) -> str:
+def _mismatch(pair: Pair, can: Capabilities) -> str:
     x = torch.zeros(2, *pair.event.shape, device=pair.device)
     with pair.evaluating():
         model_trace, guide_trace = traced(pair, x)

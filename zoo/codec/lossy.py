@@ -21,9 +21,9 @@ from zoo.codec.rates import Floats
 from zoo.distributions import DiscretisedNormal
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.files import checksum, once
+from zoo.files import cached_tensors, checksum
 from zoo.pairs.pair import Pair
-from zoo.pairs.traces import Abilities, abilities, random_sites
+from zoo.pairs.traces import Capabilities, capabilities, random_sites
 from zoo.seeding import seeded
 
 WIDTHS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
@@ -42,7 +42,7 @@ HEAD = struct.Struct("<I?")
 
 def no_bottleneck(pair: Pair) -> str:
     """Why ``pair`` is no lossy codec; empty if it is one."""
-    can = abilities(pair)
+    can = capabilities(pair)
     if not can.observed:
         return "an implicit model: no guide finds the latents of a datum"
     if not _latents(can):
@@ -55,7 +55,7 @@ def no_bottleneck(pair: Pair) -> str:
     return ""
 
 
-def _output(pair: Pair, can: Abilities) -> Any:
+def _output(pair: Pair, can: Capabilities) -> Any:
     """The distribution of single entries of the datum, if they are independent."""
     x = torch.zeros(2, *pair.event.shape, device=pair.device)
     with pair.evaluating(), seeded(0):
@@ -73,7 +73,9 @@ def codes(codec: LossyCodec, x: Tensor, seed: int = 0, path: Path | None = None)
         found = codec.infer(x, seed)
         return {f"{width:g}": _as_tensor(codec.compress(x, found, width)) for width in WIDTHS}
 
-    kept = once(path, checksum({**codec.pair.state(), "x": x}, f"seed {seed} {(WIDTHS, DRAWS, SEARCH)}"), made)
+    kept = cached_tensors(
+        path, checksum({**codec.pair.state(), "x": x}, f"seed {seed} {(WIDTHS, DRAWS, SEARCH)}"), made
+    )
     return {width: kept[f"{width:g}"].numpy().tobytes() for width in WIDTHS}
 
 
@@ -107,7 +109,7 @@ class LossyCodec:
     def __init__(self, pair: Pair) -> None:
         if reason := no_bottleneck(pair):
             raise ZooError(f"{pair.label} is no lossy codec: {reason}")
-        self.pair, self.can = pair, abilities(pair)
+        self.pair, self.can = pair, capabilities(pair)
         self.shapes = _latents(self.can)
         self.sizes = [math.prod(shape) for shape in self.shapes.values()]
         self.prior = self._prior()
@@ -267,7 +269,7 @@ class _Grid:
         return self.mean + self.step * symbols
 
 
-def _latents(can: Abilities) -> Mapping[str, tuple[int, ...]]:
+def _latents(can: Capabilities) -> Mapping[str, tuple[int, ...]]:
     """The latents that tell more than how the datum was dequantised, with their event shapes."""
     return {name: shape for name, shape in can.latents.items() if name not in can.dequantising}
 

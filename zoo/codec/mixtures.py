@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, distributions
 
 from zoo.codec.grids import Grid
-from zoo.codec.rules import Code, Levels, code, codes
+from zoo.codec.rules import Code, FiniteCode, code, codes
 from zoo.codec.stack import Stack
 from zoo.distributions.mixture import Mixture, NormalMixture
 from zoo.errors import ZooError
 
 
-class Chosen:
+class MixtureBitsBack:
     """A component k is coded by its weight and the value z under it; k is then taken back by P(k | z), known from z.
 
     What is left on the stack is -log w_k - log p_k(z) + log P(k | z) = -log sum_j w_j p_j(z).
@@ -29,14 +29,14 @@ class Chosen:
         self.weights, self.given, self.component = weights, given, component
 
     def push(self, stack: Stack, value: Tensor) -> None:
-        which = Levels(self.given(value)).pop(stack)
+        which = FiniteCode(self.given(value)).pop(stack)
         self.component(which).push(stack, value)
-        Levels(self.weights).push(stack, which)
+        FiniteCode(self.weights).push(stack, which)
 
     def pop(self, stack: Stack) -> Tensor:
-        which = Levels(self.weights).pop(stack)
+        which = FiniteCode(self.weights).pop(stack)
         value = self.component(which).pop(stack)
-        Levels(self.given(value)).push(stack, which)
+        FiniteCode(self.given(value)).push(stack, which)
         return value
 
 
@@ -66,4 +66,4 @@ def _of_normals(log_weights: Tensor, loc: Tensor, scale: Tensor, grid: Grid | No
         rows = torch.arange(len(loc)), which.long()
         return code(distributions.Independent(distributions.Normal(loc[rows], scale[rows]), 1), grid)
 
-    return Chosen(log_weights.exp(), given, component)
+    return MixtureBitsBack(log_weights.exp(), given, component)

@@ -4,7 +4,7 @@ A rule makes a `Code` of a distribution and the grid of real latents. A new one:
 
     @codes(MyDistribution)
     def my_code(fn: MyDistribution, grid: Grid | None) -> Code:
-        return Levels(fn.my_probabilities())  # or whatever pushes and pops
+        return FiniteCode(fn.my_probabilities())  # or whatever pushes and pops
 
 A distribution without a rule of its own is coded by its masses if it is over integers, and by its ``cdf`` on the grid
 if it is real, both of one dimension.
@@ -68,7 +68,7 @@ def codes(kind: type) -> Callable[[Rule], Rule]:
     return _rule.register(kind)
 
 
-class Levels:
+class FiniteCode:
     """A finite distribution, by its masses: shape ``(*shape, levels)``; values of shape ``shape`` in 0 ... levels-1."""
 
     def __init__(self, masses: Tensor) -> None:
@@ -104,7 +104,7 @@ class Windowed:
         values = centre + torch.arange(-WINDOW, WINDOW + 1.0, dtype=torch.float64).reshape(-1, *[1] * centre.dim())
         masses = fn.log_prob(values).exp().where(fn.support.check(values), 0.0).movedim(0, -1)
         escape = (1 - masses.sum(-1, keepdim=True)).clamp(min=0)
-        self.near, self.centre = Levels(torch.cat([masses, escape], -1)), centre
+        self.near, self.centre = FiniteCode(torch.cat([masses, escape], -1)), centre
 
     def push(self, stack: Stack, value: Tensor) -> None:
         away = (value - self.centre).expand(self.centre.shape)
@@ -200,7 +200,7 @@ FAR = 1e-30
 """What a cell has at least, for cells where the ``cdf`` is flat in floating point."""
 
 
-class InTurn:
+class CholeskyNormal:
     """A normal vector with covariance ``L L'``, entry by entry, each given those before it.
 
     Shapes: ``loc`` is ``(*batch, d)``, ``L`` is lower triangular, ``(*batch, d, d)``.
@@ -231,7 +231,7 @@ class InTurn:
         return distributions.Normal(self.loc[..., i] + (self.L[..., i, :i] * noise[..., :i]).sum(-1), self.L[..., i, i])
 
 
-class Flowed:
+class LocalBitsBack:
     """z = T(u), u under a factorised normal, through its base noise: local bits-back coding (Ho et al. 2019, eq. 8).
 
     A bin of z has no mass that could be computed, but z blurred by N(0, s² I) is a hierarchy of two known steps. To pop
@@ -265,7 +265,7 @@ class Flowed:
     def forth(self, noise: Tensor) -> Binned:
         return Binned(distributions.Normal(self.T(noise).nan_to_num(), BLUR * self.grid.width), self.grid)
 
-    def back(self, value: Tensor) -> InTurn:
+    def back(self, value: Tensor) -> CholeskyNormal:
         noise = self.T.inv(value.clone()).detach()  # a transform knows the tensor again that it made itself
         J, one = jacobian(self.T, noise), torch.eye(noise.shape[1], dtype=noise.dtype)
         variance = (BLUR**2 + 1 / 12) * self.grid.width**2  # of the blur, and of a place within its bin
@@ -273,11 +273,11 @@ class Flowed:
         loc = noise - (covariance @ noise.unsqueeze(-1)).squeeze(-1)
         L, indefinite = torch.linalg.cholesky_ex((covariance + covariance.mT) / 2)
         good = (singular == 0) & (indefinite == 0) & (L.flatten(1) + loc.repeat(1, len(one))).isfinite().all(1)
-        return InTurn(loc.where(good[:, None], 0.0), L.where(good[:, None, None], one), self.grid)
+        return CholeskyNormal(loc.where(good[:, None], 0.0), L.where(good[:, None, None], one), self.grid)
 
 
 BLUR = 2.0
-"""Deviation of the blur of `Flowed`, in bins."""
+"""Deviation of the blur of `LocalBitsBack`, in bins."""
 
 
 def jacobian(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
@@ -296,19 +296,19 @@ def _independent(fn: Any, grid: Grid | None) -> Code:
 
 @codes(distributions.Bernoulli)
 def _bernoulli(fn: Any, grid: Grid | None) -> Code:
-    return Levels(torch.stack([1 - fn.probs, fn.probs], -1))
+    return FiniteCode(torch.stack([1 - fn.probs, fn.probs], -1))
 
 
 @codes(distributions.Categorical)
 def _categorical(fn: Any, grid: Grid | None) -> Code:
-    return Levels(fn.probs)
+    return FiniteCode(fn.probs)
 
 
 @codes(distributions.MultivariateNormal)
 @codes(distributions.LowRankMultivariateNormal)
 def _multivariate_normal(fn: Any, grid: Grid | None) -> Code:
     L = torch.linalg.cholesky(fn.covariance_matrix)
-    return InTurn(fn.loc.expand(fn.batch_shape + fn.event_shape), L, _latent(grid))
+    return CholeskyNormal(fn.loc.expand(fn.batch_shape + fn.event_shape), L, _latent(grid))
 
 
 @codes(distributions.TransformedDistribution)
@@ -321,12 +321,12 @@ def _transformed(fn: Any, grid: Grid | None) -> Code:
     if not isinstance(base, distributions.Normal) or len(fn.batch_shape) != 1 or len(fn.event_shape) != 1:
         raise ZooError("flows are coded that have a factorised normal base and draw one vector a datum")
     standard = distributions.AffineTransform(base.loc, base.scale, event_dim=1)
-    return Flowed(distributions.ComposeTransform([standard, *fn.transforms]), base.loc, _latent(grid))
+    return LocalBitsBack(distributions.ComposeTransform([standard, *fn.transforms]), base.loc, _latent(grid))
 
 
 @codes(Floor)
 def _floor(fn: Floor, grid: Grid | None) -> Code:
-    return Known(fn.sample())
+    return KnownValue(fn.sample())
 
 
 @codes(Autoregressive)
@@ -357,7 +357,7 @@ class Viewed:
         return self.code.pop(stack).reshape(self.outer)
 
 
-class Known:
+class KnownValue:
     """All mass on one value: it takes no bits."""
 
     def __init__(self, value: Tensor) -> None:
@@ -399,7 +399,7 @@ def _by_masses(fn: Any, lower: Tensor, upper: Tensor) -> Code:
     values = values.expand(levels, *fn.batch_shape)
     inside = (lower <= values) & (values <= upper)
     masses = fn.log_prob(values.clamp(lower, upper)).exp().where(inside, 0.0)
-    return Shifted(Levels(masses.movedim(0, -1)), lowest)
+    return Shifted(FiniteCode(masses.movedim(0, -1)), lowest)
 
 
 def _latent(grid: Grid | None) -> Grid:

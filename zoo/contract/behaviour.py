@@ -17,7 +17,7 @@ from zoo.contract.values import extent, fits
 from zoo.errors import RunError
 from zoo.files import read_tensors, write_tensors
 from zoo.pairs.pair import Pair
-from zoo.pairs.traces import abilities, latent_sites, log_prob, log_weights, per_datum, sample
+from zoo.pairs.traces import capabilities, latent_sites, log_prob, log_weights, per_datum, sample
 from zoo.seeding import seeded
 
 
@@ -47,7 +47,7 @@ def samples_fit(case: Case) -> None:
     for key in (1, 2):
         with pair.evaluating(), seeded(case.seed):
             trace = poutine.trace(poutine.uncondition(pair.model)).get_trace(case.x(n, key))
-            again = trace.nodes[abilities(pair).output]["value"]
+            again = trace.nodes[capabilities(pair).output]["value"]
         if key == 1:
             first = again
         elif not _close(first, again):
@@ -62,7 +62,7 @@ def independent(case: Case) -> None:
     x, mixed = case.x(n), case.x(n, 1)
     mixed[0] = x[0]
     with pair.evaluating():
-        implicit = abilities(pair).likelihood == "none"
+        implicit = capabilities(pair).likelihood == "none"
         draws, others = (_latents(pair, batch, implicit) for batch in (x, mixed))
         for name, value in others.items():
             value[0] = draws[name][0]
@@ -81,7 +81,7 @@ def _latents(pair: Pair, x: Tensor, implicit: bool) -> dict[str, Tensor]:
 
 def _first_datum(pair: Pair, x: Tensor, latents: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What the programs say of ``x[0]`` with the latents held fixed."""
-    can, fixed = abilities(pair), partial(poutine.condition, data=dict(latents))
+    can, fixed = capabilities(pair), partial(poutine.condition, data=dict(latents))
     guide_trace, model_trace = (poutine.trace(fixed(program)).get_trace(x) for program in (pair.guide, pair.model))
     told = {
         "log-probability under the guide": per_datum(guide_trace, len(x))[0],
@@ -119,7 +119,7 @@ def _outcomes(pair: Pair, case: Case) -> dict[str, Tensor]:
     """Log-probabilities and samples, with fixed noise."""
     x, told = case.x(case.sizes[0]), {}
     with pair.evaluating():
-        can = abilities(pair)
+        can = capabilities(pair)
         if can.likelihood != "none":
             with seeded(case.seed):
                 told["log-probabilities"] = log_weights(pair, x)

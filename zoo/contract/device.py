@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from zoo.contract.case import Case
 from zoo.contract.findings import BrokenError, SilentError, told
 from zoo.pairs.pair import HasPlayers, Pair
-from zoo.pairs.traces import abilities, log_prob, per_datum, traced
+from zoo.pairs.traces import capabilities, log_prob, per_datum, traced
 
 
 def runs_elsewhere(case: Case) -> None:
@@ -57,7 +57,7 @@ def _run_everything(pair: Pair, x: Tensor) -> None:
             _stays(f"the {word}", drawn, x)
             if word != "model":
                 per_datum(trace, len(x))
-        if abilities(pair).likelihood == "exact":
+        if capabilities(pair).likelihood == "exact":
             _stays("log_prob", {"its value": log_prob(pair, x)}, x)
     if isinstance(pair.extras, HasPlayers):  # Pyro's own ELBO reads its value, which meta tensors have not
         with pyro.validation_enabled(False):

@@ -12,13 +12,13 @@ from zoo.contract.findings import BrokenError, SilentError
 from zoo.contract.values import extent, fits, supports
 from zoo.event import Event
 from zoo.pairs.pair import HasPlayers
-from zoo.pairs.traces import abilities, latent_sites, log_prob, observed_sites, per_datum, traced
+from zoo.pairs.traces import capabilities, latent_sites, log_prob, observed_sites, per_datum, traced
 
 
 def runs(case: Case) -> None:
     pair = case.pair
     with pair.evaluating():
-        abilities(pair)
+        capabilities(pair)
         for n in case.sizes:
             x = case.x(n)
             pair.model(x)
@@ -28,7 +28,7 @@ def runs(case: Case) -> None:
 def lie_in_the_plate(case: Case) -> None:
     pair = case.pair
     with pair.evaluating():
-        exact = abilities(pair).likelihood == "exact"
+        exact = capabilities(pair).likelihood == "exact"
         for n in case.sizes:
             x = case.x(n)
             for trace in traced(pair, x):
@@ -41,7 +41,7 @@ def same_sites(case: Case) -> None:
     pair = case.pair
     with pair.evaluating():
         model_trace, _ = traced(pair, case.x(case.sizes[0]))
-        latents, guided = latent_sites(model_trace), set(abilities(pair).latents)
+        latents, guided = latent_sites(model_trace), set(capabilities(pair).latents)
     if not guided and isinstance(pair.extras, HasPlayers):
         raise SilentError("it has an objective of its own and no guide")
     for name in sorted(latents - guided):
@@ -56,7 +56,7 @@ def supports_agree(case: Case) -> None:
     pair = case.pair
     with pair.evaluating():
         model_trace, guide_trace = traced(pair, case.x(case.sizes[0]))
-        for name in abilities(pair).latents:
+        for name in capabilities(pair).latents:
             _within(name, guide_trace.nodes[name], model_trace.nodes[name])
         for name in observed_sites(model_trace):
             _observes(case.event, name, model_trace.nodes[name])

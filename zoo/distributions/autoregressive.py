@@ -22,7 +22,7 @@ from zoo.event import Event
 
 Logits = Callable[[Tensor], Tensor]
 Stream = Generator[Tensor, Tensor, None]
-HARMONICS = 16
+MOST_FEATURES = 16
 """At most this many features of one level."""
 
 
@@ -103,10 +103,10 @@ def whole_passes(event: Event, logits: Logits, like: Tensor) -> Callable[[int], 
     return stream
 
 
-class Harmonics(nn.Module):
+class CosineFeatures(nn.Module):
     """Levels as features: cos(pi f (x + 1/2) / levels) for f = 1, 2, ...: shape ``(...)`` to ``(..., size)``.
 
-    They are a rotation of one-hot codes (the cosine transform, its constant left out) up to `HARMONICS` + 1 levels,
+    They are a rotation of one-hot codes (the cosine transform, its constant left out) up to `MOST_FEATURES` + 1 levels,
     and its smooth part beyond; smooth in ``x``, so gradients show what depends on what.
     """
 
@@ -114,7 +114,7 @@ class Harmonics(nn.Module):
 
     def __init__(self, event: Event) -> None:
         super().__init__()
-        self.size = min(levels(event) - 1, HARMONICS)
+        self.size = min(levels(event) - 1, MOST_FEATURES)
         angles = torch.pi / levels(event) * torch.arange(1, self.size + 1)
         self.register_buffer("frequencies", angles, persistent=False)
 

@@ -36,7 +36,7 @@ class Floor(TorchDistribution):
         return constraints.integer_interval(0, self.levels - 1)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Floor:
-        # the very same tensor where nothing is expanded: `zoo.pairs.traces.Abilities.dequantising` compares by identity
+        # the same tensor where nothing is expanded: `Capabilities.dequantising` is found by its identity
         y = self.y if self.y.shape == torch.Size(batch_shape) else self.y.expand(batch_shape)
         return Floor(y, self.levels)
 

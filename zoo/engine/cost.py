@@ -1,4 +1,4 @@
-"""Which engine has a run done soonest: the decision behind ``engine=auto``.
+"""Which engine has a run done choose_engine: the decision behind ``engine=auto``.
 
 It hangs on what one plain step does and on the steps to come, never on a clock of the moment, so the same run takes the
 same engine every time and a resumed run goes on with it. The times below were measured (2 cores, one thread, the
@@ -60,7 +60,7 @@ def work_of(step: Callable[[], Any]) -> Work:
     return Work(counter.operations, counter.numbers, counter.multiplications, counter.convolutions)
 
 
-def soonest(work: Work, steps: int, runs: int = 1) -> Mode:
+def choose_engine(work: Work, steps: int, runs: int = 1) -> Mode:
     """The engine by which ``runs`` runs of ``steps`` steps, sharing one graph, are sooner done than by any other."""
     recording, compiling = (_polynomial(costs, work.operations) for costs in (RECORDING, COMPILING))
     by_products = work.multiplications * SAVED_PER_MULTIPLICATION

@@ -21,7 +21,7 @@ from zoo.engine.aot import CompilationError, Flat, compiled, has_compiler
 from zoo.engine.cost import Mode, Work, work_of
 from zoo.engine.objectives import Objective, elbo
 from zoo.engine.precision import precision
-from zoo.engine.products import by_the_faster_library
+from zoo.engine.products import use_onednn
 from zoo.engine.stepping import Stepper
 from zoo.engine.tracing import Recording, UnrecordableError, record
 from zoo.errors import ZooError
@@ -42,7 +42,7 @@ class Graph:
 
 
 @dataclass(frozen=True)
-class Bound:
+class BoundGraph:
     """A graph with the tensors that it takes; ``held`` keeps alive what the bond is known by."""
 
     graph: Graph
@@ -73,11 +73,11 @@ class Engine:
     ) -> None:
         self.pair, self.objective, self.bf16 = pair, objective or elbo(), bf16
         self._graphs: dict[Any, Graph] = {}
-        self._bonds: dict[Any, Bound] = {}
+        self._bonds: dict[Any, BoundGraph] = {}
         self._beta: tuple[Any, Tensor] = None, torch.empty(0)
-        self.take(mode)
+        self.set_mode(mode)
 
-    def take(self, mode: Mode) -> None:
+    def set_mode(self, mode: Mode) -> None:
         """Compute what follows by ``mode``, or by ``traced`` where there is nothing to compile with."""
         if mode not in MODES:
             raise ZooError(f"engine is one of {', '.join(MODES)}; got {mode!r}")
@@ -119,7 +119,7 @@ class Engine:
                 surrogate.backward(inputs=parameters)
         return loss
 
-    def _bound(self, x: Tensor) -> Bound:
+    def _bound(self, x: Tensor) -> BoundGraph:
         parts = list(self.pair.modules.values())
         for part in parts:  # and what is added below; torch's own walk takes three times as long
             parts += filter(None, part._modules.values())
@@ -131,14 +131,14 @@ class Engine:
             self._bonds[known_by] = self._bind(x, like, held)
         return self._bonds[known_by]
 
-    def _bind(self, x: Tensor, like: Any, held: list[Tensor]) -> Bound:
+    def _bind(self, x: Tensor, like: Any, held: list[Tensor]) -> BoundGraph:
         named, state = self.pair.named_parameters(), self.pair.state()
         key = (like, tuple(named), tuple((name, each.shape, each.stride(), each.dtype) for name, each in state.items()))
         if key not in self._graphs:
             self._graphs[key] = self._made(x)
         graph = self._graphs[key]
         names = graph.recording
-        return Bound(
+        return BoundGraph(
             graph,
             parameters=[named[name] for name in names.parameters] if names else [],
             buffers=[state[name] for name in names.buffers] if names else [],
@@ -151,7 +151,7 @@ class Engine:
             recording = record(self.pair, self.objective, x, self.bf16)
         except UnrecordableError as error:
             return Graph(reason=str(error))
-        graph = by_the_faster_library(recording.graph)
+        graph = use_onednn(recording.graph)
         if self.mode == "traced":
             return Graph(graph, recording)
         state = self.pair.state()

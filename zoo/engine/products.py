@@ -35,7 +35,7 @@ def _linear_shape(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return x.new_empty(len(x), len(weight))
 
 
-def by_the_faster_library(graph: GraphModule) -> GraphModule:
+def use_onednn(graph: GraphModule) -> GraphModule:
     """Replace the large float32 products of a CPU graph, in place, by ``zoo::linear``: x W' + b."""
     for node in graph.graph.nodes:
         if (told := _product(node)) and is_large(*(factor.meta["val"] for factor in told[:2])):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from zoo.engine.aot import CompilationError, Flat, compiled, has_compiler
-from zoo.engine.cost import soonest, work_of
-from zoo.engine.products import by_the_faster_library
+from zoo.engine.cost import choose_engine, work_of
+from zoo.engine.products import use_onednn
 from zoo.engine.tracing import UnrecordableError, record_scores
 from zoo.pairs.pair import Pair
 
@@ -32,12 +32,12 @@ def scorer(pair: Pair, score: Score, x: Tensor, batches: int) -> Callable[[Tenso
     if batches < FEWEST:
         return plain
     try:
-        graph = by_the_faster_library(record_scores(pair, score, x))
+        graph = use_onednn(record_scores(pair, score, x))
     except UnrecordableError:
         return plain
     state = list(pair.state().values())
     run: Flat = graph
-    if has_compiler() and soonest(work_of(lambda: plain(x)), batches) == "compiled":
+    if has_compiler() and choose_engine(work_of(lambda: plain(x)), batches) == "compiled":
         with suppress(CompilationError):
             run = compiled(graph, [*state, x])
 

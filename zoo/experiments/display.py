@@ -84,7 +84,7 @@ class Display:
 
 
 class Watcher:
-    """A keeper that shows the training of one run in this process."""
+    """A callback that shows the training of one run in this process."""
 
     def __init__(self, steps: int, quiet: bool = False, console: Console | None = None) -> None:
         self.steps = steps

@@ -6,8 +6,8 @@ A *step* is an `nn.Module` on vectors of D numbers, from the data towards the ba
 - ``inverse(h)``: the vectors that ``forward`` takes to ``h``, shape ``(n, D)``.
 
 A family is a function from an event (and hyper-parameters) to ``Flow(event, steps)``. What acts on images reshapes
-within its step. `Coupling` and `Autoregressive` are steps made of an `Elementwise` map of each number, whose parameters
-a network computes from other numbers.
+within its step. `Coupling` and `MaskedAutoregressive` are steps made of an `Elementwise` map of each number, whose
+parameters a network computes from other numbers.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from zoo.flows.coupling import Elementwise, bounded
 from zoo.nn.mlp import MADE
 
 
-class Autoregressive(nn.Module):
+class MaskedAutoregressive(nn.Module):
     """h'_d = f(h_d), where the parameters of the elementwise f are a masked network's of h_1 ... h_(d-1).
 
     Dimensions are counted in ``order``, a permutation. ``forward`` takes one pass, ``inverse`` D sequential ones, as

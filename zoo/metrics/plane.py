@@ -11,7 +11,7 @@ from torch import Tensor
 
 from zoo.metrics.bounds import log_probs
 from zoo.pairs.pair import Pair
-from zoo.pairs.traces import abilities, traced
+from zoo.pairs.traces import capabilities, traced
 
 POINTS = 500
 """Points of a cloud."""
@@ -45,7 +45,7 @@ def views(pair: Pair, x: Tensor) -> dict[str, Tensor]:
     in nats, shape ``(SIDE, SIDE)``. ``posterior``, of a latent of two dimensions that is the pair's only one: a draw of
     the guide for each of them, and ``prior``, as many draws of the model; shapes ``(n, 2)``.
     """
-    can, x = abilities(pair), x[:POINTS]
+    can, x = capabilities(pair), x[:POINTS]
     found = {}
     if can.likelihood == "exact" and pair.event.shape == (2,) and pair.event.levels is None:
         values = log_probs(pair, grid(frame(x.cpu().numpy())).to(x))

@@ -23,7 +23,7 @@ MakeSite = Callable[[int, int], nn.Module]
 SMALLEST_SCALE = 1e-5
 
 
-class Amortised(nn.Module):
+class AmortizedGuide(nn.Module):
     """The guide q(z1, ..., zL | x) = prod_l q(z_l | x, z_1, ..., z_(l-1)), in the order of the model's latent sites.
 
     ``make(inputs, size)`` gives the network of one site: from ``(n, inputs)``, the scaled ``x`` and the latents drawn
@@ -53,7 +53,7 @@ class Step:
     numbers: tuple[int, ...]
 
 
-class Steered(nn.Module):
+class AmortizedFlow(nn.Module):
     """A diagonal normal of ``size`` numbers pushed through ``steps``.
 
     One network computes mu, sigma and all that the steps take.
@@ -72,7 +72,7 @@ class Steered(nn.Module):
         return flowed(diagonal_normal(loc, raw), steps)
 
 
-class Conditioned(nn.Module):
+class ConditionalFlow(nn.Module):
     """A diagonal normal of ``size`` numbers pushed through ``steps`` that are networks themselves.
 
     One network, the encoder, computes mu, sigma and ``context`` numbers; each step is a module whose

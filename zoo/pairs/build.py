@@ -20,14 +20,14 @@ from zoo.errors import UnfitError, ZooError
 from zoo.event import Event
 from zoo.pairs.pair import NeedsEncoder, Pair, no_guide
 from zoo.pairs.registry import Family, families, guides, load_shelves, priors
-from zoo.pairs.traces import Abilities, abilities, latent_sites, random_sites
+from zoo.pairs.traces import Capabilities, capabilities, latent_sites, random_sites
 from zoo.seeding import seeded
 
 Hyper = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Called:
+class ParsedName:
     """What a name calls for: a family, its guide and prior (``""`` where it brings its own) and hyper-parameters."""
 
     family: Family
@@ -43,7 +43,7 @@ class Called:
         return f"{self.family.name}:{settings}" if settings else self.family.name
 
 
-def read_name(name: str) -> Called:
+def read_name(name: str) -> ParsedName:
     """What ``name`` calls for.
 
     Of guide and prior, one that is not named is the family's default, or the first that fits the other.
@@ -62,7 +62,7 @@ def read_name(name: str) -> Called:
             takers = [entry.name for entry in families if getattr(entry, word)]
             raise ZooError(f"family {family.name!r} brings its own {word}; families that take one: {', '.join(takers)}")
     guide, prior = _fitting(family, guides[guide].name if plus else "", priors[prior].name if prior else "")
-    return Called(family, guide, prior, hyper)
+    return ParsedName(family, guide, prior, hyper)
 
 
 def _fitting(family: Family, guide: str, prior: str) -> tuple[str, str]:
@@ -132,7 +132,7 @@ def build(name: str, event: Event, hyper: Hyper | None = None, seed: int = 0) ->
             guide = _make(f"guide {called.guide!r}", maker, of_guide, event, latents(model, event))
         pair = Pair(event, model, guide, extras=made, family=called.variant, guide_name=called.guide)
     _tell_encoder(pair, guide)
-    pair.group = family.group or read_group(abilities(pair))
+    pair.group = family.group or read_group(capabilities(pair))
     return pair
 
 
@@ -149,7 +149,7 @@ def _tell_encoder(pair: Pair, guide: Callable[..., Any]) -> None:
             part.use_encoder(encode)
 
 
-def _shelved(called: Called) -> tuple[tuple[str, str], tuple[str, str]]:
+def _shelved(called: ParsedName) -> tuple[tuple[str, str], tuple[str, str]]:
     return ("guide", called.guide), ("prior", called.prior)
 
 
@@ -168,7 +168,7 @@ def _together(name: str, told: Hyper, more: Hyper) -> dict[str, Any]:
     return {**told, **more}
 
 
-def read_group(can: Abilities) -> str:
+def read_group(can: Capabilities) -> str:
     """The row of Tomczak's table that the traces alone tell, ``""`` where it takes more to know it."""
     if can.likelihood == "none":
         return "implicit"

@@ -1,4 +1,4 @@
-"""What is read off the traces of a model and its guide: per-datum log-weights, sites and abilities."""
+"""What is read off the traces of a model and its guide: per-datum log-weights, sites and capabilities."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Likelihood = Literal["exact", "bound", "none"]
 
 
 @dataclass(frozen=True)
-class Abilities:
+class Capabilities:
     """What a pair can do, read off its traces.
 
     ``latents`` are the guide's sites with their event shapes; ``observed`` the observed sites; ``output`` the site that
@@ -58,7 +58,7 @@ def traced(pair: Pair, x: Tensor) -> tuple[Any, Any]:
     return model_trace, guide_trace
 
 
-def abilities(pair: Pair) -> Abilities:
+def capabilities(pair: Pair) -> Capabilities:
     """Read off what ``pair`` can do."""
     x = torch.zeros(3, *pair.event.shape, device=pair.device)
     with pair.evaluating():
@@ -71,7 +71,7 @@ def abilities(pair: Pair) -> Abilities:
         likelihood = "exact" if analytic or not latents else "bound"
     discrete = bool(observed) and all(site["fn"].support.is_discrete for site in observed.values())
     output, dequantising = _output(model_trace, pair.event), _dequantising(model_trace, observed)
-    return Abilities(likelihood, analytic, latents, tuple(observed), output, discrete, dequantising)
+    return Capabilities(likelihood, analytic, latents, tuple(observed), output, discrete, dequantising)
 
 
 def log_weights(pair: Pair, x: Tensor) -> Tensor:

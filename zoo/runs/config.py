@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from zoo.data import Dataset, load_data
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.pairs.build import Called, fitting_event, read_name
+from zoo.pairs.build import ParsedName, fitting_event, read_name
 from zoo.pairs.registry import families, guides, priors
 from zoo.scores import label
 from zoo.training.recipe import Recipe
@@ -96,6 +96,6 @@ def configure(
     )
 
 
-def _outside_files(called: Called) -> dict[str, str]:
+def _outside_files(called: ParsedName) -> dict[str, str]:
     paths = {families.file(called.family.name), guides.file(called.guide), priors.file(called.prior)} - {None}
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in sorted(filter(None, paths))}

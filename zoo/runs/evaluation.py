@@ -24,7 +24,7 @@ from zoo.seeding import seeded
 
 
 @dataclass(frozen=True)
-class Finished:
+class TrainedRun:
     """A run as an evaluation sees it.
 
     ``pair`` has the run's best weights and is in evaluation mode; ``data`` have the pair's event. ``history`` holds a
@@ -43,7 +43,7 @@ class Finished:
     shared: Path | None = None
 
     def file(self, name: str, shared: bool = False) -> Path | None:
-        """Where tensors of that name are kept (`zoo.files.once`), if there is a folder for them."""
+        """Where tensors of that name are kept (`zoo.files.cached_tensors`), if there is a folder for them."""
         folder = self.shared if shared else self.folder
         return folder and folder / f"{name}.safetensors"
 
@@ -66,7 +66,7 @@ class Settings:
     samples: int = 1000
 
 
-def evaluate(name: str, runs: Sequence[Finished], settings: Settings | None = None) -> list[Score]:
+def evaluate(name: str, runs: Sequence[TrainedRun], settings: Settings | None = None) -> list[Score]:
     """Ask the evaluation called ``name`` of one run, or of all the seeds of a family, as it wants them.
 
     It draws from ``settings.seed``; whatever it raises becomes a failed score under its own name.
@@ -92,7 +92,7 @@ def attempt(metrics: Sequence[str], ask: Callable[..., list[Score]], *args: Any)
         return [Score.failed(metric, f"{type(error).__name__}: {error}") for metric in metrics]
 
 
-def unmeasurable(run: Finished, metrics: Sequence[str]) -> list[Score]:
+def unmeasurable(run: TrainedRun, metrics: Sequence[str]) -> list[Score]:
     """A failed score for each of ``metrics`` if the run ended without weights worth measuring, else none."""
     if run.status == "finished":
         return []

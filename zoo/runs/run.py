@@ -28,8 +28,8 @@ from zoo.pairs.pair import Pair
 from zoo.pairs.plugins import load_families
 from zoo.provenance import provenance
 from zoo.runs.config import RunConfig
-from zoo.runs.writer import HISTORY, _Book
-from zoo.training.callbacks import Keeper
+from zoo.runs.writer import HISTORY, RunWriter
+from zoo.training.callbacks import Callback
 from zoo.training.loop import fit
 
 LOCK_SECONDS = 5.0
@@ -120,7 +120,7 @@ class Run:
         config: RunConfig,
         data: Dataset,
         device: str = "auto",
-        keepers: Sequence[Keeper] = (),
+        callbacks: Sequence[Callback] = (),
         runs: int = 1,
     ) -> None:
         """Train what is left to train; a finished run is left alone. ``runs``: see `zoo.training.loop.fit`.
@@ -133,7 +133,7 @@ class Run:
         lock = filelock.FileLock(self.folder / ".lock", timeout=LOCK_SECONDS)
         try:
             with lock:
-                self._train(config, data, device, keepers, runs)
+                self._train(config, data, device, callbacks, runs)
         except filelock.Timeout as error:
             raise RunError(f"another process is training {self.folder}; wait for it or stop it") from error
 
@@ -141,7 +141,7 @@ class Run:
         """Note that training ended without a result, and why; the next call tries again."""
         write_json(self.folder / "status.json", {"status": "failed", "reason": reason})
 
-    def _train(self, config: RunConfig, data: Dataset, device: str, keepers: Sequence[Keeper], runs: int) -> None:
+    def _train(self, config: RunConfig, data: Dataset, device: str, callbacks: Sequence[Callback], runs: int) -> None:
         if self.status["status"] != "new" and self.config != config:
             raise RunError(f"{self.folder} holds other settings; delete it to begin anew")
         if self.done:
@@ -152,7 +152,7 @@ class Run:
         write_json(self.folder / "config.json", told)
         try:
             pair = build(config.name, Event.parse(config.event), config.hyper, config.seed)
-            book = _Book(self.folder, config)
+            book = RunWriter(self.folder, config)
             end = fit(
                 pair,
                 data,
@@ -160,7 +160,7 @@ class Run:
                 seed=config.seed,
                 device=str(chosen),
                 start=book.read(),
-                keepers=[book, *keepers],
+                callbacks=[book, *callbacks],
                 runs=runs,
             )
         except ZooError as error:

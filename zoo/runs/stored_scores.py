@@ -14,11 +14,11 @@ from zoo.data import Dataset
 from zoo.devices import pick_device
 from zoo.errors import RunError
 from zoo.event import Event
-from zoo.files import digest_of, once, read_json, write_json
+from zoo.files import cached_tensors, digest_of, read_json, write_json
 from zoo.metrics.plane import POINTS
 from zoo.metrics.plane import views as views_of
 from zoo.pairs.traces import sample
-from zoo.runs.evaluation import Finished, Settings, evaluate
+from zoo.runs.evaluation import Settings, TrainedRun, evaluate
 from zoo.runs.run import Run
 from zoo.scores import Score
 from zoo.seeding import seeded
@@ -29,7 +29,7 @@ CODED, GRIDS = 8, (6.0, 3.0, 1.0)
 """Test data that the report shows after lossy coding, and the grids of the latents (see `zoo.codec.lossy`)."""
 
 
-def finished(run: Run, data: Dataset, device: str = "auto") -> Finished:
+def finished(run: Run, data: Dataset, device: str = "auto") -> TrainedRun:
     """The run as an evaluation sees it.
 
     Raises:
@@ -42,7 +42,7 @@ def finished(run: Run, data: Dataset, device: str = "auto") -> Finished:
         )
     pair = run.pair().to(pick_device(device))
     data = data.reshaped(pair.event).to(pair.device)
-    return Finished(
+    return TrainedRun(
         pair,
         data,
         run.config.seed,
@@ -136,7 +136,7 @@ def reconstructions(run: Run, data: Dataset) -> dict[str, torch.Tensor]:
 
 
 def _once(run: Run, name: str, make: Callable[[], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    return once(run.folder / f"{name}.safetensors", run.config.digest, make)
+    return cached_tensors(run.folder / f"{name}.safetensors", run.config.digest, make)
 
 
 def rows(scores: Sequence[Score], **where: Any) -> list[dict[str, Any]]:

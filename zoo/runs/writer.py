@@ -26,8 +26,8 @@ HISTORY = ("step", "train", "validation", "discrepancy", "lr")
 FIELDS = tuple(each.name for each in fields(Progress) if each.name != "tensors")
 
 
-class _Book:
-    """The keeper that writes a run's files."""
+class RunWriter:
+    """The callback that writes a run's files."""
 
     def __init__(self, folder: Path, config: RunConfig, clock: Callable[[], float] = time.monotonic) -> None:
         self.folder, self.config, self.clock = folder, config, clock

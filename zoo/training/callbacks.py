@@ -32,7 +32,7 @@ class Progress:
     """Weights, their average, the best so far and the optimisers' memory, under ``KIND/NAME``."""
 
 
-class Keeper(Protocol):
+class Callback(Protocol):
     """Whoever wants to know of progress: a run folder, a display."""
 
     def watch(self, progress: Progress) -> None:

@@ -20,15 +20,15 @@ from torch import Tensor, nn
 
 from zoo.data import Dataset
 from zoo.devices import pick_device
-from zoo.engine.cost import Mode, soonest
+from zoo.engine.cost import Mode, choose_engine
 from zoo.engine.engine import Engine
 from zoo.engine.objectives import elbo
 from zoo.engine.precision import precision
 from zoo.engine.stepping import Stepper
 from zoo.pairs.pair import HasInitialise, HasPlayers, Pair, Player
-from zoo.pairs.traces import abilities
+from zoo.pairs.traces import capabilities
 from zoo.seeding import reseed, seeded
-from zoo.training.callbacks import Keeper, Progress
+from zoo.training.callbacks import Callback, Progress
 from zoo.training.recipe import Recipe
 from zoo.training.validation import discrepancy, validation_score
 
@@ -48,7 +48,7 @@ def fit(
     seed: int = 0,
     device: str = "auto",
     start: Progress | None = None,
-    keepers: Sequence[Keeper] = (),
+    callbacks: Sequence[Callback] = (),
     runs: int = 1,
 ) -> Progress:
     """Train ``pair`` on ``data`` and leave the weights with the best validation score in it.
@@ -66,7 +66,7 @@ def fit(
     loop = Loop(pair, data, recipe, seed, start, runs)
     with quiet():
         for _ in loop.run():
-            loop.tell(keepers)
+            loop.tell(callbacks)
     return loop.close()
 
 
@@ -88,7 +88,7 @@ class Loop:
         if start is None and isinstance(pair.extras, HasInitialise):
             with seeded(seed), torch.no_grad():
                 pair.extras.initialise(data.batch(torch.arange(len(data.train), device=data.train.device)))
-        self.can = abilities(pair)
+        self.can = capabilities(pair)
         pair.train(True)
         self.progress = start or Progress()
         self.beta, self.epoch = 1.0, -1
@@ -167,12 +167,12 @@ class Loop:
         self.at_checkpoint = True
         self._pack()
 
-    def tell(self, keepers: Sequence[Keeper]) -> None:
-        """Tell ``keepers`` where training stands."""
-        for keeper in keepers:
-            keeper.watch(self.progress)
+    def tell(self, callbacks: Sequence[Callback]) -> None:
+        """Tell ``callbacks`` where training stands."""
+        for callback in callbacks:
+            callback.watch(self.progress)
             if self.at_checkpoint:
-                keeper.keep(self.progress)
+                callback.keep(self.progress)
 
     def close(self) -> Progress:
         """Leave the best weights in the pair."""
@@ -194,16 +194,16 @@ class Loop:
     def _engine(self, runs: int) -> Engine:
         recipe, told = self.recipe, self.progress
         engine = Engine(self.pair, elbo(recipe.particles), bf16=recipe.precision == "bf16")
-        engine.take(told.engine or (self._what_pays(engine, runs) if recipe.engine == "auto" else recipe.engine))
+        engine.set_mode(told.engine or (self._what_pays(engine, runs) if recipe.engine == "auto" else recipe.engine))
         told.engine = engine.mode
         return engine
 
     def _what_pays(self, engine: Engine, runs: int) -> Mode:
-        """The engine that has the steps done soonest, told by one plain step on the first data."""
+        """The engine that has the steps done choose_engine, told by one plain step on the first data."""
         steps = self.recipe.steps if self.pair.parameters() else 0
         if steps * runs < FEWEST_STEPS:
             return "eager"
-        return soonest(engine.work(self._batch(0)), steps, runs)
+        return choose_engine(engine.work(self._batch(0)), steps, runs)
 
     def _players(self) -> Sequence[Player]:
         """The family's own players, else one whose engine leaves the gradients of the ELBO."""

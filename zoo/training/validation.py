@@ -10,14 +10,14 @@ from torch import Tensor
 from zoo.metrics.bounds import log_probs, particle_weights
 from zoo.metrics.mmd import features, mmd2
 from zoo.pairs.pair import Pair
-from zoo.pairs.traces import Abilities, sample
+from zoo.pairs.traces import Capabilities, sample
 from zoo.seeding import seeded
 
 DISCREPANCY_SAMPLES = 200
 VALIDATION_PARTICLES = 4
 
 
-def validation_score(pair: Pair, x: Tensor, can: Abilities) -> float:
+def validation_score(pair: Pair, x: Tensor, can: Capabilities) -> float:
     """What early stopping goes by, the lower the better.
 
     Minus the log-probability, or minus the ELBO, in nats per datum; MMD² for implicit models.
@@ -35,10 +35,10 @@ def discrepancy(pair: Pair, x: Tensor) -> float:
         drawn = sample(pair, DISCREPANCY_SAMPLES)
     if not drawn.isfinite().all():
         return math.nan
-    return mmd2(features(pair.event, drawn), features(pair.event, some(x))).value
+    return mmd2(features(pair.event, drawn), features(pair.event, subsample(x))).value
 
 
-def some(x: Tensor) -> Tensor:
+def subsample(x: Tensor) -> Tensor:
     """A fixed random choice of at most `DISCREPANCY_SAMPLES` data (files are often sorted)."""
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
     return x[order[:DISCREPANCY_SAMPLES].to(x.device)]
