@@ -74,9 +74,9 @@ class Tape:
     def __init__(self) -> None:
         self.kept: list[Progress] = []
 
-    def watch(self, progress: Progress) -> None: ...
+    def on_progress(self, progress: Progress) -> None: ...
 
-    def keep(self, progress: Progress) -> None:
+    def on_checkpoint(self, progress: Progress) -> None:
         tensors = {name: tensor.clone() for name, tensor in progress.tensors.items()}
         copy = Progress(**{**vars(progress), "tensors": tensors, "history": [dict(row) for row in progress.history]})
         self.kept.append(copy)

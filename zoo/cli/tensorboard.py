@@ -22,10 +22,10 @@ class TensorBoard:
             raise ZooError("--tensorboard needs the extra: pip install 'pyro-zoo[tensorboard]'") from error
         self._writer = SummaryWriter(str(folder))
 
-    def watch(self, progress: Progress) -> None:
+    def on_progress(self, progress: Progress) -> None:
         """Nothing between checkpoints."""
 
-    def keep(self, progress: Progress) -> None:
+    def on_checkpoint(self, progress: Progress) -> None:
         if progress.history:
             last = progress.history[-1]
             for name in ("train", "validation", "discrepancy", "lr"):

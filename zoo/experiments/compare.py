@@ -91,12 +91,12 @@ def _note_failure(run: Run, reason: str) -> None:
 class _Leash:
     """Stops a job whose parent is gone."""
 
-    def watch(self, progress: Progress) -> None:
+    def on_progress(self, progress: Progress) -> None:
         if orphaned():
             os._exit(1)
 
-    def keep(self, progress: Progress) -> None:
-        self.watch(progress)
+    def on_checkpoint(self, progress: Progress) -> None:
+        self.on_progress(progress)
 
 
 def _train_and_ask(planned: Planned, options: Options, names: Sequence[str], settings: Settings) -> None:

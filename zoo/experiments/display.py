@@ -91,7 +91,7 @@ class Watcher:
         self.console = console or Console(stderr=True, quiet=quiet)
         self._last = time.monotonic()
 
-    def watch(self, progress: Progress) -> None:
+    def on_progress(self, progress: Progress) -> None:
         pause = 0.2 if self.console.is_terminal else 5.0
         if time.monotonic() - self._last < pause or progress.status != "running":
             return
@@ -101,7 +101,7 @@ class Watcher:
             _standing(status), end="\r" if self.console.is_terminal else "\n", highlight=False, soft_wrap=True
         )
 
-    def keep(self, progress: Progress) -> None:
+    def on_checkpoint(self, progress: Progress) -> None:
         if progress.status == "running" and progress.history:
             last = progress.history[-1]
             self.console.print(

@@ -41,14 +41,14 @@ class RunWriter:
         tensors, note = read_tensors(path)
         if note["digest"] != self.config.digest:
             raise RunError(f"{path} belongs to other settings ({note['digest']}); delete its folder to begin anew")
-        return Progress(**{name: _number(note[name]) for name in FIELDS}, tensors=tensors)
+        return Progress(**{name: _number(note[name]) for name in FIELDS if name in note}, tensors=tensors)
 
-    def watch(self, progress: Progress) -> None:
+    def on_progress(self, progress: Progress) -> None:
         if progress.status == "running" and self.clock() - self.told >= WATCH_SECONDS:
             self.told = self.clock()
             self.tell(progress)
 
-    def keep(self, progress: Progress) -> None:
+    def on_checkpoint(self, progress: Progress) -> None:
         if progress.status != "running" or self.clock() - self.kept < KEEP_SECONDS:
             return
         self.kept = self.clock()

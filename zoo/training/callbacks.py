@@ -1,4 +1,4 @@
-"""Where training stands, and whoever wants to know."""
+"""The progress of training, and the callbacks that follow it."""
 
 from __future__ import annotations
 
@@ -13,30 +13,44 @@ State = Literal["running", "finished", "diverged"]
 
 @dataclass
 class Progress:
-    """Where training stands: everything that a resumed run needs, and what a person watches."""
+    """How far training has come: all that a resumed run needs, and what a person watches."""
 
     step: int = 0
+    """Steps taken."""
     status: State = "running"
     loss: float = math.nan
+    """The mean of the last few training losses."""
     speed: float = 0.0
+    """Steps per second."""
     best_score: float = math.inf
+    """The lowest validation score so far, at ``best_step``."""
     best_step: int = 0
     stale: int = 0
+    """Checkpoints since the best one."""
     reason: str = ""
+    """Why training diverged or stopped early."""
     engine: Literal["", "eager", "traced", "compiled"] = ""
-    """What computes the steps, once it is chosen; a resumed run goes on with it."""
+    """What computes the steps, once it is chosen; a resumed run keeps it."""
+    products: str = ""
+    """The library of large matrix products, where the engine chose one; a resumed run keeps it."""
     remark: str = ""
     """Why steps ran on a plainer engine, if they did."""
     history: list[dict[str, float]] = field(default_factory=list)
+    """A row for each checkpoint: step, train, validation, discrepancy, lr."""
     tensors: dict[str, Tensor] = field(default_factory=dict)
-    """Weights, their average, the best so far and the optimisers' memory, under ``KIND/NAME``."""
+    """Weights, their moving average, the best so far and the optimisers' state, under ``KIND/NAME``."""
+
+    def add_row(self, train: float, validation: float, discrepancy: float, lr: float) -> None:
+        """Add a row to the history, at the current step."""
+        row = {"step": self.step, "train": train, "validation": validation, "discrepancy": discrepancy, "lr": lr}
+        self.history.append(row)
 
 
 class Callback(Protocol):
-    """Whoever wants to know of progress: a run folder, a display."""
+    """Follows the progress of training: a run's folder, a display."""
 
-    def watch(self, progress: Progress) -> None:
-        """Called now and then, cheap."""
+    def on_progress(self, progress: Progress) -> None:
+        """Called every few steps; should be cheap."""
 
-    def keep(self, progress: Progress) -> None:
+    def on_checkpoint(self, progress: Progress) -> None:
         """Called at each checkpoint, with the tensors to resume from."""

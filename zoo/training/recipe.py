@@ -1,4 +1,4 @@
-"""How a pair is trained: one flat table of settings."""
+"""The settings of training, as one flat table."""
 
 from __future__ import annotations
 
@@ -12,31 +12,54 @@ from zoo.errors import ZooError
 
 
 class Recipe(BaseModel):
-    """Training settings; every family declares its own defaults, a suite or a person overrides them.
+    """Training settings: a family declares its own defaults, a suite or a person overrides them.
 
-    The learning rate is a pure function of the step, so a resumed run needs no scheduler's memory.
+    The learning rate is a pure function of the step, so a resumed run needs no scheduler's state.
+
+    Args:
+        steps: optimiser steps; 0 for a family that is fitted in closed form.
+        batch: data per step; all of them if there are fewer.
+        optimiser: one of torch's.
+        lr: the peak learning rate.
+        weight_decay: of the optimiser.
+        schedule: of the learning rate: constant, cosine decay, or one cycle with 20 % warm-up.
+        clip: the largest norm of each player's gradient.
+        average: decay of the weights' exponential moving average, which is what is scored and kept.
+        kl_warmup: steps over which the weight of the latents' terms grows to 1.
+        particles: draws of the guide per datum in the ELBO's gradient.
+        checkpoints: how often validation score and discrepancy are measured.
+        patience: checkpoints without a better validation score before training stops.
+        precision: float32, or bf16 for matrix products in bfloat16.
+        engine: what computes the steps; ``auto`` is the one that is expected to finish first (docs/speed.md).
+
+    Example:
+        >>> recipe = Recipe(steps=100, lr=0.5, schedule="cosine")
+        >>> [round(recipe.lr_at(step), 3) for step in (0, 50, 99)]
+        [0.5, 0.25, 0.001]
+        >>> recipe.updated({"batch": 32}).batch
+        32
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    steps: int = Field(default=1000, ge=0, description="optimiser steps; 0 for a family that is fitted in closed form")
-    batch: int = Field(default=128, ge=1, description="data per step (all of them if there are fewer)")
+    steps: int = Field(default=1000, ge=0)
+    batch: int = Field(default=128, ge=1)
     optimiser: Literal["adam", "adamw", "adamax", "nadam", "radam"] = "adam"
-    lr: float = Field(default=1e-3, gt=0, description="peak learning rate")
+    lr: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     schedule: Literal["constant", "cosine", "onecycle"] = "constant"
-    clip: float | None = Field(default=None, gt=0, description="largest gradient norm of each player")
-    average: float | None = Field(default=None, gt=0, lt=1, description="decay of the weights' moving average")
-    kl_warmup: int = Field(default=0, ge=0, description="steps over which the latents' weight grows from 0 to 1")
-    particles: int = Field(default=1, ge=1, description="guide samples per datum in the ELBO's gradient")
-    checkpoints: int = Field(default=20, ge=1, description="how often validation score and discrepancy are measured")
-    patience: int | None = Field(default=None, ge=1, description="checkpoints without improvement before stopping")
+    clip: float | None = Field(default=None, gt=0)
+    average: float | None = Field(default=None, gt=0, lt=1)
+    kl_warmup: int = Field(default=0, ge=0)
+    particles: int = Field(default=1, ge=1)
+    checkpoints: int = Field(default=20, ge=1)
+    patience: int | None = Field(default=None, ge=1)
     precision: Literal["float32", "bf16"] = "float32"
-    engine: Literal["auto", "eager", "traced", "compiled"] = Field(default="auto", description="see zoo.engine.engine")
+    engine: Literal["auto", "eager", "traced", "compiled"] = "auto"
 
     @classmethod
     def read(cls, settings: Mapping[str, Any]) -> Recipe:
-        """Make a recipe of ``settings``.
+        """A recipe from ``settings``.
 
         Raises:
             ZooError: an unknown setting or a value out of range, with what was expected.
@@ -50,11 +73,11 @@ class Recipe(BaseModel):
             raise ZooError(f"training setting {name!r}: {first['msg']}, got {first['input']!r}{known}") from error
 
     def updated(self, settings: Mapping[str, Any]) -> Recipe:
-        """This recipe with ``settings`` over it."""
+        """This recipe with other ``settings`` (see `read`)."""
         return Recipe.read(self.model_dump() | dict(settings))
 
     def lr_at(self, step: int) -> float:
-        """The learning rate of a step (0-based): constant, cosine decay, or one cycle with 20 % warm-up."""
+        """The learning rate of a step, counted from 0."""
         share = step / max(1, self.steps)
         if self.schedule == "constant":
             return self.lr
@@ -64,7 +87,7 @@ class Recipe(BaseModel):
         return self.lr * (0.001 + 0.999 * (1 + math.cos(math.pi * down)) / 2)
 
     def kl_weight(self, step: int) -> float:
-        """The weight of the latents' terms at a step."""
+        """The weight of the latents' terms at a step, counted from 0."""
         return min(1.0, (step + 1) / self.kl_warmup) if self.kl_warmup else 1.0
 
     def measured(self, done: int) -> bool:

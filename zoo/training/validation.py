@@ -1,4 +1,4 @@
-"""What is measured at a checkpoint: the score that early stopping goes by, and the distance of samples from data."""
+"""Measurements at a checkpoint: the score for early stopping, and the distance of samples from data."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from zoo.pairs.traces import Capabilities, sample
 from zoo.seeding import seeded
 
 DISCREPANCY_SAMPLES = 200
+"""The most samples, and the most data, that the discrepancy is measured on."""
 VALIDATION_PARTICLES = 4
+"""Draws of the guide per datum for the validation score of a bound."""
 
 
 def validation_score(pair: Pair, x: Tensor, can: Capabilities) -> float:
-    """What early stopping goes by, the lower the better.
+    """The score for early stopping, the lower the better.
 
     Minus the log-probability, or minus the ELBO, in nats per datum; MMD² for implicit models.
     """
@@ -30,7 +32,7 @@ def validation_score(pair: Pair, x: Tensor, can: Capabilities) -> float:
 
 
 def discrepancy(pair: Pair, x: Tensor) -> float:
-    """MMD² between the pair's samples and data ``x`` (at most `DISCREPANCY_SAMPLES` of each)."""
+    """MMD² between the pair's samples and data ``x`` (at most `DISCREPANCY_SAMPLES` of each); NaN for bad samples."""
     with seeded(1):
         drawn = sample(pair, DISCREPANCY_SAMPLES)
     if not drawn.isfinite().all():

@@ -1,0 +1,111 @@
+"""One optimiser step per player: the gradients of its loss, and its optimiser.
+
+All that training needs of `zoo.engine` is imported here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor, nn
+
+from zoo.engine.cost import choose_engine
+from zoo.engine.engine import Engine
+from zoo.engine.objectives import elbo
+from zoo.engine.precision import precision
+from zoo.engine.stepping import Stepper
+from zoo.pairs.pair import HasPlayers, Pair, Player
+from zoo.training.callbacks import Progress
+from zoo.training.recipe import Recipe
+
+Gradients = Callable[[Tensor, float], Tensor]
+FEWEST_STEPS = 200
+"""With fewer steps to come, over all runs together, tracing does not pay."""
+OPTIMISERS: dict[str, Any] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "adamax": torch.optim.Adamax,
+    "nadam": torch.optim.NAdam,
+    "radam": torch.optim.RAdam,
+}
+
+
+class ActivePlayer:
+    """The parameters of a player, the gradients of its loss, and its optimiser.
+
+    ``gradients(x, beta)`` is the loss of a batch, the latents' terms weighted by ``beta``; it leaves the gradients in
+    ``.grad`` of ``parameters``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        parameters: Sequence[nn.Parameter],
+        gradients: Gradients,
+        recipe: Recipe,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.name, self.parameters, self.gradients = name, list(parameters), gradients
+        fused = {"fused": True} if recipe.optimiser in ("adam", "adamw") else {}
+        settings = {"lr": recipe.lr, "weight_decay": recipe.weight_decay} | fused | dict(options or {})
+        self.lr_factor = settings["lr"] / recipe.lr
+        self.optimiser: torch.optim.Optimizer = OPTIMISERS[recipe.optimiser](self.parameters, **settings)
+        self._stepper = Stepper(self.optimiser)
+
+    def step(self, lr: float) -> None:
+        """Take one optimiser step."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr * self.lr_factor
+        self._stepper.step()
+
+
+def active_players(pair: Pair, recipe: Recipe, progress: Progress, x: Tensor, runs: int) -> list[ActivePlayer]:
+    """The family's own players, else one that descends minus the ELBO; none without parameters."""
+    if isinstance(pair.extras, HasPlayers):
+        return [
+            ActivePlayer(player.name, player.parameters, own_gradients(pair, player, recipe), recipe, player.options)
+            for player in pair.extras.players()
+            if player.parameters
+        ]
+    gradients = elbo_gradients(pair, recipe, progress, x, runs)
+    return [ActivePlayer("elbo", pair.parameters(), gradients, recipe)] if pair.parameters() else []
+
+
+def own_gradients(pair: Pair, player: Player, recipe: Recipe) -> Gradients:
+    """The gradients of a loss that the family brings."""
+    parameters = list(player.parameters)
+
+    def gradients(x: Tensor, beta: float) -> Tensor:
+        for parameter in parameters:
+            parameter.grad = None
+        with pair.scope(), pyro.validation_enabled(False), precision(recipe.precision == "bf16"):
+            loss = player.loss(x)
+            loss.backward(inputs=parameters)
+        return loss
+
+    return gradients
+
+
+def elbo_gradients(pair: Pair, recipe: Recipe, progress: Progress, x: Tensor, runs: int) -> Gradients:
+    """The gradients of minus the ELBO, by the engine of a resumed run, else by that of the recipe.
+
+    ``auto`` becomes the engine that is expected to finish ``runs`` such runs first, judged by one plain step on the
+    batch ``x``. The choice is noted in ``progress``.
+    """
+    engine = Engine(pair, elbo(recipe.particles), bf16=recipe.precision == "bf16")
+    mode = progress.engine or recipe.engine
+    if mode == "auto":
+        few = not pair.parameters() or recipe.steps * runs < FEWEST_STEPS
+        mode = "eager" if few else choose_engine(engine.work(x), recipe.steps, runs)
+    engine.set_mode(mode)
+    progress.engine = engine.mode
+
+    def gradients(x: Tensor, beta: float) -> Tensor:
+        loss = engine(x, beta)
+        progress.remark = engine.reason
+        return loss
+
+    return gradients
