@@ -122,7 +122,7 @@ KILLED = textwrap.dedent(
     from zoo.runs.config import DataSpec, configure
     from zoo.runs.run import Run
 
-    zoo.runs.writer.KEEP_SECONDS = 0.0
+    zoo.runs.writer.RESUME_SECONDS = 0.0
     torch.set_num_threads(1)
     replace, left = os.replace, int(sys.argv[2])
 

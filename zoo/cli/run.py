@@ -103,7 +103,7 @@ def evaluate(
         from zoo.experiments.display import Watcher
         from zoo.pairs.registry import evaluations, load_shelves
         from zoo.runs.evaluation import Settings
-        from zoo.runs.stored_scores import ask, ask_together, rows
+        from zoo.runs.stored_scores import evaluate_run, evaluate_seeds
 
         load_shelves()
         asked = [evaluations[each] for each in evaluation or []] or list(evaluations)
@@ -115,13 +115,13 @@ def evaluate(
         table: list[dict[str, Any]] = []
         for each in asked:
             scores = (
-                ask(run, dataset, each.name, chosen, device)
+                evaluate_run(run, dataset, each.name, chosen, device)
                 if each.over == "run"
-                else ask_together([run], dataset, each.name, chosen)
+                else evaluate_seeds([run], dataset, each.name, chosen)
             )
             where = {"family": config.family, "guide": config.guide, "dataset": dataset.name, "seed": seed}
             group = run.pair().group
-            table += rows(scores, suite="", group=group, evaluation=each.name, **where)
+            table += [score.row(suite="", group=group, evaluation=each.name, **where) for score in scores]
         print_json(table) if as_json else _print_scores(table)
         if any(row["status"] == "failed" for row in table):
             raise typer.Exit(1)

@@ -1,48 +1,78 @@
-"""A comparison: train and measure every run of a suite, and gather what its report is drawn from."""
+"""A comparison: train and evaluate every run of a suite, and collect the study that its report is drawn from.
+
+A run's failure is a row with its reason.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from zoo.data import Dataset
+from zoo.data.toys import KNOWN
 from zoo.devices import pick_device
 from zoo.errors import RunError, ZooError
+from zoo.event import Event
 from zoo.experiments.display import Display
-from zoo.experiments.gather import gather
 from zoo.experiments.plan import Entry, Options, Planned, plan
 from zoo.experiments.processes import Job, cores, orphaned, run_jobs
 from zoo.experiments.suite import Suite
+from zoo.metrics.plane import DENSITY, POINTS, POSTERIOR, PRIOR, SIDE, frame, grid
+from zoo.pairs.build import find
 from zoo.pairs.plugins import load_families
 from zoo.pairs.registry import evaluations
-from zoo.report.study import Study
+from zoo.provenance import provenance
+from zoo.report.study import TRUTH, Study
 from zoo.runs.evaluation import Settings
 from zoo.runs.run import Run
-from zoo.runs.stored_scores import ask, pictures, reconstructions, stored, views
+from zoo.runs.stored_scores import (
+    evaluate_run,
+    evaluate_seeds,
+    read_scores,
+    reconstructions,
+    sample_count,
+    samples,
+    views,
+)
+from zoo.scores import Score
 from zoo.training.callbacks import Progress
+
+Rows = Iterator[dict[str, Any]]
 
 
 def compare(suite: Suite, options: Options, display: Display) -> Study:
-    """Train and measure what is not yet there, and gather the study. A run's failure is a row with its reason.
+    """Train and evaluate whatever is not on disk yet, and collect the study.
 
     Raises:
-        ZooError: the suite asks for what there is not (see `zoo.experiments.plan.plan`), or the device is not there.
+        ZooError: a name in the suite is unknown (see `zoo.experiments.plan.plan`), or the device is not available.
     """
     pick_device(options.device)
     entries = plan(suite, options)
     settings = Settings(particles=suite.particles, memory=options.memory)
     asked = [evaluations[name] for name in suite.evaluations if evaluations[name].over == "run"]
-    together, alone = ([e.name for e in asked if e.alone is quiet] for quiet in (False, True))
-    entries = _stage(entries, options, display, "train", _train_and_ask, (together, settings))
+    together, alone = ([each.name for each in asked if each.alone is quiet] for quiet in (False, True))
+    entries = _run_stage(entries, options, display, "train", _train, (suite, together, settings))
     if alone:
-        entries = _stage(entries, replace(options, workers=1), display, "measure", _ask_all, (alone, settings))
-    return gather(suite, options, [_legible(entry, suite, settings) for entry in entries], settings)
+        entries = _run_stage(entries, replace(options, workers=1), display, "measure", _evaluate, (alone, settings))
+    entries = [_checked(entry, suite, settings) for entry in entries]
+    return Study(
+        suite=suite.name,
+        quick=options.quick,
+        provenance=_provenance(suite, options, entries, settings),
+        scores=list(_scores(suite, entries, settings)),
+        curves=[row for entry in entries for row in _curves(entry)],
+        pictures=_pictures(suite, entries),
+    )
 
 
-def _stage(
+def _run_stage(
     entries: Sequence[Entry],
     options: Options,
     display: Display,
@@ -50,46 +80,52 @@ def _stage(
     call: Callable[..., None],
     args: tuple[Any, ...],
 ) -> list[Entry]:
-    """The entries after one job for each that has not failed."""
-    # seed by seed: what the first run of a family has compiled, the next ones find on disk
-    able = sorted((entry for entry in entries if entry.run), key=lambda entry: entry.seed)
-    jobs = [Job(entry.name, call, (entry.planned, options, *args)) for entry in able]
-    with display.stage(word, {entry.name: entry.run for entry in able if entry.run}):
+    """The entries after ``call(planned, options, *args)`` in a process for each that has not failed."""
+    # seed by seed: the first run of a family compiles, and the others find the library on disk
+    active = sorted((entry for entry in entries if entry.run), key=lambda entry: entry.seed)
+    jobs = [Job(entry.name, call, (entry.planned, options, *args)) for entry in active]
+    with display.stage(word, {entry.name: entry.run for entry in active if entry.run}):
         failures = run_jobs(jobs, options.workers or cores(), display.watch)
-    for entry in able:
+    for entry in active:
         if entry.name in failures and entry.run:
-            _note_failure(entry.run, failures[entry.name])
+            with suppress(RunError):  # a damaged folder is left as it is
+                if not entry.run.done:
+                    entry.run.fail(failures[entry.name])
     return [replace(entry, reason=failures.get(entry.name, entry.reason)) for entry in entries]
 
 
-def _legible(entry: Entry, suite: Suite, settings: Settings) -> Entry:
-    """The entry, failed if a file of its run is damaged."""
-    if entry.run is None:
-        return entry
-    try:
-        entry.run.pair()
-        [stored(entry.run, name, settings) for name in suite.evaluations]
-        if entry.run.history and entry.run.status["status"] == "finished":
-            pictures(entry.run)
-            views(entry.run, entry.dataset)
-            if "lossy" in suite.evaluations:
-                reconstructions(entry.run, entry.dataset)
-    except ZooError as error:
-        return replace(entry, reason=str(error))
-    return entry
+def _train(planned: Planned, options: Options, suite: Suite, names: Sequence[str], settings: Settings) -> None:
+    """The work of one process: train the run, evaluate it, and draw what the report shows."""
+    data = _prepared(planned, options)
+    planned.run.train(planned.config, data, options.device, [StopWhenOrphaned()], planned.runs)
+    for name in names:
+        evaluate_run(planned.run, data, name, settings, options.device)
+    _draw(planned.run, data, suite)
 
 
-def _note_failure(run: Run, reason: str) -> None:
-    """Write the reason into the folder of a run that has not ended (a damaged folder is left as it is)."""
-    try:
-        if not run.done:
-            run.fail(reason)
-    except RunError:
-        return
+def _evaluate(planned: Planned, options: Options, names: Sequence[str], settings: Settings) -> None:
+    """The work of one process while no other runs: evaluations that measure time."""
+    data = _prepared(planned, options)
+    for name in names:
+        evaluate_run(planned.run, data, name, settings, options.device)
 
 
-class _Leash:
-    """Stops a job whose parent is gone."""
+def _prepared(planned: Planned, options: Options) -> Dataset:
+    torch.set_num_threads(options.threads)
+    load_families(options.files)
+    return planned.config.data.load(options.data_dir)
+
+
+def _draw(run: Run, data: Dataset, suite: Suite) -> None:
+    if run.status["status"] == "finished":
+        samples(run)
+        views(run, data)
+        if "lossy" in suite.evaluations:
+            reconstructions(run, data)
+
+
+class StopWhenOrphaned:
+    """A callback that stops a process whose parent is gone."""
 
     def on_progress(self, progress: Progress) -> None:
         if orphaned():
@@ -99,23 +135,127 @@ class _Leash:
         self.on_progress(progress)
 
 
-def _train_and_ask(planned: Planned, options: Options, names: Sequence[str], settings: Settings) -> None:
-    """The work of one process: train the run, then ask the evaluations that need no quiet."""
-    torch.set_num_threads(options.threads)
-    load_families(options.files)
-    data = planned.config.data.load(options.data_dir)
-    planned.run.train(planned.config, data, options.device, [_Leash()], planned.runs)
-    _ask_all(planned, options, names, settings)
-    if planned.run.status["status"] == "finished":
-        pictures(planned.run)
-        views(planned.run, data)
-        if "lossy" in names:
-            reconstructions(planned.run, data)
+def _checked(entry: Entry, suite: Suite, settings: Settings) -> Entry:
+    """The entry, failed if a file of its run is damaged."""
+    if entry.run is None:
+        return entry
+    try:
+        entry.run.pair()
+        for name in suite.evaluations:
+            read_scores(entry.run, name, settings)
+        if entry.run.history:
+            _draw(entry.run, entry.dataset, suite)
+    except ZooError as error:
+        return replace(entry, reason=str(error))
+    return entry
 
 
-def _ask_all(planned: Planned, options: Options, names: Sequence[str], settings: Settings) -> None:
-    torch.set_num_threads(options.threads)
-    load_families(options.files)
-    data = planned.config.data.load(options.data_dir)
-    for name in names:
-        ask(planned.run, data, name, settings, options.device)
+def _scores(suite: Suite, entries: Sequence[Entry], settings: Settings) -> Rows:
+    for _, group in groupby(entries, key=lambda entry: (entry.dataset.name, entry.label)):
+        seeds = list(group)
+        for name in suite.evaluations:
+            if evaluations[name].over == "seeds":
+                yield from _rows(suite, seeds[0], name, "all", _of_seeds(seeds, name, settings))
+                continue
+            for entry in seeds:
+                yield from _rows(suite, entry, name, entry.seed, _of_run(entry, name, settings))
+
+
+def _rows(suite: Suite, entry: Entry, evaluation: str, seed: int | str, scores: Sequence[Score]) -> Rows:
+    where: dict[str, Any] = {"suite": suite.name, "family": entry.family, "guide": entry.guide, "group": _group(entry)}
+    where |= {"dataset": entry.dataset.name, "seed": seed, "evaluation": evaluation}
+    return (score.row(**where) for score in scores)
+
+
+def _of_run(entry: Entry, name: str, settings: Settings) -> list[Score]:
+    if entry.run is None:
+        return [_missing(entry, name)]
+    found = read_scores(entry.run, name, settings)
+    return found if found is not None else [Score.failed(name, "its process ended before it was measured")]
+
+
+def _of_seeds(seeds: Sequence[Entry], name: str, settings: Settings) -> list[Score]:
+    runs = [entry.run for entry in seeds if entry.run]
+    if not runs:
+        return [_missing(seeds[0], name)]
+    failed = [Score.failed(name, f"seed {entry.seed}: {entry.reason}") for entry in seeds if not entry.run]
+    return [*evaluate_seeds(runs, seeds[0].dataset, name, settings), *failed]
+
+
+def _missing(entry: Entry, name: str) -> Score:
+    return Score.failed(name, entry.reason) if entry.planned else Score.skipped(name, entry.reason)
+
+
+def _group(entry: Entry) -> str:
+    """The declared group, else the one that the traces show."""
+    declared = find(entry.family)[0].group
+    return entry.run.pair().group if entry.run and not declared else declared
+
+
+def _curves(entry: Entry) -> Rows:
+    """The history of a run that took steps; an implicit model's validation score is its discrepancy, shown once."""
+    if entry.run is None or entry.planned is None or entry.planned.config.recipe.steps == 0:
+        return
+    metrics = ("train", "discrepancy") if _group(entry) == "implicit" else ("train", "validation", "discrepancy")
+    for row in entry.run.history:
+        for metric in metrics:
+            yield {
+                "family": entry.family,
+                "guide": entry.guide,
+                "dataset": entry.dataset.name,
+                "seed": entry.seed,
+                "step": int(row["step"]),
+                "metric": metric,
+                "value": row[metric],
+            }
+
+
+def _pictures(suite: Suite, entries: Sequence[Entry]) -> dict[str, dict[str, Any]]:
+    """By data set: real data and, from each family's first seed that finished, its samples, lossy codes and views."""
+    found: dict[str, dict[str, Any]] = {}
+    for entry in entries:
+        data, run = entry.dataset, entry.run
+        shown = found.setdefault(data.name, _real(data))
+        if run is None or entry.label in shown["samples"] or run.status["status"] != "finished":
+            continue
+        shown["samples"][entry.label] = _nested(data.event, samples(run))
+        if "lossy" in suite.evaluations and (coded := reconstructions(run, data)):
+            shown["coded"][entry.label] = {width: _nested(data.event, batch) for width, batch in coded.items()}
+        seen = {name: _rounded(value) for name, value in views(run, data).items()}
+        if DENSITY in seen:
+            shown["densities"][entry.label] = seen[DENSITY]
+        if POSTERIOR in seen:
+            shown["latents"][entry.label] = {name: seen[name] for name in (POSTERIOR, PRIOR)}
+    return found
+
+
+def _real(data: Dataset) -> dict[str, Any]:
+    """The real data, with the true density where it is known."""
+    densities = {}
+    if data.name in KNOWN and data.event.shape == (2,):
+        around = grid(frame(data.test[:POINTS].cpu().numpy()))
+        densities[TRUTH] = _rounded(KNOWN[data.name].log_density(around).reshape(SIDE, SIDE))
+    real = data.test[: sample_count(data.event)].tolist()
+    shown: dict[str, Any] = {"event": str(data.event), "real": real, "samples": {}, "coded": {}}
+    return shown | {"densities": densities, "latents": {}}
+
+
+def _rounded(values: Tensor) -> list[Any]:
+    """To a hundredth: a picture shows no more."""
+    return [[round(value, 2) for value in row] for row in values.double().tolist()]
+
+
+def _nested(event: Event, batch: Tensor) -> list[Any]:
+    return batch.reshape(-1, *event.shape).tolist()
+
+
+def _provenance(suite: Suite, options: Options, entries: Sequence[Entry], settings: Settings) -> dict[str, Any]:
+    return {
+        **provenance(pick_device(options.device)),
+        "threads": options.threads,
+        "workers": options.workers or cores(),
+        "command": options.command,
+        "about": suite.about,
+        "settings": {"particles": settings.particles, "seeds": suite.seeds, "share of steps": suite.share},
+        "datasets": {entry.dataset.name: entry.dataset.source for entry in entries},
+    }

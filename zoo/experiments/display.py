@@ -1,4 +1,4 @@
-"""What a person watches while runs go on: a live table on a terminal, plain lines otherwise, nothing when quiet."""
+"""Progress on the screen: a live table on a terminal, plain lines otherwise, nothing when quiet."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class Display:
         self.console = console or Console(stderr=True, quiet=quiet)
         self._runs: Mapping[str, Run] = {}
         self._word = ""
-        self._ended: list[str] = []
+        self._ended = 0
         self._running: Sequence[str] = ()
-        self._begun: dict[str, float] = {}
-        self._lined: dict[str, float] = {}
+        self._began: dict[str, float] = {}
+        self._printed: dict[str, float] = {}
         self._live: Live | None = None
 
     @contextmanager
     def stage(self, word: str, runs: Mapping[str, Run]) -> Iterator[None]:
-        """Show the jobs of one stage, called by ``word`` (train, measure)."""
-        self._word, self._runs, self._ended, self._begun = word, runs, [], {}
+        """Show the jobs of one stage, called ``word`` (train, measure)."""
+        self._word, self._runs, self._ended, self._began = word, runs, 0, {}
         if not self.console.is_terminal or self.console.quiet:
             yield
             return
@@ -44,38 +44,35 @@ class Display:
         self._live = None
 
     def watch(self, running: Sequence[str]) -> None:
-        """Take note of the jobs now running."""
+        """Update the display, given the names of the jobs now running."""
         now = time.monotonic()
-        for name in [name for name in self._running if name not in running]:
-            self._ended.append(name)
-            self.console.print(self._end_line(name, now - self._begun[name]), highlight=False, soft_wrap=True)
+        for name in self._running:
+            if name not in running:
+                self._ended += 1
+                _print(self.console, self._end_line(name, now - self._began[name]))
         for name in running:
-            self._begun.setdefault(name, now)
+            self._began.setdefault(name, now)
         self._running = list(running)
         if self._live is not None:
             self._live.update(self._table())
         elif not self.console.quiet and self._word == "train":
-            self._plain_lines(now)
-
-    def _plain_lines(self, now: float) -> None:
-        for name in self._running:
-            if now - self._lined.setdefault(name, now) >= LINE_SECONDS:
-                self._lined[name] = now
-                self.console.print(f"  {name}: {_standing(_status(self._runs[name]))}", highlight=False, soft_wrap=True)
+            for name in running:
+                if now - self._printed.setdefault(name, now) >= LINE_SECONDS:
+                    self._printed[name] = now
+                    _print(self.console, f"  {name}: {_line(_status(self._runs[name]))}")
 
     def _end_line(self, name: str, seconds: float) -> str:
+        count = f"\\[{self._ended}/{len(self._runs)}]"
+        if self._word != "train":
+            return f"{count} {self._word} {name}: {seconds:.1f} s"
         status = _status(self._runs[name])
-        count = f"[{len(self._ended)}/{len(self._runs)}]"
         reason = f" ({status['reason']})" if status.get("reason") else ""
         score = f", best validation {status['best_score']:.2f}" if isinstance(status.get("best_score"), float) else ""
-        if self._word != "train":
-            return f"\\{count} {self._word} {name}: {seconds:.1f} s"
-        return f"\\{count} {name}: {status['status']}{reason}{score}, {seconds:.1f} s"
+        return f"{count} {name}: {status['status']}{reason}{score}, {seconds:.1f} s"
 
     def _table(self) -> Table:
-        table = Table(
-            title=f"{self._word}: {len(self._ended)} of {len(self._runs)} done", title_justify="left", box=None
-        )
+        title = f"{self._word}: {self._ended} of {len(self._runs)} done"
+        table = Table(title=title, title_justify="left", box=None)
         for column in ("run", "step", "loss", "steps/s", "left"):
             table.add_column(column, justify="left" if column == "run" else "right")
         for name in self._running:
@@ -89,27 +86,24 @@ class Watcher:
     def __init__(self, steps: int, quiet: bool = False, console: Console | None = None) -> None:
         self.steps = steps
         self.console = console or Console(stderr=True, quiet=quiet)
-        self._last = time.monotonic()
+        self._pause, self._end = (0.2, "\r") if self.console.is_terminal else (5.0, "\n")
+        self._printed = time.monotonic()
 
     def on_progress(self, progress: Progress) -> None:
-        pause = 0.2 if self.console.is_terminal else 5.0
-        if time.monotonic() - self._last < pause or progress.status != "running":
-            return
-        self._last = time.monotonic()
-        status = {"step": progress.step, "steps": self.steps, "loss": progress.loss, "speed": progress.speed}
-        self.console.print(
-            _standing(status), end="\r" if self.console.is_terminal else "\n", highlight=False, soft_wrap=True
-        )
+        if time.monotonic() - self._printed >= self._pause and progress.status == "running":
+            self._printed = time.monotonic()
+            status = {"step": progress.step, "steps": self.steps, "loss": progress.loss, "speed": progress.speed}
+            _print(self.console, _line(status), self._end)
 
     def on_checkpoint(self, progress: Progress) -> None:
         if progress.status == "running" and progress.history:
-            last = progress.history[-1]
-            self.console.print(
-                f"step {progress.step}/{self.steps}  loss {progress.loss:.3f}  validation {last['validation']:.3f}"
-                f"  {progress.speed:.0f} steps/s   ",
-                highlight=False,
-                soft_wrap=True,
-            )
+            score = progress.history[-1]["validation"]
+            line = f"step {progress.step}/{self.steps}  loss {progress.loss:.3f}  validation {score:.3f}"
+            _print(self.console, f"{line}  {progress.speed:.0f} steps/s   ")
+
+
+def _print(console: Console, line: str, end: str = "\n") -> None:
+    console.print(line, end=end, highlight=False, soft_wrap=True)
 
 
 def _status(run: Run) -> dict[str, Any]:
@@ -120,6 +114,7 @@ def _status(run: Run) -> dict[str, Any]:
 
 
 def _columns(status: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    """Step, loss, speed and the seconds left, as text; empty before the first status of a run that trains."""
     if "steps" not in status:
         return ("", "", "", "")
     step, steps, loss, speed = (status.get(key, 0) for key in ("step", "steps", "loss", "speed"))
@@ -127,6 +122,6 @@ def _columns(status: Mapping[str, Any]) -> tuple[str, str, str, str]:
     return f"{step}/{steps}", f"{loss:.2f}" if isinstance(loss, float) else str(loss), f"{speed:.0f}", left
 
 
-def _standing(status: Mapping[str, Any]) -> str:
+def _line(status: Mapping[str, Any]) -> str:
     step, loss, speed, left = _columns(status)
     return f"step {step}, loss {loss}, {speed} steps/s, {left} left" if step else str(status.get("status", ""))

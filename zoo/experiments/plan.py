@@ -1,4 +1,4 @@
-"""What a suite comes to: every run that it asks for, or why there can be none."""
+"""The runs of a suite: each with its settings, or why it cannot be."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from zoo.scores import label
 
 @dataclass(frozen=True)
 class Options:
-    """How a suite is run: where files go, on which device, by how many workers of how many threads."""
+    """How a suite is run: where files go, on which device, with how many workers of how many threads."""
 
     runs: Path = Path("runs")
     device: str = "auto"
@@ -30,20 +30,20 @@ class Options:
     threads: int = 1
     data_dir: Path | None = None
     files: tuple[Path, ...] = ()
-    """Families' files from outside."""
+    """Python files outside the zoo that define families."""
     data: DataSpec = field(default_factory=DataSpec)
     """Split, seed and event of a person's own data; the names of the data sets are the suite's."""
     recipe: dict[str, Any] = field(default_factory=dict)
     hyper: dict[str, Any] = field(default_factory=dict)
     memory: int = MEMORY
-    """Bytes that a chunk of an evaluation may take."""
+    """The most bytes that a chunk of an evaluation may take."""
     quick: bool = False
     command: str = ""
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A run of a family that takes the data; ``runs`` of the suite differ by their seed only."""
+    """A run of a family that takes the data, one of ``runs`` that differ only in their seed."""
 
     config: RunConfig
     run: Run
@@ -52,10 +52,10 @@ class Planned:
 
 @dataclass(frozen=True)
 class Entry:
-    """One family, data set and seed of a suite, and what became of it.
+    """One family, data set and seed of a suite.
 
-    ``planned`` is ``None`` where the family does not take the data, and ``reason`` then says why; otherwise a
-    ``reason`` says why the run failed.
+    ``planned`` is ``None`` if the family does not take the data, and ``reason`` says why; otherwise a ``reason`` says
+    why the run failed.
     """
 
     family: str
@@ -67,12 +67,12 @@ class Entry:
 
     @property
     def label(self) -> str:
-        """What it is called: `zoo.scores.label`."""
+        """See `zoo.scores.label`."""
         return label(self.family, self.guide)
 
     @property
     def name(self) -> str:
-        """What a person calls it, unique in its suite."""
+        """A readable name, unique in its suite."""
         return f"{self.label} on {self.dataset.name}, seed {self.seed}"
 
     @property
@@ -82,20 +82,20 @@ class Entry:
 
 
 def plan(suite: Suite, options: Options) -> list[Entry]:
-    """Every run of a suite, in its order.
+    """Every run of a suite, in its order, each once.
 
     Raises:
-        ZooError: an unknown family, guide, data set, evaluation or setting, settings for a family that the suite has
-            not, two data sets of one name, or data that no family of the suite takes.
+        ZooError: an unknown family, guide, data set, evaluation or setting, settings for a family that is not in the
+            suite, two data sets of one name, or data that no family of the suite takes.
     """
     load_shelves()
     load_families(options.files)
     for name in suite.evaluations:
-        evaluations[name]
+        evaluations[name]  # raises for an unknown name
     entries = [entry for part in (suite, *suite.also) for entry in _entries(part, options)]
     if not any(entry.planned for entry in entries):
         raise ZooError(entries[0].reason)
-    return list({entry.name: entry for entry in entries}.values())  # each once, however often it is asked for
+    return list({entry.name: entry for entry in entries}.values())
 
 
 def _entries(suite: Suite, options: Options) -> Iterator[Entry]:
@@ -120,8 +120,8 @@ def _datasets(suite: Suite, options: Options) -> Iterator[tuple[DataSpec, Datase
 
 
 def _entry(suite: Suite, options: Options, name: str, spec: DataSpec, dataset: Dataset, seed: int) -> Entry:
-    called = read_name(name)
-    where = called.variant, called.guide, dataset, seed
+    parsed = read_name(name)
+    where = parsed.variant, parsed.guide, dataset, seed
     recipe = suite.recipes.get(name, {}) | options.recipe
     hyper = suite.hyper.get(name, {}) | options.hyper
     try:

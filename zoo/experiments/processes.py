@@ -1,4 +1,4 @@
-"""Jobs in processes of their own: one job's crash is that job's failure and no other's."""
+"""Jobs in processes of their own: a crash fails that job and no other."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from zoo.errors import ZooError
 
 Context = ForkServerContext | SpawnContext
 POLL_SECONDS = 0.1
-KEEPING = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**30)}
-"""Told to the C library of Linux: freed memory is kept for the next tensor. Given back and asked for anew each time, it
-took up to a third of the seconds of a bound in a fresh process; other systems ignore it."""
+MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**30)}
+"""Lets glibc keep freed memory for the next tensor: returning it to the system took up to a third of the seconds of a
+bound in a fresh process. Other C libraries ignore it."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,15 @@ class Job:
 
 
 def run_jobs(jobs: Sequence[Job], workers: int, watch: Callable[[Sequence[str]], None]) -> dict[str, str]:
-    """Run all jobs, ``workers`` at a time; the reason of each failure by the job's name.
+    """Run all jobs, ``workers`` at a time. An interrupt (Ctrl-C) stops all of them first.
 
-    ``watch`` is called several times a second with the names of the jobs now running. An interrupt (Ctrl-C) stops all
-    of them before it goes on.
+    Args:
+        jobs: what to run, with unique names.
+        workers: the number of processes at a time.
+        watch: called several times a second with the names of the jobs now running.
+
+    Returns:
+        The reason of each failure by the job's name.
     """
     context = _context()
     waiting, running, failures = list(jobs), dict[str, _Running](), dict[str, str]()
@@ -48,7 +53,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, watch: Callable[[Sequence[str]],
             watch(list(running))
             for name, ended in [(name, each) for name, each in running.items() if not each.process.is_alive()]:
                 del running[name]
-                if reason := ended.reason():
+                if reason := ended.failure():
                     failures[name] = reason
             time.sleep(POLL_SECONDS)
     finally:
@@ -75,8 +80,8 @@ def _context() -> Context:
     """A server that has imported torch and Pyro once and forks a worker in milliseconds, where the system has fork."""
     if sys.platform == "win32":
         return multiprocessing.get_context("spawn")
-    for name, value in KEEPING.items():  # before the server starts: they are read once
-        os.environ.setdefault(name, value)
+    for name, value in MALLOC.items():
+        os.environ.setdefault(name, value)  # read when the server starts
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["zoo.experiments.preloaded"])
     return context
@@ -85,40 +90,35 @@ def _context() -> Context:
 @dataclass(frozen=True)
 class _Running:
     process: BaseProcess
-    told: Connection
+    errors: Connection
 
-    def reason(self) -> str:
-        """Why an ended process failed, in its own words if it left any; empty if it did not."""
+    def failure(self) -> str:
+        """Why an ended process failed: its own error message, else its exit code; empty if it did not fail."""
         self.process.join()
         code = self.process.exitcode or 0
-        with self.told:
+        with self.errors:
             try:
-                return self.told.recv()
-            except EOFError:  # it said nothing
-                return _reason(code)
+                return self.errors.recv()
+            except EOFError:
+                pass  # it sent no message
+        if code < 0:
+            name = signal.Signals(-code).name
+            return f"its process was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+        return f"its process ended with exit code {code}" if code else ""
 
 
 def _start(context: Context, job: Job) -> _Running:
-    told, tell = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(job.call, job.args, tell), name=job.name)
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(job.call, job.args, sender), name=job.name)
     process.start()
-    tell.close()
-    return _Running(process, told)
+    sender.close()
+    return _Running(process, receiver)
 
 
-def _work(call: Callable[..., None], args: tuple[Any, ...], told: Connection) -> None:
+def _work(call: Callable[..., None], args: tuple[Any, ...], errors: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops its jobs itself
     try:
         call(*args)
     except ZooError as error:
-        told.send(str(error))
+        errors.send(str(error))
         raise SystemExit(1) from None
-
-
-def _reason(exitcode: int) -> str:
-    if exitcode == 0:
-        return ""
-    if exitcode < 0:
-        name = signal.Signals(-exitcode).name
-        return f"its process was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
-    return f"its process ended with exit code {exitcode}"

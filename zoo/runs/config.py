@@ -1,4 +1,4 @@
-"""Everything that decides the outcome of a run, resolved."""
+"""The settings of a run, resolved: everything that its result depends on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from zoo.data import Dataset, load_data
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.pairs.build import ParsedName, fitting_event, read_name
+from zoo.pairs.build import fitting_event, read_name
 from zoo.pairs.registry import families, guides, priors
 from zoo.scores import label
 from zoo.training.recipe import Recipe
@@ -21,7 +21,7 @@ SEEDS = 2**32
 
 
 class DataSpec(BaseModel):
-    """Which data, and how a person's own file is split; ``event`` overrides what the file tells."""
+    """Which data, and how a person's own file is split; ``event`` overrides the file's."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -37,7 +37,7 @@ class DataSpec(BaseModel):
 
 
 class RunConfig(BaseModel):
-    """Everything that decides what a run comes to, resolved."""
+    """Everything that the result of a run depends on."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -45,22 +45,22 @@ class RunConfig(BaseModel):
     guide: str = ""
     data: DataSpec
     fingerprint: str
-    """Of the data themselves: a changed file is another run."""
+    """Digest of the data themselves: a changed file is another run."""
     event: str
     seed: int
     hyper: dict[str, Any] = {}
     recipe: Recipe
     files: dict[str, str] = {}
-    """Files from outside that the family and its guide come from: path and digest of the content."""
+    """Files outside the zoo that define the family, its guide and its prior: path and digest of the content."""
 
     @property
     def name(self) -> str:
-        """What it is called: `zoo.scores.label`."""
+        """See `zoo.scores.label`."""
         return label(self.family, self.guide)
 
     @property
     def digest(self) -> str:
-        """Eight letters that change when any setting does."""
+        """Eight hexadecimal digits that change when any setting does."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:8]
 
 
@@ -73,29 +73,25 @@ def configure(
     hyper: dict[str, Any] | None = None,
     recipe: dict[str, Any] | None = None,
 ) -> RunConfig:
-    """Resolve the settings of a run: the family's own recipe, with ``recipe`` over it.
+    """Resolve the settings of a run: the family's own recipe, overridden by ``recipe``.
 
     Raises:
         ZooError: unknown names or settings, a seed out of range, or data that the family does not take.
     """
     if not 0 <= seed < SEEDS:
         raise ZooError(f"a seed is a whole number from 0 to {SEEDS - 1}, got {seed}")
-    called = read_name(name)
-    event = fitting_event(called.family, dataset.event)
+    parsed = read_name(name)
+    event = fitting_event(parsed.family, dataset.event)
     dataset.reshaped(event)
+    files = {families.file(parsed.family.name), guides.file(parsed.guide), priors.file(parsed.prior)}
     return RunConfig(
-        family=called.variant,
-        guide=called.guide,
+        family=parsed.variant,
+        guide=parsed.guide,
         data=data,
         fingerprint=dataset.fingerprint,
         event=str(event),
         seed=seed,
         hyper=hyper or {},
-        recipe=Recipe.read(called.family.recipe).updated(recipe or {}),
-        files=_outside_files(called),
+        recipe=Recipe.read(parsed.family.recipe).updated(recipe or {}),
+        files={str(file): hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in sorted(filter(None, files))},
     )
-
-
-def _outside_files(called: ParsedName) -> dict[str, str]:
-    paths = {families.file(called.family.name), guides.file(called.guide), priors.file(called.prior)} - {None}
-    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in sorted(filter(None, paths))}

@@ -1,7 +1,7 @@
-"""What an evaluation is given, and what becomes of its failures.
+"""What an evaluation takes and returns, and how its failures become scores.
 
 An evaluation is ``ask(runs, settings) -> list[Score]``, registered with `zoo.pairs.registry.evaluation`; `evaluate`
-asks it by its name.
+runs it by name.
 """
 
 from __future__ import annotations
@@ -27,10 +27,15 @@ from zoo.seeding import seeded
 class TrainedRun:
     """A run as an evaluation sees it.
 
-    ``pair`` has the run's best weights and is in evaluation mode; ``data`` have the pair's event. ``history`` holds a
-    row for each checkpoint with ``step``, ``train``, ``validation``, ``discrepancy`` and ``lr`` (`zoo.training.loop`).
-    ``status`` is ``finished``, ``diverged`` or ``failed``, and ``reason`` says why. What is worth keeping goes to
-    `file`: in ``folder`` if it is the run's own, in ``shared`` if it hangs on the data alone.
+    Args:
+        pair: has the run's best weights; in evaluation mode.
+        data: of the pair's event.
+        seed: of the run.
+        history: a row for each checkpoint: ``step``, ``train``, ``validation``, ``discrepancy`` and ``lr``.
+        status: ``finished``, ``diverged`` or ``failed``.
+        reason: why it diverged or failed.
+        folder: for files of this run, if it is on disk.
+        shared: for files that depend only on the data.
     """
 
     pair: Pair
@@ -43,7 +48,7 @@ class TrainedRun:
     shared: Path | None = None
 
     def file(self, name: str, shared: bool = False) -> Path | None:
-        """Where tensors of that name are kept (`zoo.files.cached_tensors`), if there is a folder for them."""
+        """Where tensors called ``name`` are cached (`zoo.files.cached_tensors`), if there is a folder for them."""
         folder = self.shared if shared else self.folder
         return folder and folder / f"{name}.safetensors"
 
@@ -54,7 +59,7 @@ class Settings:
 
     Args:
         particles: draws of the guide per datum for a bound.
-        memory: bytes that a chunk of data or particles may take at most; below `zoo.metrics.bounds.CHUNK` a bound's
+        memory: the most bytes that a chunk of data or particles may take; below `zoo.metrics.bounds.CHUNK` a bound's
             noise depends on it.
         seed: of every random number that an evaluation draws.
         samples: the most samples, and the most test data, that sample quality is measured on.
@@ -67,12 +72,26 @@ class Settings:
 
 
 def evaluate(name: str, runs: Sequence[TrainedRun], settings: Settings | None = None) -> list[Score]:
-    """Ask the evaluation called ``name`` of one run, or of all the seeds of a family, as it wants them.
+    """Run the evaluation called ``name`` on one run, or on all the seeds of a family, as it is declared.
 
-    It draws from ``settings.seed``; whatever it raises becomes a failed score under its own name.
+    Args:
+        name: of a registered evaluation.
+        runs: exactly one, unless the evaluation is over seeds.
+        settings: `Settings` by default; every random number depends on its seed.
+
+    Returns:
+        The scores; whatever the evaluation raises becomes one failed score under its name.
 
     Raises:
-        ZooError: an unknown name, no run, or more than one for an evaluation that takes each alone.
+        ZooError: an unknown name, or a wrong number of runs.
+
+    Example:
+        >>> import zoo
+        >>> data = zoo.load_data("digits")
+        >>> run = TrainedRun(zoo.build("uniform", data.event), data, seed=0, history=[])
+        >>> nats = evaluate("likelihood", [run])[0]
+        >>> nats.metric, round(nats.value, 2), nats.kind
+        ('nats', 181.33, 'exact')
     """
     load_shelves()
     entry = evaluations[name]
@@ -85,15 +104,21 @@ def evaluate(name: str, runs: Sequence[TrainedRun], settings: Settings | None = 
 
 
 def attempt(metrics: Sequence[str], ask: Callable[..., list[Score]], *args: Any) -> list[Score]:
-    """``ask(*args)``, or a failed score for each of ``metrics`` that says what it raised."""
+    """Call ``ask(*args)``; whatever it raises becomes a failed score for each of ``metrics``.
+
+    Example:
+        >>> [score] = attempt(("nats",), lambda x: [Score("nats", 1 / x)], 0)
+        >>> score.status, score.reason
+        ('failed', 'ZeroDivisionError: division by zero')
+    """
     try:
         return ask(*args)
-    except Exception as error:  # a stranger's programs may raise anything here: it is that row's failure and no other's
+    except Exception as error:  # a family's own code may raise anything: it fails these rows and no others
         return [Score.failed(metric, f"{type(error).__name__}: {error}") for metric in metrics]
 
 
 def unmeasurable(run: TrainedRun, metrics: Sequence[str]) -> list[Score]:
-    """A failed score for each of ``metrics`` if the run ended without weights worth measuring, else none."""
+    """A failed score for each of ``metrics`` if the run ended without usable weights, else an empty list."""
     if run.status == "finished":
         return []
     reason = f"the run {run.status}: {run.reason}" if run.reason else f"the run {run.status}"
@@ -101,7 +126,14 @@ def unmeasurable(run: TrainedRun, metrics: Sequence[str]) -> list[Score]:
 
 
 def mean_score(metric: str, values: Tensor, unit: str, kind: Kind) -> Score:
-    """The mean of one value per datum, shape ``(n,)``, with its standard error; failed if any value is not finite."""
+    """The mean of one value per datum, shape ``(n,)``, with its standard error; failed if any value is not finite.
+
+    Example:
+        >>> import torch
+        >>> score = mean_score("nats", torch.tensor([1.0, 2.0, 3.0]), "nats", "exact")
+        >>> score.value, round(score.stderr, 3), score.n
+        (2.0, 0.577, 3)
+    """
     n, bad = len(values), int((~values.isfinite()).sum())
     if bad:
         return Score.failed(metric, f"{bad} of {n} data have no finite value")

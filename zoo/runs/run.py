@@ -7,7 +7,6 @@ another run and nothing is overwritten.
 
 from __future__ import annotations
 
-import json
 import re
 import traceback
 from collections.abc import Sequence
@@ -33,21 +32,21 @@ from zoo.training.callbacks import Callback
 from zoo.training.loop import fit
 
 LOCK_SECONDS = 5.0
-"""How long to wait for another process to let go of a run: one whose parent was killed does so within seconds."""
+"""How long to wait for a process that is training the run: one whose parent was killed ends within seconds."""
 STATES = ("running", "finished", "diverged", "failed")
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder under ``runs``."""
+    """A run's folder."""
 
     folder: Path
 
     @classmethod
     def of(cls, config: RunConfig, runs: Path) -> Run:
-        """The folder that belongs to ``config`` (made by training)."""
-        place = _as_folder(Path(config.data.name).name)
-        return cls(runs / place / _as_folder(config.name) / f"seed{config.seed}-{config.digest}")
+        """The folder under ``runs`` that belongs to ``config`` (made by training)."""
+        data = _folder_name(Path(config.data.name).name)
+        return cls(runs / data / _folder_name(config.name) / f"seed{config.seed}-{config.digest}")
 
     @property
     def config(self) -> RunConfig:
@@ -60,40 +59,43 @@ class Run:
         try:
             config = RunConfig(**read_json(path)["config"])
         except (ValueError, TypeError, KeyError) as error:
-            raise RunError(f"{path} is damaged ({error}); delete its folder to begin anew") from error
+            raise RunError(f"{path} is damaged ({error}); delete its folder to start over") from error
         if not self.folder.name.endswith(config.digest):
-            raise RunError(f"{path} was changed after it was written; delete its folder to begin anew")
+            raise RunError(f"{path} was changed after it was written; delete its folder to start over")
         return config
 
     @property
     def status(self) -> dict[str, Any]:
-        """The last told status; ``{"status": "new"}`` before the first."""
+        """The last status that was written; ``{"status": "new"}`` before the first.
+
+        Raises:
+            RunError: ``status.json`` is damaged.
+        """
         path = self.folder / "status.json"
         if not path.exists():
             return {"status": "new"}
         status = read_json(path)
         if status.get("status") not in STATES:
-            raise RunError(f"{path} is damaged (it names no status); delete its folder to begin anew")
+            raise RunError(f"{path} is damaged (it has no known status); delete its folder to start over")
         return status
 
     @property
     def history(self) -> list[dict[str, float]]:
-        """A row for each checkpoint: step, train, validation, discrepancy, lr."""
-        path = self.folder / "history.csv"
+        """A row for each checkpoint: step, train, validation, discrepancy, lr.
+
+        Raises:
+            RunError: ``history.csv`` is damaged, missing after the end, or was changed after it was written.
+        """
+        path, digest = self.folder / "history.csv", self.status.get("history_digest")
         try:
-            self._compare_history(path)
-            table = pd.read_csv(path)
-            return [{name: float(row[name]) for name in HISTORY} for row in table.to_dict("records")]
+            if digest and (not path.is_file() or digest != digest_of(path.read_text(errors="replace"))):
+                raise RunError(f"{path} is gone or was changed after it was written; delete its folder to start over")
+            rows = pd.read_csv(path).to_dict("records")
+            return [{name: float(row[name]) for name in HISTORY} for row in rows]
         except FileNotFoundError:
             return []
         except (ValueError, KeyError, OSError) as error:
-            told = str(error).strip()
-            raise RunError(f"{path} is damaged ({told}); delete its folder to begin anew") from error
-
-    def _compare_history(self, path: Path) -> None:
-        told = self.status.get("history_digest")
-        if told and (not path.is_file() or told != digest_of(path.read_text(errors="replace"))):
-            raise RunError(f"{path} is gone or was changed after it was written; delete its folder to begin anew")
+            raise RunError(f"{path} is damaged ({str(error).strip()}); delete its folder to start over") from error
 
     @property
     def done(self) -> bool:
@@ -106,11 +108,11 @@ class Run:
         Raises:
             RunError: no weights, or damaged ones.
         """
-        config = self.config
-        weights, note = read_tensors(self.folder / "weights.safetensors")
-        if note != config.digest:
-            raise RunError(f"{self.folder / 'weights.safetensors'} belongs to other settings ({note})")
-        load_families([Path(path) for path in config.files])
+        config, path = self.config, self.folder / "weights.safetensors"
+        weights, digest = read_tensors(path)
+        if digest != config.digest:
+            raise RunError(f"{path} belongs to other settings ({digest}); delete its folder to start over")
+        load_families([Path(file) for file in config.files])
         pair = build(config.name, Event.parse(config.event), config.hyper, config.seed)
         pair.load(weights)
         return pair.train(False)
@@ -123,16 +125,20 @@ class Run:
         callbacks: Sequence[Callback] = (),
         runs: int = 1,
     ) -> None:
-        """Train what is left to train; a finished run is left alone. ``runs``: see `zoo.training.loop.fit`.
+        """Train from where an unfinished run stopped; a finished run is left alone.
+
+        Args:
+            config: the settings that this folder belongs to.
+            data: what ``config.data`` loads.
+            device, callbacks, runs: see `zoo.training.loop.fit`.
 
         Raises:
-            RunError: files are damaged, or another process trains this run now.
+            RunError: files are damaged, another process is training this run, or the family's own code failed.
             ZooError: the pair breaks the contract.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(self.folder / ".lock", timeout=LOCK_SECONDS)
         try:
-            with lock:
+            with filelock.FileLock(self.folder / ".lock", timeout=LOCK_SECONDS):
                 self._train(config, data, device, callbacks, runs)
         except filelock.Timeout as error:
             raise RunError(f"another process is training {self.folder}; wait for it or stop it") from error
@@ -143,55 +149,50 @@ class Run:
 
     def _train(self, config: RunConfig, data: Dataset, device: str, callbacks: Sequence[Callback], runs: int) -> None:
         if self.status["status"] != "new" and self.config != config:
-            raise RunError(f"{self.folder} holds other settings; delete it to begin anew")
+            raise RunError(f"{self.folder} holds other settings; delete it to start over")
         if self.done:
-            read_tensors(self.folder / "weights.safetensors")
+            read_tensors(self.folder / "weights.safetensors")  # complains of damage
             return
-        chosen = pick_device(device)
-        told = {"config": config.model_dump(mode="json"), "provenance": provenance(chosen)}
-        write_json(self.folder / "config.json", told)
+        settings = {"config": config.model_dump(mode="json"), "provenance": provenance(pick_device(device))}
+        write_json(self.folder / "config.json", settings)
+        writer = RunWriter(self.folder, config)
         try:
             pair = build(config.name, Event.parse(config.event), config.hyper, config.seed)
-            book = RunWriter(self.folder, config)
-            end = fit(
+            progress = fit(
                 pair,
                 data,
                 config.recipe,
                 seed=config.seed,
-                device=str(chosen),
-                start=book.read(),
-                callbacks=[book, *callbacks],
+                device=device,
+                start=writer.resume(),
+                callbacks=[writer, *callbacks],
                 runs=runs,
             )
         except ZooError as error:
             self.fail(str(error))
             raise
-        except Exception as error:  # a family's own failure is this run's result, with its reason
+        except Exception as error:  # a family's own code may raise anything: it is this run's result, with its reason
             write_text(self.folder / "error.log", traceback.format_exc())
-            self.fail(_first_line(error))
-            raise RunError(f"{config.name} failed: {_first_line(error)} (see {self.folder}/error.log)") from error
+            first_line = str(error).strip().partition("\n")[0]  # Pyro appends the trace's shapes
+            reason = f"{type(error).__name__}: {first_line}"
+            self.fail(reason)
+            raise RunError(f"{config.name} failed: {reason} (see {self.folder}/error.log)") from error
         write_tensors(self.folder / "weights.safetensors", pair.state(), config.digest)
-        book.tell(end)
+        writer.write_status(progress)
         (self.folder / "resume.safetensors").unlink(missing_ok=True)
 
 
-def _first_line(error: Exception) -> str:
-    """What went wrong without what Pyro adds below it; the whole stands in ``error.log``."""
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-
-
-def _as_folder(name: str) -> str:
-    """A name with ``_`` for what a folder's name may not hold everywhere."""
-    return re.sub(r"[^\w.+*-]+", "_", name)
-
-
 def find_runs(runs: Path, name: str = "*", data: str = "*") -> list[Run]:
-    """The run folders under ``runs``, optionally of one family (and guide) on one data set."""
+    """The run folders under ``runs``, optionally of one family (and guide) on one data set.
+
+    Raises:
+        ZooError: ``name`` is not the name of a family.
+    """
     if not re.fullmatch(r"[\w.+*:=,-]+", name):
         raise ZooError(f"a run is looked up by the name of its family, got {name!r}")
-    return [Run(path.parent) for path in sorted(runs.glob(f"{data}/{_as_folder(name)}/seed*/config.json"))]
+    return [Run(path.parent) for path in sorted(runs.glob(f"{data}/{_folder_name(name)}/seed*/config.json"))]
 
 
-def as_json(value: Any) -> str:
-    """Strict JSON for people's scripts."""
-    return json.dumps(value, indent=2, allow_nan=False)
+def _folder_name(name: str) -> str:
+    """A name with ``_`` for characters that a folder's name cannot have on every system."""
+    return re.sub(r"[^\w.+*-]+", "_", name)

@@ -1,13 +1,13 @@
-"""Evaluations asked of runs on disk; what was answered stays in the run's folder and is not asked again."""
+"""Scores, samples and views of runs on disk: each is computed once and kept in the run's folder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from zoo.codec.lossy import LossyCodec, codes, no_bottleneck
 from zoo.data import Dataset
@@ -15,8 +15,7 @@ from zoo.devices import pick_device
 from zoo.errors import RunError
 from zoo.event import Event
 from zoo.files import cached_tensors, digest_of, read_json, write_json
-from zoo.metrics.plane import POINTS
-from zoo.metrics.plane import views as views_of
+from zoo.metrics import plane
 from zoo.pairs.traces import sample
 from zoo.runs.evaluation import Settings, TrainedRun, evaluate
 from zoo.runs.run import Run
@@ -24,12 +23,14 @@ from zoo.scores import Score
 from zoo.seeding import seeded
 
 IMAGES = 24
-"""Samples of each run kept for the report, of points in the plane `POINTS`."""
-CODED, GRIDS = 8, (6.0, 3.0, 1.0)
-"""Test data that the report shows after lossy coding, and the grids of the latents (see `zoo.codec.lossy`)."""
+"""Samples of each run that a report shows; of points in the plane, `zoo.metrics.plane.POINTS`."""
+CODED = 8
+"""Test data that a report shows after lossy coding."""
+GRIDS = (6.0, 3.0, 1.0)
+"""The grids of the latents that it shows them for (see `zoo.codec.lossy`)."""
 
 
-def finished(run: Run, data: Dataset, device: str = "auto") -> TrainedRun:
+def trained_run(run: Run, data: Dataset, device: str = "auto") -> TrainedRun:
     """The run as an evaluation sees it.
 
     Raises:
@@ -37,108 +38,99 @@ def finished(run: Run, data: Dataset, device: str = "auto") -> TrainedRun:
     """
     status = run.status
     if not run.done:
-        raise RunError(
-            f"{run.folder} has not finished ({status['status']}: {status.get('reason') or 'train it first'})"
-        )
-    pair = run.pair().to(pick_device(device))
-    data = data.reshaped(pair.event).to(pair.device)
+        reason = status.get("reason") or "train it first"
+        raise RunError(f"{run.folder} has not finished ({status['status']}: {reason})")
+    config, pair = run.config, run.pair().to(pick_device(device))
     return TrainedRun(
         pair,
-        data,
-        run.config.seed,
+        data.reshaped(pair.event).to(pair.device),
+        config.seed,
         run.history,
         status["status"],
         status.get("reason", ""),
-        run.folder,
-        run.folder.parent.parent / f"data-{digest_of([run.config.fingerprint, run.config.event])[:16]}",
+        folder=run.folder,
+        shared=run.folder.parent.parent / f"data-{digest_of([config.fingerprint, config.event])[:16]}",
     )
 
 
-def ask(run: Run, data: Dataset, name: str, settings: Settings, device: str = "auto") -> list[Score]:
-    """The scores of one run by one evaluation, measured once for the same settings (again where one failed)."""
-    scores = stored(run, name, settings)
+def evaluate_run(run: Run, data: Dataset, name: str, settings: Settings, device: str = "auto") -> list[Score]:
+    """The scores of one run by one evaluation: those on disk, or new ones if there are none or one has failed."""
+    scores = read_scores(run, name, settings)
     if scores is None or any(score.status == "failed" for score in scores):
-        scores = evaluate(name, [finished(run, data, device)], settings)
-        told = asdict(settings) | {"run": run.config.digest}
-        write_json(_place(run, name), {"settings": told, "scores": [asdict(score) for score in scores]})
+        scores = evaluate(name, [trained_run(run, data, device)], settings)
+        content = {"settings": _settings(run, settings), "scores": [asdict(score) for score in scores]}
+        write_json(run.folder / "scores" / f"{name}.json", content)
     return scores
 
 
-def stored(run: Run, name: str, settings: Settings) -> list[Score] | None:
-    """What `ask` found for these settings, if it was asked.
+def evaluate_seeds(runs: Sequence[Run], data: Dataset, name: str, settings: Settings) -> list[Score]:
+    """The scores of all seeds of one family by one evaluation over seeds; these are not kept."""
+    return evaluate(name, [trained_run(run, data, "cpu") for run in runs], settings)
+
+
+def read_scores(run: Run, name: str, settings: Settings) -> list[Score] | None:
+    """The scores that `evaluate_run` has kept for these settings, if any.
 
     Raises:
         RunError: the file is damaged.
     """
-    path = _place(run, name)
+    path = run.folder / "scores" / f"{name}.json"
     if not path.exists():
         return None
     try:
-        told = read_json(path)
-        scores = [Score(**row) for row in told["scores"]]
-        return scores if told["settings"] == asdict(settings) | {"run": run.config.digest} else None
+        content = read_json(path)
+        scores = [Score(**row) for row in content["scores"]]
+        return scores if content["settings"] == _settings(run, settings) else None
     except (TypeError, KeyError) as error:
-        raise RunError(f"{path} is damaged ({error}); delete it to measure anew") from error
+        raise RunError(f"{path} is damaged ({error}); delete it to measure again") from error
 
 
-def _place(run: Run, name: str) -> Path:
-    return run.folder / "scores" / f"{name}.json"
+def sample_count(event: Event) -> int:
+    """How many samples of an event a report shows."""
+    return plane.POINTS if event.shape == (2,) else IMAGES
 
 
-def ask_together(runs: Sequence[Run], data: Dataset, name: str, settings: Settings) -> list[Score]:
-    """The scores of all seeds of one family by one evaluation over seeds."""
-    return evaluate(name, [finished(run, data, "cpu") for run in runs], settings)
+def samples(run: Run) -> Tensor:
+    """Samples of a run for the report: shape ``(sample_count(event), *event.shape)``."""
 
-
-def shown(event: Event) -> int:
-    """How many data of an event a report shows."""
-    return POINTS if event.shape == (2,) else IMAGES
-
-
-def pictures(run: Run) -> torch.Tensor:
-    """Some samples of a run (see `shown`), drawn once: shape ``(n, *event.shape)``."""
-
-    def drawn() -> dict[str, torch.Tensor]:
+    def make() -> dict[str, Tensor]:
         pair = run.pair()
         with seeded(0):
-            return {"x": sample(pair, shown(pair.event))}
+            return {"x": sample(pair, sample_count(pair.event))}
 
-    return _once(run, "samples", drawn)["x"]
+    return cached_tensors(run.folder / "samples.safetensors", run.config.digest, make)["x"]
 
 
-def views(run: Run, data: Dataset) -> dict[str, torch.Tensor]:
-    """What a run shows in the plane (see `zoo.metrics.plane.views`), made once from the first test data."""
+def views(run: Run, data: Dataset) -> dict[str, Tensor]:
+    """What of a run can be shown in the plane (see `zoo.metrics.plane.views`), for the first test data."""
 
-    def seen() -> dict[str, torch.Tensor]:
+    def make() -> dict[str, Tensor]:
         pair = run.pair()
         with seeded(0):
-            return views_of(pair, data.reshaped(pair.event).test)
+            return plane.views(pair, data.reshaped(pair.event).test)
 
-    return _once(run, "views", seen)
+    return cached_tensors(run.folder / "views.safetensors", run.config.digest, make)
 
 
-def reconstructions(run: Run, data: Dataset) -> dict[str, torch.Tensor]:
-    """The first `CODED` test data as lossy codes of the whole split give them back, made once.
+def reconstructions(run: Run, data: Dataset) -> dict[str, Tensor]:
+    """The first `CODED` test data after lossy coding of the whole split.
 
-    Grid (``"3"``) -> shape ``(n, *event.shape)``; empty for a run without a bottleneck.
+    Returns:
+        Grid (``"3"``) -> shape ``(CODED, *event.shape)``; empty for a run without a bottleneck.
     """
 
-    def coded() -> dict[str, torch.Tensor]:
+    def make() -> dict[str, Tensor]:
         pair = run.pair()
         if no_bottleneck(pair):
             return {}
         codec = LossyCodec(pair)
-        made = codes(codec, data.reshaped(pair.event).test, path=run.folder / "lossy.safetensors")
-        latents = {f"{width:g}": codec.decode(made[width])[:CODED] for width in GRIDS}
+        coded = codes(codec, data.reshaped(pair.event).test, path=run.folder / "lossy.safetensors")
+        latents = {f"{width:g}": codec.decode(coded[width])[:CODED] for width in GRIDS}
         return {width: torch.from_numpy(codec.reconstruct(z)) for width, z in latents.items()}
 
-    return _once(run, "reconstructions", coded)
+    return cached_tensors(run.folder / "reconstructions.safetensors", run.config.digest, make)
 
 
-def _once(run: Run, name: str, make: Callable[[], dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    return cached_tensors(run.folder / f"{name}.safetensors", run.config.digest, make)
-
-
-def rows(scores: Sequence[Score], **where: Any) -> list[dict[str, Any]]:
-    """Tidy rows of scores that share their place."""
-    return [score.row(**where) for score in scores]
+def _settings(run: Run, settings: Settings) -> dict[str, Any]:
+    """What scores on disk were computed for."""
+    return asdict(settings) | {"run": run.config.digest}

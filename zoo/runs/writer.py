@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -17,72 +16,77 @@ from zoo.files import digest_of, read_tensors, write_json, write_tensors, write_
 from zoo.runs.config import RunConfig
 from zoo.training.callbacks import Progress
 
-WATCH_SECONDS = 0.5
-"""Time between two writings of a running run's status."""
-KEEP_SECONDS = 3.0
-"""Time between two writings of what a killed run resumes from."""
+STATUS_SECONDS = 0.5
+"""The shortest time between two writes of a running run's status."""
+RESUME_SECONDS = 3.0
+"""The shortest time between two writes of the file that a killed run resumes from."""
 HISTORY = ("step", "train", "validation", "discrepancy", "lr")
 """The columns of ``history.csv``."""
-FIELDS = tuple(each.name for each in fields(Progress) if each.name != "tensors")
+FIELDS = tuple(field.name for field in fields(Progress) if field.name != "tensors")
 
 
 class RunWriter:
-    """The callback that writes a run's files."""
+    """Writes a run's files while it trains."""
 
-    def __init__(self, folder: Path, config: RunConfig, clock: Callable[[], float] = time.monotonic) -> None:
-        self.folder, self.config, self.clock = folder, config, clock
-        self.told = self.kept = -math.inf
+    def __init__(self, folder: Path, config: RunConfig) -> None:
+        self.folder, self.config = folder, config
+        self.status_written = self.resume_written = -math.inf
 
-    def read(self) -> Progress | None:
-        """The progress of an unfinished run, if there is one."""
+    def resume(self) -> Progress | None:
+        """The progress of an unfinished run, if there is one.
+
+        Raises:
+            RunError: the resume file is damaged or belongs to other settings.
+        """
         path = self.folder / "resume.safetensors"
         if not path.exists():
             return None
         tensors, note = read_tensors(path)
         if note["digest"] != self.config.digest:
-            raise RunError(f"{path} belongs to other settings ({note['digest']}); delete its folder to begin anew")
-        return Progress(**{name: _number(note[name]) for name in FIELDS if name in note}, tensors=tensors)
+            raise RunError(f"{path} belongs to other settings ({note['digest']}); delete its folder to start over")
+        return Progress(**{name: _from_json(note[name]) for name in FIELDS if name in note}, tensors=tensors)
 
     def on_progress(self, progress: Progress) -> None:
-        if progress.status == "running" and self.clock() - self.told >= WATCH_SECONDS:
-            self.told = self.clock()
-            self.tell(progress)
+        now = time.monotonic()
+        if progress.status == "running" and now - self.status_written >= STATUS_SECONDS:
+            self.status_written = now
+            self.write_status(progress)
 
     def on_checkpoint(self, progress: Progress) -> None:
-        if progress.status != "running" or self.clock() - self.kept < KEEP_SECONDS:
-            return
-        self.kept = self.clock()
-        write_text(self.folder / "history.csv", _csv(progress.history))
-        note = {name: _plain(getattr(progress, name)) for name in FIELDS}
-        write_tensors(self.folder / "resume.safetensors", progress.tensors, note | {"digest": self.config.digest})
+        now = time.monotonic()
+        if progress.status == "running" and now - self.resume_written >= RESUME_SECONDS:
+            self.resume_written = now
+            write_text(self.folder / "history.csv", _csv(progress.history))
+            note = {name: _to_json(getattr(progress, name)) for name in FIELDS} | {"digest": self.config.digest}
+            write_tensors(self.folder / "resume.safetensors", progress.tensors, note)
 
-    def tell(self, progress: Progress) -> None:
+    def write_status(self, progress: Progress) -> None:
         """Write ``status.json`` and, at the end, ``history.csv``."""
-        told = {name: _plain(getattr(progress, name)) for name in FIELDS if name not in ("history", "stale")}
-        told |= {"steps": self.config.recipe.steps, "pid": os.getpid()}
+        status = {name: _to_json(getattr(progress, name)) for name in FIELDS if name not in ("history", "stale")}
+        status |= {"steps": self.config.recipe.steps, "pid": os.getpid()}
         if progress.status != "running":
             text = _csv(progress.history)
             write_text(self.folder / "history.csv", text)
-            told["history_digest"] = digest_of(text)
-        write_json(self.folder / "status.json", told)
+            status["history_digest"] = digest_of(text)
+        write_json(self.folder / "status.json", status)
 
 
-def _csv(history: list[dict[str, Any]]) -> str:
+def _csv(history: list[dict[str, float]]) -> str:
     return pd.DataFrame(history, columns=list(HISTORY)).to_csv(index=False)
 
 
-def _plain(value: Any) -> Any:
-    """JSON knows no NaN or infinity: they are written as text."""
-    if isinstance(value, float) and value - value != 0:
+def _to_json(value: Any) -> Any:
+    """JSON has no NaN or infinity: they are written as text."""
+    if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, list):
-        return [{key: _plain(number) for key, number in row.items()} for row in value]
+        return [{key: _to_json(number) for key, number in row.items()} for row in value]
     return value
 
 
-def _number(value: Any) -> Any:
+def _from_json(value: Any) -> Any:
     if value in ("nan", "inf", "-inf"):
         return float(value)
     if isinstance(value, list):
-        return [{key: _number(number) for key, number in row.items()} for row in value]
+        return [{key: _from_json(number) for key, number in row.items()} for row in value]
     return value
