@@ -11,7 +11,7 @@ from zoo.experiments.suite import Suite, own_suite
 from zoo.runs.config import DataSpec
 
 
-def test_what_is_asked_for_twice_is_done_once() -> None:
+def test_a_run_named_twice_is_planned_once() -> None:
     suite = Suite(name="own", families=["vae", "vae+normal"], data=["moons", "moons"], seeds=[0, 0, 1])
     names = [entry.name for entry in plan(suite, Options())]
     assert names == ["vae+normal on moons, seed 0", "vae+normal on moons, seed 1"]
@@ -27,7 +27,7 @@ def test_a_family_that_does_not_take_the_data_says_why() -> None:
         plan(own_suite("own", ["wavenet"], "moons"), Options())
 
 
-def test_data_sets_of_one_name_would_be_taken_for_one(tmp_path: Path) -> None:
+def test_two_data_sets_of_one_name_are_refused(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         np.save(tmp_path / folder / "x.npy", np.random.default_rng(0).normal(size=(30, 2)))
@@ -36,12 +36,12 @@ def test_data_sets_of_one_name_would_be_taken_for_one(tmp_path: Path) -> None:
         plan(Suite(name="own", families=["ppca"], data=paths), Options(data=DataSpec(name=paths[0])))
 
 
-def test_settings_for_a_family_that_is_not_there() -> None:
+def test_settings_for_a_family_outside_the_suite_are_refused() -> None:
     with pytest.raises(ZooError, match="settings for 'vea'"):
         plan(Suite(name="own", families=["vae"], recipes={"vea": {"steps": 1}}), Options())
 
 
-def test_the_name_of_a_comparison_is_a_folders() -> None:
+def test_the_name_of_a_comparison_must_be_a_folder_name() -> None:
     for name in ("", "../up", "a/b"):
         with pytest.raises(ZooError, match="name"):
             own_suite(name, ["vae"], "digits")

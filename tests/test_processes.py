@@ -32,7 +32,7 @@ def sleep(path: Path) -> None:
     time.sleep(60)
 
 
-def test_a_crash_is_that_jobs_failure_and_no_others(tmp_path: Path) -> None:
+def test_a_crash_fails_that_job_and_no_other(tmp_path: Path) -> None:
     jobs = [
         Job("one", write, (tmp_path / "one",)),
         Job("crash", crash, ()),

@@ -6,7 +6,7 @@ from zoo.errors import ZooError
 from zoo.training.recipe import Recipe
 
 
-def test_a_wrong_setting_is_named_with_what_there_is() -> None:
+def test_a_wrong_setting_is_named_with_the_known_ones() -> None:
     with pytest.raises(ZooError, match=r"'stepz'.*settings: steps, batch"):
         Recipe.read({"stepz": 3})
     with pytest.raises(ZooError, match=r"'lr'.*greater than 0, got -1"):
@@ -14,7 +14,7 @@ def test_a_wrong_setting_is_named_with_what_there_is() -> None:
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "onecycle"])
-def test_schedules_start_and_end_where_they_should(schedule: str) -> None:
+def test_schedules_start_peak_and_end_as_declared(schedule: str) -> None:
     recipe = Recipe(steps=100, lr=0.5, schedule=schedule)
     rates = [recipe.lr_at(step) for step in range(100)]
     assert max(rates) == pytest.approx(0.5)
@@ -25,7 +25,7 @@ def test_schedules_start_and_end_where_they_should(schedule: str) -> None:
         assert rates[0] == pytest.approx(0.02)
 
 
-def test_measured_as_often_as_told_and_at_the_end() -> None:
+def test_checkpoints_are_as_many_as_set_and_one_at_the_end() -> None:
     recipe = Recipe(steps=103, checkpoints=10)
     moments = [done for done in range(1, 104) if recipe.measured(done)]
     assert moments == [*range(10, 101, 10), 103]

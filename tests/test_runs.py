@@ -1,20 +1,23 @@
 from __future__ import annotations
 
+import itertools
 import json
+import math
+import os
 import signal
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import filelock
 import pytest
 import torch
 
+import zoo.runs.writer
 from zoo.errors import RunError, ZooError
-from zoo.files import read_tensors
+from zoo.experiments.processes import Job, run_jobs
+from zoo.files import read_tensors, write_tensors
 from zoo.runs.config import DataSpec, RunConfig, configure
 from zoo.runs.run import Run, find_runs
+from zoo.runs.writer import RunWriter
 
 RECIPE = {"steps": 40, "batch": 50, "checkpoints": 4}
 
@@ -39,7 +42,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture
 def run(finished: Run, tmp_path: Path) -> Run:
-    """A copy of the finished run, to do harm to."""
+    """A copy of the finished run, to damage."""
     folder = tmp_path / "digits-binary" / "vae+normal" / finished.folder.name
     folder.mkdir(parents=True)
     for path in finished.folder.glob("*.*"):
@@ -47,12 +50,12 @@ def run(finished: Run, tmp_path: Path) -> Run:
     return Run(folder)
 
 
-def test_a_finished_run_tells_all(finished: Run) -> None:
+def test_a_finished_run_holds_settings_provenance_weights_and_history(finished: Run) -> None:
     names = {path.name for path in finished.folder.glob("[!.]*")}
     assert names == {"config.json", "weights.safetensors", "history.csv", "status.json"}
-    told = json.loads((finished.folder / "config.json").read_text())
-    assert {"python", "torch", "pyro-ppl", "commit", "device", "processor"} <= told["provenance"].keys()
-    assert told["config"]["recipe"]["steps"] == 40
+    written = json.loads((finished.folder / "config.json").read_text())
+    assert {"python", "torch", "pyro-ppl", "commit", "device", "processor"} <= written["provenance"].keys()
+    assert written["config"]["recipe"]["steps"] == 40
     assert finished.status["status"] == "finished"
     assert [row["step"] for row in finished.history] == [10, 20, 30, 40]
     assert finished.pair().label == "vae+normal"
@@ -100,12 +103,6 @@ def test_a_torn_or_tampered_file_is_noticed_and_named(run: Run, name: str, harm:
         run.train(made, made.data.load(), "cpu")
 
 
-def test_missing_weights_are_named(run: Run) -> None:
-    (run.folder / "weights.safetensors").unlink()
-    with pytest.raises(RunError, match=r"weights\.safetensors is not there"):
-        run.pair()
-
-
 def test_runs_are_found_by_name(finished: Run) -> None:
     runs = finished.folder.parents[2]
     assert find_runs(runs, "vae+normal") == [finished]
@@ -114,48 +111,45 @@ def test_runs_are_found_by_name(finished: Run) -> None:
         find_runs(runs, "../x")
 
 
-KILLED = textwrap.dedent(
-    """
-    import os, signal, sys, torch
-    from pathlib import Path
-    import zoo.runs.run
-    from zoo.runs.config import DataSpec, configure
-    from zoo.runs.run import Run
+def train(runs: Path, lifetime: int) -> None:
+    """Train a run in a process that is killed during its ``lifetime``-th write; 0 for none."""
+    writes, replace = itertools.count(1), os.replace
 
-    zoo.runs.writer.RESUME_SECONDS = 0.0
-    torch.set_num_threads(1)
-    replace, left = os.replace, int(sys.argv[2])
-
-    def deadly(*paths):  # dies while a file is being written, when its time has come
-        global left
-        left -= 1
-        if left == 0:
+    def deadly(*paths: str) -> None:
+        if next(writes) == lifetime:
             os.kill(os.getpid(), signal.SIGKILL)
         replace(*paths)
 
-    os.replace = deadly
-    data = DataSpec(name="digits-binary")
-    made = configure("vae", data, data.load(), hyper={"latent": 2, "hidden": 16, "guide.hidden": 16},
-                     recipe={"steps": 200, "batch": 50, "checkpoints": 20, "average": 0.9})
-    Run.of(made, Path(sys.argv[1])).train(made, data.load(), "cpu")
-    """
-)
+    os.replace = deadly  # type: ignore[assignment]  # in this process only
+    zoo.runs.writer.RESUME_SECONDS = 0.0
+    torch.set_num_threads(1)
+    made = config(recipe=RECIPE | {"steps": 200, "checkpoints": 20, "average": 0.9})
+    Run.of(made, runs).train(made, made.data.load(), "cpu")
 
 
-def test_killed_at_any_moment_it_resumes_to_the_same_bits(tmp_path: Path) -> None:
-    command = [sys.executable, "-W", "error", "-c", KILLED]
-    subprocess.run([*command, str(tmp_path / "whole"), "0"], check=True, timeout=120)
-    for writes in (1, 9, 24):
-        ended = subprocess.run([*command, str(tmp_path / "killed"), str(writes)], check=False, timeout=120)
-        assert ended.returncode == -signal.SIGKILL
-    steps = [read_tensors(run.folder / "resume.safetensors")[1]["step"] for run in find_runs(tmp_path / "killed")]
-    assert 0 < steps[0] < 200
-    subprocess.run([*command, str(tmp_path / "killed"), "0"], check=True, timeout=120)
+def test_killed_at_any_write_it_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    def run_in_process(runs: Path, lifetime: int) -> dict[str, str]:
+        return run_jobs([Job("run", train, (runs, lifetime))], 1, lambda running: None)
+
+    assert run_in_process(tmp_path / "whole", 0) == {}
+    for lifetime in (1, 2, 3, 4, 9, 24):
+        assert "SIGKILL" in run_in_process(tmp_path / "killed", lifetime)["run"]
     [whole], [killed] = find_runs(tmp_path / "whole"), find_runs(tmp_path / "killed")
+    assert 0 < read_tensors(killed.folder / "resume.safetensors")[1]["step"] < 200
+    assert run_in_process(tmp_path / "killed", 0) == {}
     one, other = (read_tensors(each.folder / "weights.safetensors")[0] for each in (whole, killed))
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert whole.history == killed.history
+
+
+def test_a_resume_file_without_later_fields_is_read(tmp_path: Path) -> None:
+    made = config()
+    note = {"step": 7, "status": "running", "best_score": "inf", "history": [], "digest": made.digest}
+    write_tensors(tmp_path / "resume.safetensors", {"weights/x": torch.ones(2)}, note)
+    progress = RunWriter(tmp_path, made).resume()
+    assert progress
+    assert (progress.step, progress.best_score, progress.products) == (7, math.inf, "")
 
 
 def test_a_run_that_diverges_before_its_first_checkpoint_has_a_history(tmp_path: Path) -> None:
@@ -166,8 +160,15 @@ def test_a_run_that_diverges_before_its_first_checkpoint_has_a_history(tmp_path:
     assert [row["step"] for row in run.history] == [run.status["step"]]
 
 
+@pytest.mark.parametrize("name", ["history.csv", "weights.safetensors"])
+def test_a_missing_file_is_named(run: Run, name: str) -> None:
+    (run.folder / name).unlink()
+    with pytest.raises(RunError, match=rf"{name} is (gone|not there)"):
+        _ = run.history, run.pair()
+
+
 @pytest.mark.parametrize("content", ["", "a,b\n1,2\n", "step,train,validation,discrepancy,lr\n1,x,1,1,1\n"])
-def test_a_damaged_history_is_named(run: Run, content: str) -> None:
+def test_a_changed_history_is_named(run: Run, content: str) -> None:
     (run.folder / "history.csv").write_text(content)
     with pytest.raises(RunError, match=r"history\.csv is gone or was changed"):
         _ = run.history
