@@ -182,22 +182,7 @@ def test_averaged_weights_are_what_is_scored(coins: Dataset) -> None:
     assert not torch.equal(tape.last.tensors["weights/Coins.logits"], made.state()["Coins.logits"])
 
 
-def test_bf16_leaves_float32_weights(coins: Dataset) -> None:
-    made = pair(Latent, coins.event)
-    end = fit(made, coins, RECIPE | {"precision": "bf16"})
-    assert end.status == "finished"
-    assert {tensor.dtype for name, tensor in made.state().items() if "num_batches" not in name} == {torch.float32}
-    plain = pair(Latent, coins.event)
-    fit(plain, coins, RECIPE)
-    assert not torch.equal(plain.state()["Latent.decoder.weight"], made.state()["Latent.decoder.weight"])
-
-
 def test_an_unknown_device_is_one_sentence() -> None:
     with pytest.raises(ZooError, match="not available here; use auto, cpu"):
         pick_device("cuda:99")
     assert pick_device("cpu").type == "cpu"
-
-
-def test_data_of_another_event_are_refused(coins: Dataset) -> None:
-    with pytest.raises(ZooError):
-        fit(pair(Coins, Event((2, 2), 5)), coins, {"steps": 1})

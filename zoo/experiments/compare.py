@@ -95,7 +95,7 @@ def _run_stage(
 
 
 def _train(planned: Planned, options: Options, suite: Suite, names: Sequence[str], settings: Settings) -> None:
-    """The work of one process: train the run, evaluate it, and draw what the report shows."""
+    """The work of one process: train the run, evaluate it, and draw its samples and views for the report."""
     data = _prepared(planned, options)
     planned.run.train(planned.config, data, options.device, [StopWhenOrphaned()], planned.runs)
     for name in names:
@@ -125,7 +125,7 @@ def _draw(run: Run, data: Dataset, suite: Suite) -> None:
 
 
 class StopWhenOrphaned:
-    """A callback that stops a process whose parent is gone."""
+    """A callback that stops this process once its parent is gone."""
 
     def on_progress(self, progress: Progress) -> None:
         if orphaned():

@@ -36,7 +36,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, watch: Callable[[Sequence[str]],
     """Run all jobs, ``workers`` at a time. An interrupt (Ctrl-C) stops all of them first.
 
     Args:
-        jobs: what to run, with unique names.
+        jobs: with unique names.
         workers: the number of processes at a time.
         watch: called several times a second with the names of the jobs now running.
 

@@ -129,7 +129,7 @@ class Run:
 
         Args:
             config: the settings that this folder belongs to.
-            data: what ``config.data`` loads.
+            data: the data set that ``config.data`` loads.
             device, callbacks, runs: see `zoo.training.loop.fit`.
 
         Raises:

@@ -13,7 +13,7 @@ State = Literal["running", "finished", "diverged"]
 
 @dataclass
 class Progress:
-    """How far training has come: all that a resumed run needs, and what a person watches."""
+    """How far training has come: all that a resumed run needs, and the numbers that a display shows."""
 
     step: int = 0
     """Steps taken."""
@@ -30,7 +30,7 @@ class Progress:
     reason: str = ""
     """Why training diverged or stopped early."""
     engine: Literal["", "eager", "traced", "compiled"] = ""
-    """What computes the steps, once it is chosen; a resumed run keeps it."""
+    """How steps are computed, once it is chosen; a resumed run keeps it."""
     products: str = ""
     """The library of large matrix products, where the engine chose one; a resumed run keeps it."""
     remark: str = ""

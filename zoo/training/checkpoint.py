@@ -1,4 +1,4 @@
-"""Checkpoints: the moving average of the weights, its validation score, the best so far, and what to resume from."""
+"""Checkpoints: the moving average of the weights, its validation score, the best weights, and the resume tensors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from zoo.training.validation import discrepancy, validation_score
 
 
 class Checkpointer:
-    """Averages the weights, scores them on ``validation``, keeps the best, and packs what a resumed run needs."""
+    """Averages the weights, scores them on ``validation``, keeps the best, and packs the tensors to resume from."""
 
     def __init__(self, pair: Pair, players: Sequence[ActivePlayer], recipe: Recipe, validation: Tensor) -> None:
         self.pair, self.players, self.recipe, self.validation = pair, players, recipe, validation

@@ -26,7 +26,7 @@ from zoo.training.players import active_players
 from zoo.training.recipe import Recipe
 
 READ_EVERY = 20
-"""Steps between two looks at the losses: each look waits for the device."""
+"""Steps between two looks at the losses."""
 EXPLOSION = 1e4
 """Training has diverged when a loss exceeds this many nats per dimension of the event."""
 
@@ -56,7 +56,7 @@ def fit(
     NaN, infinity or an explosion of the loss ends training with status ``diverged``: a result, not an error.
 
     Args:
-        pair: what is trained, in place.
+        pair: trained in place.
         data: its event has the pair's support and number of dimensions.
         recipe: training settings, or a mapping of those that differ from the defaults of `Recipe`.
         seed: of the order of the data and of the noise of every step.
@@ -102,7 +102,7 @@ def fit(
     while progress.status == "running" and progress.step < steps:
         step = progress.step
         x, beta, lr = batches(step), recipe.kl_weight(step), recipe.lr_at(step)
-        for player in players:
+        for player in players:  # each on the same batch
             loss = player.gradients(x, beta)
             if recipe.clip:
                 torch.nn.utils.clip_grad_norm_(player.parameters, recipe.clip)
@@ -114,7 +114,7 @@ def fit(
         at_checkpoint = recipe.measured(progress.step)
         if not at_checkpoint and progress.step % READ_EVERY:
             continue
-        recent = torch.stack(unread).float().cpu()
+        recent = torch.stack(unread).float().cpu()  # waits for the device
         unread.clear()
         losses.append(recent)
         progress.loss = float(recent.mean())

@@ -24,13 +24,13 @@ class Recipe(BaseModel):
         weight_decay: of the optimiser.
         schedule: of the learning rate: constant, cosine decay, or one cycle with 20 % warm-up.
         clip: the largest norm of each player's gradient.
-        average: decay of the weights' exponential moving average, which is what is scored and kept.
+        average: decay of the exponential moving average of the weights; the average is scored and kept.
         kl_warmup: steps over which the weight of the latents' terms grows to 1.
         particles: draws of the guide per datum in the ELBO's gradient.
         checkpoints: how often validation score and discrepancy are measured.
         patience: checkpoints without a better validation score before training stops.
         precision: float32, or bf16 for matrix products in bfloat16.
-        engine: what computes the steps; ``auto`` is the one that is expected to finish first (docs/speed.md).
+        engine: how steps are computed; ``auto`` chooses the engine that is expected to finish first (docs/speed.md).
 
     Example:
         >>> recipe = Recipe(steps=100, lr=0.5, schedule="cosine")
