@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo import Dataset, Event, Pair, Score, ZooError, load_data
-from zoo.evaluations.sampling import sequential_passes
 from zoo.evaluations.stability import worst_fall
+from zoo.metrics.passes import sequential_passes
 from zoo.pairs import registry
 from zoo.pairs.build import build
 from zoo.runs.evaluation import Settings, TrainedRun, attempt, evaluate, mean_score

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from zoo.pairs.registry import Column
 from zoo.report import figures, tables, text
-from zoo.report import verdicts as rules
 from zoo.report.markdown import QUICK
+from zoo.report.numbers import Table, numbers, points
 from zoo.report.pictures import Picture, Strip, densities, latents, pictures, strips
 from zoo.report.tables import Member
+from zoo.report.verdicts import UNMEASURED, Row, columns
 
 if TYPE_CHECKING:
     from zoo.report.study import Study
@@ -39,11 +41,11 @@ class Chapter:
     name: str
     source: str
     groups: list[tuple[str, str, list[Member]]]
-    disagreements: list[tuple[str, str, rules.Verdict, str]]
+    disagreements: list[tuple[Member, Column]]
     ranking: tuple[Markup, Markup]
     gaps: tuple[Markup, Markup]
     parts: tuple[Markup, Markup]
-    tables: list[tables.Table]
+    numbers: dict[str, Table]
     learning: list[Learning]
     pictures: list[Picture]
     densities: list[Picture]
@@ -64,16 +66,15 @@ def render(study: Study) -> str:
     )
     environment.globals |= {
         "behind": text.behind,
-        "beside": text.beside,
+        "remarks": text.remarks,
         "breakable": breakable,
-        "literature": rules.literature,
-        "rules": rules.RULES,
+        "unmeasured": UNMEASURED,
     }
     return environment.get_template("page.html.j2").render(
         study=study,
         quick=QUICK if study.quick else "",
         summary=summary(study),
-        headers=tables.HEADERS,
+        columns=columns(),
         chapters=[_chapter(study, dataset) for dataset in tables.datasets(study)],
         failed=tables.unanswered(study, "failed"),
         skipped=tables.unanswered(study, "skipped"),
@@ -90,7 +91,7 @@ def breakable(name: str) -> Markup:
 
 def summary(study: Study) -> str:
     """One paragraph: what was compared, how the verdicts fare against the literature's, the best likelihood."""
-    lines = [line for dataset in tables.datasets(study) for line in tables.members(study, dataset)]
+    lines = tables.all_members(study)
     members = {line.label for line in lines if line.group != "floor"}
     groups = {line.group for line in lines if line.group not in ("", "floor")}
     compared, apart = tables.comparisons(lines), len(tables.disagreements(lines))
@@ -134,14 +135,14 @@ def _chapter(study: Study, dataset: str) -> Chapter:
         ranking=_both(figures.ranking, lines),
         gaps=_both(figures.elbo_gaps, lines),
         parts=_both(figures.elbo_parts, lines),
-        tables=tables.details(lines),
+        numbers=numbers(lines),
         learning=_learning(study, dataset, lines),
         pictures=pictures(shown, groups) if shown else [],
         densities=densities(shown, groups) if shown else [],
         latents=latents(shown, groups) if shown else [],
         speed=_speed(lines),
         rates=(Markup(figures.rate_distortion(lines, 640)), Markup(figures.rate_distortion(lines, NARROW))),
-        strips=strips(shown, lambda label, grid: tables.points(named[label], grid)) if shown else {},
+        strips=strips(shown, lambda label, grid: points(named[label], grid)) if shown else {},
     )
 
 
@@ -152,9 +153,8 @@ def _both(draw: Callable[[Sequence[Member], float], str], lines: Sequence[Member
 
 def _learning(study: Study, dataset: str, lines: Sequence[Member]) -> list[Learning]:
     rows = [row for row in study.curves if row["dataset"] == dataset]
-    below = figures.floors(lines)
-    floor = below.get("independent")
-    nats = figures.Panel("nats", ("train", "validation"), figures.nats_span(rows, below), "no likelihood", floor)
+    floor = min(figures.floors(lines).values(), default=None)
+    nats = figures.Panel("nats", ("train", "validation"), figures.nats_span(rows, floor), "no likelihood", floor)
     apart = figures.Panel("discrepancy", ("discrepancy",), figures.discrepancy_span(rows), "not followed")
     found = []
     for line in lines:
@@ -166,9 +166,9 @@ def _learning(study: Study, dataset: str, lines: Sequence[Member]) -> list[Learn
     return found
 
 
-def _fitting(panel: figures.Panel, rows: Sequence[rules.Row]) -> figures.Panel:
+def _fitting(panel: figures.Panel, rows: Sequence[Row]) -> figures.Panel:
     """The panel, shifted (its scale kept) for curves that end above it."""
-    low, _ = figures.nats_span(rows, {})
+    low, _ = figures.nats_span(rows)
     if low <= panel.span[1]:
         return panel
     width = panel.span[1] - panel.span[0]

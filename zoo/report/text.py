@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from zoo.report import verdicts as rules
-from zoo.report.verdicts import Verdict
+from zoo.report.verdicts import NOT_ASKED, Verdict
 
 
 def number(value: float, error: float | None = None) -> str:
@@ -55,10 +54,10 @@ def behind(verdict: Verdict) -> str:
     return f"{plus_minus(value, verdict.stderr)} {unit}".strip()
 
 
-def beside(verdict: Verdict) -> list[str]:
-    """What to know beside that number: its spread over seeds, and why it is missing or not the whole story."""
+def remarks(verdict: Verdict) -> list[str]:
+    """What to know about that number: its spread over seeds, and why it is missing or incomplete."""
     spread = [] if verdict.spread is None else [f"sd {_digits(verdict.spread)} over seeds"]
-    return spread + ([verdict.reason] if verdict.reason and verdict.word != rules.UNASKED else [])
+    return spread + ([verdict.reason] if verdict.reason and verdict.word != NOT_ASKED else [])
 
 
 def count(value: float) -> str:

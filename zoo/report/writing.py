@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def write_report(study: Study, folder: Path) -> list[Path]:
     files = {
         "index.html": page.render(stored),
         "report.md": markdown.render(stored),
-        "table1.csv": _csv(tables.WIDE, tables.wide(stored)),
+        "table1.csv": _csv(tables.wide_header(), tables.wide(stored)),
         "table1.tex": latex.render(stored),
         "scores.csv": _csv(COLUMNS, stored.scores),
         FILE: stored.json(),
@@ -33,7 +34,7 @@ def write_report(study: Study, folder: Path) -> list[Path]:
     return [folder / name for name in files]
 
 
-def _csv(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
+def _csv(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()

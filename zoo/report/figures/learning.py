@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -53,18 +52,16 @@ def curves(rows: Sequence[Row], group: str, panel: Panel) -> str:
     )
 
 
-def nats_span(rows: Sequence[Row], below: dict[str, float]) -> tuple[float, float]:
+def nats_span(rows: Sequence[Row], floor: float | None = None) -> tuple[float, float]:
     """The common range of the nats of learning curves: from the best value to a little above the worst ending.
 
-    Endings above the floor of independent dimensions are left out, unless all are: they would flatten all others.
+    Endings above ``floor`` are left out, unless all are: they would flatten all others.
     """
     kept = [row for row in rows if row["metric"] == "validation" and row["value"] is not None]
     ends = _last(kept)
     if not ends:
         return 0.0, 1.0
-    floor = below.get("independent", math.inf)
-    within = [value for value in ends if value <= floor]
-    high = max([*within, floor]) if within and math.isfinite(floor) else max(ends)
+    high = floor if floor is not None and min(ends) <= floor else max(ends)
     low = min(row["value"] for row in kept)
     return low - 0.06 * (high - low or 1), high + 0.35 * (high - low or 1)
 
