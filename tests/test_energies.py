@@ -55,7 +55,7 @@ def test_training_brings_a_chain_near_an_energy() -> None:
 def test_rows_are_printed_and_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first, again, stored = tmp_path / "first.png", tmp_path / "again.png", tmp_path / "kl.csv"
+    first, again, stored = tmp_path / "first.svg", tmp_path / "again.svg", tmp_path / "kl.csv"
     monkeypatch.setattr(sys, "argv", ["energies", "--depths", "1", "2", "--steps", "2", "--figure", str(first)])
     main()
     stored.write_text(capsys.readouterr().out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from zoo.report.figures.svg import Scale, colour, drawing, grid, label, line, padded, polyline, tick, window
+from zoo.report.figures.svg import Scale, colour, drawing, end_labels, grid, label, padded, polyline, tick, window
 from zoo.report.tables import Member
 
 REFERENCES = {"jpeg_": "JPEG", "webp_": "WebP", "pca_": "PCA"}
@@ -31,7 +31,7 @@ def rate_distortion(lines: Sequence[Member], width: float) -> str:
     beside = [(name, points) for name, points in beside if points[0][0] < x.high and points[0][1] < y.high]
     ends = [(member.label, "ink", points[-1]) for member, points in own]
     ends += [(name, "quiet", cut(points, x.high, y.high)) for name, points in beside]
-    parts += _names(ends, x, y)
+    parts += end_labels(ends, x, y)
     description = "; ".join(
         f"{name}: {', '.join(f'{rate:.2f} bits {level:.1f} dB' for rate, level in points)}"
         for name, points in [*((member.label, points) for member, points in own), *beside]
@@ -67,13 +67,3 @@ def cut(points: Ends, right: float, top: float) -> tuple[float, float]:
             return before[0] + share * (after[0] - before[0]), before[1] + share * (after[1] - before[1])
         before = after
     return before
-
-
-def _names(ends: Sequence[tuple[str, str, tuple[float, float]]], x: Scale, y: Scale) -> list[str]:
-    """The names of curves beside the frame, from the top down as they end, each below the one before it."""
-    parts, last = [], 0.0
-    for name, class_, (rate, level) in sorted(ends, key=lambda end: -end[2][1]):
-        at = max(y(level) + 4, last + 14)
-        parts += [line(x(rate) + 2, y(level), x.end + 6, at - 4, "grid"), label(x.end + 9, at, name, class_)]
-        last = at
-    return parts

@@ -1,6 +1,7 @@
-"""What figures are drawn with: small SVG drawings that take their colours from the page, light or dark.
+"""Building blocks of the figures: small SVG drawings that take their colours from the page.
 
-Colours are CSS classes (``ink``, ``quiet``, ``line``, ``g-flow`` ...), so that one drawing serves both modes.
+Written by hand, without a plotting library: colours are CSS classes (``ink``, ``quiet``, ``g-flow`` ...), so one
+drawing inline in the page serves light and dark, stays text, and costs no dependency and no second style.
 """
 
 from __future__ import annotations
@@ -137,19 +138,26 @@ def axis_below(x: Scale, y: float, right: float) -> str:
     return tag("g", *parts, label(right, y + 17, "nats per datum" if wide else "nats", "quiet", "end"))
 
 
-def grid(x: Scale, y: Scale, words: Callable[[float], str]) -> str:
+def grid(x: Scale, y: Scale, words: Callable[[float], str], ticks: Sequence[float] = ()) -> str:
+    """Both axes with their ticks; those of ``x`` are written by ``words`` and may be given."""
     parts = [line(x.start, y.start, x.end, y.start, "axis")]
     for value in y.ticks(5):
-        parts += [
-            line(x.start, y(value), x.end, y(value), "grid"),
-            label(x.start - 6, y(value) + 4, tick(value), "tick", "end"),
-        ]
-    for value in x.ticks(5):
-        parts += [
-            line(x(value), y.start, x(value), y.start + 4, "axis"),
-            label(x(value), y.start + 17, words(value), "tick", "middle"),
-        ]
+        parts += [line(x.start, y(value), x.end, y(value), "grid")]
+        parts += [label(x.start - 6, y(value) + 4, tick(value), "tick", "end")]
+    for value in ticks or x.ticks(5):
+        parts += [line(x(value), y.start, x(value), y.start + 4, "axis")]
+        parts += [label(x(value), y.start + 17, words(value), "tick", "middle")]
     return tag("g", *parts)
+
+
+def end_labels(ends: Sequence[tuple[str, str, tuple[float, float]]], x: Scale, y: Scale) -> list[str]:
+    """The names of curves to the right of the frame: (name, class, end of the curve), each below the one before it."""
+    parts, last = [], 0.0
+    for name, class_, (right, height) in sorted(ends, key=lambda end: -end[2][1]):
+        at = max(y(height) + 4, last + 14)
+        parts += [line(x(right) + 2, y(height), x.end + 6, at - 4, "grid"), label(x.end + 9, at, name, class_)]
+        last = at
+    return parts
 
 
 def window(inner: Sequence[str], left: float, top: float, right: float, bottom: float) -> str:
