@@ -3,6 +3,7 @@
 import csv
 import math
 import sys
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,5 @@ def test_rows_are_printed_and_drawn(
     main()
     assert capsys.readouterr().out == ""
     assert first.read_bytes() == again.read_bytes()
+    dots = [node for node in ElementTree.parse(first).iter() if node.tag.endswith("circle")]
+    assert len(dots) == len(found)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from zoo.report.study import Study
 
 WIDE, NARROW = 880.0, 348.0
-"""Widths in px of the figures for a desk and for a phone."""
+"""Widths in px of the figures for a large screen and for a phone."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Chapter:
 
 
 def render(study: Study) -> str:
-    """The whole page: no script, no request to anywhere, light and dark, readable on a phone."""
+    """The whole page: no script, no network request, light and dark, readable on a phone."""
     environment = Environment(
         loader=PackageLoader("zoo.report", "."),
         autoescape=True,
@@ -85,41 +85,39 @@ def render(study: Study) -> str:
 
 
 def breakable(name: str) -> Markup:
-    """A label that may go on in a new line after a colon or a comma."""
+    """A label that may break after a colon or a comma."""
     return Markup("<wbr>").join(re.split(r"(?<=[:,])", name))
 
 
 def summary(study: Study) -> str:
-    """One paragraph: what was compared, how the verdicts fare against the literature's, the best likelihood."""
+    """One paragraph: what was compared, how many verdicts agree with the literature's, the best likelihood."""
     lines = tables.all_members(study)
     members = {line.label for line in lines if line.group != "floor"}
     groups = {line.group for line in lines if line.group not in ("", "floor")}
     compared, apart = tables.comparisons(lines), len(tables.disagreements(lines))
-    told = [
+    sentences = [
         f"{_count(len(members), 'model')} of {_count(len(groups), 'group')} on {_and(tables.datasets(study))}, "
         f"{_count(tables.seeds(study), 'seed')} each."
     ]
     if compared:
-        told.append(
+        sentences.append(
             f"Of {_count(compared, 'verdict')} that have a counterpart in the literature's table, "
             f"{compared - apart} agree and {apart} {'differs' if apart == 1 else 'differ'}."
         )
-    told += [sentence for dataset in tables.datasets(study) if (sentence := _best(tables.members(study, dataset)))]
-    return " ".join(told)
+    sentences += [_best(tables.members(study, dataset)) for dataset in tables.datasets(study)]
+    return " ".join(filter(None, sentences))
 
 
 def _best(lines: Sequence[Member]) -> str:
     scored = [(line, line.pool("likelihood", "nats")) for line in lines if line.group != "floor"]
-    known = [(score.value, line, score) for line, score in scored if score.value is not None]
+    known = [(line, score) for line, score in scored if score.state == "ok"]
     if not known:
         return ""
-    value, line, score = min(known, key=lambda item: item[0])
+    line, score = min(known, key=lambda item: item[1].number)
     bound = "at most " if score.kind == "lower bound" else ""
     over = f" on {score.n} test data" if score.n else ""
-    return (
-        f"The best likelihood on {line.dataset} is {line.label}'s: "
-        f"{bound}{text.plus_minus(value, score.stderr)} nats per datum{over}."
-    )
+    nats = text.plus_minus(score.number, score.stderr)
+    return f"The best likelihood on {line.dataset} is {line.label}'s: {bound}{nats} nats per datum{over}."
 
 
 def _chapter(study: Study, dataset: str) -> Chapter:
@@ -141,28 +139,31 @@ def _chapter(study: Study, dataset: str) -> Chapter:
         densities=densities(shown, groups) if shown else [],
         latents=latents(shown, groups) if shown else [],
         speed=_speed(lines),
-        rates=(Markup(figures.rate_distortion(lines, 640)), Markup(figures.rate_distortion(lines, NARROW))),
+        rates=_both(figures.rate_distortion, lines, 640),
         strips=strips(shown, lambda label, grid: points(named[label], grid)) if shown else {},
     )
 
 
-def _both(draw: Callable[[Sequence[Member], float], str], lines: Sequence[Member]) -> tuple[Markup, Markup]:
-    """A figure for a desk and for a phone."""
-    return Markup(draw(lines, WIDE)), Markup(draw(lines, NARROW))
+def _both(
+    draw: Callable[[Sequence[Member], float], str], lines: Sequence[Member], wide: float = WIDE
+) -> tuple[Markup, Markup]:
+    """A figure for a large screen and for a phone."""
+    return Markup(draw(lines, wide)), Markup(draw(lines, NARROW))
 
 
 def _learning(study: Study, dataset: str, lines: Sequence[Member]) -> list[Learning]:
     rows = [row for row in study.curves if row["dataset"] == dataset]
     floor = min(figures.floors(lines).values(), default=None)
     nats = figures.Panel("nats", ("train", "validation"), figures.nats_span(rows, floor), "no likelihood", floor)
-    apart = figures.Panel("discrepancy", ("discrepancy",), figures.discrepancy_span(rows), "not followed")
+    distance = figures.Panel("discrepancy", ("discrepancy",), figures.discrepancy_span(rows), "not followed")
     found = []
     for line in lines:
         own = [row for row in rows if (row["family"], row["guide"] or "") == (line.family, line.guide)]
         scored = own if any(row["metric"] == "validation" and row["value"] is not None for row in own) else []
         if own:
-            drawn = (figures.curves(scored, line.group, _fitting(nats, scored)), figures.curves(own, line.group, apart))
-            found.append(Learning(line.label, *map(Markup, drawn)))
+            left = figures.curves(scored, line.group, _fitting(nats, scored))
+            right = figures.curves(own, line.group, distance)
+            found.append(Learning(line.label, Markup(left), Markup(right)))
     return found
 
 
@@ -176,13 +177,10 @@ def _fitting(panel: figures.Panel, rows: Sequence[Row]) -> figures.Panel:
 
 
 def _speed(lines: Sequence[Member]) -> list[Markup]:
-    drawn = (
-        figures.speed(lines, "likelihood", "nats", "nats per datum", "Speed against likelihood"),
-        figures.speed(
-            lines, "sampling", "c2st", "accuracy of a classifier, 0.5 is best", "Speed against sample quality"
-        ),
-    )
-    return [Markup(figure) for figure in drawn if figure]
+    nats = figures.speed(lines, "likelihood", "nats", "nats per datum", "Speed against likelihood")
+    quality = "accuracy of a classifier, 0.5 is best"
+    c2st = figures.speed(lines, "sampling", "c2st", quality, "Speed against sample quality")
+    return [Markup(figure) for figure in (nats, c2st) if figure]
 
 
 def _count(number: int, word: str) -> str:

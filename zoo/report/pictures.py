@@ -14,20 +14,20 @@ from markupsafe import Markup
 from PIL import Image
 
 from zoo.event import Event
-from zoo.metrics.plane import POSTERIOR, PRIOR, Frame, frame
+from zoo.metrics.plane import POSTERIOR, PRIOR, frame
 from zoo.report import figures
 from zoo.report.study import TRUTH
 
 REAL = "real data"
-MOST = 48
-"""Images on a sheet, at most."""
-ROOM = 216
-"""Width of a sheet in px; it is enlarged by a whole number, so that all picture elements are of one size."""
+SHEET_IMAGES = 48
+"""The most images on a sheet."""
+SHEET_WIDTH = 216
+"""Width of a sheet in px; it is enlarged by an integer factor, so that all pixels have one size."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What is shown of one family: ready HTML, or ``None`` and no samples to show."""
+    """The picture of one family as HTML, ``None`` if there is nothing to show."""
 
     label: str
     html: Markup | None
@@ -47,15 +47,18 @@ def pictures(shown: Mapping[str, Any], groups: Mapping[str, str]) -> list[Pictur
 def densities(shown: Mapping[str, Any], groups: Mapping[str, str]) -> list[Picture]:
     """Learnt densities in the plane, the true one first where it is known; empty if there are none.
 
-    All have one scale: the ink is full where the density reaches the median of their greatest ones.
+    All share one scale: black where the density reaches the median of their maxima.
     """
     stored = shown.get("densities", {})
     order = [label for label in (TRUTH, *groups) if label in stored]
     found = {label: np.exp(np.nan_to_num(np.asarray(stored[label], float), nan=-np.inf)) for label in order}
-    full = float(np.median([np.quantile(values, 0.995) for values in found.values()])) if found else 1.0
-    inks = {label: np.clip(values / (full or 1.0), 0, 1) for label, values in found.items()}
-    sheets = {label: np.round(255 * (1 - ink)).astype(np.uint8) for label, ink in inks.items()}
-    return [Picture(label, _image_of(sheet, f"density: {label}")) for label, sheet in sheets.items()]
+    black = float(np.median([np.quantile(values, 0.995) for values in found.values()])) if found else 1.0
+
+    def picture(label: str, values: np.ndarray) -> Picture:
+        sheet = np.round(255 * (1 - np.clip(values / (black or 1.0), 0, 1))).astype(np.uint8)
+        return Picture(label, _image_of(sheet, f"density: {label}"))
+
+    return [picture(label, values) for label, values in found.items()]
 
 
 def latents(shown: Mapping[str, Any], groups: Mapping[str, str]) -> list[Picture]:
@@ -71,13 +74,9 @@ def _latents(drawn: Mapping[str, Any], label: str, group: str) -> Markup | None:
     if not len(known):
         return None
     clouds = [(prior, "ink-dots faint-dots"), (posterior, figures.colour(group))]
-    return Markup(figures.scatter(clouds, _most(known), label))
-
-
-def _most(points: np.ndarray) -> Frame:
-    """The `frame` of all but outliers."""
-    low, high = np.quantile(points, (0.005, 0.995), axis=0)
-    return frame(points[((points >= low) & (points <= high)).all(1)])
+    low, high = np.quantile(known, (0.005, 0.995), axis=0)
+    without_outliers = known[((known >= low) & (known <= high)).all(1)]
+    return Markup(figures.scatter(clouds, frame(without_outliers), label))
 
 
 @dataclass(frozen=True)
@@ -89,9 +88,9 @@ class Strip:
 
 
 def strips(shown: Mapping[str, Any], words: Callable[[str, str], str]) -> dict[str, list[Strip]]:
-    """Of each label that has a lossy code, the real data and what comes back on each grid, coarse to fine.
+    """For each label with a lossy code, the real data and their reconstructions on each grid, coarse to fine.
 
-    ``words(label, grid)`` says what that code takes and gives. Empty for points in the plane.
+    ``words(label, grid)`` describes the rate and quality of that code. Empty for points in the plane.
     """
     event = Event.parse(shown["event"])
     real = _array(shown["real"], event)
@@ -100,15 +99,11 @@ def strips(shown: Mapping[str, Any], words: Callable[[str, str], str]) -> dict[s
     low, high = _range(real, event)
     found = {}
     for label, grids in shown.get("coded", {}).items():
-        rows = {grid: _array(batch, event) for grid, batch in sorted(grids.items(), key=_coarse_first)}
+        rows = {grid: _array(grids[grid], event) for grid in sorted(grids, key=float, reverse=True)}
         few = real[: max(map(len, rows.values()), default=0)]
         found[label] = [Strip(REAL, _sheet(few, low, high, REAL))]
         found[label] += [Strip(words(label, grid), _sheet(batch, low, high, label)) for grid, batch in rows.items()]
     return found
-
-
-def _coarse_first(item: tuple[str, Any]) -> float:
-    return -float(item[0])
 
 
 def _clouds(real: np.ndarray, drawn: dict[str, np.ndarray], groups: Mapping[str, str], _: Event) -> list[Picture]:
@@ -137,8 +132,8 @@ def _range(real: np.ndarray, event: Event) -> tuple[float, float]:
 
 
 def _sheet(batch: np.ndarray, low: float, high: float, label: str) -> Markup:
-    """An ``img`` of the batch, one picture element a pixel; dark ink on white paper, or in its colours."""
-    images = np.stack([_image(datum) for datum in batch[:MOST]])
+    """An ``img`` of the batch, dark on white, or in its colours."""
+    images = np.stack([_image(datum) for datum in batch[:SHEET_IMAGES]])
     count, height, width, *channels = images.shape
     columns = max(1, min(count, 8 if width <= 3 * height else 1))
     lines = math.ceil(count / columns)
@@ -152,18 +147,18 @@ def _sheet(batch: np.ndarray, low: float, high: float, label: str) -> Markup:
 
 
 def _image_of(sheet: np.ndarray, words: str) -> Markup:
-    """An ``img`` of bytes ``(height, width)`` or ``(height, width, 3)``, enlarged to about `ROOM`."""
+    """An ``img`` of bytes ``(height, width)`` or ``(height, width, 3)``, enlarged to about `SHEET_WIDTH`."""
     file = io.BytesIO()
     Image.fromarray(sheet).save(file, "PNG", optimize=True)
     source = base64.b64encode(file.getvalue()).decode()
-    zoom = max(1, ROOM // sheet.shape[1])
+    zoom = max(1, SHEET_WIDTH // sheet.shape[1])
     return Markup('<img class="sheet" alt="{}" width="{}" height="{}" src="data:image/png;base64,{}">').format(
         words, zoom * sheet.shape[1], zoom * sheet.shape[0], source
     )
 
 
 def _image(datum: np.ndarray) -> np.ndarray:
-    """A datum as a picture: its last two axes (and its three colours), a square if it is a flat one, else a strip."""
+    """A datum as a picture: its last two axes (and three colours); if it is flat, a square or a strip."""
     if datum.ndim == 3 and len(datum) == 3:
         return np.moveaxis(datum, 0, -1)
     if datum.ndim >= 2:

@@ -1,4 +1,4 @@
-"""Numbers and names as text: rounding to the error, units, and escapes for Markdown and LaTeX."""
+"""Numbers and names as text: rounding to the error, units, escapes for Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ def remarks(verdict: Verdict) -> list[str]:
 
 
 def count(value: float) -> str:
-    """``64,900``: three digits that count."""
+    """``64,900``: three significant digits."""
     rounded = float(f"{value:.3g}")
     return f"{rounded:,.0f}" if 100 <= abs(rounded) < 1e9 else f"{rounded:g}"
 
 
 def markdown(text: str) -> str:
-    """Text that GitHub's Markdown shows as it is, in a table cell too."""
+    """Text escaped for GitHub's Markdown, in table cells too."""
     text = re.sub(r"([\\`*_{}\[\]<>#|~$])", r"\\\1", text.replace("&", "&amp;"))
     return " ".join(text.split())
 
@@ -91,7 +91,7 @@ TEX = {
 
 
 def latex(text: str) -> str:
-    """Text that LaTeX sets as it is; letters that plain pdflatex lacks lose their accents or become ``?``."""
+    """Text escaped for LaTeX; letters that plain pdflatex lacks lose their accents or become ``?``."""
     return "".join(TEX[character] if character in TEX else _ascii(character) for character in " ".join(text.split()))
 
 

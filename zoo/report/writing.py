@@ -17,8 +17,11 @@ from zoo.scores import COLUMNS
 def write_report(study: Study, folder: Path) -> list[Path]:
     """Write ``index.html``, ``report.md``, ``table1.csv``, ``table1.tex``, ``scores.csv`` and ``scores.json``.
 
-    All are rendered before the first is written, each is written atomically, and all are drawn from what
-    ``scores.json`` holds, so that a redrawing of the loaded study gives the same files. Returns their paths.
+    All are rendered before the first is written, and each is written atomically. They are drawn from the content of
+    ``scores.json``, so redrawing the loaded study gives the same files.
+
+    Returns:
+        The paths.
     """
     stored = Study.parse(study.json(), FILE)
     files = {
