@@ -8,9 +8,7 @@ reads rows that were printed before.
 from __future__ import annotations
 
 import argparse
-import base64
 import csv
-import io
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,12 +18,12 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from zoo.files import write_text
 from zoo.report.figures.svg import Scale, colour, drawing, end_labels, grid, label, polyline, tag, tick
+from zoo.report.pictures import data_url
 from zoo.scores import Score
 from zoo.seeding import seeded
 
@@ -161,11 +159,8 @@ def _density(energy: Energy, left: float, top: float, size: float) -> str:
     side = torch.linspace(-SIDE, SIDE, 200)
     density = (-energy(torch.cartesian_prod(side, side).reshape(200, 200, 2).transpose(0, 1))).exp().flip(0)
     ink = (255 * (1 - density / density.max())).round().byte().numpy()
-    file = io.BytesIO()
-    Image.fromarray(ink).save(file, "PNG", optimize=True)
-    source = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
     frame = tag("rect", x=left, y=top, width=size, height=size, class_="frame")
-    return tag("image", x=left, y=top, width=size, height=size, href=source, class_="sheet") + frame
+    return tag("image", x=left, y=top, width=size, height=size, href=data_url(ink), class_="sheet") + frame
 
 
 def _bump(x: Tensor, width: float) -> Tensor:

@@ -14,6 +14,7 @@ from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.files import write_bytes
 from zoo.metrics.plane import frame
+from zoo.report.pictures import tile
 
 PIXELS = 512
 """Least side of a grid, so that 8x8 digits can be seen."""
@@ -66,15 +67,10 @@ def _images(x: Tensor, event: Event) -> np.ndarray:
 
 
 def _grid(images: np.ndarray) -> Image.Image:
-    n, h, w, *channels = images.shape
-    columns = math.ceil(math.sqrt(n))
-    rows = math.ceil(n / columns)
-    sheet = np.full((rows * (h + 1) - 1, columns * (w + 1) - 1, *channels), 0.5)
-    for index, image in enumerate(images):
-        top, left = (index // columns) * (h + 1), (index % columns) * (w + 1)
-        sheet[top : top + h, left : left + w] = image
+    columns = math.ceil(math.sqrt(len(images)))
+    sheet = tile((images * 255).round().astype(np.uint8), columns, gap=1, fill=128)
     zoom = max(1, PIXELS // max(sheet.shape))
-    return Image.fromarray((sheet * 255).round().astype(np.uint8).repeat(zoom, axis=0).repeat(zoom, axis=1))
+    return Image.fromarray(sheet.repeat(zoom, axis=0).repeat(zoom, axis=1))
 
 
 def _scatter(points: np.ndarray) -> Image.Image:

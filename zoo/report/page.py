@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from zoo.pairs.registry import Column
 from zoo.report import figures, tables, text
 from zoo.report.markdown import QUICK
-from zoo.report.numbers import Table, numbers, points
-from zoo.report.pictures import Picture, Strip, densities, latents, pictures, strips
+from zoo.report.numbers import numbers, points
+from zoo.report.pictures import densities, latents, pictures, strips
 from zoo.report.tables import Member
 from zoo.report.verdicts import UNMEASURED, Row, columns
 
@@ -32,27 +31,6 @@ class Learning:
     label: str
     nats: Markup
     discrepancy: Markup
-
-
-@dataclass(frozen=True)
-class Chapter:
-    """What the page shows of one data set."""
-
-    name: str
-    source: str
-    groups: list[tuple[str, str, list[Member]]]
-    disagreements: list[tuple[Member, Column]]
-    ranking: tuple[Markup, Markup]
-    gaps: tuple[Markup, Markup]
-    parts: tuple[Markup, Markup]
-    numbers: dict[str, Table]
-    learning: list[Learning]
-    pictures: list[Picture]
-    densities: list[Picture]
-    latents: list[Picture]
-    speed: list[Markup]
-    rates: tuple[Markup, Markup]
-    strips: dict[str, list[Strip]]
 
 
 def render(study: Study) -> str:
@@ -120,35 +98,38 @@ def _best(lines: Sequence[Member]) -> str:
     return f"The best likelihood on {line.dataset} is {line.label}'s: {bound}{nats} nats per datum{over}."
 
 
-def _chapter(study: Study, dataset: str) -> Chapter:
+def _chapter(study: Study, dataset: str) -> dict[str, Any]:
+    """What the page shows of one data set."""
     lines = tables.members(study, dataset)
     shown = study.pictures.get(dataset)
     named = {line.label: line for line in lines}
     groups = {label: line.group for label, line in named.items()}
-    return Chapter(
-        name=dataset,
-        source=tables.source(study, dataset),
-        groups=tables.by_group(lines),
-        disagreements=tables.disagreements(lines),
-        ranking=_both(figures.ranking, lines),
-        gaps=_both(figures.elbo_gaps, lines),
-        parts=_both(figures.elbo_parts, lines),
-        numbers=numbers(lines),
-        learning=_learning(study, dataset, lines),
-        pictures=pictures(shown, groups) if shown else [],
-        densities=densities(shown, groups) if shown else [],
-        latents=latents(shown, groups) if shown else [],
-        speed=_speed(lines),
-        rates=_both(figures.rate_distortion, lines, 640),
-        strips=strips(shown, lambda label, grid: points(named[label], grid)) if shown else {},
-    )
+    return {
+        "name": dataset,
+        "source": tables.source(study, dataset),
+        "groups": tables.by_group(lines),
+        "disagreements": tables.disagreements(lines),
+        "ranking": _for_screens(figures.ranking, lines),
+        "gaps": _for_screens(figures.elbo_gaps, lines),
+        "parts": _for_screens(figures.elbo_parts, lines),
+        "numbers": numbers(lines),
+        "learning": _learning(study, dataset, lines),
+        "pictures": pictures(shown, groups) if shown else [],
+        "densities": densities(shown, groups) if shown else [],
+        "latents": latents(shown, groups) if shown else [],
+        "speed": _speed(lines),
+        "rates": _for_screens(figures.rate_distortion, lines, 640),
+        "strips": strips(shown, lambda label, grid: points(named[label], grid)) if shown else {},
+    }
 
 
-def _both(
+def _for_screens(
     draw: Callable[[Sequence[Member], float], str], lines: Sequence[Member], wide: float = WIDE
-) -> tuple[Markup, Markup]:
-    """A figure for a large screen and for a phone."""
-    return Markup(draw(lines, wide)), Markup(draw(lines, NARROW))
+) -> Markup | None:
+    """A figure for a large screen and for a phone; the style sheet shows one of them."""
+    figure = Markup('<div class="wide">{}</div>\n<div class="narrow">{}</div>')
+    drawn = draw(lines, wide)
+    return figure.format(Markup(drawn), Markup(draw(lines, NARROW))) if drawn else None
 
 
 def _learning(study: Study, dataset: str, lines: Sequence[Member]) -> list[Learning]:

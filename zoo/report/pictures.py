@@ -39,9 +39,20 @@ def pictures(shown: Mapping[str, Any], groups: Mapping[str, str]) -> list[Pictur
     real = _array(shown["real"], event)
     order = [label for label in groups if label in shown["samples"]]
     order += [label for label in shown["samples"] if label not in groups]
-    drawn = {label: _array(shown["samples"][label], event) for label in order}
-    draw = _clouds if event.shape == (2,) and event.levels is None else _sheets
-    return draw(real, drawn, groups, event)
+    batches = {REAL: real} | {label: _array(shown["samples"][label], event) for label in order}
+    known = real[np.isfinite(real).reshape(len(real), event.size).all(1)]
+    if not len(known):
+        return []
+    low, high = _range(known, event)
+    around = frame(known) if _in_the_plane(event) else None
+
+    def draw(label: str, batch: np.ndarray) -> Markup:
+        if around is None:
+            return _sheet(batch, low, high, label)
+        class_ = "ink-dots" if label == REAL else figures.colour(groups.get(label, ""))
+        return Markup(figures.scatter([(batch, class_)], around, label))
+
+    return [Picture(label, draw(label, batch) if len(batch) else None) for label, batch in batches.items()]
 
 
 def densities(shown: Mapping[str, Any], groups: Mapping[str, str]) -> list[Picture]:
@@ -79,52 +90,45 @@ def _latents(drawn: Mapping[str, Any], label: str, group: str) -> Markup | None:
     return Markup(figures.scatter(clouds, frame(without_outliers), label))
 
 
-@dataclass(frozen=True)
-class Strip:
-    """A few data after one lossy code, with its rate and quality in words."""
-
-    words: str
-    html: Markup
-
-
-def strips(shown: Mapping[str, Any], words: Callable[[str, str], str]) -> dict[str, list[Strip]]:
+def strips(shown: Mapping[str, Any], words: Callable[[str, str], str]) -> dict[str, list[Picture]]:
     """For each label with a lossy code, the real data and their reconstructions on each grid, coarse to fine.
 
     ``words(label, grid)`` describes the rate and quality of that code. Empty for points in the plane.
     """
     event = Event.parse(shown["event"])
     real = _array(shown["real"], event)
-    if not len(real) or (event.shape == (2,) and event.levels is None):
+    if not len(real) or _in_the_plane(event):
         return {}
     low, high = _range(real, event)
     found = {}
     for label, grids in shown.get("coded", {}).items():
         rows = {grid: _array(grids[grid], event) for grid in sorted(grids, key=float, reverse=True)}
         few = real[: max(map(len, rows.values()), default=0)]
-        found[label] = [Strip(REAL, _sheet(few, low, high, REAL))]
-        found[label] += [Strip(words(label, grid), _sheet(batch, low, high, label)) for grid, batch in rows.items()]
+        found[label] = [Picture(REAL, _sheet(few, low, high, REAL))]
+        found[label] += [Picture(words(label, grid), _sheet(batch, low, high, label)) for grid, batch in rows.items()]
     return found
 
 
-def _clouds(real: np.ndarray, drawn: dict[str, np.ndarray], groups: Mapping[str, str], _: Event) -> list[Picture]:
-    known = real[np.isfinite(real).all(1)]
-    if not len(known):
-        return []
-    around = frame(known)
-    clouds = [(REAL, known, "ink-dots")]
-    clouds += [(label, points, figures.colour(groups.get(label, ""))) for label, points in drawn.items()]
-    return [
-        Picture(label, Markup(figures.scatter([(points, class_)], around, label)) if len(points) else None)
-        for label, points, class_ in clouds
-    ]
+def tile(images: np.ndarray, columns: int, gap: int, fill: int) -> np.ndarray:
+    """Images ``(n, h, w)`` or ``(n, h, w, 3)`` of bytes in rows on one sheet, with gaps of the grey ``fill``."""
+    n, h, w, *channels = images.shape
+    rows = math.ceil(n / columns)
+    sheet = np.full((rows * (h + gap) - gap, columns * (w + gap) - gap, *channels), fill, np.uint8)
+    for index, image in enumerate(images):
+        top, left = index // columns * (h + gap), index % columns * (w + gap)
+        sheet[top : top + h, left : left + w] = image
+    return sheet
 
 
-def _sheets(real: np.ndarray, drawn: dict[str, np.ndarray], _: Mapping[str, str], event: Event) -> list[Picture]:
-    if not len(real):
-        return []
-    low, high = _range(real, event)
-    sheets = {REAL: real} | drawn
-    return [Picture(label, _sheet(batch, low, high, label) if len(batch) else None) for label, batch in sheets.items()]
+def data_url(sheet: np.ndarray) -> str:
+    """Bytes ``(h, w)`` or ``(h, w, 3)`` as a PNG that stands in the page itself."""
+    file = io.BytesIO()
+    Image.fromarray(sheet).save(file, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def _in_the_plane(event: Event) -> bool:
+    return event.shape == (2,) and event.levels is None
 
 
 def _range(real: np.ndarray, event: Event) -> tuple[float, float]:
@@ -135,25 +139,17 @@ def _sheet(batch: np.ndarray, low: float, high: float, label: str) -> Markup:
     """An ``img`` of the batch, dark on white, or in its colours."""
     images = np.stack([_image(datum) for datum in batch[:SHEET_IMAGES]])
     count, height, width, *channels = images.shape
-    columns = max(1, min(count, 8 if width <= 3 * height else 1))
-    lines = math.ceil(count / columns)
-    gap = max(1, height // 8) if height > 1 else 0
-    sheet = np.full((lines * (height + gap) - gap, columns * (width + gap) - gap, *channels), 255, np.uint8)
     light = np.round(255 * np.nan_to_num(np.clip((images - low) / ((high - low) or 1.0), 0, 1))).astype(np.uint8)
-    for index, image in enumerate(light if channels else 255 - light):
-        top, left = index // columns * (height + gap), index % columns * (width + gap)
-        sheet[top : top + height, left : left + width] = image
-    return _image_of(sheet, f"{count} pictures: {label}")
+    columns = max(1, min(count, 8 if width <= 3 * height else 1))
+    gap = max(1, height // 8) if height > 1 else 0
+    return _image_of(tile(light if channels else 255 - light, columns, gap, 255), f"{count} pictures: {label}")
 
 
 def _image_of(sheet: np.ndarray, words: str) -> Markup:
     """An ``img`` of bytes ``(height, width)`` or ``(height, width, 3)``, enlarged to about `SHEET_WIDTH`."""
-    file = io.BytesIO()
-    Image.fromarray(sheet).save(file, "PNG", optimize=True)
-    source = base64.b64encode(file.getvalue()).decode()
     zoom = max(1, SHEET_WIDTH // sheet.shape[1])
-    return Markup('<img class="sheet" alt="{}" width="{}" height="{}" src="data:image/png;base64,{}">').format(
-        words, zoom * sheet.shape[1], zoom * sheet.shape[0], source
+    return Markup('<img class="sheet" alt="{}" width="{}" height="{}" src="{}">').format(
+        words, zoom * sheet.shape[1], zoom * sheet.shape[0], data_url(sheet)
     )
 
 

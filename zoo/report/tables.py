@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -106,17 +106,11 @@ def wide(study: Study) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"suite": study.suite, "dataset": line.dataset, "group": line.group}
         row |= {"family": line.family, "guide": line.guide}
         for column in columns():
-            verdict = line.verdicts[column.name]
-            row |= {
-                column.name: verdict.word,
-                f"{column.name}_value": verdict.value,
-                f"{column.name}_unit": verdict.unit,
-                f"{column.name}_stderr": verdict.stderr,
-                f"{column.name}_spread": verdict.spread,
-                f"{column.name}_literature": column.literature.get(line.group, ""),
-                f"{column.name}_disagrees": "yes" if line.agrees(column) is False else "no",
-                f"{column.name}_reason": verdict.reason,
-            }
+            facts = asdict(line.verdicts[column.name])
+            facts["literature"] = column.literature.get(line.group, "")
+            facts["disagrees"] = "yes" if line.agrees(column) is False else "no"
+            row[column.name] = facts.pop("word")
+            row |= {f"{column.name}_{name}": fact for name, fact in facts.items()}
         rows.append(row)
     return rows
 
