@@ -13,7 +13,7 @@ from zoo.report.verdicts import Row
 
 @dataclass(frozen=True)
 class Panel:
-    """What a panel of learning curves shows, the last of ``metrics`` bold, and what it says where there is none."""
+    """What a panel of learning curves shows: the last of ``metrics`` bold; ``absent`` where there are none."""
 
     title: str
     metrics: tuple[str, ...]
@@ -23,7 +23,7 @@ class Panel:
 
 
 def curves(rows: Sequence[Row], group: str, panel: Panel) -> str:
-    """Learning curves of one member: a line a seed for each metric; × where a seed diverged."""
+    """Learning curves of one member: a line for each seed and metric; × where a seed diverged."""
     width, height, left, top, bottom = 216.0, 118.0, 40.0, 20.0, 98.0
     shown = [row for row in rows if row["metric"] in panel.metrics]
     title = label(0, 11, panel.title, "quiet")
@@ -67,7 +67,7 @@ def nats_span(rows: Sequence[Row], floor: float | None = None) -> tuple[float, f
 
 
 def discrepancy_span(rows: Sequence[Row]) -> tuple[float, float]:
-    """The common range of the discrepancies, the largest of outliers cut off."""
+    """The common range of the discrepancies; outliers are cut off."""
     by_member: dict[tuple[str, str], float] = {}
     values = [row for row in rows if row["metric"] == "discrepancy" and row["value"] is not None]
     for row in values:
@@ -99,7 +99,7 @@ def _last(rows: Iterable[Row]) -> list[float]:
 
 
 def _cross(at: Sequence[float]) -> str:
-    """× at the places where seeds diverged, and the word."""
+    """× where seeds diverged, and the word."""
     if not at:
         return ""
     crosses = [tag("path", d=f"M{short(x - 4)},20l8,8m0,-8l-8,8", class_="diverged") for x in at]

@@ -18,7 +18,7 @@ MARKS: dict[str, tuple[tuple[float, float], ...]] = {
     "lower bound": ((-6, 0), (4, -5.5), (4, 5.5)),
     "estimate": ((-5.5, 0), (0, -5.5), (5.5, 0), (0, 5.5)),
 }
-"""Kind of likelihood -> corners of its marker, a disc if none; the triangle points to where the truth may lie."""
+"""Kind of likelihood -> corners of its marker, else a disc; the triangle points to where the truth may lie."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Scale:
 
 
 def tag(name: str, *children: str, **attributes: object) -> str:
-    """One SVG element; ``class_`` stands for ``class`` and ``text_anchor`` for ``text-anchor``."""
+    """One SVG element; ``class_`` becomes ``class`` and ``text_anchor`` ``text-anchor``."""
     written = (f" {key.rstrip('_').replace('_', '-')}={quoteattr(short(value))}" for key, value in attributes.items())
     return f"<{name}{''.join(written)}>{''.join(children)}</{name}>"
 
@@ -64,7 +64,7 @@ def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> str:
 
 @dataclass(frozen=True)
 class Rows:
-    """Where the rows of a figure lie: each beside its name, or under it if names took over a third of the width."""
+    """The layout of rows: each next to its name, or under it if names took over a third of the width."""
 
     names: Sequence[str]
     width: float
@@ -98,7 +98,7 @@ class Rows:
 
 
 def drawing(width: float, height: float, title: str, description: str, *children: str) -> str:
-    """A figure with a title and a description for those who do not see it."""
+    """A figure with a title and a description for screen readers."""
     return tag(
         "svg",
         tag("title", escape(title)),
@@ -121,7 +121,7 @@ def mark(kind: str, x: float, y: float, class_: str) -> str:
 
 
 def colour(group: str) -> str:
-    """The class that colours a group."""
+    """The CSS class of a group's colour."""
     return f"g-{group or 'unsorted'}"
 
 
@@ -130,7 +130,7 @@ def polyline(points: Sequence[tuple[float, float]], x: Scale, y: Scale, class_: 
 
 
 def axis_below(x: Scale, y: float, right: float) -> str:
-    """An axis of nats per datum at height ``y``; what it is of ends at ``right``."""
+    """An axis of nats per datum at height ``y``; its unit ends at ``right``."""
     wide = x.end - x.start > 350
     parts = [line(x.start, y, x.end, y, "axis")]
     for value in x.ticks(7 if wide else 4):
@@ -161,7 +161,7 @@ def end_labels(ends: Sequence[tuple[str, str, tuple[float, float]]], x: Scale, y
 
 
 def window(inner: Sequence[str], left: float, top: float, right: float, bottom: float) -> str:
-    """Clips what it holds to its frame."""
+    """Clips ``inner`` to a frame."""
     width, height = right - left, bottom - top
     box = f"{short(left)} {short(top)} {short(width)} {short(height)}"
     return tag("svg", *inner, x=left, y=top, width=width, height=height, viewBox=box)
