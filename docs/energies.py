@@ -33,7 +33,7 @@ SIDE = 4.0
 GRID = 800
 """Points per side of the grid on which normalisers are summed."""
 COLOURS = ("autoregressive", "flow", "implicit", "prescribed")
-"""The report's groups, in whose colours the energies are drawn."""
+"""The groups of the report that lend the energies their colours."""
 
 
 def u1(z: Tensor) -> Tensor:
@@ -144,7 +144,7 @@ def draw(measured: Sequence[Mapping[str, Any]], path: Path) -> None:
     for index, ((name, energy), group) in enumerate(zip(ENERGIES.items(), COLOURS, strict=True)):
         left, own = 12 + index * (width - 24 - picture) / 3, colour(group)
         parts += [label(left, 20, name, "ink"), _density(energy, left, 28.0, picture)]
-        found = [(depth, kl) for whose, depth, kl in points if whose == name]
+        found = [(depth, kl) for energy_name, depth, kl in points if energy_name == name]
         means = [(depth, fmean(kl for at, kl in found if at == depth)) for depth in sorted({at for at, _ in found})]
         ends.append((name, "ink", means[-1]))
         parts.append(polyline(means, x, y, f"{own} curve"))

@@ -37,7 +37,7 @@ PARTICLES = 64
     rule="yes if the file of the whole test split, its header and initial bits counted, decodes to the same data and "
     "is smaller than the best of the standard codes (zlib, bz2, lzma, PNG, lossless WebP) on the same data, in every "
     "seed; poor if it decodes but is larger in some; no, with its reason, for a family that gives no such code; "
-    "not measured yet while nothing asks.",
+    "not measured yet where the suite does not ask.",
     literature={"autoregressive": "yes", "flow": "yes", "implicit": "no", "prescribed": "no"},
     place=5,
     width=32,

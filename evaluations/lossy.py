@@ -24,8 +24,8 @@ NO_PICTURES = "data that are no pictures of at most 256 levels"
     evaluation="lossy",
     metric="verdict",
     rule="yes if the family's lossy codec passes in every seed (its evaluation says what that takes); poor if it "
-    "decodes but does not pass in some; no, with its reason, for a family that has none; not measured yet while "
-    "nothing asks.",
+    "decodes but does not pass in some; no, with its reason, for a family that has none; not measured yet where "
+    "the suite does not ask.",
     literature={"autoregressive": "no", "flow": "no", "implicit": "no", "prescribed": "yes"},
     place=4,
     width=32,
@@ -45,7 +45,7 @@ def lossy(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
 
     - ``rate@W`` in bits per dimension and ``psnr@W`` in dB at grids of ``W`` times the guide's scales, measured on what
       the decoded bytes give. ``jpeg_rate@Q``, ``jpeg_psnr@Q``, ``webp_...`` and ``pca_...`` are the same of those codes
-      (all data in one image; the principal components of the training data, whose basis is not counted).
+      (all data in one image; principal components of the training data, without their basis).
     - ``bd_rate_jpeg``: bytes more than JPEG's at equal PSNR, as a share, negative where there are fewer; the same for
       the others. ``least_gain``: the least PSNR above JPEG's in dB, over all rates that both have.
     - ``verdict``: 1 if every code decodes to the latents that went in and takes fewer bytes than JPEG at equal PSNR

@@ -40,7 +40,7 @@ LARGEST_RELATIVE_TIME = 10.0
     evaluation="sampling",
     metric="relative_time",
     rule=f"fast if 100 samples take at most {LARGEST_RELATIVE_TIME:g} times as long as from a plain VAE timed "
-    "beside it (mean over seeds); slow otherwise. How good the samples are stands beside it and does not decide.",
+    "alternately (mean over seeds); slow otherwise. The quality of the samples is reported and does not decide.",
     literature={"autoregressive": "slow", "flow": "fast/slow", "implicit": "fast", "prescribed": "fast"},
     place=3,
     width=42,

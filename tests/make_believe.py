@@ -31,8 +31,8 @@ class MadeUp:
 
     def row(self, score: Score, dataset: str, seed: int | str, evaluation: str) -> dict[str, Any]:
         """A tidy row of suite ``table1``."""
-        whose = {"suite": "table1", "family": self.family, "guide": self.guide, "group": self.group}
-        made = score.row(**whose, dataset=dataset, seed=seed, evaluation=evaluation)
+        member = {"suite": "table1", "family": self.family, "guide": self.guide, "group": self.group}
+        made = score.row(**member, dataset=dataset, seed=seed, evaluation=evaluation)
         assert tuple(made) == COLUMNS
         return made
 

@@ -41,12 +41,12 @@ def failed() -> Study:
     """A family that diverged in every seed, one that did in a single seed, one with broken numbers, one unmeasured."""
     made = study()
     for score in made.scores:
-        whose, what = (score["family"], score["evaluation"]), score["metric"]
+        source, metric = (score["family"], score["evaluation"]), score["metric"]
         if score["family"] == "wavenet" or (score["family"] == "realnvp" and score["seed"] == 1):
             score.update(value=None, stderr=None, status="failed", reason="diverged at step 120 <x>")
-        if whose == ("wavenet", "stability") and what == "diverged_share":
+        if source == ("wavenet", "stability") and metric == "diverged_share":
             score.update(value=1.0, status="ok", reason="")
-        if whose == ("ppca", "likelihood"):
+        if source == ("ppca", "likelihood"):
             score["value"] = float("nan")
     made.scores = [score for score in made.scores if score["guide"] != "iaf" or score["evaluation"] != "sampling"]
     for curve in made.curves:
@@ -73,6 +73,7 @@ def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("reports") / request.param
     made: Study = STUDIES[request.param]()
     write_report(made, folder)
+    assert {path.name for path in folder.iterdir()} == FILES
     return request.param, made, folder
 
 
@@ -100,11 +101,7 @@ class Page(HTMLParser):
         self.text.append(data)
 
 
-def test_the_folder_holds_the_files_and_nothing_else(report: tuple[str, Study, Path]) -> None:
-    assert {path.name for path in report[2].iterdir()} == FILES
-
-
-def test_json_is_strict_and_a_redrawing_is_the_same(report: tuple[str, Study, Path], tmp_path: Path) -> None:
+def test_json_is_strict_and_redrawing_gives_the_same_files(report: tuple[str, Study, Path], tmp_path: Path) -> None:
     def refuse(name: str) -> None:
         raise AssertionError(name)
 
@@ -120,7 +117,7 @@ def test_nothing_shows_nan(report: tuple[str, Study, Path]) -> None:
         assert not re.search(r"\b(nan|NaN|inf|Infinity|None)\b", words), name
 
 
-def test_the_page_is_whole_and_asks_nothing_of_the_network(report: tuple[str, Study, Path]) -> None:
+def test_the_page_is_well_formed_and_makes_no_requests(report: tuple[str, Study, Path]) -> None:
     source = (report[2] / "index.html").read_text()
     page = Page(source)
     assert page.open == []
@@ -140,7 +137,7 @@ def test_figures_are_well_formed_and_described(report: tuple[str, Study, Path]) 
         assert root[1].tag.endswith("desc")
 
 
-def test_every_verdict_stands_in_every_table(report: tuple[str, Study, Path]) -> None:
+def test_every_verdict_is_in_every_table(report: tuple[str, Study, Path]) -> None:
     _, made, folder = report
     stored = Study.load(folder)
     lines = tables.all_members(stored)
@@ -205,14 +202,10 @@ def test_markdown_tables_are_rectangular(report: tuple[str, Study, Path]) -> Non
     assert "<b>" not in (report[2] / "report.md").read_text()
 
 
-def test_only_a_quick_report_says_that_it_is_not_to_be_quoted(report: tuple[str, Study, Path]) -> None:
+def test_only_a_quick_report_is_not_to_be_quoted(report: tuple[str, Study, Path]) -> None:
     name, _, folder = report
-    for file, words in (
-        ("index.html", "Not to be quoted"),
-        ("report.md", "not to be quoted"),
-        ("table1.tex", "quoted"),
-    ):
-        assert (words in (folder / file).read_text()) == (name == "quick")
+    for file in ("index.html", "report.md", "table1.tex"):
+        assert ("to be quoted" in (folder / file).read_text()) == (name == "quick")
 
 
 def test_failures_are_listed_with_their_reasons(tmp_path: Path) -> None:
@@ -244,21 +237,12 @@ def test_disagreements_are_counted_and_listed(tmp_path: Path) -> None:
     assert "≠ *approximate*" in (tmp_path / "report.md").read_text()
 
 
-def test_members_stand_in_the_order_of_the_literature_and_best_first() -> None:
+def test_members_are_in_the_order_of_the_literature_best_first() -> None:
     lines = tables.members(study(), "digits")
-    assert [group for group, *_ in tables.by_group(lines)] == [
-        "autoregressive",
-        "flow",
-        "implicit",
-        "prescribed",
-        "floor",
-    ]
-    assert [line.label for line in lines if line.group == "prescribed"] == [
-        "vae+iaf",
-        "vae+planar",
-        "vae+normal",
-        "ppca",
-    ]
+    groups = [group for group, *_ in tables.by_group(lines)]
+    assert groups == ["autoregressive", "flow", "implicit", "prescribed", "floor"]
+    prescribed = [line.label for line in lines if line.group == "prescribed"]
+    assert prescribed == ["vae+iaf", "vae+planar", "vae+normal", "ppca"]
 
 
 def test_the_ranking_places_families_by_their_value() -> None:
@@ -288,7 +272,7 @@ def test_a_family_worse_than_uniform_leaves_the_others_readable() -> None:
     assert any(node.text == "→" for node in drawn.iter())
 
 
-def test_numpy_values_and_broken_numbers_are_stored_plainly(tmp_path: Path) -> None:
+def test_numpy_values_and_broken_numbers_are_stored_as_json(tmp_path: Path) -> None:
     shown = {"event": "2:real", "real": np.ones((1, 2)), "samples": {}}
     made = Study("s", False, {"a": np.float32(0.5), "b": (1, np.inf)}, [], [], {"d": shown})
     made.save(tmp_path)
@@ -297,25 +281,11 @@ def test_numpy_values_and_broken_numbers_are_stored_plainly(tmp_path: Path) -> N
     assert loaded.pictures == {"d": shown | {"real": [[1.0, 1.0]]}}
 
 
-def test_a_stored_study_comes_back(tmp_path: Path) -> None:
-    made = study(seeds=1)
-    made.save(tmp_path)
-    assert Study.load(tmp_path) == made
-
-
 @pytest.mark.parametrize("content", [None, "{", "[]", '{"suite": "s"}'])
 def test_a_missing_or_torn_study_is_a_clear_error(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "scores.json").write_text(content)
     with pytest.raises(ZooError, match=r"scores\.json"):
-        Study.load(tmp_path)
-
-
-def test_a_score_with_other_columns_is_a_clear_error(tmp_path: Path) -> None:
-    made = study(seeds=1)
-    del made.scores[0]["unit"]
-    made.save(tmp_path)
-    with pytest.raises(ZooError, match="columns"):
         Study.load(tmp_path)
 
 
@@ -433,7 +403,7 @@ def test_a_curve_is_cut_where_it_leaves_the_frame() -> None:
     assert cut([(0.0, 0.0), (0.5, 0.5)], 1.0, 1.0) == (0.5, 0.5)
 
 
-def test_bytes_of_models_and_of_standard_codes_stand_in_one_order() -> None:
+def test_bytes_of_models_and_standard_codes_are_sorted_together() -> None:
     table = numbers(tables.members(study(coded=True), "digits"))["lossless"]
     sizes = [int(cells[0].replace(",", "")) for _, cells in table.lines]
     assert sizes == sorted(sizes)
@@ -442,7 +412,7 @@ def test_bytes_of_models_and_of_standard_codes_stand_in_one_order() -> None:
     assert "gan" not in labels
 
 
-def test_strips_show_what_comes_back_from_coarse_to_fine(tmp_path: Path) -> None:
+def test_strips_show_reconstructions_from_coarse_to_fine(tmp_path: Path) -> None:
     write_report(study(coded=True), tmp_path)
     page = (tmp_path / "index.html").read_text()
     rates = [float(rate) for rate in re.findall(r"note strip\">([\d.]+) bits/dim, [\d.]+ dB", page)]

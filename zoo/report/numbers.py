@@ -9,7 +9,7 @@ from zoo.report import text
 from zoo.report.tables import Member
 from zoo.report.verdicts import Pooled
 
-LEGEND = "A dash does not apply; a dot was not asked."
+LEGEND = "–: does not apply; ·: not measured."
 STANDARD = {
     "zlib": "zlib",
     "bz2": "bz2",
@@ -59,8 +59,8 @@ def _likelihood(lines: Sequence[Member]) -> Table:
     return _table(
         "Likelihood in numbers",
         "Mean over seeds ± standard error over data. A bound: the negative log-likelihood is at most this. "
-        "KL: the part of the ELBO that is the latents'; near 0 they say nothing. "
-        "ESS: mean effective sample size of the importance weights. k̂ > 0.7: share of data whose weights are too "
+        "KL: the part of the ELBO that is due to the latents; near 0 they carry no information. "
+        "ESS: mean effective sample size of the importance weights. k̂ > 0.7: share of data with weights too "
         "heavy-tailed for the bound to be called tight.",
         "likelihood",
         lines,
@@ -94,7 +94,7 @@ def _sampling(lines: Sequence[Member]) -> Table:
     return _table(
         "Samples in numbers",
         "Passes: sequential network passes that one sample needs. MMD²: unbiased, 0 is best. C2ST: accuracy of a "
-        "classifier told to tell samples from data, 0.5 is best. Precision and recall by nearest neighbours.",
+        "classifier that separates samples from data, 0.5 is best. Precision and recall by nearest neighbours.",
         "sampling",
         lines,
         ("1 sample", "seconds_1", _value(text.duration)),
@@ -135,10 +135,10 @@ def _lossless(lines: Sequence[Member]) -> Table:
     whole, three, count = _format(",.0f"), _format(".3g"), _value(text.count)
     table = _table(
         "Lossless compression in numbers",
-        "Real bytes for the whole test split, decoded again and compared: header, the initial bits of bits-back (in "
-        "bytes) and all. Overhead: the payload over what the model itself says that the data take. In and out on one "
-        "thread; passes of the network one after the other, one way. Among them the standard codes, at their hardest "
-        "setting; PNG and WebP (lossless) of all data side by side in one image, or of each by itself.",
+        "Real bytes for the whole test split, decoded and compared: all, the header, and the initial bits of bits-back "
+        "coding (in bytes). Overhead: the payload over the length that the model itself predicts. Encoding (in) and "
+        "decoding (out) on one thread; sequential network passes of one direction. For comparison the standard codes at "
+        "their strongest setting; PNG and WebP (lossless) of all data in one image, or of each datum alone.",
         "lossless",
         coded,
         ("bytes", "bytes", whole),

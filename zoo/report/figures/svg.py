@@ -71,17 +71,17 @@ class Rows:
     top: float
 
     @property
-    def _beside(self) -> float:
+    def _name_width(self) -> float:
         return max([len(name) for name in self.names] + [8]) * LETTER + 14
 
     @property
     def _under(self) -> bool:
-        return self._beside > 0.36 * self.width
+        return self._name_width > 0.36 * self.width
 
     @property
     def left(self) -> float:
         """Where they begin."""
-        return 8.0 if self._under else self._beside
+        return 8.0 if self._under else self._name_width
 
     def y(self, row: float) -> float:
         """The height of a row's middle."""
