@@ -137,7 +137,7 @@ def _lossless(lines: Sequence[Member]) -> Table:
         "Lossless compression in numbers",
         "Real bytes for the whole test split, decoded and compared: all, the header, and the initial bits of bits-back "
         "coding (in bytes). Overhead: the payload over the length that the model itself predicts. Encoding (in) and "
-        "decoding (out) on one thread; sequential network passes of one direction. For comparison the standard codes at "
+        "decoding (out) on one thread; sequential network passes of one direction. Among them the standard codes at "
         "their strongest setting; PNG and WebP (lossless) of all data in one image, or of each datum alone.",
         "lossless",
         coded,
