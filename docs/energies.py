@@ -1,34 +1,39 @@
-"""Densities in the plane that are known up to a constant, and how well a planar flow of some depth fits them.
+"""Densities in the plane that are known up to a constant, and how well planar flows of different depths fit them.
 
-``python docs/energies.py --depths 2 8 32`` prints the figures of Rezende & Mohamed 2015 (arXiv:1505.05770), section
-6.1, as rows: energy, depth, seed, KL in nats and its standard error; ``--figure kl.png`` draws them, ``--rows kl.csv``
-takes rows that were printed before.
+``python docs/energies.py --depths 2 8 32`` prints the results of Rezende & Mohamed 2015 (arXiv:1505.05770), section
+6.1, as rows: energy, depth, seed, KL in nats and its standard error. ``--figure kl.svg`` draws them; ``--rows kl.csv``
+reads rows that were printed before.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import io
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import resources
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from zoo.files import write_bytes
+from zoo.files import write_text
+from zoo.report.figures.svg import Scale, colour, drawing, end_labels, grid, label, polyline, tag, tick
+from zoo.report.pictures import data_url
 from zoo.scores import Score
 from zoo.seeding import seeded
 
 Energy = Callable[[Tensor], Tensor]
 SIDE = 4.0
-"""The energies are those of the paper where |z1| is below this; beyond, `_wall` is added."""
+"""The energies are those of the paper for |z1| below this; beyond, `_wall` is added."""
 GRID = 800
-"""Points a side of the grid on which normalisers are summed."""
+"""Points per side of the grid on which normalisers are summed."""
+COLOURS = ("autoregressive", "flow", "implicit", "prescribed")
+"""The groups of the report that lend the energies their colours."""
 
 
 def u1(z: Tensor) -> Tensor:
@@ -92,9 +97,10 @@ class PlanarChain(nn.Module):
 
 
 def planar_kl(energy: Energy, depth: int, *, steps: int = 3000, batch: int = 250, seed: int = 0) -> Score:
-    """KL(q || exp(-U) / Z) of a planar flow of ``depth`` maps, trained to make it small; nats, over 20,000 draws.
+    """KL(q || exp(-U) / Z) of a planar flow of ``depth`` maps trained to minimise it; in nats, over 20,000 draws.
 
-    The energy grows from a hundredth to itself over the first half of the steps, so that the flow finds all modes.
+    The energy is annealed from a hundredth to its full size over the first half of the steps, so that the flow finds
+    all modes.
     """
     with seeded(seed):
         chain = PlanarChain(depth)
@@ -124,29 +130,37 @@ def rows(depths: Sequence[int], seeds: Sequence[int], **training: int) -> Iterat
 
 
 def draw(measured: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """The four densities and, below them, KL against depth: a dot a seed, a line through their means."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    """An SVG of the four densities and, below them, KL against depth: a dot a seed, a line through their means."""
+    width, height, picture = 744.0, 512.0, 165.0
+    points = [(row["energy"], float(row["depth"]), max(float(row["kl"]), 1e-4)) for row in measured]
+    depths, kls = [depth for _, depth, _ in points], [kl for *_, kl in points]
+    x = Scale(0.95 * min(depths), 1.05 * max(depths), 56.0, width - 46, log=True)
+    y = Scale(0.9 * min(kls), 1.1 * max(kls), height - 46, picture + 66, log=True)
+    parts = [tag("style", resources.files("zoo.report").joinpath("page.css").read_text())]
+    parts.append(tag("rect", width=width, height=height, style="fill: var(--paper)"))
+    parts.append(grid(x, y, tick, sorted(set(depths))))
+    parts += [label(12, picture + 52, "KL, nats", "quiet"), label(x.end, height - 8, "planar maps", "quiet", "end")]
+    ends = []
+    for index, ((name, energy), group) in enumerate(zip(ENERGIES.items(), COLOURS, strict=True)):
+        left, own = 12 + index * (width - 24 - picture) / 3, colour(group)
+        parts += [label(left, 20, name, "ink"), _density(energy, left, 28.0, picture)]
+        found = [(depth, kl) for energy_name, depth, kl in points if energy_name == name]
+        means = [(depth, fmean(kl for at, kl in found if at == depth)) for depth in sorted({at for at, _ in found})]
+        ends.append((name, "ink", means[-1]))
+        parts.append(polyline(means, x, y, f"{own} curve"))
+        parts += [tag("circle", cx=x(depth), cy=y(kl), r=2.5, class_=f"{own} full") for depth, kl in found]
+    parts += end_labels(ends, x, y)
+    description = "; ".join(f"{name}, {depth:g} maps: {kl:.3f}" for name, depth, kl in points)
+    write_text(path, drawing(width, height, "Planar flows fitted to four densities", description, *parts))
 
-    figure = FigureCanvasAgg(Figure(figsize=(8, 6.5), layout="constrained")).figure
-    axes = figure.subplot_mosaic([list(ENERGIES), ["kl"] * len(ENERGIES)], height_ratios=[1, 2])
+
+def _density(energy: Energy, left: float, top: float, size: float) -> str:
+    """exp(-U) where the paper shows it, as an embedded image: the darker, the denser."""
     side = torch.linspace(-SIDE, SIDE, 200)
-    points = torch.cartesian_prod(side, side).reshape(200, 200, 2).transpose(0, 1)
-    for colour, (name, energy) in enumerate(ENERGIES.items()):
-        axes[name].imshow((-energy(points)).exp().numpy(), origin="lower", extent=(-SIDE, SIDE) * 2, cmap="Greys")
-        axes[name].set(title=name, xticks=[], yticks=[])
-        found = [(int(row["depth"]), float(row["kl"])) for row in measured if row["energy"] == name]
-        depths = sorted({depth for depth, _ in found})
-        means = [float(torch.tensor([kl for at, kl in found if at == depth]).mean()) for depth in depths]
-        axes["kl"].plot(depths, means, color=f"C{colour}", label=name)
-        axes["kl"].plot(*zip(*found, strict=True), ".", color=f"C{colour}")
-    axes["kl"].set_xscale("log", base=2)
-    axes["kl"].set(yscale="log", xlabel="planar maps", ylabel="KL, nats")
-    axes["kl"].set_xticks(depths, [str(depth) for depth in depths])
-    axes["kl"].legend()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    write_bytes(path, buffer.getvalue())
+    density = (-energy(torch.cartesian_prod(side, side).reshape(200, 200, 2).transpose(0, 1))).exp().flip(0)
+    ink = (255 * (1 - density / density.max())).round().byte().numpy()
+    frame = tag("rect", x=left, y=top, width=size, height=size, class_="frame")
+    return tag("image", x=left, y=top, width=size, height=size, href=data_url(ink), class_="sheet") + frame
 
 
 def _bump(x: Tensor, width: float) -> Tensor:
@@ -158,7 +172,7 @@ def _w1(z: Tensor) -> Tensor:
 
 
 def _wall(z: Tensor) -> Tensor:
-    """U2 to U4 do not grow along z1, so that they have no normaliser; the paper shows them on |z1| < 4."""
+    """U2 to U4 do not grow along z1, so they have no normaliser; the paper shows them for |z1| < 4."""
     return ((z[..., 0].abs() - SIDE).clamp(min=0) / 0.2) ** 2 / 2
 
 
@@ -169,27 +183,19 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--rows", type=Path, help="a CSV that was printed before: nothing is trained")
-    parser.add_argument("--figure", type=Path, help="a .png to draw")
-    asked = parser.parse_args()
-    measured = _read(asked.rows) if asked.rows else _printed(rows(asked.depths, asked.seeds, steps=asked.steps))
-    if asked.figure:
-        draw(measured, asked.figure)
-
-
-def _read(path: Path) -> list[Mapping[str, Any]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def _printed(measured: Iterator[dict[str, Any]]) -> list[Mapping[str, Any]]:
-    """The rows, each printed when it is there."""
-    writer = csv.DictWriter(sys.stdout, ["energy", "depth", "seed", "kl", "stderr"], lineterminator="\n")
-    writer.writeheader()
-    kept: list[Mapping[str, Any]] = []
-    for row in measured:
-        writer.writerow(row)
-        kept.append(row)
-    return kept
+    parser.add_argument("--figure", type=Path, help="an .svg to draw")
+    options = parser.parse_args()
+    measured: list[Mapping[str, Any]] = []
+    if options.rows:
+        measured += csv.DictReader(options.rows.read_text().splitlines())
+    else:
+        writer = csv.DictWriter(sys.stdout, ["energy", "depth", "seed", "kl", "stderr"], lineterminator="\n")
+        writer.writeheader()
+        for row in rows(options.depths, options.seeds, steps=options.steps):
+            writer.writerow(row)
+            measured.append(row)
+    if options.figure:
+        draw(measured, options.figure)
 
 
 if __name__ == "__main__":

@@ -14,31 +14,55 @@ from zoo.metrics.bounds import FEWEST_PARTICLES, LARGEST_KHAT, Bounds, bounds, l
 from zoo.metrics.two_sample import Share
 from zoo.pairs.build import build
 from zoo.pairs.pair import HasInitialise
-from zoo.pairs.registry import evaluation
+from zoo.pairs.registry import column, evaluation
 from zoo.pairs.traces import capabilities
+from zoo.report.verdicts import Pooled, Row, Verdict
 from zoo.runs.evaluation import Settings, TrainedRun, attempt, mean_score, unmeasurable
 from zoo.scores import Score
 from zoo.seeding import seeded
 
-SPLIT = ("kl", "reconstruction")
-OF_WEIGHTS = ("elbo", *SPLIT, "ess", "khat_share")
+ELBO_PARTS = ("kl", "reconstruction")
+OF_WEIGHTS = ("elbo", *ELBO_PARTS, "ess", "khat_share")
 OF_PAIR = ("nats", "bits_per_dim", *OF_WEIGHTS, "bound_gap")
 FLOORS = {"floor_uniform": "uniform", "floor_independent": "independent"}
-"""Metric -> the family that nothing should do worse than."""
+"""Metric -> the family that every other should beat."""
+
+
+@column(
+    "likelihood",
+    title="Likelihood",
+    evaluation="likelihood",
+    metric="nats",
+    rule="exact if the test log-likelihood is computed exactly in every seed that could be scored; approximate if it "
+    "is a lower bound or an estimate in any; no if the family has none.",
+    literature={"autoregressive": "exact", "flow": "exact", "implicit": "no", "prescribed": "approximate"},
+    place=2,
+    skipped="no",
+)
+def exact_or_approximate(score: Pooled, rows: Sequence[Row]) -> Verdict:
+    """Is the likelihood of test data exact?"""
+    return score.verdict("exact" if score.kind == "exact" else "approximate", "nats")
 
 
 @evaluation("likelihood")
 def likelihood(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
-    """Negative log-likelihood of the test split, the lower the better, in evaluation mode.
+    """Negative log-likelihood of the test split in evaluation mode; lower is better.
 
-    ``nats`` per datum, with its standard error over data: exact where it is derivable, else the importance-weighted
-    bound with that many particles for each datum. ``bits_per_dim`` = nats / (ln 2 · size); for real data both are of a
-    density and may be negative. ``elbo`` is the negative ELBO, in nats: the sum of ``kl``, the mean of log q(z|x) -
-    log p(z), near zero where the latents say nothing, and ``reconstruction``, the mean of -log p(x|z) (a dequantised
-    datum is part of x, not of z). ``ess`` is the mean effective sample size of the particles, ``khat_share`` the share
-    of data whose Pareto k-hat is above 0.7. ``bound_gap``, for a pair with both, is the exact value less the bound: it
-    should not be below zero by more than noise. ``floor_uniform`` and ``floor_independent`` are the nats of those
-    families on the same data.
+    - ``nats`` per datum with its standard error over data: exact where it is derivable, else the importance-weighted
+      bound. ``bits_per_dim`` = nats / (ln 2 · size). For real data both are of a density and may be negative.
+    - ``elbo``: the negative ELBO in nats, the sum of ``kl``, the mean of log q(z|x) - log p(z), near zero where the
+      latents carry no information, and ``reconstruction``, the mean of -log p(x|z). A dequantised datum is part of x.
+    - ``ess``: mean effective sample size of the particles. ``khat_share``: share of data with a Pareto k-hat above 0.7.
+    - ``bound_gap``, for a pair with an analytic log_prob and latents: the exact value minus the bound, not below zero
+      by more than noise.
+    - ``floor_uniform``, ``floor_independent``: the nats of those families on the same data.
+
+    Args:
+        runs: one run.
+        settings: ``particles`` per datum for the bound, ``memory`` and ``seed``.
+
+    Reference:
+        Burda et al. 2016, arXiv:1509.00519, eq. 8 (the bound); Vehtari et al. 2024, arXiv:1507.02646 (k-hat).
     """
     (run,) = runs
     return unmeasurable(run, (*OF_PAIR, *FLOORS)) or [
@@ -54,17 +78,17 @@ def _of_pair(run: TrainedRun, settings: Settings) -> list[Score]:
     x, memory, seed = run.data.test, settings.memory, settings.seed
     exact = log_probs(run.pair, x, memory=memory, seed=seed) if can.likelihood == "exact" else None
     bound = bounds(run.pair, x, settings.particles, memory=memory, seed=seed) if can.latents else None
-    told = bool(set(can.latents) - set(can.dequantising))
-    return [*_of_values(exact, bound, run.data.event.size), *_of_weights(bound, told), _gap(exact, bound)]
-
-
-def _of_values(exact: Tensor | None, bound: Bounds | None, size: int) -> list[Score]:
     if exact is not None:
         nats = mean_score("nats", -exact, "nats", "exact")
     else:
         assert bound is not None  # a pair without latents is exact
         nats = mean_score("nats", -bound.importance, "nats", "lower bound")
-    return [nats, _per_dimension(nats, size)]
+    return [
+        nats,
+        _per_dimension(nats, run.data.event.size),
+        *_of_weights(bound, informative=bool(set(can.latents) - set(can.dequantising))),
+        _gap(exact, bound),
+    ]
 
 
 def _per_dimension(nats: Score, size: int) -> Score:
@@ -75,20 +99,16 @@ def _per_dimension(nats: Score, size: int) -> Score:
     return replace(bits, value=nats.value / unit, unit="bits/dim", stderr=None if stderr is None else stderr / unit)
 
 
-def _of_weights(bound: Bounds | None, told: bool) -> list[Score]:
+def _of_weights(bound: Bounds | None, informative: bool) -> list[Score]:
+    """The scores of the importance weights; ``informative`` if there is a latent besides the dequantised datum."""
     if bound is None:
         return _skipped(OF_WEIGHTS, "no latents: the value is exact and needs no bound")
-    elbo = mean_score("elbo", -bound.elbo, "nats", "lower bound")
+    kl, reconstruction = bound.kl, -bound.elbo - bound.kl
+    parts = [mean_score("kl", kl, "nats", "estimate"), mean_score("reconstruction", reconstruction, "nats", "estimate")]
+    if not informative:
+        parts = _skipped(ELBO_PARTS, "no latents but the dequantised datum: all of the ELBO is reconstruction")
     ess = mean_score("ess", bound.ess, f"of {bound.particles}", "estimate")
-    return [elbo, *_split(bound, told), ess, _khat_share(bound)]
-
-
-def _split(bound: Bounds, told: bool) -> list[Score]:
-    """The ELBO's two parts, where a latent tells more than the datum itself."""
-    if not told:
-        return _skipped(SPLIT, "no latents but the dequantised datum: all of the ELBO is reconstruction")
-    parts = (bound.kl, -bound.elbo - bound.kl)
-    return [mean_score(metric, part, "nats", "estimate") for metric, part in zip(SPLIT, parts, strict=True)]
+    return [mean_score("elbo", -bound.elbo, "nats", "lower bound"), *parts, ess, _khat_share(bound)]
 
 
 def _khat_share(bound: Bounds) -> Score:

@@ -1,4 +1,4 @@
-"""Does training go the same way every time, and does it keep what it has won?"""
+"""Does training go the same way every time, and does it keep what it has gained?"""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from statistics import stdev
 
 import torch
-from torch import Tensor
 
 from zoo.data import Dataset
-from zoo.event import Event
 from zoo.metrics.mmd import features, mmd2
-from zoo.pairs.registry import evaluation
+from zoo.pairs.registry import column, evaluation
 from zoo.pairs.traces import capabilities
+from zoo.report.verdicts import Pooled, Row, Verdict, one_seed, pool
 from zoo.runs.evaluation import Settings, TrainedRun, attempt
 from zoo.scores import Score
 from zoo.seeding import seeded
@@ -27,6 +26,10 @@ CURVES = {
 }
 """Column of the history -> the metrics of it."""
 METRICS = ("diverged_share", *CURVES["validation"], *CURVES["discrepancy"])
+LARGEST_FALL_BACK = 0.25
+"""Share of its total improvement that the sample discrepancy of a stable training may lose again."""
+NOISE = 2.0
+"""Standard errors by which a fall-back must exceed the limit to count."""
 
 
 @dataclass(frozen=True)
@@ -37,22 +40,51 @@ class Fall:
     stderr: float | None = None
 
 
+@column(
+    "training",
+    title="Training",
+    evaluation="stability",
+    metric="diverged_share",
+    rule="stable if no seed diverged and the worst fall-back of the sample discrepancy from its best so far, "
+    f"less {NOISE:g} standard errors, is at most {LARGEST_FALL_BACK:.0%} of its total improvement in every seed; "
+    "unstable otherwise. The discrepancy is the distance MMD between samples and validation data, where less than "
+    "two standard errors of MMD² between data and data counts as none; the improvement counts from uniform noise "
+    "where training starts better than that. Only measures that implicit and likelihood models share decide.",
+    literature={"autoregressive": "stable", "flow": "stable", "implicit": "unstable", "prescribed": "stable"},
+    place=1,
+    width=42,
+)
+def stable_or_unstable(score: Pooled, rows: Sequence[Row]) -> Verdict:
+    """Does training go well in every seed, and keep what it has gained?"""
+    note = score.reason or one_seed(score.n)
+    if score.number > 0:
+        return Verdict("unstable", score.value, "share of seeds diverged", reason=note)
+    fall = pool(rows, "stability", "discrepancy_drawdown")
+    if fall.value is None:
+        return fall.without_value()
+    word = "stable" if fall.value - NOISE * (fall.stderr or 0.0) <= LARGEST_FALL_BACK else "unstable"
+    return Verdict(word, fall.value, "share fall-back", fall.stderr, reason=note)
+
+
 @evaluation("stability", over="seeds")
 def stability(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
     """How training went, over all seeds of a family on one data set.
 
-    ``diverged_share`` of the seeds that did not crash. ``validation_spread``: standard deviation over seeds of the
-    final validation score (nats per datum; the discrepancy for implicit models). ``drawdown``, of the worst seed:
-    max_t (s_t - min_{u<=t} s_u) / (s_first - min s), the share of the total improvement that was lost again, at most 1;
-    a score that is no longer finite has lost everything.
+        drawdown = max_t (s_t - min_{u<=t} s_u) / (s_first - min s), at most 1
 
-    ``discrepancy_spread`` and ``discrepancy_drawdown`` are the same for the sample discrepancy tracked at checkpoints,
-    the one measure that every family has. It is taken as a distance, MMD = √max(MMD², 2σ), where σ is the standard
-    error of MMD² between as many train and validation data: squared, a generator that forgets half of what it learnt
-    would hardly show, and below 2σ samples are as good as data, so that what the estimate does there is noise. The
-    standard error of the drawdown is what σ makes of it. Its total improvement counts from uniform noise where training
-    starts better than that: a family that is initialised from the data's marginals has won that much already, and would
-    be called unstable for wavering over the little that is left.
+    - ``diverged_share`` of the seeds that did not crash.
+    - ``validation_spread``: standard deviation over seeds of the final validation score (nats per datum; for implicit
+      models the discrepancy). ``drawdown``: of the worst seed, the share of the total improvement that was lost again;
+      1 if a score is no longer finite.
+    - ``discrepancy_spread`` and ``discrepancy_drawdown``: the same for the sample discrepancy at checkpoints, the one
+      measure that every family has, taken as a distance, MMD = √max(MMD², 2σ). σ is the standard error of MMD² between
+      as many training and validation data: squared, a generator that forgets half of what it learnt would hardly show;
+      below 2σ samples are as good as data, and the estimate's changes there are noise. The total improvement counts
+      from uniform noise where training starts better than that, as for a family initialised from the data's marginals.
+
+    Args:
+        runs: all seeds of one family on one data set.
+        settings: ``seed``, of the data and the uniform noise that the discrepancy is compared with.
     """
     trained = [run for run in runs if run.status != "failed"]
     if not trained:
@@ -69,9 +101,12 @@ def stability(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
 
 
 def worst_fall(curve: Sequence[float], noise: float = 0.0, nothing: float = -math.inf) -> Fall:
-    """The worst fall-back of a curve, the lower the better; ``noise`` is the standard error of the values' squares.
+    """The worst fall-back of a curve; lower values of the curve are better.
 
-    ``nothing`` is the value of knowing nothing, from which the total improvement counts if the curve starts below it.
+    Args:
+        curve: values at checkpoints.
+        noise: standard error of the squares of the values.
+        nothing: the value of knowing nothing, from which the total improvement counts if the curve starts below it.
     """
     best = first = curve[0]
     fall, where = 0.0, (first, first)
@@ -96,46 +131,42 @@ def _diverged_share(trained: Sequence[TrainedRun], asked: int) -> Score:
 
 
 def _of_curve(runs: Sequence[TrainedRun], name: str, settings: Settings) -> list[Score]:
-    implicit = capabilities(runs[0].pair).likelihood == "none"
+    """Spread and drawdown of a column of the histories, each curve from its first finite value on."""
+    curves = [
+        list(itertools.dropwhile(lambda value: not math.isfinite(value), (row[name] for row in run.history)))
+        for run in runs
+    ]
+    unit, noise, nothing = "nats", 0.0, -math.inf
+    if name == "discrepancy" or capabilities(runs[0].pair).likelihood == "none":
+        noise, nothing = _yardstick(runs[0].data, settings.seed)
+        unit, curves = "MMD", [[_distance(value, noise) for value in curve] for curve in curves]
     spread, drawdown = CURVES[name]
-    if name == "validation" and not implicit:
-        curves = [_curve(run, name) for run in runs]
-        return [
-            _spread(spread, curves, "nats"),
-            _drawdown(drawdown, [worst_fall(curve) for curve in curves if curve[1:]]),
-        ]
-    noise, nothing = _yardstick(runs[0].data, settings.seed)
-    curves = [_distances(_curve(run, name), noise) for run in runs]
-    falls = [worst_fall(curve, noise, nothing) for curve in curves if curve[1:]]
-    return [_spread(spread, curves, "MMD"), _drawdown(drawdown, falls)]
+    return [
+        _spread(spread, curves, unit),
+        _drawdown(drawdown, [worst_fall(curve, noise, nothing) for curve in curves if curve[1:]]),
+    ]
 
 
-def _curve(run: TrainedRun, name: str) -> list[float]:
-    """A run's curve from its first finite value on."""
-    return list(itertools.dropwhile(lambda value: not math.isfinite(value), (row[name] for row in run.history)))
-
-
-def _distances(squares: Sequence[float], noise: float) -> list[float]:
-    return [math.sqrt(max(value, 2 * noise)) if math.isfinite(value) else value for value in squares]
+def _distance(square: float, noise: float) -> float:
+    return math.sqrt(max(square, 2 * noise)) if math.isfinite(square) else square
 
 
 def _yardstick(data: Dataset, seed: int) -> tuple[float, float]:
-    """The discrepancy's standard error between data and data, and its value (a distance) for uniform noise."""
+    """The discrepancy's standard error between data and data, and its value (a distance) for uniform noise.
+
+    The noise is uniform over the levels, or over the box that real data lie in.
+    """
     with seeded(seed):
         rows = torch.randperm(len(data.train))[:DISCREPANCY_SAMPLES].to(data.train.device)
         train, validation = data.batch(rows), subsample(data.validation)
-        uniform = _uniform(data.event, train)
+        if data.event.levels is not None:
+            uniform = torch.randint_like(train, data.event.levels)
+        else:
+            low, high = train.amin(0), train.amax(0)
+            uniform = low + torch.rand_like(train) * (high - low)
     real = features(data.event, validation)
     noise = mmd2(features(data.event, train), real).stderr
     return noise, math.sqrt(max(0.0, mmd2(features(data.event, uniform), real).value))
-
-
-def _uniform(event: Event, like: Tensor) -> Tensor:
-    """Uniform noise over the levels, or over the box that real data lie in."""
-    if event.levels is not None:
-        return torch.randint_like(like, event.levels)
-    low, high = like.amin(0), like.amax(0)
-    return low + torch.rand_like(like) * (high - low)
 
 
 def _spread(metric: str, curves: Sequence[Sequence[float]], unit: str) -> Score:

@@ -17,10 +17,15 @@ DRAWS = 20_000
 
 @evaluation("toy_kl")
 def toy_kl(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
-    """``kl``: the divergence KL(true || learnt) in nats, on toys whose density is known in closed form.
+    """``kl``: the divergence KL(p || q) in nats of a learnt density q from a toy's known density p.
 
-    It is the mean of log p(x) - log q(x) over `DRAWS` new draws from the truth p; 0 if q is p. It needs a family with
-    an exact likelihood, and is skipped for other data.
+        KL(p || q) = E_p[log p(x) - log q(x)]
+
+    A mean over `DRAWS` new draws from p; 0 if q is p. Needs an exact likelihood; other data are skipped.
+
+    Args:
+        runs: one run.
+        settings: ``seed`` of the draws, ``memory``.
     """
     (run,) = runs
     return unmeasurable(run, METRICS) or attempt(METRICS, _of_run, run, settings)

@@ -11,7 +11,7 @@ import torch
 from zoo.data import Dataset
 from zoo.event import Event
 from zoo.pairs import plugins as outside
-from zoo.pairs.registry import Registry, evaluations, families, guides, load_shelves, priors
+from zoo.pairs.registry import Registry, columns, evaluations, families, guides, load_shelves, priors
 
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("zoo", deadline=None)  # no test asserts a time
@@ -22,7 +22,7 @@ hypothesis.settings.load_profile("zoo")
 def shelves(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test registers is forgotten after it."""
     load_shelves()
-    registries: tuple[Registry[Any], ...] = (families, guides, priors, evaluations)
+    registries: tuple[Registry[Any], ...] = (families, guides, priors, evaluations, columns)
     for registry in registries:
         monkeypatch.setattr(registry, "_items", dict(registry._items))
         monkeypatch.setattr(registry, "_files", dict(registry._files))

@@ -1,53 +1,81 @@
-"""Make-believe studies, to test the report by."""
+"""Made-up studies to test the report with."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from zoo.report.study import Study
-from zoo.scores import COLUMNS, Score
+from zoo.scores import COLUMNS, Kind, Score, label
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class MadeUp:
+    """A family with a guide; ``time`` is its sampling time relative to a plain VAE."""
+
+    family: str
+    guide: str = ""
+    group: str = ""
+    kind: Kind = ""
+    nats: float | None = None
+    time: float = 1.0
+
+    @property
+    def label(self) -> str:
+        return label(self.family, self.guide)
+
+    def row(self, score: Score, dataset: str, seed: int | str, evaluation: str) -> dict[str, Any]:
+        """A tidy row of suite ``table1``."""
+        member = {"suite": "table1", "family": self.family, "guide": self.guide, "group": self.group}
+        made = score.row(**member, dataset=dataset, seed=seed, evaluation=evaluation)
+        assert tuple(made) == COLUMNS
+        return made
+
 
 FAMILIES = [
-    ("pixelcnn", "", "autoregressive", "exact", 81.2, 210.0),
-    ("wavenet", "", "autoregressive", "exact", 85.6, 96.0),
-    ("realnvp", "", "flow", "lower bound", 93.1, 1.4),
-    ("gan", "", "implicit", "", None, 0.8),
-    ("vae", "normal", "prescribed", "lower bound", 91.4, 1.0),
-    ("vae", "planar", "prescribed", "lower bound", 91.0, 1.1),
-    ("vae", "iaf", "prescribed", "lower bound", 90.6, 1.1),
-    ("ppca", "", "prescribed", "exact", 98.3, 0.6),
-    ("independent", "", "floor", "exact", 106.31, 0.2),
-    ("uniform", "", "floor", "exact", 181.33, 0.2),
+    MadeUp("pixelcnn", group="autoregressive", kind="exact", nats=81.2, time=210.0),
+    MadeUp("wavenet", group="autoregressive", kind="exact", nats=85.6, time=96.0),
+    MadeUp("realnvp", group="flow", kind="lower bound", nats=93.1, time=1.4),
+    MadeUp("gan", group="implicit", time=0.8),
+    MadeUp("vae", "normal", "prescribed", "lower bound", 91.4, 1.0),
+    MadeUp("vae", "planar", "prescribed", "lower bound", 91.0, 1.1),
+    MadeUp("vae", "iaf", "prescribed", "lower bound", 90.6, 1.1),
+    MadeUp("ppca", group="prescribed", kind="exact", nats=98.3, time=0.6),
+    MadeUp("independent", group="floor", kind="exact", nats=106.31, time=0.2),
+    MadeUp("uniform", group="floor", kind="exact", nats=181.33, time=0.2),
 ]
 
 
 def study(
     seeds: int = 3,
     quick: bool = False,
-    datasets: tuple[str, ...] = ("digits",),
+    datasets: Sequence[str] = ("digits",),
     event: str = "8x8:17",
-    families: list[tuple[Any, ...]] | None = None,
+    families: Sequence[MadeUp] = FAMILIES,
     coded: bool = False,
 ) -> Study:
-    """A study whose every number is made up from a seed; ``coded`` with both codecs measured."""
+    """A study whose numbers are all made up; ``coded`` with both codecs measured."""
     made = Study("table1", quick, provenance(datasets), [], [], {})
     for dataset in datasets:
         rng = np.random.default_rng(len(dataset))
-        chosen = FAMILIES if families is None else families
-        for member in chosen:
-            made.scores += scores(rng, dataset, seeds, *member)
-            made.curves += curves(rng, dataset, seeds, *member)
-        made.pictures[dataset] = pictures(rng, event, chosen)
+        for member in families:
+            made.scores += scores(rng, dataset, seeds, member)
+            made.curves += curves(rng, dataset, seeds, member)
+        made.pictures[dataset] = pictures(rng, event, families)
         if coded:
-            made.scores += [row for member in chosen for row in compressed(rng, dataset, seeds, member)]
-            made.pictures[dataset]["coded"] = given_back(made.pictures[dataset])
+            made.scores += [row for member in families for row in compressed(rng, dataset, seeds, member)]
+            few = 0.9 * np.array(made.pictures[dataset]["real"][:8])
+            grids = {grid: few.tolist() for grid in ("1", "3", "6")}
+            made.pictures[dataset]["coded"] = {"vae+normal": grids, "ppca": grids}
     return made
 
 
-def provenance(datasets: tuple[str, ...]) -> dict[str, Any]:
-    """What a run says of itself."""
+def provenance(datasets: Sequence[str]) -> dict[str, Any]:
     return {
         "date": "2001-02-03",
         "command": "zoo compare table1",
@@ -60,44 +88,26 @@ def provenance(datasets: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def row(where: dict[str, Any], score: Score) -> dict[str, Any]:
-    """A tidy row of suite ``table1``."""
-    made = score.row(suite="table1", **where)
-    assert tuple(made) == COLUMNS
-    return made
-
-
-def scores(
-    rng: np.random.Generator,
-    dataset: str,
-    seeds: int,
-    family: str,
-    guide: str,
-    group: str,
-    kind: Any,
-    nats: float | None,
-    time: float,
-) -> list[dict[str, Any]]:
-    """All scores of one member."""
-    where = {"family": family, "guide": guide, "group": group, "dataset": dataset}
-    rows = []
+def scores(rng: np.random.Generator, dataset: str, seeds: int, member: MadeUp) -> Rows:
+    """The scores of one member, without compression."""
+    rows, time = [], member.time
     for seed in range(seeds):
-        found = [Score("nats", status="skipped", reason="implicit: the program observes nothing")]
-        if nats is not None:
-            value = nats + 0.3 * rng.normal()
+        found = [Score.skipped("nats", "implicit: the program observes nothing")]
+        if member.nats is not None:
+            value = member.nats + 0.3 * rng.normal()
             found = [
-                Score("nats", value, "nats", 0.42, kind, 447),
-                Score("bits_per_dim", value / 64 / np.log(2), "bits/dim", 0.42 / 64 / np.log(2), kind, 447),
+                Score("nats", value, "nats", 0.42, member.kind, 447),
+                Score("bits_per_dim", value / 64 / np.log(2), "bits/dim", 0.42 / 64 / np.log(2), member.kind, 447),
                 Score("floor_uniform", 181.33, "nats", 0.0, "exact", 447),
                 Score("floor_independent", 106.31, "nats", 0.57, "exact", 447),
             ]
-        if kind == "lower bound":
-            found += [
-                Score("elbo", value + 2.1, "nats", 0.45, kind, 447),
-                Score("ess", 61.0 + rng.normal(), "particles", 3.0, "estimate", 447),
-                Score("khat_share", 0.12, "", 0.015, "estimate", 447),
-            ]
-        rows += [row(where | {"seed": seed, "evaluation": "likelihood"}, score) for score in found]
+            if member.kind == "lower bound":
+                found += [
+                    Score("elbo", value + 2.1, "nats", 0.45, member.kind, 447),
+                    Score("ess", 61.0 + rng.normal(), "particles", 3.0, "estimate", 447),
+                    Score("khat_share", 0.12, "", 0.015, "estimate", 447),
+                ]
+        rows += [member.row(score, dataset, seed, "likelihood") for score in found]
         sampled = [
             Score("seconds_1", 2e-4 * time, "s", 1e-6, "estimate", 20),
             Score("seconds_100", 1.1e-3 * time, "s", 1e-5, "estimate", 20),
@@ -109,33 +119,30 @@ def scores(
             Score("precision", 0.7 + 0.2 * rng.random(), "", 0.02, "estimate", 447),
             Score("recall", 0.5 + 0.3 * rng.random(), "", 0.02, "estimate", 447),
         ]
-        rows += [row(where | {"seed": seed, "evaluation": "sampling"}, score) for score in sampled]
-    over = {"seed": "all", "evaluation": "stability"}
-    names = ["diverged_share", "discrepancy_spread", "discrepancy_drawdown", "validation_spread", "drawdown"]
-    if group == "floor":
-        stable = [Score.skipped(name, "counted, not trained") for name in names]
-    else:
-        values = [0.0, 0.004, 0.05 if group != "implicit" else 0.14, 0.31, 0.06]
-        stable = [Score(name, value, "", None, "estimate", seeds) for name, value in zip(names, values, strict=True)]
-        if group == "implicit":
-            stable[3:] = [Score.skipped(name, "implicit: no validation score") for name in names[3:]]
-    return rows + [row(where | over, score) for score in stable]
+        rows += [member.row(score, dataset, seed, "sampling") for score in sampled]
+    implicit = member.group == "implicit"
+    values = {"diverged_share": 0.0, "discrepancy_spread": 0.004, "discrepancy_drawdown": 0.14 if implicit else 0.05}
+    stable = [Score(name, value, "", None, "estimate", seeds) for name, value in values.items()]
+    for name, value in {"validation_spread": 0.31, "drawdown": 0.06}.items():
+        skipped = Score.skipped(name, "implicit: no validation score")
+        stable.append(skipped if implicit else Score(name, value, "", None, "estimate", seeds))
+    if member.group == "floor":
+        stable = [Score.skipped(score.metric, "counted, not trained") for score in stable]
+    return rows + [member.row(score, dataset, "all", "stability") for score in stable]
 
 
-def compressed(rng: np.random.Generator, dataset: str, seeds: int, member: tuple[Any, ...]) -> list[dict[str, Any]]:
+def compressed(rng: np.random.Generator, dataset: str, seeds: int, member: MadeUp) -> Rows:
     """The scores of both codecs of one member."""
-    family, guide, group, _, nats, _ = member
-    where = {"family": family, "guide": guide, "group": group, "dataset": dataset}
     return [
-        row(where | {"seed": seed, "evaluation": evaluation}, score)
+        member.row(score, dataset, seed, evaluation)
         for seed in range(seeds)
-        for evaluation, found in (("lossy", lossy(rng, group)), ("lossless", lossless(rng, nats)))
+        for evaluation, found in (("lossy", lossy(rng, member.group)), ("lossless", lossless(rng, member.nats)))
         for score in found
     ]
 
 
 def lossy(rng: np.random.Generator, group: str) -> list[Score]:
-    """A curve of rate and distortion, where the family has a bottleneck, and JPEG's beside it."""
+    """A curve of rate and distortion with those of JPEG and PCA, where the family has a bottleneck."""
     if group != "prescribed":
         return [Score.skipped(name, "no latents") for name in ("verdict", "bd_rate_jpeg", "least_gain")]
     found = [
@@ -157,50 +164,34 @@ def lossless(rng: np.random.Generator, nats: float | None) -> list[Score]:
     if nats is None:
         return [Score.skipped(name, "implicit: no likelihood to code by") for name in ("verdict", "bytes")]
     bits = nats / 64 / np.log(2)
-    values = {
-        "verdict": 1.0,
-        "bytes": round(447 * 8 * bits),
-        "bits_per_dim": bits,
-        "header_bytes": 210,
-        "overhead": 0.4,
-    }
-    standard = {"zlib": 11135, "bz2": 9904, "lzma": 9956, "png": 50614, "png_tiled": 13450, "webp": 28474}
-    found = [Score(name, float(value), "", None, "exact", 447) for name, value in (values | standard).items()]
+    values = {"verdict": 1.0, "bytes": round(447 * 8 * bits), "bits_per_dim": bits}
+    values |= {"header_bytes": 210, "overhead": 0.4}
+    values |= {"zlib": 11135, "bz2": 9904, "lzma": 9956, "png": 50614, "png_tiled": 13450, "webp": 28474}
+    found = [Score(name, float(value), "", None, "exact", 447) for name, value in values.items()]
     return [*found, Score("encode_images", 3000.0 + rng.random(), "1/s", None, "estimate", 447)]
 
 
-def curves(
-    rng: np.random.Generator,
-    dataset: str,
-    seeds: int,
-    family: str,
-    guide: str,
-    group: str,
-    kind: Any,
-    nats: Any,
-    time: float,
-) -> list[dict[str, Any]]:
+def curves(rng: np.random.Generator, dataset: str, seeds: int, member: MadeUp) -> Rows:
     """Training losses, validation scores and discrepancies of one member."""
-    if group == "floor":
-        return []
     rows = []
-    for seed in range(seeds):
-        where = {"family": family, "guide": guide, "dataset": dataset, "seed": seed}
+    for seed in range(0 if member.group == "floor" else seeds):
+        where = {"family": member.family, "guide": member.guide, "dataset": dataset, "seed": seed}
         for step in range(0, 2001, 50):
             fall = np.exp(-step / 250)
-            if nats is not None:
-                value = nats + 60 * fall + 0.4 * rng.normal() + 1e-6 * max(0, step - 900) ** 2
-                rows.append(where | {"step": step, "metric": "validation", "value": float(value)})
-                rows.append(where | {"step": step, "metric": "train", "value": float(value - step / 250)})
+            values = {}
+            if member.nats is not None:
+                value = member.nats + 60 * fall + 0.4 * rng.normal() + 1e-6 * max(0, step - 900) ** 2
+                values = {"validation": value, "train": value - step / 250}
             if step % 100 == 0:
-                wobble = (0.03 if group == "implicit" else 0.005) * rng.normal()
-                rows.append(where | {"step": step, "metric": "discrepancy", "value": float(0.02 + 0.4 * fall + wobble)})
+                wobble = (0.03 if member.group == "implicit" else 0.005) * rng.normal()
+                values["discrepancy"] = 0.02 + 0.4 * fall + wobble
+            rows += [where | {"step": step, "metric": name, "value": float(each)} for name, each in values.items()]
     return rows
 
 
-def pictures(rng: np.random.Generator, event: str, families: list[tuple[Any, ...]]) -> dict[str, Any]:
+def pictures(rng: np.random.Generator, event: str, families: Sequence[MadeUp]) -> dict[str, Any]:
     """Real data and samples of every member."""
-    labels = [f"{name}+{guide}" if guide else name for name, guide, *_ in families]
+    labels = [member.label for member in families]
     if event == "2:real":
         angle = rng.uniform(0, np.pi, 200)
         real = np.stack([np.cos(angle), np.sin(angle)], 1)
@@ -208,21 +199,10 @@ def pictures(rng: np.random.Generator, event: str, families: list[tuple[Any, ...
     else:
         column, line = np.meshgrid(np.arange(8), np.arange(8))
         real = np.stack([ring(column, line, *rng.uniform([3, 3, 1.5, 2], [4, 4, 3, 3.4])) for _ in range(32)])
-        samples = {
-            label: np.clip(real + 1.2 * k * rng.normal(size=real.shape), 0, 16).round()
-            for k, label in enumerate(labels)
-        }
-    return {
-        "event": event,
-        "real": real.tolist(),
-        "samples": {label: batch.tolist() for label, batch in samples.items()},
-    }
-
-
-def given_back(shown: dict[str, Any]) -> dict[str, Any]:
-    """What lossy codes make of the first real data."""
-    few = 0.9 * np.array(shown["real"][:8])
-    return {label: {grid: few.tolist() for grid in ("1", "3", "6")} for label in ("vae+normal", "ppca")}
+        noisy = {label: real + 1.2 * k * rng.normal(size=real.shape) for k, label in enumerate(labels)}
+        samples = {label: np.clip(batch, 0, 16).round() for label, batch in noisy.items()}
+    batches = {label: batch.tolist() for label, batch in samples.items()}
+    return {"event": event, "real": real.tolist(), "samples": batches}
 
 
 def ring(column: Any, line: Any, x: float, y: float, width: float, height: float) -> Any:

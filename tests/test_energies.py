@@ -3,6 +3,7 @@
 import csv
 import math
 import sys
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ def test_training_brings_a_chain_near_an_energy() -> None:
 def test_rows_are_printed_and_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first, again, stored = tmp_path / "first.png", tmp_path / "again.png", tmp_path / "kl.csv"
+    first, again, stored = tmp_path / "first.svg", tmp_path / "again.svg", tmp_path / "kl.csv"
     monkeypatch.setattr(sys, "argv", ["energies", "--depths", "1", "2", "--steps", "2", "--figure", str(first)])
     main()
     stored.write_text(capsys.readouterr().out)
@@ -65,3 +66,5 @@ def test_rows_are_printed_and_drawn(
     main()
     assert capsys.readouterr().out == ""
     assert first.read_bytes() == again.read_bytes()
+    dots = [node for node in ElementTree.parse(first).iter() if node.tag.endswith("circle")]
+    assert len(dots) == len(found)

@@ -1,4 +1,4 @@
-"""The evaluations on pairs and histories whose answers are known."""
+"""The evaluations on pairs and histories with known answers."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from zoo import Dataset, Event, Pair, Score, ZooError, load_data
-from zoo.evaluations.sampling import sequential_passes
 from zoo.evaluations.stability import worst_fall
+from zoo.metrics.passes import sequential_passes
 from zoo.pairs import registry
 from zoo.pairs.build import build
-from zoo.runs.evaluation import Settings, TrainedRun, attempt, evaluate, mean_score
+from zoo.runs.evaluation import Settings, TrainedRun, evaluate
 from zoo.seeding import seeded
 
 PLANE = Event(2, "real")
@@ -42,9 +42,12 @@ class Normal(nn.Module):
         super().__init__()
         self.loc = nn.Parameter(torch.full((2,), loc))
 
+    def of(self, loc: Tensor) -> Any:
+        return dist.Normal(loc, 1.0)
+
     def model(self, x: Tensor) -> Any:
         with pyro.plate("data", len(x)):
-            return pyro.sample("x", dist.Normal(self.loc.expand(len(x), 2), 1.0).to_event(1), obs=x)
+            return pyro.sample("x", self.of(self.loc.expand(len(x), 2)).to_event(1), obs=x)
 
 
 class Latent(Normal):
@@ -156,18 +159,16 @@ def test_density_may_make_negative_nats() -> None:
     data = normal_data().map(lambda x: 0.0 * x)
 
     class Sharp(Normal):
-        def model(self, x: Tensor) -> Any:
-            with pyro.plate("data", len(x)):
-                return pyro.sample("x", dist.Normal(self.loc.expand(len(x), 2), 0.01).to_event(1), obs=x)
+        def of(self, loc: Tensor) -> Any:
+            return dist.Normal(loc, 0.01)
 
     assert value(asked("likelihood", finished(Sharp(), data))["nats"]) < -5
 
 
 def test_impossible_data_are_a_failed_row() -> None:
     class Strict(Normal):
-        def model(self, x: Tensor) -> Any:
-            with pyro.plate("data", len(x)):
-                return pyro.sample("x", dist.Uniform(self.loc.expand(len(x), 2), 1.0).to_event(1), obs=x)
+        def of(self, loc: Tensor) -> Any:
+            return dist.Uniform(loc, 1.0)
 
     score = asked("likelihood", finished(Strict()))["nats"]
     assert score.status == "failed"
@@ -231,12 +232,12 @@ def test_a_noisy_but_steady_training_is_stable() -> None:
     assert value(scores["diverged_share"]) == 0
 
 
-def test_noise_around_a_start_that_is_already_good_is_not_instability() -> None:
+def test_noise_around_a_good_start_is_not_instability() -> None:
     flat = [0.011, 0.010, 0.013, 0.009, 0.012]
     assert value(asked("stability", trained([5.0] * 5, flat))["discrepancy_drawdown"]) < 0.15
 
 
-def test_a_collapse_shows_though_others_do_well() -> None:
+def test_a_collapse_of_one_seed_shows() -> None:
     collapsed = smooth()
     collapsed[12:] = 0.15
     scores = asked("stability", trained(list(smooth()), list(smooth())), trained(list(smooth()), list(collapsed)))
@@ -289,9 +290,9 @@ def test_an_implicit_model_is_judged_by_its_discrepancy() -> None:
 
 def test_quality_of_too_few_data_is_skipped() -> None:
     few = dataset(PLANE, lambda n: torch.randn(n // 20, 2))
-    told = asked("sampling", finished(Normal(), few))
-    assert {told[metric].status for metric in ("mmd2", "c2st", "precision", "recall")} == {"skipped"}
-    assert told["seconds_1"].status == "ok"
+    scores = asked("sampling", finished(Normal(), few))
+    assert {scores[metric].status for metric in ("mmd2", "c2st", "precision", "recall")} == {"skipped"}
+    assert scores["seconds_1"].status == "ok"
 
 
 def test_quality_of_the_truth_and_of_something_else() -> None:
@@ -397,27 +398,21 @@ def test_passes_of_one_network_and_of_none() -> None:
     assert sequential_passes(pair_of(Constant())) == 0
 
 
-STEPWISE = {"maf", "convexp", "gensylvester", "idf", "git"}
-"""Flows that meet some of their parameters more than once a sample: entry by entry, by a series or by an iteration."""
-
-
-@pytest.mark.parametrize(("group", "passes"), [("floor", 0), ("flow", 1), ("implicit", 1), ("autoregressive", 16)])
-def test_passes_of_the_groups(group: str, passes: int) -> None:
+@pytest.mark.parametrize(
+    ("group", "least", "most"), [("floor", 0, 0), ("flow", 1, 15), ("implicit", 1, 1), ("autoregressive", 16, 16)]
+)
+def test_passes_of_the_groups(group: str, least: int, most: int) -> None:
     registry.load_shelves()
-    taking = [family.name for family in registry.families if family.group == group and "levels" in family.supports]
-    names = [name for name in taking if name not in STEPWISE]
+    names = [family.name for family in registry.families if family.group == group and "levels" in family.supports]
     assert names
-    assert {name: sequential_passes(build(name, Event((4, 4), 3))) for name in names} == dict.fromkeys(names, passes)
+    found = {name: sequential_passes(build(name, Event((4, 4), 3))) for name in names}
+    assert {name: passes for name, passes in found.items() if not least <= passes <= most} == {}
 
 
-@pytest.mark.parametrize("name", sorted(STEPWISE))
-def test_passes_of_flows_that_take_several(name: str) -> None:
-    assert 1 < sequential_passes(build(name, Event((4, 4), 3))) < 16
-
-
-def test_passes_of_a_masked_and_of_an_inverse_autoregressive_flow() -> None:
-    """Of sixteen dimensions the first depends on nothing."""
-    assert {name: sequential_passes(build(name, Event((4, 4), 3))) for name in ("maf", "iaf")} == {"maf": 15, "iaf": 1}
+@pytest.mark.parametrize(("name", "passes"), [("nice", 1), ("realnvp", 1), ("iaf", 1), ("maf", 15)])
+def test_passes_of_couplings_and_of_autoregressive_flows(name: str, passes: int) -> None:
+    """Of the sixteen dimensions of a masked flow the first depends on nothing."""
+    assert sequential_passes(build(name, Event((4, 4), 3))) == passes
 
 
 # ------------------------------------------------------------------ failures
@@ -431,23 +426,14 @@ def test_a_diverged_run_is_a_failed_row_that_says_when() -> None:
         assert all("step 7" in score.reason for score in scores.values())
 
 
-def test_what_a_model_raises_is_a_failed_row() -> None:
+def test_an_error_in_a_model_is_a_failed_row() -> None:
     class Broken(Normal):
         def log_prob(self, x: Tensor) -> Tensor:
-            raise ArithmeticError("lost the plot")
+            raise ArithmeticError("no root found")
 
     scores = asked("likelihood", finished(Broken()))
     assert scores["nats"].status == "failed"
-    assert "ArithmeticError: lost the plot" in scores["nats"].reason
-
-
-def test_what_an_evaluation_raises_is_a_failed_row() -> None:
-    def ask() -> list[Score]:
-        raise KeyError("gone")
-
-    (score,) = attempt(("a metric",), ask)
-    assert (score.metric, score.status) == ("a metric", "failed")
-    assert "gone" in score.reason
+    assert "ArithmeticError: no root found" in scores["nats"].reason
 
 
 def test_wrong_use_of_evaluate() -> None:
@@ -458,12 +444,7 @@ def test_wrong_use_of_evaluate() -> None:
         evaluate("likelyhood", [run])
 
 
-def test_a_mean_of_what_is_not_finite_fails() -> None:
-    score = mean_score("nats", torch.tensor([1.0, math.inf]), "nats", "exact")
-    assert (score.status, score.reason) == ("failed", "1 of 2 data have no finite value")
-
-
-def test_evaluating_leaves_the_random_stream_alone_and_repeats_itself() -> None:
+def test_evaluating_repeats_itself_and_leaves_the_random_stream() -> None:
     run = finished(Latent())
     before = torch.get_rng_state()
     first, second = asked("likelihood", run), asked("likelihood", run)

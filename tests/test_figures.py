@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from make_believe import row, study
+from make_believe import MadeUp, study
 from PIL import Image
 
 from zoo.report import figures, tables
@@ -27,11 +27,11 @@ VALUES = {"vae:prior=flow,latent=16": (5.0, 90.0, 93.0), "vae:latent=2": (3.0, 9
 def members(values: dict[str, tuple[float, float, float]]) -> list[tables.Member]:
     rows = []
     for family, (kl, nats, elbo) in values.items():
-        where = {"family": family, "guide": "", "group": "prescribed", "dataset": "d", "seed": 0}
+        member = MadeUp(family, group="prescribed")
         found = [("kl", kl, "estimate"), ("reconstruction", elbo - kl, "estimate"), ("elbo", elbo, "lower bound")]
         for metric, value, kind in [*found, ("nats", nats, "lower bound")]:
             score = Score(metric, value, "nats", 0.1, kind)  # type: ignore[arg-type]  # one of the kinds
-            rows.append(row(where | {"evaluation": "likelihood"}, score))
+            rows.append(member.row(score, "d", 0, "likelihood"))
     return tables.members(Study("s", False, {}, rows, [], {}), "d")
 
 
@@ -40,7 +40,7 @@ def words(drawn: str) -> list[str]:
 
 
 @pytest.mark.parametrize("width", [880.0, 348.0])
-def test_gaps_are_told_and_drawn_in_proportion(width: float) -> None:
+def test_gaps_are_written_and_drawn_in_proportion(width: float) -> None:
     drawn = figures.elbo_gaps(members(VALUES), width)
     assert [word for word in words(drawn) if re.fullmatch(r"\d\.\d\d", word)] == ["1.00", "3.00", "2.50"]
     nodes = ET.fromstring(drawn).iter()
@@ -49,7 +49,7 @@ def test_gaps_are_told_and_drawn_in_proportion(width: float) -> None:
 
 
 @pytest.mark.parametrize("width", [880.0, 348.0])
-def test_both_parts_of_an_elbo_are_told_and_drawn_in_proportion(width: float) -> None:
+def test_both_parts_of_an_elbo_are_drawn_in_proportion(width: float) -> None:
     drawn = figures.elbo_parts(members(VALUES), width)
     assert [word for word in words(drawn) if re.fullmatch(r"−?\d\.\d\d", word)] == ["−0.50", "5.00", "3.00"]
     bars = [float(n.attrib["width"]) for n in ET.fromstring(drawn).iter() if "bar" in n.attrib.get("class", "")]
@@ -60,16 +60,16 @@ def test_both_parts_of_an_elbo_are_told_and_drawn_in_proportion(width: float) ->
 def test_many_points_are_numbered_and_named_below(count: int) -> None:
     rows = []
     for index in range(count):
-        where = {"family": f"f{index:02}", "guide": "", "group": "flow", "dataset": "d", "seed": 0}
-        rows.append(row(where | {"evaluation": "likelihood"}, Score("nats", 90.0 + index, "nats", 0.1, "exact")))
-        rows.append(row(where | {"evaluation": "sampling"}, Score("seconds_100", 1.0 + index, "s")))
+        member = MadeUp(f"f{index:02}", group="flow")
+        rows.append(member.row(Score("nats", 90.0 + index, "nats", 0.1, "exact"), "d", 0, "likelihood"))
+        rows.append(member.row(Score("seconds_100", 1.0 + index, "s"), "d", 0, "sampling"))
     lines = tables.members(Study("s", False, {}, rows, [], {}), "d")
-    told = words(figures.speed(lines, "likelihood", "nats", "nats", "title"))
+    shown = words(figures.speed(lines, "likelihood", "nats", "nats", "title"))
     if count == 3:
-        assert {"f00", "f01", "f02"} <= set(told)
+        assert {"f00", "f01", "f02"} <= set(shown)
     else:
-        assert told[-14:] == [f"{index + 1}  f{index:02}" for index in range(14)]
-        assert {str(index + 1) for index in range(14)} <= set(told)
+        assert shown[-14:] == [f"{index + 1}  f{index:02}" for index in range(14)]
+        assert {str(index + 1) for index in range(14)} <= set(shown)
 
 
 def test_without_latents_there_is_no_figure_of_them() -> None:

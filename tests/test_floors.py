@@ -1,4 +1,4 @@
-"""The floors, against the numbers that anybody can count."""
+"""The floors, against counts."""
 
 import math
 
@@ -44,7 +44,7 @@ def test_independent_counts_with_a_pseudocount() -> None:
     torch.testing.assert_close(shares, torch.tensor([2.1, 0.1, 1.1]) / 3.3)
 
 
-def test_independent_takes_intensities_for_their_expected_counts() -> None:
+def test_independent_counts_intensities_as_expected_values() -> None:
     pair = fitted("independent", Event(1, "binary"), torch.tensor([[0.25], [0.75], [1.0], [0.0]]))
     assert float(log_prob(pair, torch.ones(1, 1)).exp()) == pytest.approx(0.5)
 

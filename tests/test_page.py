@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from make_believe import FAMILIES, study
+from make_believe import FAMILIES, MadeUp, study
 from PIL import Image
 
 from zoo.report.writing import write_report
@@ -53,7 +53,7 @@ def browse(tmp_path: Path, *options: str) -> str:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    long = ("a-family-with-quite-a-long-name-of-its-own", "and-a-long-guide", "flow", "exact", 99.0, 3.0)
+    long = MadeUp("a-family-with-quite-a-long-name-of-its-own", "and-a-long-guide", "flow", "exact", 99.0, 3.0)
     folder = tmp_path_factory.mktemp("report")
     write_report(study(families=[*FAMILIES, long]), folder)
     return folder / "index.html"

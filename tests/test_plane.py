@@ -1,4 +1,4 @@
-"""What of a pair can be shown in the plane."""
+"""Views of a pair in the plane."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def test_a_grid_reads_from_the_top_left() -> None:
     assert points[-1].tolist() == pytest.approx([1 - 0.5 / SIDE, 10 + 1 / SIDE])
 
 
-def test_a_frame_holds_its_points_and_some_room() -> None:
+def test_a_frame_holds_its_points_and_a_margin() -> None:
     assert frame(np.array([[0.0, 1.0], [10.0, 1.0]])) == pytest.approx((-2.0, 12.0, 0.0, 2.0))
 
 
-def test_a_density_in_the_plane_sums_to_what_the_frame_holds_of_it() -> None:
+def test_a_density_integrates_to_the_mass_in_the_frame() -> None:
     data = load_data("moons")
     pair = build("independent", data.event)
     pair.extras.initialise(data.train)
@@ -55,7 +55,7 @@ def test_a_density_in_the_plane_sums_to_what_the_frame_holds_of_it() -> None:
     )
 
 
-def test_latents_of_two_dimensions_are_those_of_guide_and_prior() -> None:
+def test_plane_latents_are_draws_of_guide_and_prior() -> None:
     x = 5 * torch.randn(600, 5)
     seen = views(Pair(Event(5, "real"), model, guide), x)
     assert set(seen) == {"posterior", "prior"}
@@ -64,7 +64,7 @@ def test_latents_of_two_dimensions_are_those_of_guide_and_prior() -> None:
 
 
 @pytest.mark.parametrize("name", ["independent", "vae:latent=16", "gan"])
-def test_of_others_there_is_nothing_to_see(name: str) -> None:
+def test_other_pairs_have_no_views(name: str) -> None:
     data = load_data("digits")
     assert views(build(name, data.event), data.test[:8]) == {}
 

@@ -16,23 +16,24 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from make_believe import FAMILIES, row, study
+from make_believe import FAMILIES, MadeUp, study
 from PIL import Image
 
 from zoo.errors import ZooError
 from zoo.report import figures, tables, text
-from zoo.report import verdicts as rules
 from zoo.report.figures.rates import cut
+from zoo.report.numbers import numbers
 from zoo.report.pictures import pictures
 from zoo.report.study import Study
+from zoo.report.verdicts import columns
 from zoo.report.writing import write_report
 from zoo.scores import COLUMNS, Score
 
 FILES = {"index.html", "report.md", "table1.csv", "table1.tex", "scores.csv", "scores.json"}
 WEIRD = [
-    ("<b>a_b & 100%</b>", "x|y", "flow", "exact", 90.0, 2.0),
-    ("#1 $~^{back\\slash}", "", "prescribed", "lower bound", 95.0, 1.0),
-    ("naïve*模型*", "", "", "exact", 97.0, 1.0),
+    MadeUp("<b>a_b & 100%</b>", "x|y", "flow", "exact", 90.0, 2.0),
+    MadeUp("#1 $~^{back\\slash}", group="prescribed", kind="lower bound", nats=95.0),
+    MadeUp("naïve*模型*", kind="exact", nats=97.0),
 ]
 
 
@@ -40,12 +41,12 @@ def failed() -> Study:
     """A family that diverged in every seed, one that did in a single seed, one with broken numbers, one unmeasured."""
     made = study()
     for score in made.scores:
-        whose, what = (score["family"], score["evaluation"]), score["metric"]
+        source, metric = (score["family"], score["evaluation"]), score["metric"]
         if score["family"] == "wavenet" or (score["family"] == "realnvp" and score["seed"] == 1):
             score.update(value=None, stderr=None, status="failed", reason="diverged at step 120 <x>")
-        if whose == ("wavenet", "stability") and what == "diverged_share":
+        if source == ("wavenet", "stability") and metric == "diverged_share":
             score.update(value=1.0, status="ok", reason="")
-        if whose == ("ppca", "likelihood"):
+        if source == ("ppca", "likelihood"):
             score["value"] = float("nan")
     made.scores = [score for score in made.scores if score["guide"] != "iaf" or score["evaluation"] != "sampling"]
     for curve in made.curves:
@@ -71,7 +72,8 @@ STUDIES = {
 def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Study, Path]:
     folder = tmp_path_factory.mktemp("reports") / request.param
     made: Study = STUDIES[request.param]()
-    assert {path.name for path in write_report(made, folder)} == FILES
+    write_report(made, folder)
+    assert {path.name for path in folder.iterdir()} == FILES
     return request.param, made, folder
 
 
@@ -99,11 +101,7 @@ class Page(HTMLParser):
         self.text.append(data)
 
 
-def test_the_folder_holds_the_files_and_nothing_else(report: tuple[str, Study, Path]) -> None:
-    assert {path.name for path in report[2].iterdir()} == FILES
-
-
-def test_json_is_strict_and_a_redrawing_is_the_same(report: tuple[str, Study, Path], tmp_path: Path) -> None:
+def test_json_is_strict_and_redrawing_gives_the_same_files(report: tuple[str, Study, Path], tmp_path: Path) -> None:
     def refuse(name: str) -> None:
         raise AssertionError(name)
 
@@ -119,7 +117,7 @@ def test_nothing_shows_nan(report: tuple[str, Study, Path]) -> None:
         assert not re.search(r"\b(nan|NaN|inf|Infinity|None)\b", words), name
 
 
-def test_the_page_is_whole_and_asks_nothing_of_the_network(report: tuple[str, Study, Path]) -> None:
+def test_the_page_is_well_formed_and_makes_no_requests(report: tuple[str, Study, Path]) -> None:
     source = (report[2] / "index.html").read_text()
     page = Page(source)
     assert page.open == []
@@ -139,22 +137,28 @@ def test_figures_are_well_formed_and_described(report: tuple[str, Study, Path]) 
         assert root[1].tag.endswith("desc")
 
 
-def test_every_verdict_stands_in_every_table(report: tuple[str, Study, Path]) -> None:
+def test_every_verdict_is_in_every_table(report: tuple[str, Study, Path]) -> None:
     _, made, folder = report
     stored = Study.load(folder)
-    lines = [line for dataset in tables.datasets(stored) for line in tables.members(stored, dataset)]
+    lines = tables.all_members(stored)
     wide = list(csv.DictReader(io.StringIO((folder / "table1.csv").read_text())))
     page = " ".join(Page((folder / "index.html").read_text()).text)
     assert len(wide) == len(lines) == len({(r["dataset"], r["family"], r["guide"]) for r in made.scores})
-    for told, line in zip(wide, lines, strict=True):
+    for cells, line in zip(wide, lines, strict=True):
         assert line.label in page
         assert text.markdown(line.label) in (folder / "report.md").read_text()
         assert text.latex(line.label) in (folder / "table1.tex").read_text()
-        for column, verdict in line.verdicts.items():
-            assert told[column] == verdict.word
-            assert verdict.word in page
-            assert told[f"{column}_disagrees"] == ("yes" if line.disagrees(column) else "no")
-    assert all(rule in page for rule in rules.RULES.values())
+        for column in columns():
+            word = line.verdicts[column.name].word
+            assert cells[column.name] == word
+            assert word in page
+            assert cells[f"{column.name}_disagrees"] == ("yes" if line.agrees(column) is False else "no")
+
+
+def test_every_report_prints_the_rules(report: tuple[str, Study, Path]) -> None:
+    page = " ".join(Page((report[2] / "index.html").read_text()).text)
+    words = (report[2] / "report.md").read_text()
+    assert all(column.rule in page and text.markdown(column.rule) in words for column in columns())
 
 
 def test_scores_csv_has_the_columns_and_all_rows(report: tuple[str, Study, Path]) -> None:
@@ -184,7 +188,7 @@ def test_latex_is_sound(report: tuple[str, Study, Path], tmp_path: Path) -> None
             assert opened.pop() == name
     assert opened == []
     rows = [line for line in bare.splitlines() if line.endswith(r"\\")]
-    assert all(line.count("&") == 5 for line in rows)
+    assert all(line.count("&") == len(columns()) for line in rows)
     assert not re.search(r"[%#]", bare.split(r"\begin{document}")[1])
     if shutil.which("pdflatex"):
         shutil.copy(report[2] / "table1.tex", tmp_path)
@@ -198,14 +202,10 @@ def test_markdown_tables_are_rectangular(report: tuple[str, Study, Path]) -> Non
     assert "<b>" not in (report[2] / "report.md").read_text()
 
 
-def test_only_a_quick_report_says_that_it_is_not_to_be_quoted(report: tuple[str, Study, Path]) -> None:
+def test_only_a_quick_report_is_not_to_be_quoted(report: tuple[str, Study, Path]) -> None:
     name, _, folder = report
-    for file, words in (
-        ("index.html", "Not to be quoted"),
-        ("report.md", "not to be quoted"),
-        ("table1.tex", "quoted"),
-    ):
-        assert (words in (folder / file).read_text()) == (name == "quick")
+    for file in ("index.html", "report.md", "table1.tex"):
+        assert ("to be quoted" in (folder / file).read_text()) == (name == "quick")
 
 
 def test_failures_are_listed_with_their_reasons(tmp_path: Path) -> None:
@@ -224,34 +224,25 @@ def test_failures_are_listed_with_their_reasons(tmp_path: Path) -> None:
     assert 'class="diverged"' in (tmp_path / "index.html").read_text()
 
 
-def test_disagreements_are_counted_and_told(tmp_path: Path) -> None:
+def test_disagreements_are_counted_and_listed(tmp_path: Path) -> None:
     made = study()
     write_report(made, tmp_path)
     page = " ".join(" ".join(Page((tmp_path / "index.html").read_text()).text).split())
     lines = tables.members(made, "digits")
-    apart = {(label, column) for label, column, *_ in tables.disagreements(lines)}
-    assert apart == {("gan", "Training"), ("realnvp", "Likelihood"), ("ppca", "Likelihood")}
+    apart = {(line.label, column.name) for line, column in tables.disagreements(lines)}
+    assert apart == {("gan", "training"), ("realnvp", "likelihood"), ("ppca", "likelihood")}
     assert tables.comparisons(lines) == 24
     assert "21 agree and 3 differ" in page
     assert "≠ unstable" in page
     assert "≠ *approximate*" in (tmp_path / "report.md").read_text()
 
 
-def test_members_stand_in_the_order_of_the_literature_and_best_first() -> None:
+def test_members_are_in_the_order_of_the_literature_best_first() -> None:
     lines = tables.members(study(), "digits")
-    assert [group for group, *_ in tables.by_group(lines)] == [
-        "autoregressive",
-        "flow",
-        "implicit",
-        "prescribed",
-        "floor",
-    ]
-    assert [line.label for line in lines if line.group == "prescribed"] == [
-        "vae+iaf",
-        "vae+planar",
-        "vae+normal",
-        "ppca",
-    ]
+    groups = [group for group, *_ in tables.by_group(lines)]
+    assert groups == ["autoregressive", "flow", "implicit", "prescribed", "floor"]
+    prescribed = [line.label for line in lines if line.group == "prescribed"]
+    assert prescribed == ["vae+iaf", "vae+planar", "vae+normal", "ppca"]
 
 
 def test_the_ranking_places_families_by_their_value() -> None:
@@ -274,14 +265,14 @@ def test_the_ranking_places_families_by_their_value() -> None:
 
 
 def test_a_family_worse_than_uniform_leaves_the_others_readable() -> None:
-    lost = ("lost", "", "flow", "exact", 1e7, 1.0)
+    lost = MadeUp("lost", group="flow", kind="exact", nats=1e7)
     drawn = ET.fromstring(figures.ranking(tables.members(study(families=[*FAMILIES, lost]), "digits"), 880))
     discs = [float(node.attrib["cx"]) for node in drawn.iter() if node.tag.endswith("circle")]
     assert max(discs) - min(discs) > 40
     assert any(node.text == "→" for node in drawn.iter())
 
 
-def test_numpy_values_and_broken_numbers_are_stored_plainly(tmp_path: Path) -> None:
+def test_numpy_values_and_broken_numbers_are_stored_as_json(tmp_path: Path) -> None:
     shown = {"event": "2:real", "real": np.ones((1, 2)), "samples": {}}
     made = Study("s", False, {"a": np.float32(0.5), "b": (1, np.inf)}, [], [], {"d": shown})
     made.save(tmp_path)
@@ -290,25 +281,11 @@ def test_numpy_values_and_broken_numbers_are_stored_plainly(tmp_path: Path) -> N
     assert loaded.pictures == {"d": shown | {"real": [[1.0, 1.0]]}}
 
 
-def test_a_stored_study_comes_back(tmp_path: Path) -> None:
-    made = study(seeds=1)
-    made.save(tmp_path)
-    assert Study.load(tmp_path) == made
-
-
 @pytest.mark.parametrize("content", [None, "{", "[]", '{"suite": "s"}'])
 def test_a_missing_or_torn_study_is_a_clear_error(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "scores.json").write_text(content)
     with pytest.raises(ZooError, match=r"scores\.json"):
-        Study.load(tmp_path)
-
-
-def test_a_score_with_other_columns_is_a_clear_error(tmp_path: Path) -> None:
-    made = study(seeds=1)
-    del made.scores[0]["unit"]
-    made.save(tmp_path)
-    with pytest.raises(ZooError, match="columns"):
         Study.load(tmp_path)
 
 
@@ -333,20 +310,12 @@ def test_data_of_any_shape_are_shown(tmp_path: Path, event: str, empty: bool) ->
     assert ("real data" in (tmp_path / "index.html").read_text()) != empty
 
 
-@pytest.mark.parametrize(
-    ("value", "error", "shown"),
-    [
-        (81.234, 0.41, "81.2 ± 0.4"),
-        (81.234, 0.141, "81.23 ± 0.14"),
-        (-0.00123, 0.0008, "−0.0012 ± 0.0008"),
-        (106.31, None, "106.3"),
-        (181.33, 0.0, "181.3"),
-        (1234.0, 120.0, "1234 ± 120"),
-        (0.0, 0.096, "0.00 ± 0.10"),
-    ],
-)
-def test_numbers_are_rounded_to_their_error(value: float, error: float | None, shown: str) -> None:
-    assert text.plus_minus(value, error) == shown
+@given(st.floats(-1e5, 1e5), st.floats(1e-6, 1e4))
+def test_numbers_are_rounded_well_within_their_error(value: float, error: float) -> None:
+    shown, shown_error = (float(part) for part in text.plus_minus(value, error).replace("−", "-").split(" ± "))
+    assert abs(shown - value) <= 0.51 * error
+    assert shown_error == pytest.approx(error, rel=0.35)
+    assert error >= 10 or len(text.number(error, error).replace(".", "").strip("0")) <= 2
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False), st.none() | st.floats(0, allow_infinity=False))
@@ -376,9 +345,9 @@ def test_any_name_can_be_escaped(name: str) -> None:
 def test_any_scores_can_be_drawn(values: list[tuple[Any, float | None, float | None]]) -> None:
     rows = []
     for index, (kind, value, error) in enumerate(values):
-        where = {"family": f"f{index}", "guide": "", "group": "flow", "dataset": "d", "seed": 0}
-        rows.append(row(where | {"evaluation": "likelihood"}, Score("nats", value, "nats", error, kind)))
-        rows.append(row(where | {"evaluation": "sampling"}, Score("seconds_100", abs(value or 1.0), "s")))
+        member = MadeUp(f"f{index}", group="flow")
+        rows.append(member.row(Score("nats", value, "nats", error, kind), "d", 0, "likelihood"))
+        rows.append(member.row(Score("seconds_100", abs(value or 1.0), "s"), "d", 0, "sampling"))
     lines = tables.members(Study("s", False, {}, rows, [], {}), "d")
     for figure in (figures.ranking(lines, 348), figures.speed(lines, "likelihood", "nats", "y", "t")):
         assert not figure or ET.fromstring(figure) is not None
@@ -396,8 +365,7 @@ def test_any_scores_can_be_drawn(values: list[tuple[Any, float | None, float | N
     ],
 )
 def test_a_tampered_study_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
-    told = json.loads(study().json()) | change
-    (tmp_path / "scores.json").write_text(json.dumps(told))
+    (tmp_path / "scores.json").write_text(json.dumps(json.loads(study().json()) | change))
     with pytest.raises(ZooError, match=message):
         Study.load(tmp_path)
     (tmp_path / "scores.json").write_bytes(bytes(range(256)))
@@ -435,20 +403,19 @@ def test_a_curve_is_cut_where_it_leaves_the_frame() -> None:
     assert cut([(0.0, 0.0), (0.5, 0.5)], 1.0, 1.0) == (0.5, 0.5)
 
 
-def test_bytes_of_models_and_of_standard_codes_stand_in_one_order() -> None:
-    table = tables.details(tables.members(study(coded=True), "digits"))[4]
+def test_bytes_of_models_and_standard_codes_are_sorted_together() -> None:
+    table = numbers(tables.members(study(coded=True), "digits"))["lossless"]
     sizes = [int(cells[0].replace(",", "")) for _, cells in table.lines]
     assert sizes == sorted(sizes)
     labels = [label for label, _ in table.lines]
     assert labels.index("pixelcnn") < labels.index("bz2") < labels.index("zlib") < labels.index("PNG, each")
-    assert dict(table.lines)["bz2"][:2] == ("9,904", f"{8 * 9904 / 447 / 64:.3g}")
     assert "gan" not in labels
 
 
-def test_strips_show_what_comes_back_from_coarse_to_fine(tmp_path: Path) -> None:
+def test_strips_show_reconstructions_from_coarse_to_fine(tmp_path: Path) -> None:
     write_report(study(coded=True), tmp_path)
     page = (tmp_path / "index.html").read_text()
-    told = [float(rate) for rate in re.findall(r"note strip\">([\d.]+) bits/dim, [\d.]+ dB", page)]
-    assert len(told) == 6
-    assert told[:3] == sorted(told[:3])
+    rates = [float(rate) for rate in re.findall(r"note strip\">([\d.]+) bits/dim, [\d.]+ dB", page)]
+    assert len(rates) == 6
+    assert rates[:3] == sorted(rates[:3])
     assert page.count('<p class="note strip">real data</p>') == 2

@@ -17,7 +17,7 @@ from zoo.scores import Score
 
 
 class Truth:
-    """Something that knows the density, a factor of it short."""
+    """The true density times a factor."""
 
     def __init__(self, factor: float) -> None:
         self.factor = factor
@@ -36,22 +36,22 @@ def kl(name: str, family: str = "independent", factor: float | None = None) -> S
 
 
 @pytest.mark.parametrize("factor", [1.0, 0.5])
-def test_it_is_zero_for_the_truth_and_what_is_missing_for_less(factor: float) -> None:
+def test_kl_of_a_scaled_truth_is_minus_the_log_of_the_scale(factor: float) -> None:
     assert kl("rings", factor=factor).value == pytest.approx(-math.log(factor), abs=1e-4)
 
 
-def test_another_density_is_off() -> None:
+def test_kl_of_another_density_is_positive() -> None:
     score = kl("rings")
     assert score.value is not None
     assert score.stderr is not None
     assert score.value > 10 * score.stderr > 0
 
 
-def test_what_has_no_answer_is_skipped() -> None:
+def test_unknown_truths_and_bounds_are_skipped() -> None:
     assert "density of moons is not known" in kl("moons").reason
     assert "exact likelihood" in kl("rings", "gan").reason
 
 
-def test_new_data_are_not_those_of_the_data_set() -> None:
+def test_the_draws_are_not_the_training_data() -> None:
     train = load_data("rings", seed=0).train
     assert not torch.isin(KNOWN["rings"].draw(100, 0), train).all(1).any()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from zoo.pairs.build import build as build
     from zoo.pairs.pair import Pair as Pair
     from zoo.pairs.pair import Player as Player
+    from zoo.pairs.registry import column as column
     from zoo.pairs.registry import evaluation as evaluation
     from zoo.pairs.registry import family as family
     from zoo.pairs.registry import guide as guide
@@ -40,7 +41,7 @@ _HOMES = {
     "zoo.event": ("Event",),
     "zoo.pairs.build": ("build",),
     "zoo.pairs.pair": ("Pair", "Player"),
-    "zoo.pairs.registry": ("evaluation", "family", "guide", "prior"),
+    "zoo.pairs.registry": ("column", "evaluation", "family", "guide", "prior"),
     "zoo.pairs.traces": ("capabilities", "log_prob", "log_weights", "sample"),
     "zoo.scores": ("Score",),
     "zoo.training.loop": ("fit",),

@@ -1,4 +1,4 @@
-"""Scores: what evaluations answer, as tidy rows that everything in a report is drawn from."""
+"""Scores: the answers of evaluations, as tidy rows from which a report is drawn."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COLUMNS = (
 
 
 def label(family: str, guide: str) -> str:
-    """What the columns ``family`` and ``guide`` come to: ``vae:latent=2`` and ``iaf`` to ``vae+iaf:latent=2``."""
+    """The columns ``family`` and ``guide`` as one name: ``vae:latent=2`` and ``iaf`` give ``vae+iaf:latent=2``."""
     name, colon, settings = family.partition(":")
     return f"{name}+{guide}{colon}{settings}" if guide else family
 
@@ -37,8 +37,23 @@ def label(family: str, guide: str) -> str:
 class Score:
     """One number with its error and its kind, or the reason why there is none.
 
-    ``value`` and ``stderr`` are in ``unit``; ``n`` counts what the value is a mean over. For a negative log-likelihood
-    ``kind`` tells of the log-likelihood behind it: ``lower bound`` means that log p is at least minus the value.
+    Args:
+        metric: its name, unique within an evaluation.
+        value: the number, in ``unit``.
+        unit: such as ``nats`` or ``bits/dim``.
+        stderr: the standard error of ``value``, in ``unit``.
+        kind: ``exact``, ``lower bound``, ``estimate`` or empty. For a negative log-likelihood it describes the
+            log-likelihood: ``lower bound`` means that log p is at least minus the value.
+        n: number of items that the value is a mean over.
+        status: ``ok``, ``skipped`` (does not apply) or ``failed``.
+        reason: why there is no value, or a remark on it.
+
+    Example:
+        >>> from zoo import Score
+        >>> Score("nats", 81.2, "nats", 0.4, "exact", n=447).value
+        81.2
+        >>> Score.skipped("nats", "an implicit model has no likelihood").status
+        'skipped'
     """
 
     metric: str
@@ -52,15 +67,15 @@ class Score:
 
     @classmethod
     def skipped(cls, metric: str, reason: str) -> Score:
-        """The metric does not apply, and why."""
+        """A score of a metric that does not apply, with the reason."""
         return cls(metric, status="skipped", reason=reason)
 
     @classmethod
     def failed(cls, metric: str, reason: str) -> Score:
-        """The metric applies and could not be had, and why."""
+        """A score of a metric that applies but could not be measured, with the reason."""
         return cls(metric, status="failed", reason=reason)
 
     def row(self, **where: Any) -> dict[str, Any]:
-        """A tidy row: this score with the columns that say whose it is."""
+        """A tidy row: this score with the columns of ``where`` (suite, family, ...)."""
         row = asdict(self) | where
         return {column: row[column] for column in COLUMNS}

@@ -7,27 +7,33 @@ import math
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.files import write_bytes
+from zoo.metrics.plane import frame
+from zoo.report.pictures import tile
 
 PIXELS = 512
 """Least side of a grid, so that 8x8 digits can be seen."""
+SCATTER, MARGIN = 600, 40
+"""Side of a scatter plot and the margin around its frame, in px."""
 
 
 def save_samples(path: Path, x: Tensor, event: Event) -> None:
-    """Write samples ``x``, shape ``(n, *event.shape)``, to a file that `check_place` lets pass.
+    """Write samples ``x``, shape ``(n, *event.shape)``, to a file that `check_place` accepts.
 
     A ``.npy`` holds them as they are, a ``.png`` a grid of images or a scatter plot of points.
     """
+    buffer = io.BytesIO()
     if path.suffix == ".npy":
-        buffer = io.BytesIO()
         np.save(buffer, x.numpy(), allow_pickle=False)
-        write_bytes(path, buffer.getvalue())
     else:
-        write_bytes(path, _scatter(x) if event.shape == (2,) else _grid(_images(x, event)))
+        image = _scatter(x.double().numpy()) if event.shape == (2,) else _grid(_images(x, event))
+        image.save(buffer, "PNG")
+    write_bytes(path, buffer.getvalue())
 
 
 def check_place(path: Path, event: Event) -> None:
@@ -60,30 +66,34 @@ def _images(x: Tensor, event: Event) -> np.ndarray:
     return (scaled.movedim(1, -1) if len(shape) == 3 else scaled).clamp(0, 1).double().numpy()
 
 
-def _grid(images: np.ndarray) -> bytes:
-    from PIL import Image
-
-    n, h, w, *channels = images.shape
-    columns = math.ceil(math.sqrt(n))
-    rows = math.ceil(n / columns)
-    sheet = np.full((rows * (h + 1) - 1, columns * (w + 1) - 1, *channels), 0.5)
-    for index, image in enumerate(images):
-        top, left = (index // columns) * (h + 1), (index % columns) * (w + 1)
-        sheet[top : top + h, left : left + w] = image
+def _grid(images: np.ndarray) -> Image.Image:
+    columns = math.ceil(math.sqrt(len(images)))
+    sheet = tile((images * 255).round().astype(np.uint8), columns, gap=1, fill=128)
     zoom = max(1, PIXELS // max(sheet.shape))
-    pixels = (sheet * 255).round().astype(np.uint8).repeat(zoom, axis=0).repeat(zoom, axis=1)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
+    return Image.fromarray(sheet.repeat(zoom, axis=0).repeat(zoom, axis=1))
 
 
-def _scatter(x: Tensor) -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+def _scatter(points: np.ndarray) -> Image.Image:
+    """Points ``(n, 2)`` in a square frame, both axes to one scale, with the range of each axis at its ends.
 
-    figure = Figure(figsize=(5, 5))
-    axes = FigureCanvasAgg(figure).figure.add_subplot(aspect="equal")
-    axes.scatter(x[:, 0], x[:, 1], s=4)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    return buffer.getvalue()
+    Points that are not finite are left out. Drawn twice as large and scaled down, so that the dots are smooth.
+    """
+    points = points[np.isfinite(points).all(1)]
+    left, right, bottom, top = frame(points if len(points) else np.zeros((1, 2)))
+    half = max(right - left, top - bottom) / 2
+    middle = np.array([(left + right) / 2, (bottom + top) / 2])
+    start, end = 2 * MARGIN, 2 * (SCATTER - MARGIN)
+    image = Image.new("RGB", (2 * SCATTER, 2 * SCATTER), "white")
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(26)
+    draw.rectangle((start, start, end, end), outline="black", width=2)
+    for x, y in start + (end - start) * (1 + (points - middle) / half * (1, -1)) / 2:
+        draw.ellipse((x - 4, y - 4, x + 4, y + 4), fill=(44, 102, 165))
+    (low_x, low_y), (high_x, high_y) = middle - half, middle + half
+    for value, x, y, anchor in (
+        (low_x, start, end + 10, "lt"),
+        (high_x, end, end + 10, "rt"),
+        (low_y, start - 10, end, "rb"),
+        (high_y, start - 10, start, "rt"),
+    ):
+        draw.text((x, y), f"{value:.3g}", "black", font, anchor)
+    return image.resize((SCATTER, SCATTER), Image.Resampling.LANCZOS)

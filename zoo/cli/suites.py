@@ -90,14 +90,17 @@ def compare(
 @app.command()
 def report(
     suite: Annotated[str, typer.Argument(help="The suite whose stored scores are drawn again.")] = "table1",
+    with_: With = None,
     reports: Reports = Path("reports"),
     as_json: Json = False,
 ) -> None:
     """Redraw a report from its stored scores; nothing is trained."""
     with answering():
+        from zoo.pairs.plugins import load_families
         from zoo.report.study import Study
         from zoo.report.writing import write_report
 
+        load_families(with_ or [])
         paths = write_report(Study.load(reports / suite), reports / suite)
         print_json([str(path) for path in paths]) if as_json else typer.echo(paths[0])
 

@@ -1,8 +1,6 @@
-"""What of a pair can be shown in the plane: a density over it, and latents of two dimensions."""
+"""Views of a pair in the plane: its density over two-dimensional data, and two-dimensional latents."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,9 +12,9 @@ from zoo.pairs.pair import Pair
 from zoo.pairs.traces import capabilities, traced
 
 POINTS = 500
-"""Points of a cloud."""
+"""Points in a scatter plot."""
 SIDE = 108
-"""Points along a side of the grid of a density."""
+"""Points per side of the grid of a density."""
 DENSITY, POSTERIOR, PRIOR = "log_density", "posterior", "prior"
 
 Frame = tuple[float, float, float, float]
@@ -24,14 +22,15 @@ Frame = tuple[float, float, float, float]
 
 
 def frame(points: np.ndarray) -> Frame:
-    """What points ``(n, 2)`` are shown in: all of them, and a fifth of their extent around them."""
-    (left, below), (right, above) = points.min(0), points.max(0)
-    room_x, room_y = 0.2 * (right - left) or 1.0, 0.2 * (above - below) or 1.0
-    return float(left - room_x), float(right + room_x), float(below - room_y), float(above + room_y)
+    """The frame of points ``(n, 2)``, with a margin of a fifth of their extent."""
+    low, high = points.min(0), points.max(0)
+    margin = np.where(high > low, 0.2 * (high - low), 1.0)
+    (left, bottom), (right, top) = (low - margin).tolist(), (high + margin).tolist()
+    return left, right, bottom, top
 
 
 def grid(around: Frame) -> Tensor:
-    """`SIDE` x `SIDE` points in the middles of a frame's cells, row by row from the top: ``(SIDE * SIDE, 2)``."""
+    """`SIDE` x `SIDE` points in the centres of a frame's cells, row by row from the top: ``(SIDE * SIDE, 2)``."""
     left, right, bottom, top = around
     middles = (torch.arange(SIDE) + 0.5) / SIDE
     x, y = left + (right - left) * middles, top - (top - bottom) * middles
@@ -39,29 +38,27 @@ def grid(around: Frame) -> Tensor:
 
 
 def views(pair: Pair, x: Tensor) -> dict[str, Tensor]:
-    """What there is to show of a pair, for data ``x``, shape ``(n, *event.shape)``; empty if nothing.
+    """Whatever of a pair can be shown in the plane.
 
-    ``log_density``, of real points in the plane under an exact likelihood: on the `grid` about the first `POINTS` data,
-    in nats, shape ``(SIDE, SIDE)``. ``posterior``, of a latent of two dimensions that is the pair's only one: a draw of
-    the guide for each of them, and ``prior``, as many draws of the model; shapes ``(n, 2)``.
+    Args:
+        pair: a trained pair.
+        x: data, shape ``(n, *event.shape)``, of which the first `POINTS` are used.
+
+    Returns:
+        For real data in the plane with an exact likelihood, ``log_density`` on the `grid` around the data, in nats,
+        shape ``(SIDE, SIDE)``. For a pair whose only latent has two dimensions, ``posterior``, a draw of the guide for
+        each datum, and ``prior``, as many draws of the model, shapes ``(n, 2)``. Otherwise empty.
     """
     can, x = capabilities(pair), x[:POINTS]
     found = {}
     if can.likelihood == "exact" and pair.event.shape == (2,) and pair.event.levels is None:
         values = log_probs(pair, grid(frame(x.cpu().numpy())).to(x))
         found[DENSITY] = values.reshape(SIDE, SIDE).float()
-    told = set(can.latents) - set(can.dequantising)
-    if [can.latents[name] for name in told] == [(2,)]:
-        found |= _latents(pair, told.pop(), x)
+    latents = [name for name in can.latents if name not in can.dequantising]
+    if [can.latents[name] for name in latents] == [(2,)]:
+        with pair.evaluating():
+            _, guided = traced(pair, x)
+            drawn = poutine.trace(poutine.uncondition(pair.model)).get_trace(x)
+        for view, trace in {POSTERIOR: guided, PRIOR: drawn}.items():
+            found[view] = trace.nodes[latents[0]]["value"].reshape(len(x), 2).cpu()
     return found
-
-
-def _latents(pair: Pair, name: str, x: Tensor) -> dict[str, Tensor]:
-    with pair.evaluating():
-        _, guided = traced(pair, x)
-        drawn = poutine.trace(poutine.uncondition(pair.model)).get_trace(x)
-
-    def at(trace: Any) -> Tensor:
-        return trace.nodes[name]["value"].reshape(len(x), 2).cpu()
-
-    return {POSTERIOR: at(guided), PRIOR: at(drawn)}

@@ -1,4 +1,4 @@
-"""How good samples are in the features of `zoo.metrics.mmd`: told from data or not, like data, covering data."""
+"""Sample quality in the features of `zoo.metrics.mmd`: a classifier two-sample test, precision and recall."""
 
 from __future__ import annotations
 
@@ -28,11 +28,19 @@ class Share:
 
 
 def c2st(samples: Tensor, data: Tensor, seed: int = 0) -> Share:
-    """Classifier two-sample accuracy: 0.5 where a classifier cannot tell samples from data, 1 where it always can.
+    """Classifier two-sample accuracy: 0.5 where a classifier cannot separate samples from data, 1 where it always can.
 
-    Shapes ``(m, d)`` and ``(n, d)``. The classifier is a forest of `TREES` extremely randomised trees, cross-validated
-    in `FOLDS` folds (Lopez-Paz & Oquab 2017): a linear one sees means only, and would call independent pixels perfect.
-    The accuracy is the mean of that on samples and that on data, so that unequal numbers do not raise it.
+    The classifier is a forest of `TREES` extremely randomised trees, cross-validated in `FOLDS` folds: a linear one
+    sees only means, and would call independent pixels perfect. The accuracy is the mean of the accuracies on samples
+    and on data, so that unequal numbers do not raise it.
+
+    Args:
+        samples: shape ``(m, d)``.
+        data: shape ``(n, d)``.
+        seed: of the forest and the folds.
+
+    Reference:
+        Lopez-Paz & Oquab 2017, arXiv:1610.06545.
     """
     from sklearn.ensemble import ExtraTreesClassifier  # here, because it takes a second to import
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -48,8 +56,16 @@ def c2st(samples: Tensor, data: Tensor, seed: int = 0) -> Share:
 def precision_recall(samples: Tensor, data: Tensor, neighbours: int = NEIGHBOURS) -> tuple[Share, Share]:
     """Precision, the share of samples that lie among the data; recall, the share of data that lie among the samples.
 
-    Kynkäänniemi et al. 2019, eqs. 1 and 2; shapes ``(m, d)`` and ``(n, d)``. To lie among a set is to be within the
-    distance of one of its points to that point's ``neighbours``-th nearest neighbour in the set.
+    A point lies among a set if it is closer to one of its points than that point's ``neighbours``-th nearest neighbour
+    in the set.
+
+    Args:
+        samples: shape ``(m, d)``.
+        data: shape ``(n, d)``.
+        neighbours: k of the k-nearest neighbours.
+
+    Reference:
+        Kynkäänniemi et al. 2019, arXiv:1904.06991, eqs. 1 and 2.
     """
     return _covered(samples, data, neighbours), _covered(data, samples, neighbours)
 

@@ -13,6 +13,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,7 +24,7 @@ from torch import nn
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.pairs.pair import no_guide
-from zoo.pairs.registry import GROUPS, Family, evaluations, families, guides, load_shelves, priors
+from zoo.pairs.registry import GROUPS, Family, Registry, columns, evaluations, families, guides, load_shelves, priors
 
 
 def load_families(paths: Iterable[Path]) -> list[str]:
@@ -36,11 +37,16 @@ def load_families(paths: Iterable[Path]) -> list[str]:
     return [name for path in paths for name in _load(path.resolve())]
 
 
+REGISTRIES: tuple[Registry[Any], ...] = (families, guides, priors, evaluations, columns)
+
+
 @functools.cache
 def _load(path: Path) -> tuple[str, ...]:
     known = {family.name for family in families}
     size = _size()
-    with families.adding(path), guides.adding(path), priors.adding(path), evaluations.adding(path):
+    with ExitStack() as stack:
+        for registry in REGISTRIES:
+            stack.enter_context(registry.adding(path))
         module = _execute(path)
         if _size() == size:
             families.add(_declared(path, module))
@@ -48,7 +54,7 @@ def _load(path: Path) -> tuple[str, ...]:
 
 
 def _size() -> int:
-    return len(families) + len(guides) + len(priors) + len(evaluations)
+    return sum(map(len, REGISTRIES))
 
 
 def _declared(path: Path, module: ModuleType) -> Family:

@@ -10,6 +10,7 @@ import functools
 import importlib
 import inspect
 import pkgutil
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from zoo.errors import ZooError
 from zoo.event import Event, Support
+from zoo.scores import COLUMNS
 
 T = TypeVar("T", bound="Named")
 Maker = TypeVar("Maker", bound=Callable[..., Any])
@@ -121,6 +123,35 @@ class Evaluation:
         return inspect.cleandoc(self.ask.__doc__ or "")
 
 
+@dataclass(frozen=True)
+class Column:
+    """A column of the measured table: a question that is answered by a verdict, such as ``fast`` or ``slow``.
+
+    ``judge(score, rows)`` gives the `zoo.report.verdicts.Verdict` on one family, guide and data set. ``score`` is the
+    column's metric pooled over seeds, ``rows`` are all score rows. It is called only where there is a value; otherwise
+    the cell says ``failed``, or the words ``skipped`` and ``missing``. Columns stand by ``place``, then by name.
+    """
+
+    name: str
+    judge: Callable[..., Any]
+    title: str
+    evaluation: str
+    metric: str
+    rule: str
+    literature: Mapping[str, str] = field(default_factory=dict)
+    """Group -> what the literature says of it; several words are separated by a slash, such as ``fast/slow``."""
+    place: int = 100
+    width: int = 40
+    """In mm in LaTeX, where all columns have room; the widths on the page are in proportion."""
+    skipped: str = "skipped"
+    missing: str = "not measured"
+
+    @property
+    def doc(self) -> str:
+        """The docstring of the declaration; its first line is the question."""
+        return inspect.cleandoc(self.judge.__doc__ or "")
+
+
 class Registry(Generic[T]):
     """Declarations by name. A clash raises; an unknown name suggests near ones."""
 
@@ -170,6 +201,7 @@ families: Registry[Family] = Registry("family", "families")
 guides: Registry[Guide] = Registry("guide", "guides")
 priors: Registry[Prior] = Registry("prior", "priors")
 evaluations: Registry[Evaluation] = Registry("evaluation", "evaluations")
+columns: Registry[Column] = Registry("column", "columns")
 
 
 def family(
@@ -231,6 +263,63 @@ def evaluation(name: str, *, over: str = "run", alone: bool = False) -> Callable
     def register(ask: Maker) -> Maker:
         evaluations.add(Evaluation(name, ask, over, alone))
         return ask
+
+    return register
+
+
+def column(
+    name: str,
+    *,
+    title: str,
+    evaluation: str,
+    metric: str,
+    rule: str,
+    literature: Mapping[str, str] | None = None,
+    place: int = 100,
+    width: int = 40,
+    skipped: str = "skipped",
+    missing: str = "not measured",
+) -> Callable[[Maker], Maker]:
+    """Register the decorated function as a column of the measured table.
+
+    The table, its CSV, its LaTeX and the rules of every report show all registered columns.
+
+    Args:
+        name: heads the column in ``table1.csv``; lower-case letters, digits and hyphens.
+        title: the heading in the table.
+        evaluation: the evaluation whose scores decide.
+        metric: its metric that must have a value for a verdict.
+        rule: one sentence, fixed before the runs; every report prints it.
+        literature: group -> the literature's verdict; several words are separated by a slash, such as ``fast/slow``.
+        place: columns are ordered by it, then by name; those of the zoo have 1 to 5.
+        width: relative width.
+        skipped: the verdict where the evaluation skips the metric, such as ``no``.
+        missing: the verdict where nothing was measured.
+
+    Returns:
+        A decorator for ``judge(score, rows)``, which returns ``score.verdict(word)`` (`zoo.report.verdicts.Pooled`).
+        The first line of its docstring is the question that the column answers.
+
+    Raises:
+        ZooError: a name that would clash in ``table1.csv``, or an unknown group.
+
+    Example:
+        >>> import zoo
+        >>> @zoo.column("size", title="Size", evaluation="lossless", metric="bytes", rule="small below 1 kB.")
+        ... def size(score, rows):
+        ...     return score.verdict("small" if score.value < 1000 else "large")
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9-]*", name) or name in COLUMNS:
+        raise ZooError(
+            f"column {name!r}: a name is of lower-case letters, digits and hyphens, and none of {', '.join(COLUMNS)}"
+        )
+    if unknown := set(literature or {}) - set(GROUPS):
+        raise ZooError(f"column {name!r}: literature has groups {', '.join(GROUPS)}; got {', '.join(unknown)}")
+
+    def register(judge: Maker) -> Maker:
+        said = dict(literature or {})
+        columns.add(Column(name, judge, title, evaluation, metric, rule, said, place, width, skipped, missing))
+        return judge
 
     return register
 

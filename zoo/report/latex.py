@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from zoo.pairs.registry import Column
 from zoo.report import tables
-from zoo.report import verdicts as rules
-from zoo.report.tables import HEADERS, Member
+from zoo.report.tables import Member
 from zoo.report.text import behind, latex
+from zoo.report.verdicts import columns
 
 if TYPE_CHECKING:
     from zoo.report.study import Study
@@ -22,6 +23,8 @@ HEAD = r"""\documentclass[10pt]{article}
 \newcolumntype{L}[1]{>{\raggedright\arraybackslash}p{#1}}
 \begin{document}
 """
+WIDTH = 188
+"""Of all columns of verdicts, in mm: what a landscape page leaves."""
 CAPTION = (
     r"Measured verdicts, with the numbers behind them, on \textsf{%s}. In italics the verdicts of the literature; "
     r"$\dagger$ marks where a measured one differs."
@@ -36,19 +39,21 @@ def render(study: Study) -> str:
 
 def _table(study: Study, dataset: str) -> str:
     quick = r" \textbf{A quick run, not to be quoted.}" if study.quick else ""
+    room = min(1.0, WIDTH / sum(column.width for column in columns()))
+    widths = "".join(f"L{{{room * column.width:.0f}mm}}" for column in columns())
     rows = []
     for group, title, of in tables.by_group(tables.members(study, dataset)):
-        said = (rf"\textit{{{rules.literature(group, column) or '--'}}}" for column in HEADERS)
-        rows += [r"\midrule", _row(rf"\textbf{{{latex(title)}}}", *said)]
-        rows += [_row(rf"\quad {latex(line.label)}", *(_cell(line, column) for column in HEADERS)) for line in of]
+        literature = (rf"\textit{{{latex(column.literature.get(group, '')) or '--'}}}" for column in columns())
+        rows += [r"\midrule", _row(rf"\textbf{{{latex(title)}}}", *literature)]
+        rows += [_row(rf"\quad {latex(line.label)}", *(_cell(line, column) for column in columns())) for line in of]
     return "\n".join(
         [
             r"\begin{table}[p]",
             r"\centering\small",
             rf"\caption{{{CAPTION % latex(dataset)}{quick}}}",
-            r"\begin{tabular}{lL{42mm}L{40mm}L{42mm}L{32mm}L{32mm}}",
+            rf"\begin{{tabular}}{{l{widths}}}",
             r"\toprule",
-            _row("Family", *HEADERS.values()),
+            _row("Family", *(latex(column.title) for column in columns())),
             *rows,
             r"\bottomrule",
             r"\end{tabular}",
@@ -57,11 +62,11 @@ def _table(study: Study, dataset: str) -> str:
     )
 
 
-def _cell(line: Member, column: str) -> str:
-    verdict = line.verdicts[column]
-    mark = r"$^\dagger$" if line.disagrees(column) else ""
-    told = behind(verdict)
-    return f"{verdict.word}{mark}" + (f" ({latex(told)})" if told else "")
+def _cell(line: Member, column: Column) -> str:
+    verdict = line.verdicts[column.name]
+    mark = r"$^\dagger$" if line.agrees(column) is False else ""
+    number = behind(verdict)
+    return f"{latex(verdict.word)}{mark}" + (f" ({latex(number)})" if number else "")
 
 
 def _row(*cells: str) -> str:

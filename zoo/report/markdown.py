@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from zoo.pairs.registry import Column
 from zoo.report import tables
-from zoo.report import verdicts as rules
-from zoo.report.tables import HEADERS, Member
-from zoo.report.text import behind, beside, markdown
+from zoo.report.numbers import numbers
+from zoo.report.tables import Member
+from zoo.report.text import behind, markdown, remarks
+from zoo.report.verdicts import columns
 
 if TYPE_CHECKING:
     from zoo.report.study import Study
@@ -24,7 +26,7 @@ def render(study: Study) -> str:
     for dataset in tables.datasets(study):
         parts += _dataset(study, dataset)
     parts += ["## Failures", _failures(study)]
-    parts += ["## Rules", "\n".join(f"- **{HEADERS[name]}:** {markdown(rule)}" for name, rule in rules.RULES.items())]
+    parts += ["## Rules", "\n".join(f"- **{markdown(column.title)}:** {markdown(column.rule)}" for column in columns())]
     parts += ["## Provenance", "\n".join(f"- {markdown(name)}: {markdown(fact)}" for name, fact in tables.facts(study))]
     return "\n\n".join(parts) + "\n"
 
@@ -35,7 +37,7 @@ def _dataset(study: Study, dataset: str) -> list[str]:
     if sentence := tables.source(study, dataset):
         parts.append(markdown(sentence))
     parts += ["In italics the literature's verdicts; ≠ marks where a measured one differs.", _verdicts(lines)]
-    for table in filter(lambda table: table.lines, tables.details(lines)):
+    for table in filter(lambda table: table.lines, numbers(lines).values()):
         rows = [[label, *cells] for label, cells in table.lines]
         body = _table(["family", *table.headers], [[markdown(cell) for cell in row] for row in rows])
         parts += [f"### {table.title}", markdown(table.note), body]
@@ -45,17 +47,17 @@ def _dataset(study: Study, dataset: str) -> list[str]:
 def _verdicts(lines: Sequence[Member]) -> str:
     rows = []
     for group, title, of in tables.by_group(lines):
-        said = [rules.literature(group, column) for column in HEADERS]
-        rows.append([f"**{markdown(title)}**", *(f"*{word}*" if word else "" for word in said)])
-        rows += [[markdown(line.label), *(_cell(line, column) for column in HEADERS)] for line in of]
-    return _table(["family", *HEADERS.values()], rows)
+        literature = [markdown(column.literature.get(group, "")) for column in columns()]
+        rows.append([f"**{markdown(title)}**", *(f"*{word}*" if word else "" for word in literature)])
+        rows += [[markdown(line.label), *(_cell(line, column) for column in columns())] for line in of]
+    return _table(["family", *(markdown(column.title) for column in columns())], rows)
 
 
-def _cell(line: Member, column: str) -> str:
-    verdict = line.verdicts[column]
-    mark = f" ≠ *{line.literature(column)}*" if line.disagrees(column) else ""
-    told = [markdown(part) for part in (behind(verdict), *beside(verdict)) if part]
-    return "<br>".join([f"**{verdict.word}**{mark}", *told])
+def _cell(line: Member, column: Column) -> str:
+    verdict = line.verdicts[column.name]
+    mark = f" ≠ *{markdown(column.literature[line.group])}*" if line.agrees(column) is False else ""
+    parts = [markdown(part) for part in (behind(verdict), *remarks(verdict)) if part]
+    return "<br>".join([f"**{markdown(verdict.word)}**{mark}", *parts])
 
 
 def _failures(study: Study) -> str:

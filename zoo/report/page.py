@@ -5,22 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from zoo.report import figures, tables, text
-from zoo.report import verdicts as rules
 from zoo.report.markdown import QUICK
-from zoo.report.pictures import Picture, Strip, densities, latents, pictures, strips
+from zoo.report.numbers import numbers, points
+from zoo.report.pictures import densities, latents, pictures, strips
 from zoo.report.tables import Member
+from zoo.report.verdicts import UNMEASURED, Row, columns
 
 if TYPE_CHECKING:
     from zoo.report.study import Study
 
 WIDE, NARROW = 880.0, 348.0
-"""Widths in px of the figures for a desk and for a phone."""
+"""Widths in px of the figures for a large screen and for a phone."""
 
 
 @dataclass(frozen=True)
@@ -32,29 +33,8 @@ class Learning:
     discrepancy: Markup
 
 
-@dataclass(frozen=True)
-class Chapter:
-    """What the page shows of one data set."""
-
-    name: str
-    source: str
-    groups: list[tuple[str, str, list[Member]]]
-    disagreements: list[tuple[str, str, rules.Verdict, str]]
-    ranking: tuple[Markup, Markup]
-    gaps: tuple[Markup, Markup]
-    parts: tuple[Markup, Markup]
-    tables: list[tables.Table]
-    learning: list[Learning]
-    pictures: list[Picture]
-    densities: list[Picture]
-    latents: list[Picture]
-    speed: list[Markup]
-    rates: tuple[Markup, Markup]
-    strips: dict[str, list[Strip]]
-
-
 def render(study: Study) -> str:
-    """The whole page: no script, no request to anywhere, light and dark, readable on a phone."""
+    """The whole page: no script, no network request, light and dark, readable on a phone."""
     environment = Environment(
         loader=PackageLoader("zoo.report", "."),
         autoescape=True,
@@ -64,16 +44,15 @@ def render(study: Study) -> str:
     )
     environment.globals |= {
         "behind": text.behind,
-        "beside": text.beside,
+        "remarks": text.remarks,
         "breakable": breakable,
-        "literature": rules.literature,
-        "rules": rules.RULES,
+        "unmeasured": UNMEASURED,
     }
     return environment.get_template("page.html.j2").render(
         study=study,
         quick=QUICK if study.quick else "",
         summary=summary(study),
-        headers=tables.HEADERS,
+        columns=columns(),
         chapters=[_chapter(study, dataset) for dataset in tables.datasets(study)],
         failed=tables.unanswered(study, "failed"),
         skipped=tables.unanswered(study, "skipped"),
@@ -84,91 +63,94 @@ def render(study: Study) -> str:
 
 
 def breakable(name: str) -> Markup:
-    """A label that may go on in a new line after a colon or a comma."""
+    """A label that may break after a colon or a comma."""
     return Markup("<wbr>").join(re.split(r"(?<=[:,])", name))
 
 
 def summary(study: Study) -> str:
-    """One paragraph: what was compared, how the verdicts fare against the literature's, the best likelihood."""
-    lines = [line for dataset in tables.datasets(study) for line in tables.members(study, dataset)]
+    """One paragraph: what was compared, how many verdicts agree with the literature's, the best likelihood."""
+    lines = tables.all_members(study)
     members = {line.label for line in lines if line.group != "floor"}
     groups = {line.group for line in lines if line.group not in ("", "floor")}
     compared, apart = tables.comparisons(lines), len(tables.disagreements(lines))
-    told = [
+    sentences = [
         f"{_count(len(members), 'model')} of {_count(len(groups), 'group')} on {_and(tables.datasets(study))}, "
         f"{_count(tables.seeds(study), 'seed')} each."
     ]
     if compared:
-        told.append(
+        sentences.append(
             f"Of {_count(compared, 'verdict')} that have a counterpart in the literature's table, "
             f"{compared - apart} agree and {apart} {'differs' if apart == 1 else 'differ'}."
         )
-    told += [sentence for dataset in tables.datasets(study) if (sentence := _best(tables.members(study, dataset)))]
-    return " ".join(told)
+    sentences += [_best(tables.members(study, dataset)) for dataset in tables.datasets(study)]
+    return " ".join(filter(None, sentences))
 
 
 def _best(lines: Sequence[Member]) -> str:
     scored = [(line, line.pool("likelihood", "nats")) for line in lines if line.group != "floor"]
-    known = [(score.value, line, score) for line, score in scored if score.value is not None]
+    known = [(line, score) for line, score in scored if score.state == "ok"]
     if not known:
         return ""
-    value, line, score = min(known, key=lambda item: item[0])
+    line, score = min(known, key=lambda item: item[1].number)
     bound = "at most " if score.kind == "lower bound" else ""
     over = f" on {score.n} test data" if score.n else ""
-    return (
-        f"The best likelihood on {line.dataset} is {line.label}'s: "
-        f"{bound}{text.plus_minus(value, score.stderr)} nats per datum{over}."
-    )
+    nats = text.plus_minus(score.number, score.stderr)
+    return f"The best likelihood on {line.dataset} is {line.label}'s: {bound}{nats} nats per datum{over}."
 
 
-def _chapter(study: Study, dataset: str) -> Chapter:
+def _chapter(study: Study, dataset: str) -> dict[str, Any]:
+    """What the page shows of one data set."""
     lines = tables.members(study, dataset)
     shown = study.pictures.get(dataset)
     named = {line.label: line for line in lines}
     groups = {label: line.group for label, line in named.items()}
-    return Chapter(
-        name=dataset,
-        source=tables.source(study, dataset),
-        groups=tables.by_group(lines),
-        disagreements=tables.disagreements(lines),
-        ranking=_both(figures.ranking, lines),
-        gaps=_both(figures.elbo_gaps, lines),
-        parts=_both(figures.elbo_parts, lines),
-        tables=tables.details(lines),
-        learning=_learning(study, dataset, lines),
-        pictures=pictures(shown, groups) if shown else [],
-        densities=densities(shown, groups) if shown else [],
-        latents=latents(shown, groups) if shown else [],
-        speed=_speed(lines),
-        rates=(Markup(figures.rate_distortion(lines, 640)), Markup(figures.rate_distortion(lines, NARROW))),
-        strips=strips(shown, lambda label, grid: tables.points(named[label], grid)) if shown else {},
-    )
+    return {
+        "name": dataset,
+        "source": tables.source(study, dataset),
+        "groups": tables.by_group(lines),
+        "disagreements": tables.disagreements(lines),
+        "ranking": _for_screens(figures.ranking, lines),
+        "gaps": _for_screens(figures.elbo_gaps, lines),
+        "parts": _for_screens(figures.elbo_parts, lines),
+        "numbers": numbers(lines),
+        "learning": _learning(study, dataset, lines),
+        "pictures": pictures(shown, groups) if shown else [],
+        "densities": densities(shown, groups) if shown else [],
+        "latents": latents(shown, groups) if shown else [],
+        "speed": _speed(lines),
+        "rates": _for_screens(figures.rate_distortion, lines, 640),
+        "strips": strips(shown, lambda label, grid: points(named[label], grid)) if shown else {},
+    }
 
 
-def _both(draw: Callable[[Sequence[Member], float], str], lines: Sequence[Member]) -> tuple[Markup, Markup]:
-    """A figure for a desk and for a phone."""
-    return Markup(draw(lines, WIDE)), Markup(draw(lines, NARROW))
+def _for_screens(
+    draw: Callable[[Sequence[Member], float], str], lines: Sequence[Member], wide: float = WIDE
+) -> Markup | None:
+    """A figure for a large screen and for a phone; the style sheet shows one of them."""
+    figure = Markup('<div class="wide">{}</div>\n<div class="narrow">{}</div>')
+    drawn = draw(lines, wide)
+    return figure.format(Markup(drawn), Markup(draw(lines, NARROW))) if drawn else None
 
 
 def _learning(study: Study, dataset: str, lines: Sequence[Member]) -> list[Learning]:
     rows = [row for row in study.curves if row["dataset"] == dataset]
-    below = figures.floors(lines)
-    floor = below.get("independent")
-    nats = figures.Panel("nats", ("train", "validation"), figures.nats_span(rows, below), "no likelihood", floor)
-    apart = figures.Panel("discrepancy", ("discrepancy",), figures.discrepancy_span(rows), "not followed")
+    floor = min(figures.floors(lines).values(), default=None)
+    nats = figures.Panel("nats", ("train", "validation"), figures.nats_span(rows, floor), "no likelihood", floor)
+    distance = figures.Panel("discrepancy", ("discrepancy",), figures.discrepancy_span(rows), "not followed")
     found = []
     for line in lines:
         own = [row for row in rows if (row["family"], row["guide"] or "") == (line.family, line.guide)]
         scored = own if any(row["metric"] == "validation" and row["value"] is not None for row in own) else []
         if own:
-            drawn = (figures.curves(scored, line.group, _fitting(nats, scored)), figures.curves(own, line.group, apart))
-            found.append(Learning(line.label, *map(Markup, drawn)))
+            left = figures.curves(scored, line.group, _fitting(nats, scored))
+            right = figures.curves(own, line.group, distance)
+            found.append(Learning(line.label, Markup(left), Markup(right)))
     return found
 
 
-def _fitting(panel: figures.Panel, rows: Sequence[rules.Row]) -> figures.Panel:
+def _fitting(panel: figures.Panel, rows: Sequence[Row]) -> figures.Panel:
     """The panel, shifted (its scale kept) for curves that end above it."""
-    low, _ = figures.nats_span(rows, {})
+    low, _ = figures.nats_span(rows)
     if low <= panel.span[1]:
         return panel
     width = panel.span[1] - panel.span[0]
@@ -176,13 +158,10 @@ def _fitting(panel: figures.Panel, rows: Sequence[rules.Row]) -> figures.Panel:
 
 
 def _speed(lines: Sequence[Member]) -> list[Markup]:
-    drawn = (
-        figures.speed(lines, "likelihood", "nats", "nats per datum", "Speed against likelihood"),
-        figures.speed(
-            lines, "sampling", "c2st", "accuracy of a classifier, 0.5 is best", "Speed against sample quality"
-        ),
-    )
-    return [Markup(figure) for figure in drawn if figure]
+    nats = figures.speed(lines, "likelihood", "nats", "nats per datum", "Speed against likelihood")
+    quality = "accuracy of a classifier, 0.5 is best"
+    c2st = figures.speed(lines, "sampling", "c2st", quality, "Speed against sample quality")
+    return [Markup(figure) for figure in (nats, c2st) if figure]
 
 
 def _count(number: int, word: str) -> str:

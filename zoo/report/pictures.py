@@ -14,20 +14,20 @@ from markupsafe import Markup
 from PIL import Image
 
 from zoo.event import Event
-from zoo.metrics.plane import POSTERIOR, PRIOR, Frame, frame
+from zoo.metrics.plane import POSTERIOR, PRIOR, frame
 from zoo.report import figures
 from zoo.report.study import TRUTH
 
 REAL = "real data"
-MOST = 48
-"""Images on a sheet, at most."""
-ROOM = 216
-"""Width of a sheet in px; it is enlarged by a whole number, so that all picture elements are of one size."""
+SHEET_IMAGES = 48
+"""The most images on a sheet."""
+SHEET_WIDTH = 216
+"""Width of a sheet in px; it is enlarged by an integer factor, so that all pixels have one size."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What is shown of one family: ready HTML, or ``None`` and no samples to show."""
+    """The picture of one family as HTML, ``None`` if there is nothing to show."""
 
     label: str
     html: Markup | None
@@ -39,23 +39,37 @@ def pictures(shown: Mapping[str, Any], groups: Mapping[str, str]) -> list[Pictur
     real = _array(shown["real"], event)
     order = [label for label in groups if label in shown["samples"]]
     order += [label for label in shown["samples"] if label not in groups]
-    drawn = {label: _array(shown["samples"][label], event) for label in order}
-    draw = _clouds if event.shape == (2,) and event.levels is None else _sheets
-    return draw(real, drawn, groups, event)
+    batches = {REAL: real} | {label: _array(shown["samples"][label], event) for label in order}
+    known = real[np.isfinite(real).reshape(len(real), event.size).all(1)]
+    if not len(known):
+        return []
+    low, high = _range(known, event)
+    around = frame(known) if _in_the_plane(event) else None
+
+    def draw(label: str, batch: np.ndarray) -> Markup:
+        if around is None:
+            return _sheet(batch, low, high, label)
+        class_ = "ink-dots" if label == REAL else figures.colour(groups.get(label, ""))
+        return Markup(figures.scatter([(batch, class_)], around, label))
+
+    return [Picture(label, draw(label, batch) if len(batch) else None) for label, batch in batches.items()]
 
 
 def densities(shown: Mapping[str, Any], groups: Mapping[str, str]) -> list[Picture]:
     """Learnt densities in the plane, the true one first where it is known; empty if there are none.
 
-    All have one scale: the ink is full where the density reaches the median of their greatest ones.
+    All share one scale: black where the density reaches the median of their maxima.
     """
     stored = shown.get("densities", {})
     order = [label for label in (TRUTH, *groups) if label in stored]
     found = {label: np.exp(np.nan_to_num(np.asarray(stored[label], float), nan=-np.inf)) for label in order}
-    full = float(np.median([np.quantile(values, 0.995) for values in found.values()])) if found else 1.0
-    inks = {label: np.clip(values / (full or 1.0), 0, 1) for label, values in found.items()}
-    sheets = {label: np.round(255 * (1 - ink)).astype(np.uint8) for label, ink in inks.items()}
-    return [Picture(label, _image_of(sheet, f"density: {label}")) for label, sheet in sheets.items()]
+    black = float(np.median([np.quantile(values, 0.995) for values in found.values()])) if found else 1.0
+
+    def picture(label: str, values: np.ndarray) -> Picture:
+        sheet = np.round(255 * (1 - np.clip(values / (black or 1.0), 0, 1))).astype(np.uint8)
+        return Picture(label, _image_of(sheet, f"density: {label}"))
+
+    return [picture(label, values) for label, values in found.items()]
 
 
 def latents(shown: Mapping[str, Any], groups: Mapping[str, str]) -> list[Picture]:
@@ -71,65 +85,50 @@ def _latents(drawn: Mapping[str, Any], label: str, group: str) -> Markup | None:
     if not len(known):
         return None
     clouds = [(prior, "ink-dots faint-dots"), (posterior, figures.colour(group))]
-    return Markup(figures.scatter(clouds, _most(known), label))
+    low, high = np.quantile(known, (0.005, 0.995), axis=0)
+    without_outliers = known[((known >= low) & (known <= high)).all(1)]
+    return Markup(figures.scatter(clouds, frame(without_outliers), label))
 
 
-def _most(points: np.ndarray) -> Frame:
-    """The `frame` of all but outliers."""
-    low, high = np.quantile(points, (0.005, 0.995), axis=0)
-    return frame(points[((points >= low) & (points <= high)).all(1)])
+def strips(shown: Mapping[str, Any], words: Callable[[str, str], str]) -> dict[str, list[Picture]]:
+    """For each label with a lossy code, the real data and their reconstructions on each grid, coarse to fine.
 
-
-@dataclass(frozen=True)
-class Strip:
-    """A few data after one lossy code, with its rate and quality in words."""
-
-    words: str
-    html: Markup
-
-
-def strips(shown: Mapping[str, Any], words: Callable[[str, str], str]) -> dict[str, list[Strip]]:
-    """Of each label that has a lossy code, the real data and what comes back on each grid, coarse to fine.
-
-    ``words(label, grid)`` says what that code takes and gives. Empty for points in the plane.
+    ``words(label, grid)`` describes the rate and quality of that code. Empty for points in the plane.
     """
     event = Event.parse(shown["event"])
     real = _array(shown["real"], event)
-    if not len(real) or (event.shape == (2,) and event.levels is None):
+    if not len(real) or _in_the_plane(event):
         return {}
     low, high = _range(real, event)
     found = {}
     for label, grids in shown.get("coded", {}).items():
-        rows = {grid: _array(batch, event) for grid, batch in sorted(grids.items(), key=_coarse_first)}
+        rows = {grid: _array(grids[grid], event) for grid in sorted(grids, key=float, reverse=True)}
         few = real[: max(map(len, rows.values()), default=0)]
-        found[label] = [Strip(REAL, _sheet(few, low, high, REAL))]
-        found[label] += [Strip(words(label, grid), _sheet(batch, low, high, label)) for grid, batch in rows.items()]
+        found[label] = [Picture(REAL, _sheet(few, low, high, REAL))]
+        found[label] += [Picture(words(label, grid), _sheet(batch, low, high, label)) for grid, batch in rows.items()]
     return found
 
 
-def _coarse_first(item: tuple[str, Any]) -> float:
-    return -float(item[0])
+def tile(images: np.ndarray, columns: int, gap: int, fill: int) -> np.ndarray:
+    """Images ``(n, h, w)`` or ``(n, h, w, 3)`` of bytes in rows on one sheet, with gaps of the grey ``fill``."""
+    n, h, w, *channels = images.shape
+    rows = math.ceil(n / columns)
+    sheet = np.full((rows * (h + gap) - gap, columns * (w + gap) - gap, *channels), fill, np.uint8)
+    for index, image in enumerate(images):
+        top, left = index // columns * (h + gap), index % columns * (w + gap)
+        sheet[top : top + h, left : left + w] = image
+    return sheet
 
 
-def _clouds(real: np.ndarray, drawn: dict[str, np.ndarray], groups: Mapping[str, str], _: Event) -> list[Picture]:
-    known = real[np.isfinite(real).all(1)]
-    if not len(known):
-        return []
-    around = frame(known)
-    clouds = [(REAL, known, "ink-dots")]
-    clouds += [(label, points, figures.colour(groups.get(label, ""))) for label, points in drawn.items()]
-    return [
-        Picture(label, Markup(figures.scatter([(points, class_)], around, label)) if len(points) else None)
-        for label, points, class_ in clouds
-    ]
+def data_url(sheet: np.ndarray) -> str:
+    """Bytes ``(h, w)`` or ``(h, w, 3)`` as a PNG that stands in the page itself."""
+    file = io.BytesIO()
+    Image.fromarray(sheet).save(file, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def _sheets(real: np.ndarray, drawn: dict[str, np.ndarray], _: Mapping[str, str], event: Event) -> list[Picture]:
-    if not len(real):
-        return []
-    low, high = _range(real, event)
-    sheets = {REAL: real} | drawn
-    return [Picture(label, _sheet(batch, low, high, label) if len(batch) else None) for label, batch in sheets.items()]
+def _in_the_plane(event: Event) -> bool:
+    return event.shape == (2,) and event.levels is None
 
 
 def _range(real: np.ndarray, event: Event) -> tuple[float, float]:
@@ -137,33 +136,25 @@ def _range(real: np.ndarray, event: Event) -> tuple[float, float]:
 
 
 def _sheet(batch: np.ndarray, low: float, high: float, label: str) -> Markup:
-    """An ``img`` of the batch, one picture element a pixel; dark ink on white paper, or in its colours."""
-    images = np.stack([_image(datum) for datum in batch[:MOST]])
+    """An ``img`` of the batch, dark on white, or in its colours."""
+    images = np.stack([_image(datum) for datum in batch[:SHEET_IMAGES]])
     count, height, width, *channels = images.shape
-    columns = max(1, min(count, 8 if width <= 3 * height else 1))
-    lines = math.ceil(count / columns)
-    gap = max(1, height // 8) if height > 1 else 0
-    sheet = np.full((lines * (height + gap) - gap, columns * (width + gap) - gap, *channels), 255, np.uint8)
     light = np.round(255 * np.nan_to_num(np.clip((images - low) / ((high - low) or 1.0), 0, 1))).astype(np.uint8)
-    for index, image in enumerate(light if channels else 255 - light):
-        top, left = index // columns * (height + gap), index % columns * (width + gap)
-        sheet[top : top + height, left : left + width] = image
-    return _image_of(sheet, f"{count} pictures: {label}")
+    columns = max(1, min(count, 8 if width <= 3 * height else 1))
+    gap = max(1, height // 8) if height > 1 else 0
+    return _image_of(tile(light if channels else 255 - light, columns, gap, 255), f"{count} pictures: {label}")
 
 
 def _image_of(sheet: np.ndarray, words: str) -> Markup:
-    """An ``img`` of bytes ``(height, width)`` or ``(height, width, 3)``, enlarged to about `ROOM`."""
-    file = io.BytesIO()
-    Image.fromarray(sheet).save(file, "PNG", optimize=True)
-    source = base64.b64encode(file.getvalue()).decode()
-    zoom = max(1, ROOM // sheet.shape[1])
-    return Markup('<img class="sheet" alt="{}" width="{}" height="{}" src="data:image/png;base64,{}">').format(
-        words, zoom * sheet.shape[1], zoom * sheet.shape[0], source
+    """An ``img`` of bytes ``(height, width)`` or ``(height, width, 3)``, enlarged to about `SHEET_WIDTH`."""
+    zoom = max(1, SHEET_WIDTH // sheet.shape[1])
+    return Markup('<img class="sheet" alt="{}" width="{}" height="{}" src="{}">').format(
+        words, zoom * sheet.shape[1], zoom * sheet.shape[0], data_url(sheet)
     )
 
 
 def _image(datum: np.ndarray) -> np.ndarray:
-    """A datum as a picture: its last two axes (and its three colours), a square if it is a flat one, else a strip."""
+    """A datum as a picture: its last two axes (and three colours); if it is flat, a square or a strip."""
     if datum.ndim == 3 and len(datum) == 3:
         return np.moveaxis(datum, 0, -1)
     if datum.ndim >= 2:

@@ -20,7 +20,7 @@ FILE = "scores.json"
 CURVE = {"family", "guide", "dataset", "seed", "step", "metric", "value"}
 PICTURE = {"event", "real", "samples"}
 MORE = {"coded", "densities", "latents"}
-"""What pictures may hold beside."""
+"""Optional keys of pictures."""
 TRUTH = "true density"
 
 
@@ -28,16 +28,19 @@ TRUTH = "true density"
 class Study:
     """What a suite measured, and all that its report shows.
 
-    ``scores`` are rows with the columns `zoo.scores.COLUMNS`. ``curves`` are rows ``{"family", "guide", "dataset",
-    "seed", "step", "metric", "value"}`` whose metric is ``train`` (mean loss, nats per datum), ``validation``
-    (validation score, nats per datum) or ``discrepancy`` (between samples and data); a null value is one that was not
-    finite. ``pictures`` maps a data set to ``{"event": "8x8:17", "real": [...], "samples": {"family+guide": [...]}}``
-    with batches as nested lists, and may have ``"coded": {"family+guide": {"3": [...]}}``: the first of the real data
-    as lossy codes give them back, by the width of the grid (the setting in ``rate@3`` and ``psnr@3``). Two more may be
-    there, of what can be seen in the plane (`zoo.metrics.plane`): ``"densities": {"family+guide": [[...]]}``,
-    log-densities in nats on the grid about the real data, `TRUTH` among them where it is known, and
-    ``"latents": {"family+guide": {"posterior": [...], "prior": [...]}}``, latents of two dimensions. ``provenance``
-    holds versions, device, command, settings, and under ``datasets`` one sentence on the source of each.
+    Args:
+        suite: its name.
+        quick: a quick run, not to be quoted.
+        provenance: versions, device, command, settings, and under ``datasets`` one sentence on the source of each.
+        scores: rows with the columns `zoo.scores.COLUMNS`.
+        curves: rows ``{"family", "guide", "dataset", "seed", "step", "metric", "value"}``. The metric is ``train``
+            (mean loss, nats per datum), ``validation`` (nats per datum) or ``discrepancy`` (between samples and data);
+            a null value was not finite.
+        pictures: data set -> ``{"event": "8x8:17", "real": [...], "samples": {"family+guide": [...]}}``, batches as
+            nested lists. Optional keys: ``"coded": {"family+guide": {"3": [...]}}``, the first real data reconstructed
+            by lossy codes, by the width of the grid (the setting in ``rate@3``); and from `zoo.metrics.plane`
+            ``"densities": {"family+guide": [[...]]}``, log-densities in nats on the grid around the real data, `TRUTH`
+            among them where it is known, and ``"latents": {"family+guide": {"posterior": [...], "prior": [...]}}``.
     """
 
     suite: str
@@ -48,7 +51,7 @@ class Study:
     pictures: dict[str, dict[str, Any]]
 
     def save(self, folder: Path) -> Path:
-        """Write ``scores.json`` (strict JSON: what is not a finite number is null) and return its path."""
+        """Write ``scores.json`` (strict JSON: null for a number that is not finite) and return its path."""
         path = folder / FILE
         write_text(path, self.json())
         return path
@@ -58,26 +61,29 @@ class Study:
         """Read what `save` wrote.
 
         Raises:
-            ZooError: there is no such file, or it is not one that `save` wrote.
+            ZooError: the file is missing, or `save` did not write it.
         """
         path = folder / FILE
         if not path.is_file():
-            raise ZooError(f"a report is drawn from {path}, which is not there; `zoo compare` makes it")
+            raise ZooError(f"a report is drawn from {path}, which does not exist; `zoo compare` writes it")
         return cls.parse(path.read_text(encoding="utf-8", errors="replace"), str(path))
 
     def json(self) -> str:
-        """Strict JSON: what is not a finite number is null."""
-        parts = (f"{json.dumps(name)}: {_dumps(value)}" for name, value in asdict(self).items())
+        """Strict JSON: null for a number that is not finite."""
+        parts = (
+            f"{json.dumps(name)}: {json.dumps(_plain(value), allow_nan=False, ensure_ascii=False)}"
+            for name, value in asdict(self).items()
+        )
         return "{\n" + ",\n".join(parts) + "\n}\n"
 
     @classmethod
     def parse(cls, text: str, where: str) -> Study:
-        """Read what `json` gives; ``where`` names it in errors."""
+        """Read what `json` returns; ``where`` names it in errors."""
         names = {field.name for field in fields(cls)}
         try:
             value = json.loads(text)
         except json.JSONDecodeError as error:
-            raise ZooError(f"{where} is torn ({error}); run `zoo compare` again to write it anew") from error
+            raise ZooError(f"{where} is torn ({error}); run `zoo compare` to write it again") from error
         if not isinstance(value, dict) or set(value) != names:
             raise ZooError(f"{where}: expected an object with the keys {', '.join(sorted(names))}")
         try:
@@ -94,12 +100,8 @@ class Study:
         return study
 
 
-def _dumps(value: Any) -> str:
-    return json.dumps(_plain(value), allow_nan=False, ensure_ascii=False)
-
-
 def _plain(value: Any) -> Any:
-    """JSON's own types: arrays as lists, and None for a float that is not finite."""
+    """JSON's own types: arrays as lists, None for a float that is not finite."""
     if isinstance(value, (np.ndarray, np.generic)):
         value = value.tolist()
     if isinstance(value, float):

@@ -1,12 +1,11 @@
-"""Numbers and names as text: rounding to the error, units, and escapes for Markdown and LaTeX."""
+"""Numbers and names as text: rounding to the error, units, escapes for Markdown and LaTeX."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 
-from zoo.report import verdicts as rules
-from zoo.report.verdicts import Verdict
+from zoo.report.verdicts import NOT_ASKED, Verdict
 
 
 def number(value: float, error: float | None = None) -> str:
@@ -55,20 +54,20 @@ def behind(verdict: Verdict) -> str:
     return f"{plus_minus(value, verdict.stderr)} {unit}".strip()
 
 
-def beside(verdict: Verdict) -> list[str]:
-    """What to know beside that number: its spread over seeds, and why it is missing or not the whole story."""
+def remarks(verdict: Verdict) -> list[str]:
+    """What to know about that number: its spread over seeds, and why it is missing or incomplete."""
     spread = [] if verdict.spread is None else [f"sd {_digits(verdict.spread)} over seeds"]
-    return spread + ([verdict.reason] if verdict.reason and verdict.word != rules.UNASKED else [])
+    return spread + ([verdict.reason] if verdict.reason and verdict.word != NOT_ASKED else [])
 
 
 def count(value: float) -> str:
-    """``64,900``: three digits that count."""
+    """``64,900``: three significant digits."""
     rounded = float(f"{value:.3g}")
     return f"{rounded:,.0f}" if 100 <= abs(rounded) < 1e9 else f"{rounded:g}"
 
 
 def markdown(text: str) -> str:
-    """Text that GitHub's Markdown shows as it is, in a table cell too."""
+    """Text escaped for GitHub's Markdown, in table cells too."""
     text = re.sub(r"([\\`*_{}\[\]<>#|~$])", r"\\\1", text.replace("&", "&amp;"))
     return " ".join(text.split())
 
@@ -92,7 +91,7 @@ TEX = {
 
 
 def latex(text: str) -> str:
-    """Text that LaTeX sets as it is; letters that plain pdflatex lacks lose their accents or become ``?``."""
+    """Text escaped for LaTeX; letters that plain pdflatex lacks lose their accents or become ``?``."""
     return "".join(TEX[character] if character in TEX else _ascii(character) for character in " ".join(text.split()))
 
 

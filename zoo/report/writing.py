@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,17 @@ from zoo.scores import COLUMNS
 def write_report(study: Study, folder: Path) -> list[Path]:
     """Write ``index.html``, ``report.md``, ``table1.csv``, ``table1.tex``, ``scores.csv`` and ``scores.json``.
 
-    All are rendered before the first is written, each is written atomically, and all are drawn from what
-    ``scores.json`` holds, so that a redrawing of the loaded study gives the same files. Returns their paths.
+    All are rendered before the first is written, and each is written atomically. They are drawn from the content of
+    ``scores.json``, so redrawing the loaded study gives the same files.
+
+    Returns:
+        The paths.
     """
     stored = Study.parse(study.json(), FILE)
     files = {
         "index.html": page.render(stored),
         "report.md": markdown.render(stored),
-        "table1.csv": _csv(tables.WIDE, tables.wide(stored)),
+        "table1.csv": _csv(tables.wide_header(), tables.wide(stored)),
         "table1.tex": latex.render(stored),
         "scores.csv": _csv(COLUMNS, stored.scores),
         FILE: stored.json(),
@@ -33,7 +37,7 @@ def write_report(study: Study, folder: Path) -> list[Path]:
     return [folder / name for name in files]
 
 
-def _csv(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
+def _csv(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()

@@ -1,4 +1,4 @@
-"""The ELBO: what its bound gains on it, and the two parts that it has."""
+"""The ELBO: its gap to the likelihood, and its two parts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from zoo.report.tables import Member
 
 
 def elbo_gaps(lines: Sequence[Member], width: float) -> str:
-    """From each ELBO (a stroke) to the likelihood as it is known (a marker), and the gap; empty for less than two."""
+    """From each ELBO (a stroke) to the likelihood (a marker), and the gap; empty for fewer than two members."""
     found = [(member, elbo, nats) for member, elbo, nats in _scored(lines, "elbo", "nats") if elbo >= nats]
     if len(found) < 2:
         return ""
@@ -29,7 +29,7 @@ def elbo_gaps(lines: Sequence[Member], width: float) -> str:
 
 
 def elbo_parts(lines: Sequence[Member], width: float) -> str:
-    """Of each ELBO the Kullback-Leibler part (full) and the reconstruction (pale); empty for less than two."""
+    """The Kullback-Leibler part (full) and the reconstruction (pale) of each ELBO; empty for fewer than two members."""
     found = _scored(lines, "kl", "reconstruction")
     if len(found) < 2:
         return ""
@@ -46,7 +46,7 @@ def elbo_parts(lines: Sequence[Member], width: float) -> str:
 
 
 def _scored(lines: Sequence[Member], first: str, second: str) -> list[tuple[Member, float, float]]:
-    """Two metrics of the members whose latents tell more than the datum, by their ELBO, the best first."""
+    """Two metrics of the members with a KL part, by their ELBO, the best first."""
     found = []
     for member in lines:
         kl, elbo, one, other = (member.pool("likelihood", name).value for name in ("kl", "elbo", first, second))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ from zoo.report.verdicts import Row
 
 @dataclass(frozen=True)
 class Panel:
-    """What a panel of learning curves shows, the last of ``metrics`` bold, and what it says where there is none."""
+    """What a panel of learning curves shows: the last of ``metrics`` bold; ``absent`` where there are none."""
 
     title: str
     metrics: tuple[str, ...]
@@ -24,7 +23,7 @@ class Panel:
 
 
 def curves(rows: Sequence[Row], group: str, panel: Panel) -> str:
-    """Learning curves of one member: a line a seed for each metric; × where a seed diverged."""
+    """Learning curves of one member: a line for each seed and metric; × where a seed diverged."""
     width, height, left, top, bottom = 216.0, 118.0, 40.0, 20.0, 98.0
     shown = [row for row in rows if row["metric"] in panel.metrics]
     title = label(0, 11, panel.title, "quiet")
@@ -53,24 +52,22 @@ def curves(rows: Sequence[Row], group: str, panel: Panel) -> str:
     )
 
 
-def nats_span(rows: Sequence[Row], below: dict[str, float]) -> tuple[float, float]:
+def nats_span(rows: Sequence[Row], floor: float | None = None) -> tuple[float, float]:
     """The common range of the nats of learning curves: from the best value to a little above the worst ending.
 
-    Endings above the floor of independent dimensions are left out, unless all are: they would flatten all others.
+    Endings above ``floor`` are left out, unless all are: they would flatten all others.
     """
     kept = [row for row in rows if row["metric"] == "validation" and row["value"] is not None]
     ends = _last(kept)
     if not ends:
         return 0.0, 1.0
-    floor = below.get("independent", math.inf)
-    within = [value for value in ends if value <= floor]
-    high = max([*within, floor]) if within and math.isfinite(floor) else max(ends)
+    high = floor if floor is not None and min(ends) <= floor else max(ends)
     low = min(row["value"] for row in kept)
     return low - 0.06 * (high - low or 1), high + 0.35 * (high - low or 1)
 
 
 def discrepancy_span(rows: Sequence[Row]) -> tuple[float, float]:
-    """The common range of the discrepancies, the largest of outliers cut off."""
+    """The common range of the discrepancies; outliers are cut off."""
     by_member: dict[tuple[str, str], float] = {}
     values = [row for row in rows if row["metric"] == "discrepancy" and row["value"] is not None]
     for row in values:
@@ -102,7 +99,7 @@ def _last(rows: Iterable[Row]) -> list[float]:
 
 
 def _cross(at: Sequence[float]) -> str:
-    """× at the places where seeds diverged, and the word."""
+    """× where seeds diverged, and the word."""
     if not at:
         return ""
     crosses = [tag("path", d=f"M{short(x - 4)},20l8,8m0,-8l-8,8", class_="diverged") for x in at]

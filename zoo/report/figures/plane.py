@@ -1,4 +1,4 @@
-"""Clouds of points in the plane."""
+"""Scatter plots of points in the plane."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zoo.report.figures.svg import Scale, drawing, label, tag
 
 
 def scatter(clouds: Sequence[tuple[np.ndarray, str]], frame: Frame, title: str) -> str:
-    """Clouds of points ``(m, 2)``, each with its class, one over the other; says how many points lie outside."""
+    """Clouds of points ``(m, 2)``, each with its CSS class; says how many points lie outside."""
     size = 216.0
     x, y = Scale(frame[0], frame[1], 0, size), Scale(frame[2], frame[3], size, 0)
     parts, out = [tag("rect", x=0.5, y=0.5, width=size - 1, height=size - 1, class_="frame")], 0

@@ -4,42 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from zoo.report.figures.svg import Scale, colour, drawing, grid, label, line, padded, polyline, tick, window
+from zoo.report.figures.svg import Scale, colour, drawing, end_labels, grid, label, padded, polyline, tick, window
 from zoo.report.tables import Member
 
 REFERENCES = {"jpeg_": "JPEG", "webp_": "WebP", "pca_": "PCA"}
 """Prefix of the scores of a standard lossy code -> its name."""
 
-Ends = list[tuple[float, float]]
+Curve = list[tuple[float, float]]
 
 
 def rate_distortion(lines: Sequence[Member], width: float) -> str:
-    """PSNR over rate of every lossy codec, and dashed those of the standard codes; empty where there is none."""
+    """PSNR over rate of every lossy codec, and dashed that of the standard codes; empty without a codec."""
     own = [(member, points) for member in lines if len(points := _rates(member, "")) > 1]
     if not own:
         return ""
-    beside = [(name, points) for prefix, name in REFERENCES.items() if (points := _rates(own[0][0], prefix))]
+    standard = [(name, points) for prefix, name in REFERENCES.items() if (points := _rates(own[0][0], prefix))]
     height, left, right, top, bottom = 340.0, 34.0, width - 96, 26.0, 296.0
     rates, levels = zip(*[point for _, points in own for point in points], strict=True)
     x = Scale(0.0, 1.02 * max(rates), left, right)
-    y = Scale(*padded(min(levels), max([*levels, *_within(beside, x.high)]), 0.06), bottom, top)
+    seen = [level for _, points in standard for rate, level in points if rate <= x.high]
+    y = Scale(*padded(min(levels), max([*levels, *seen]), 0.06), bottom, top)
     parts = [grid(x, y, tick), label(0, 12, "PSNR, dB", "quiet")]
     parts.append(label(right, height - 8, "bits per dimension (better to the left and above)", "quiet", "end"))
-    inner = [polyline(points, x, y, "reference") for _, points in beside]
+    inner = [polyline(points, x, y, "reference") for _, points in standard]
     inner += [polyline(points, x, y, f"{colour(member.group)} curve") for member, points in own]
     parts.append(window(inner, left, top - 4, right, bottom))
-    beside = [(name, points) for name, points in beside if points[0][0] < x.high and points[0][1] < y.high]
+    standard = [(name, points) for name, points in standard if points[0][0] < x.high and points[0][1] < y.high]
     ends = [(member.label, "ink", points[-1]) for member, points in own]
-    ends += [(name, "quiet", cut(points, x.high, y.high)) for name, points in beside]
-    parts += _names(ends, x, y)
+    ends += [(name, "quiet", cut(points, x.high, y.high)) for name, points in standard]
+    parts += end_labels(ends, x, y)
     description = "; ".join(
         f"{name}: {', '.join(f'{rate:.2f} bits {level:.1f} dB' for rate, level in points)}"
-        for name, points in [*((member.label, points) for member, points in own), *beside]
+        for name, points in [*((member.label, points) for member, points in own), *standard]
     )
     return drawing(width, height, "Rate and distortion on the test data", description, *parts)
 
 
-def _rates(member: Member, prefix: str) -> Ends:
+def _rates(member: Member, prefix: str) -> Curve:
     """The points (bits per dimension, dB) of a curve, by rate: the means over seeds at each setting."""
     start = f"{prefix}rate@"
     settings = dict.fromkeys(
@@ -49,11 +50,7 @@ def _rates(member: Member, prefix: str) -> Ends:
     return sorted((rate, level) for rate, level in pooled if rate is not None and level is not None)
 
 
-def _within(curves: Sequence[tuple[str, Ends]], limit: float) -> list[float]:
-    return [level for _, points in curves for rate, level in points if rate <= limit]
-
-
-def cut(points: Ends, right: float, top: float) -> tuple[float, float]:
+def cut(points: Curve, right: float, top: float) -> tuple[float, float]:
     """Where a curve leaves the frame, or ends in it."""
     before = points[0]
     for after in points:
@@ -67,13 +64,3 @@ def cut(points: Ends, right: float, top: float) -> tuple[float, float]:
             return before[0] + share * (after[0] - before[0]), before[1] + share * (after[1] - before[1])
         before = after
     return before
-
-
-def _names(ends: Sequence[tuple[str, str, tuple[float, float]]], x: Scale, y: Scale) -> list[str]:
-    """The names of curves beside the frame, from the top down as they end, each below the one before it."""
-    parts, last = [], 0.0
-    for name, class_, (rate, level) in sorted(ends, key=lambda end: -end[2][1]):
-        at = max(y(level) + 4, last + 14)
-        parts += [line(x(rate) + 2, y(level), x.end + 6, at - 4, "grid"), label(x.end + 9, at, name, class_)]
-        last = at
-    return parts

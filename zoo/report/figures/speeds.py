@@ -10,11 +10,11 @@ from zoo.report.figures.svg import LETTER, Scale, colour, drawing, grid, label, 
 from zoo.report.tables import Member
 
 CROWD = 10
-"""With more points than this they are numbered, the best 1, and named below."""
+"""More points than this are numbered, the best 1, and named below."""
 
 
 def speed(lines: Sequence[Member], evaluation: str, metric: str, y_label: str, title: str) -> str:
-    """Seconds for 100 samples (logarithmic) against a metric of which less is better."""
+    """Seconds for 100 samples (logarithmic) against a metric where less is better."""
     points = []
     for member in lines:
         time, score = member.pool("sampling", "seconds_100").value, member.pool(evaluation, metric)
@@ -52,7 +52,7 @@ def speed(lines: Sequence[Member], evaluation: str, metric: str, y_label: str, t
 def _named_point(
     name: str, class_: str, kind: str, x: float, y: float, right: float, taken: list[tuple[float, float, float]]
 ) -> list[str]:
-    """A marker and its name, pushed down until it lies on no other name or marker, then tied to it by a hair."""
+    """A marker and its name, moved down until it overlaps no other name or marker, then joined by a thin line."""
     long = len(name) * LETTER
     start = x + 10 if x + 10 + long <= right else x - 10 - long
     at = y

@@ -1,6 +1,7 @@
-"""What figures are drawn with: small SVG drawings that take their colours from the page, light or dark.
+"""Building blocks of the figures: small SVG drawings that take their colours from the page.
 
-Colours are CSS classes (``ink``, ``quiet``, ``line``, ``g-flow`` ...), so that one drawing serves both modes.
+Written by hand, without a plotting library: colours are CSS classes (``ink``, ``quiet``, ``g-flow`` ...), so one
+drawing inline in the page serves light and dark, stays text, and costs no dependency and no second style.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ MARKS: dict[str, tuple[tuple[float, float], ...]] = {
     "lower bound": ((-6, 0), (4, -5.5), (4, 5.5)),
     "estimate": ((-5.5, 0), (0, -5.5), (5.5, 0), (0, 5.5)),
 }
-"""Kind of likelihood -> corners of its marker, a disc if none; the triangle points to where the truth may lie."""
+"""Kind of likelihood -> corners of its marker, else a disc; the triangle points to where the truth may lie."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Scale:
 
 
 def tag(name: str, *children: str, **attributes: object) -> str:
-    """One SVG element; ``class_`` stands for ``class`` and ``text_anchor`` for ``text-anchor``."""
+    """One SVG element; ``class_`` becomes ``class`` and ``text_anchor`` ``text-anchor``."""
     written = (f" {key.rstrip('_').replace('_', '-')}={quoteattr(short(value))}" for key, value in attributes.items())
     return f"<{name}{''.join(written)}>{''.join(children)}</{name}>"
 
@@ -63,24 +64,24 @@ def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> str:
 
 @dataclass(frozen=True)
 class Rows:
-    """Where the rows of a figure lie: each beside its name, or under it if names took over a third of the width."""
+    """The layout of rows: each next to its name, or under it if names took over a third of the width."""
 
     names: Sequence[str]
     width: float
     top: float
 
     @property
-    def _beside(self) -> float:
+    def _name_width(self) -> float:
         return max([len(name) for name in self.names] + [8]) * LETTER + 14
 
     @property
     def _under(self) -> bool:
-        return self._beside > 0.36 * self.width
+        return self._name_width > 0.36 * self.width
 
     @property
     def left(self) -> float:
         """Where they begin."""
-        return 8.0 if self._under else self._beside
+        return 8.0 if self._under else self._name_width
 
     def y(self, row: float) -> float:
         """The height of a row's middle."""
@@ -97,7 +98,7 @@ class Rows:
 
 
 def drawing(width: float, height: float, title: str, description: str, *children: str) -> str:
-    """A figure with a title and a description for those who do not see it."""
+    """A figure with a title and a description for screen readers."""
     return tag(
         "svg",
         tag("title", escape(title)),
@@ -120,7 +121,7 @@ def mark(kind: str, x: float, y: float, class_: str) -> str:
 
 
 def colour(group: str) -> str:
-    """The class that colours a group."""
+    """The CSS class of a group's colour."""
     return f"g-{group or 'unsorted'}"
 
 
@@ -129,7 +130,7 @@ def polyline(points: Sequence[tuple[float, float]], x: Scale, y: Scale, class_: 
 
 
 def axis_below(x: Scale, y: float, right: float) -> str:
-    """An axis of nats per datum at height ``y``; what it is of ends at ``right``."""
+    """An axis of nats per datum at height ``y``; its unit ends at ``right``."""
     wide = x.end - x.start > 350
     parts = [line(x.start, y, x.end, y, "axis")]
     for value in x.ticks(7 if wide else 4):
@@ -137,23 +138,30 @@ def axis_below(x: Scale, y: float, right: float) -> str:
     return tag("g", *parts, label(right, y + 17, "nats per datum" if wide else "nats", "quiet", "end"))
 
 
-def grid(x: Scale, y: Scale, words: Callable[[float], str]) -> str:
+def grid(x: Scale, y: Scale, words: Callable[[float], str], ticks: Sequence[float] = ()) -> str:
+    """Both axes with their ticks; those of ``x`` are written by ``words`` and may be given."""
     parts = [line(x.start, y.start, x.end, y.start, "axis")]
     for value in y.ticks(5):
-        parts += [
-            line(x.start, y(value), x.end, y(value), "grid"),
-            label(x.start - 6, y(value) + 4, tick(value), "tick", "end"),
-        ]
-    for value in x.ticks(5):
-        parts += [
-            line(x(value), y.start, x(value), y.start + 4, "axis"),
-            label(x(value), y.start + 17, words(value), "tick", "middle"),
-        ]
+        parts += [line(x.start, y(value), x.end, y(value), "grid")]
+        parts += [label(x.start - 6, y(value) + 4, tick(value), "tick", "end")]
+    for value in ticks or x.ticks(5):
+        parts += [line(x(value), y.start, x(value), y.start + 4, "axis")]
+        parts += [label(x(value), y.start + 17, words(value), "tick", "middle")]
     return tag("g", *parts)
 
 
+def end_labels(ends: Sequence[tuple[str, str, tuple[float, float]]], x: Scale, y: Scale) -> list[str]:
+    """The names of curves to the right of the frame: (name, class, end of the curve), each below the one before it."""
+    parts, last = [], 0.0
+    for name, class_, (right, height) in sorted(ends, key=lambda end: -end[2][1]):
+        at = max(y(height) + 4, last + 14)
+        parts += [line(x(right) + 2, y(height), x.end + 6, at - 4, "grid"), label(x.end + 9, at, name, class_)]
+        last = at
+    return parts
+
+
 def window(inner: Sequence[str], left: float, top: float, right: float, bottom: float) -> str:
-    """Clips what it holds to its frame."""
+    """Clips ``inner`` to a frame."""
     width, height = right - left, bottom - top
     box = f"{short(left)} {short(top)} {short(width)} {short(height)}"
     return tag("svg", *inner, x=left, y=top, width=width, height=height, viewBox=box)

@@ -43,7 +43,7 @@ def test_the_estimate_does_not_depend_on_the_units() -> None:
     assert one.stderr == pytest.approx(thousand.stderr)
 
 
-def test_constant_data_are_no_trouble() -> None:
+def test_constant_data_have_a_finite_distance() -> None:
     same = torch.zeros(10, 2).double()
     assert mmd2(same, same) == MMD(0.0, 0.0)
     assert mmd2(same + 1, same).value == pytest.approx(2)

@@ -1,4 +1,4 @@
-"""Sample quality on samples whose faults are known."""
+"""Sample quality on samples with known faults."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zoo.seeding import seeded
 
 
 def clusters(centres: list[float], n: int = 300) -> Tensor:
-    """Points around the centres in turn, in the plane."""
+    """Points around alternating centres in the plane."""
     middle = torch.tensor(centres).repeat(n)[:n, None]
     return (middle + 0.3 * torch.randn(n, 2)).double()
 
@@ -41,7 +41,7 @@ def test_invented_mode_costs_precision_only() -> None:
     assert recall.value > 0.85
 
 
-def test_something_else_altogether() -> None:
+def test_samples_far_from_data() -> None:
     samples, data = clusters([20]), clusters([0])
     assert c2st(samples, data).value > 0.99
     assert [share.value for share in precision_recall(samples, data)] == [0, 0]

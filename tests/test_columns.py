@@ -1,0 +1,87 @@
+"""A column from a person's own file, and wrong declarations."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from make_believe import study
+from typer.testing import CliRunner
+
+from zoo import ZooError, column
+from zoo.cli.app import app
+from zoo.pairs.plugins import load_families
+from zoo.report.verdicts import Pooled, Verdict, columns
+from zoo.report.writing import write_report
+
+EXAMPLE = Path(__file__).parent / "examples" / "my_column.py"
+PLAIN: dict[str, Any] = {"title": "Mine", "evaluation": "sampling", "metric": "c2st", "rule": "good, always."}
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with (folder / "table1.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_example_file_adds_its_column_to_every_format(tmp_path: Path) -> None:
+    write_report(study(), tmp_path / "before")
+    load_families([EXAMPLE])
+    write_report(study(), tmp_path / "after")
+    before, after = table(tmp_path / "before"), table(tmp_path / "after")
+    assert [{key: cell for key, cell in row.items() if not key.startswith("realism")} for row in after] == before
+    for row in after:
+        assert row["realism"] == ("real" if float(row["realism_value"]) <= 0.75 else "artificial")
+        assert row["realism_literature"] == {"implicit": "real", "prescribed": "artificial"}.get(row["group"], "")
+        differs = row["realism_literature"] not in ("", row["realism"])
+        assert row["realism_disagrees"] == ("yes" if differs else "no")
+    for name in ("index.html", "report.md"):
+        source = (tmp_path / "after" / name).read_text()
+        assert "Realism" in source
+        assert "right in at most 75% of cases" in source
+    source = (tmp_path / "after" / "table1.tex").read_text()
+    widths = re.findall(r"L\{(\d+)mm\}", source.partition("toprule")[0])
+    assert len(widths) == len(columns())
+    assert sum(map(int, widths)) < 190, "more than a landscape page has room for"
+
+
+def test_a_report_is_redrawn_with_a_column_of_ones_own(tmp_path: Path) -> None:
+    study(seeds=1).save(tmp_path / "table1")
+    done = CliRunner().invoke(app, ["report", "table1", "--reports", str(tmp_path), "--with", str(EXAMPLE)])
+    assert done.exit_code == 0, done.output
+    assert {row["realism"] for row in table(tmp_path / "table1")} <= {"real", "artificial"}
+
+
+@pytest.mark.parametrize("answer", [lambda score, rows: 1 / 0, lambda score, rows: "good"])
+def test_a_broken_judge_fails_its_own_cells_only(tmp_path: Path, answer: Any) -> None:
+    column("mine", **PLAIN)(answer)
+    write_report(study(seeds=1), tmp_path)
+    found = table(tmp_path)
+    assert {row["mine"] for row in found} == {"failed"}
+    assert all(row["mine_reason"] for row in found)
+    assert {row["sampling"] for row in found} == {"fast", "slow"}
+
+
+@pytest.mark.parametrize("name", ["family", "two words", "x_y", "training"])
+def test_a_name_that_would_clash_is_refused(name: str) -> None:
+    with pytest.raises(ZooError, match=name):
+        column(name, **PLAIN)(good)
+
+
+def test_literature_on_an_unknown_group_is_refused() -> None:
+    with pytest.raises(ZooError, match="prescribd"):
+        column("mine", **PLAIN, literature={"prescribd": "good"})
+
+
+def test_columns_stand_by_place_then_by_name() -> None:
+    for name, place in (("zebra", 3), ("last", 100), ("ant", 3)):
+        column(name, **PLAIN, place=place)(good)
+    names = [each.name for each in columns()]
+    assert names == ["training", "likelihood", "ant", "sampling", "zebra", "lossy", "lossless", "last"]
+
+
+def good(score: Pooled, rows: Any) -> Verdict:
+    """Is it good?"""
+    return score.verdict("good")

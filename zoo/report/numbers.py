@@ -1,0 +1,191 @@
+"""The tables of numbers behind the verdicts, one for each evaluation that the report knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from zoo.report import text
+from zoo.report.tables import Member
+from zoo.report.verdicts import Pooled
+
+LEGEND = "–: does not apply; ·: not measured."
+STANDARD = {
+    "zlib": "zlib",
+    "bz2": "bz2",
+    "lzma": "lzma",
+    "png_tiled": "PNG, one image",
+    "png": "PNG, each",
+    "webp_tiled": "WebP, one image",
+    "webp": "WebP, each",
+}
+"""Score of a standard code -> its name."""
+LOSSY_GRIDS = {"6": "coarse", "3": "middling", "1": "fine"}
+"""Grids of the latents at which lossy codes are shown, coarse to fine."""
+
+Show = Callable[[Pooled], str]
+NumberColumn = tuple[str, str, Show]
+"""Heading, metric, and how a score that is ``ok`` is written."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text: ``lines`` are (label, cells)."""
+
+    title: str
+    note: str
+    headers: tuple[str, ...]
+    lines: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+def numbers(lines: Sequence[Member]) -> dict[str, Table]:
+    """Evaluation -> the table of its numbers."""
+    return {
+        "likelihood": _likelihood(lines),
+        "stability": _stability(lines),
+        "sampling": _sampling(lines),
+        "lossy": _lossy(lines),
+        "lossless": _lossless(lines),
+    }
+
+
+def points(line: Member, grid: str) -> str:
+    """Rate and quality of a member's lossy code on one grid, in words; empty where they were not measured."""
+    rate, level = line.pool("lossy", f"rate@{grid}").value, line.pool("lossy", f"psnr@{grid}").value
+    return "" if rate is None or level is None else f"{rate:.3g} bits/dim, {level:.1f} dB"
+
+
+def _likelihood(lines: Sequence[Member]) -> Table:
+    return _table(
+        "Likelihood in numbers",
+        "Mean over seeds ± standard error over data. A bound: the negative log-likelihood is at most this. "
+        "KL: the part of the ELBO that is due to the latents; near 0 they carry no information. "
+        "ESS: mean effective sample size of the importance weights. k̂ > 0.7: share of data with weights too "
+        "heavy-tailed for the bound to be called tight.",
+        "likelihood",
+        lines,
+        ("kind", "nats", lambda score: "bound" if score.kind == "lower bound" else score.kind),
+        ("nats per datum", "nats", _estimate),
+        ("sd over seeds", "nats", lambda score: "one seed" if score.spread is None else f"{score.spread:.2g}"),
+        ("bits per dim", "bits_per_dim", _estimate),
+        ("ELBO, nats", "elbo", _estimate),
+        ("KL, nats", "kl", _estimate),
+        ("ESS", "ess", _estimate),
+        ("k̂ > 0.7", "khat_share", _percent),
+    )
+
+
+def _stability(lines: Sequence[Member]) -> Table:
+    return _table(
+        "Training in numbers",
+        "Fall-back: the worst loss from the best so far, as a share of the total improvement. Spread: standard "
+        "deviation over seeds of the final value.",
+        "stability",
+        [line for line in lines if line.pool("stability", "diverged_share").state != "skipped"],
+        ("diverged", "diverged_share", _percent),
+        ("discrepancy fall-back", "discrepancy_drawdown", _percent),
+        ("discrepancy spread", "discrepancy_spread", _value(text.number)),
+        ("validation fall-back", "drawdown", _percent),
+        ("validation spread, nats", "validation_spread", _value(text.number)),
+    )
+
+
+def _sampling(lines: Sequence[Member]) -> Table:
+    return _table(
+        "Samples in numbers",
+        "Passes: sequential network passes that one sample needs. MMD²: unbiased, 0 is best. C2ST: accuracy of a "
+        "classifier that separates samples from data, 0.5 is best. Precision and recall by nearest neighbours.",
+        "sampling",
+        lines,
+        ("1 sample", "seconds_1", _value(text.duration)),
+        ("100 samples", "seconds_100", _value(text.duration)),
+        ("a second", "samples_per_second", _value(text.count)),
+        ("passes", "passes", _value(text.count)),
+        ("÷ plain VAE", "relative_time", _value(text.times)),
+        ("MMD²", "mmd2", _estimate),
+        ("C2ST", "c2st", _estimate),
+        ("precision", "precision", _estimate),
+        ("recall", "recall", _estimate),
+    )
+
+
+def _lossy(lines: Sequence[Member]) -> Table:
+    change, decibels = _value(lambda value: f"{100 * value:+.0f} %"), _format(".1f")
+    curve: list[NumberColumn] = []
+    for grid, width in LOSSY_GRIDS.items():
+        curve += [(f"bits/dim, {width}", f"rate@{grid}", _format(".3g")), ("dB", f"psnr@{grid}", decibels)]
+    return _table(
+        "Lossy compression in numbers",
+        "Bytes at equal PSNR, more (+) or fewer (−) than those of JPEG, WebP and quantised principal components "
+        "(Bjøntegaard's rate); the least gain of PSNR over JPEG at equal bytes, where both exist; and three points "
+        "of the curve, with the latents on coarse, middling and fine grids.",
+        "lossy",
+        [line for line in lines if line.pool("lossy", "verdict").state not in ("skipped", "missing")],
+        ("÷ JPEG", "bd_rate_jpeg", change),
+        ("÷ WebP", "bd_rate_webp", change),
+        ("÷ PCA", "bd_rate_pca", change),
+        ("least gain, dB", "least_gain", decibels),
+        *curve,
+    )
+
+
+def _lossless(lines: Sequence[Member]) -> Table:
+    """The bytes of every lossless codec and, among them by size, those of the standard codes on the same data."""
+    coded = [line for line in lines if line.pool("lossless", "bytes").value is not None]
+    whole, three, count = _format(",.0f"), _format(".3g"), _value(text.count)
+    table = _table(
+        "Lossless compression in numbers",
+        "Real bytes for the whole test split, decoded and compared: all, the header, and the initial bits of bits-back "
+        "coding (in bytes). Overhead: the payload over the length that the model itself predicts. Encoding (in) and "
+        "decoding (out) on one thread; sequential network passes of one direction. Among them the standard codes at "
+        "their strongest setting; PNG and WebP (lossless) of all data in one image, or of each datum alone.",
+        "lossless",
+        coded,
+        ("bytes", "bytes", whole),
+        ("bits per dim", "bits_per_dim", three),
+        ("header", "header_bytes", whole),
+        ("initial bits", "initial_bytes", whole),
+        ("overhead, %", "overhead", three),
+        ("images/s in", "encode_images", count),
+        ("images/s out", "decode_images", count),
+        ("MB/s in", "encode_mb", three),
+        ("MB/s out", "decode_mb", three),
+        ("passes", "passes", count),
+    )
+    if not coded:
+        return table
+    sizes = [line.pool("lossless", "bytes").number for line in coded]
+    rows = list(zip(sizes, table.lines, strict=True))
+    unit = (coded[0].pool("lossless", "bits_per_dim").value or 0.0) / sizes[0]
+    dashes = ("–",) * (len(table.headers) - 2)
+    for metric, name in STANDARD.items():
+        size = coded[0].pool("lossless", metric).value
+        if size is not None:
+            rows.append((size, (name, (f"{size:,.0f}", f"{unit * size:.3g}", *dashes))))
+    return Table(table.title, table.note, table.headers, tuple(line for _, line in sorted(rows)))
+
+
+def _table(title: str, note: str, evaluation: str, lines: Sequence[Member], *columns: NumberColumn) -> Table:
+    def cell(line: Member, metric: str, show: Show) -> str:
+        score = line.pool(evaluation, metric)
+        words = show(score) if score.state == "ok" else {"skipped": "–", "missing": "·"}.get(score.state, "failed")
+        return words.replace("-", "−")
+
+    cells = [(line.label, tuple(cell(line, metric, show) for _, metric, show in columns)) for line in lines]
+    return Table(title, f"{note} {LEGEND}", tuple(header for header, *_ in columns), tuple(cells))
+
+
+def _estimate(score: Pooled) -> str:
+    return text.plus_minus(score.number, score.stderr)
+
+
+def _percent(score: Pooled) -> str:
+    return text.percent(score.number, score.stderr)
+
+
+def _value(show: Callable[[float], str]) -> Show:
+    return lambda score: show(score.number)
+
+
+def _format(spec: str) -> Show:
+    return lambda score: format(score.number, spec)
