@@ -1,0 +1,258 @@
+"""The generated pages of the documentation: families, shelves, data sets, API, and the pages from the repository's root.
+
+`make docs` calls `pages` (see ``mkdocs_hooks.py``); nothing is written to disk. To refresh the measured rows:
+
+    $ make compare && .venv/bin/python docs/build_pages.py reports/table1
+"""
+
+from __future__ import annotations
+
+import csv
+import inspect
+import json
+import posixpath
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import zoo
+from zoo.cli.describe import describe
+from zoo.data import data_names
+from zoo.pairs.registry import Family, Guide, Prior, evaluations, families, guides, load_shelves, priors
+from zoo.report.tables import HEADERS
+from zoo.report.text import behind
+from zoo.report.verdicts import Verdict
+from zoo.scores import label
+from zoo.training.recipe import Recipe
+
+ROOT = Path(__file__).parent.parent
+MEASURED = ROOT / "docs" / "measured"
+FROM_ROOT = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
+"""File in the repository's root -> its page."""
+LINK = re.compile(r"(?<=\]\()(?!https?://|#)([^)\s]+)")
+"""The target of a relative Markdown link."""
+Row = Mapping[str, str]
+
+
+def pages() -> dict[str, str]:
+    """Every generated page: path below the site's root -> Markdown."""
+    load_shelves()
+    made = {page: site_links((ROOT / name).read_text(), "") for name, page in FROM_ROOT.items()}
+    made["families/index.md"] = "\n\n".join(["# Families", *_family_index()])
+    made |= {f"families/{family.name}.md": family_page(family) for family in families if _is_ours(family.make)}
+    made["guides.md"] = _shelf("Guides", "`zoo compare vae+NAME`: a guide for any family that takes one.", guides)
+    made["priors.md"] = _shelf("Priors", "`zoo compare vae:prior=NAME`: a prior for any family that takes one.", priors)
+    made["evaluations.md"] = "\n\n".join(["# Evaluations", *_evaluation_sections()])
+    made["data.md"] = "\n\n".join(["# Data sets", *_data_sections()])
+    return made | _api()
+
+
+def family_page(family: Family) -> str:
+    """The page of one family: declaration, settings, recipe, capabilities and measured rows."""
+    about = describe(family.name)
+    title = f"# {family.name}\n\n{about['group'] or 'unsorted'} · {_paper(family.paper)}"
+    latents = ", ".join(f"`{site}` {tuple(shape)}" for site, shape in about["latents"].items()) or "none"
+    facts = {
+        "parameters": f"{about['parameters']:,}",
+        "likelihood": about["likelihood"],
+        "latent sites": latents,
+        "observed sites": ", ".join(f"`{site}`" for site in about["observed"]) or "none",
+        "lossless codec": "yes" if about["lossless"] else "no",
+        "lossy codec": "yes" if about["lossy"] else "no: no latents smaller than the data",
+    }
+    defaults = {name: field.default for name, field in Recipe.model_fields.items()}
+    recipe = [
+        (f"`{name}`", f"**{value}**" if value != defaults[name] else value, Recipe.model_fields[name].description or "")
+        for name, value in about["recipe"].items()
+    ]
+    takes = f"Takes data of support: {', '.join(about['takes'])}."
+    commands = "\n".join(f"zoo {command} {family.name}" for command in ("show", "train", "compare", "evaluate"))
+    return "\n\n".join(
+        [
+            title,
+            _docstring(family.make, source=True),
+            takes,
+            f"```console\n{commands}\n```",
+            "## Settings",
+            _settings(about["hyper"]),
+            "## Training recipe",
+            "Change a value with `--train NAME=VALUE`; bold values differ from the defaults of all families.",
+            _table(("name", "value", "meaning"), recipe),
+            "## Capabilities",
+            f"Read off its programs on {about['event']}:",
+            _table(("", ""), facts.items()),
+            "## Measured",
+            _measured("family", family.name),
+        ]
+    )
+
+
+def _family_index() -> Iterator[str]:
+    yield "Each name works in every command: `zoo show vae`, `zoo train vae`, `zoo compare vae realnvp`."
+    ours = [family for family in families if _is_ours(family.make)]
+    for group in dict.fromkeys(sorted(family.group for family in ours)):
+        yield f"## {group.capitalize() or 'Unsorted'}"
+        lines = ((f"[{each.name}]({each.name}.md)", _summary(each.doc)) for each in ours if each.group == group)
+        yield _table(("family", ""), lines)
+
+
+def _shelf(title: str, note: str, shelf: Iterable[Guide | Prior]) -> str:
+    """One page for all guides, or all priors."""
+    parts = [f"# {title}", note]
+    for entry in filter(lambda entry: _is_ours(entry.make), shelf):
+        word = title.lower().removesuffix("s")
+        settings = _settings(_defaults(entry.make), prefix=f"{word}.")
+        parts += [f"## {entry.name}", _paper(entry.paper), _docstring(entry.make, source=True), settings]
+        if word == "guide":
+            parts.append(_measured(word, entry.name))
+    return "\n\n".join(parts)
+
+
+def _evaluation_sections() -> Iterator[str]:
+    yield "`zoo evaluate vae -e NAME` runs one; `zoo compare` runs those that its suite names."
+    for entry in filter(lambda entry: _is_ours(entry.ask), evaluations):
+        asked = "all seeds of a family together" if entry.over == "seeds" else "each run by itself"
+        quiet = ", with nothing else running" if entry.alone else ""
+        yield f"## {entry.name}\n\nAsked of {asked}{quiet}."
+        yield _docstring(entry.ask, source=False)
+
+
+def _data_sections() -> Iterator[str]:
+    yield "`--data NAME` takes one of these, a file (`.npz`, `.npy`, `.csv`) or a folder of PNGs."
+    for name, about in data_names():
+        yield f"## {name}\n\n{about[0].upper()}{about[1:]}.\n\n```console\nzoo compare vae independent --data {name}\n```"
+    yield "## Your own data"
+    yield _docstring_of("zoo.data.load_data")
+    yield _docstring_of("zoo.data.files.load_file")
+
+
+def rooms() -> dict[str, list[str]]:
+    """Room of ``zoo/`` -> its modules, the package first; ``base`` holds the modules of ``zoo/`` itself."""
+    found: dict[str, list[str]] = {"base": []}
+    for path in sorted((ROOT / "zoo").rglob("*.py")):
+        folder, *parts = path.relative_to(ROOT).with_suffix("").parts
+        if parts not in (["__init__"], ["__main__"]):
+            room = parts[0] if len(parts) > 1 else "base"
+            found.setdefault(room, []).append(".".join([folder, *parts]).removesuffix(".__init__"))
+    return found
+
+
+def _api() -> dict[str, str]:
+    public = [name for name in zoo.__all__ if name not in zoo._FORMER]
+    index = ["# Public API", "Everything that `import zoo` gives. The rooms behind it have a page each."]
+    made = {"api/index.md": "\n\n".join([*index, *(f"::: zoo.{name}" for name in public)])}
+    for room, modules in rooms().items():
+        title = "# Base modules" if room == "base" else f"# zoo.{room}"
+        made[f"api/{room}.md"] = "\n\n".join([title, *(f"::: {name}" for name in modules)])
+    return made
+
+
+def site_links(text: str, folder: str) -> str:
+    """Markdown of a file in ``folder`` of the repository, its relative links turned into links between pages.
+
+    Raises:
+        ValueError: a link to a file that has no page.
+    """
+    return LINK.sub(lambda match: _site_link(match[1], folder), text)
+
+
+def _site_link(target: str, folder: str) -> str:
+    path, hash_, anchor = target.partition("#")
+    path = posixpath.normpath(posixpath.join(folder, path))
+    if path in FROM_ROOT:
+        return f"{FROM_ROOT[path]}{hash_}{anchor}"
+    if path.startswith("docs/"):
+        return f"{path.removeprefix('docs/')}{hash_}{anchor}"
+    if path.startswith("zoo/"):
+        module = path.rstrip("/").removesuffix(".py").replace("/", ".")
+        room = module.split(".")[1] if (ROOT / "zoo" / module.split(".")[1]).is_dir() else "base"
+        return f"api/{room}.md#{module}"
+    raise ValueError(f"the documentation has no page for {target!r}; link to README, CONTRIBUTING, docs/ or zoo/")
+
+
+def measured_rows() -> list[Row]:
+    """The rows of every table under ``docs/measured``, each with its provenance under ``command``, ``commit``, ``date``."""
+    found: list[Row] = []
+    for path in sorted(MEASURED.glob("*.csv")):
+        origin = json.loads(path.with_suffix(".json").read_text())
+        with path.open(newline="") as file:
+            found += [row | origin for row in csv.DictReader(file)]
+    return found
+
+
+def _measured(column: str, name: str) -> str:
+    rows = [row for row in measured_rows() if row[column].partition(":")[0] == name]
+    if not rows:
+        return f"No stored row. `zoo compare {name if column == 'family' else f'vae+{name}'}` measures it."
+    lines = [
+        (f"`{label(row['family'], row['guide'])}`, {row['dataset']}", *map(_cell, [row] * 5, HEADERS)) for row in rows
+    ]
+    first = rows[0]
+    note = f"By `{first['command']}` at commit {first['commit']}, {first['date'][:10]}; ≠ marks a verdict that differs from the literature's."
+    return f"{_table(('', *HEADERS.values()), lines)}\n\n{note}"
+
+
+def _cell(row: Row, column: str) -> str:
+    number = {fact: float(row[f"{column}_{fact}"] or "nan") for fact in ("value", "stderr")}
+    found = {fact: None if number[fact] != number[fact] else number[fact] for fact in number}
+    verdict = Verdict(row[column], found["value"], row[f"{column}_unit"], found["stderr"])
+    differs = f" ≠ *{row[f'{column}_literature']}*" if row[f"{column}_disagrees"] == "yes" else ""
+    return f"**{verdict.word}**{differs}<br>{behind(verdict) or row[f'{column}_reason']}"
+
+
+def _is_ours(make: Any) -> bool:
+    return str(getattr(make, "__module__", "")).startswith("zoo.")
+
+
+def _docstring(make: Any, *, source: bool) -> str:
+    return _docstring_of(f"{make.__module__}.{make.__qualname__}", source)
+
+
+def _docstring_of(identifier: str, source: bool = False) -> str:
+    options = {"show_root_heading": False, "show_root_toc_entry": False, "members": False, "show_source": source}
+    return f"::: {identifier}\n" + "\n".join(
+        ["    options:", *(f"      {name}: {str(value).lower()}" for name, value in options.items())]
+    )
+
+
+def _defaults(make: Any) -> dict[str, Any]:
+    parameters = inspect.signature(make).parameters.values()
+    return {each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty}
+
+
+def _settings(values: Mapping[str, Any], prefix: str = "") -> str:
+    if not values:
+        return "It has no settings."
+    lines = [(f"`{prefix}{name}`", f"`{value}`") for name, value in values.items()]
+    return f"{_table(('setting', 'default'), lines)}\n\nChange one with `--set NAME=VALUE`, or in the name: `vae:latent=2`."
+
+
+def _paper(paper: str) -> str:
+    return re.sub(r"arXiv:([\w.\-/]+\d)", r"[arXiv:\1](https://arxiv.org/abs/\1)", paper) or "no paper"
+
+
+def _summary(doc: str) -> str:
+    return " ".join(doc.partition("\n\n")[0].split())
+
+
+def _table(headers: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    lines = [list(headers), *(list(row) for row in rows)]
+    lines.insert(1, ["---"] * len(lines[0]))
+    cells = [[str(cell).replace("|", r"\|").replace("\n", " ") for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+def refresh(report: Path) -> None:
+    """Copy the table of a finished comparison to ``docs/measured``, with its command, commit and date."""
+    origin = json.loads((report / "scores.json").read_text())["provenance"]
+    MEASURED.mkdir(exist_ok=True)
+    shutil.copyfile(report / "table1.csv", MEASURED / f"{report.name}.csv")
+    kept = {name: origin[name] for name in ("command", "commit", "date", "processor", "torch")}
+    (MEASURED / f"{report.name}.json").write_text(json.dumps(kept, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    refresh(Path(sys.argv[1]))
