@@ -1,4 +1,4 @@
-"""The generated pages of the documentation: families, shelves, data sets, API, and the pages from the repository's root.
+"""The generated pages of the documentation: families, shelves, data sets, the API, README and CONTRIBUTING.
 
 `make docs` calls `pages` (see ``mkdocs_hooks.py``); nothing is written to disk. To refresh the measured rows:
 
@@ -43,8 +43,8 @@ def pages() -> dict[str, str]:
     made = {page: site_links((ROOT / name).read_text(), "") for name, page in FROM_ROOT.items()}
     made["families/index.md"] = "\n\n".join(["# Families", *_family_index()])
     made |= {f"families/{family.name}.md": family_page(family) for family in families if _is_ours(family.make)}
-    made["guides.md"] = _shelf("Guides", "`zoo compare vae+NAME`: a guide for any family that takes one.", guides)
-    made["priors.md"] = _shelf("Priors", "`zoo compare vae:prior=NAME`: a prior for any family that takes one.", priors)
+    made["guides.md"] = _shelf("guide", "vae+{}", guides)
+    made["priors.md"] = _shelf("prior", "vae:prior={}", priors)
     made["evaluations.md"] = "\n\n".join(["# Evaluations", *_evaluation_sections()])
     made["data.md"] = "\n\n".join(["# Data sets", *_data_sections()])
     return made | _api()
@@ -77,13 +77,13 @@ def family_page(family: Family) -> str:
             takes,
             f"```console\n{commands}\n```",
             "## Settings",
-            _settings(about["hyper"]),
+            _settings(family.name, about["hyper"]),
             "## Training recipe",
             "Change a value with `--train NAME=VALUE`; bold values differ from the defaults of all families.",
             _table(("name", "value", "meaning"), recipe),
             "## Capabilities",
             f"Read off its programs on {about['event']}:",
-            _table(("", ""), facts.items()),
+            _table(("capability", "value"), facts.items()),
             "## Measured",
             _measured("family", family.name),
         ]
@@ -96,16 +96,19 @@ def _family_index() -> Iterator[str]:
     for group in dict.fromkeys(sorted(family.group for family in ours)):
         yield f"## {group.capitalize() or 'Unsorted'}"
         lines = ((f"[{each.name}]({each.name}.md)", _summary(each.doc)) for each in ours if each.group == group)
-        yield _table(("family", ""), lines)
+        yield _table(("family", "summary"), lines)
 
 
-def _shelf(title: str, note: str, shelf: Iterable[Guide | Prior]) -> str:
-    """One page for all guides, or all priors."""
-    parts = [f"# {title}", note]
+def _shelf(word: str, template: str, shelf: Iterable[Guide | Prior]) -> str:
+    """One page for all guides, or all priors; ``template`` is a name that uses one."""
+    parts = [
+        f"# {word.capitalize()}s",
+        f"`zoo compare {template.format('NAME')}` uses one, in any family that takes it.",
+    ]
     for entry in filter(lambda entry: _is_ours(entry.make), shelf):
-        word = title.lower().removesuffix("s")
-        settings = _settings(_defaults(entry.make), prefix=f"{word}.")
-        parts += [f"## {entry.name}", _paper(entry.paper), _docstring(entry.make, source=True), settings]
+        settings = {f"{word}.{name}": value for name, value in _defaults(entry.make).items()}
+        parts += [f"## {entry.name}", _paper(entry.paper), _docstring(entry.make, source=True)]
+        parts.append(_settings(template.format(entry.name), settings))
         if word == "guide":
             parts.append(_measured(word, entry.name))
     return "\n\n".join(parts)
@@ -123,7 +126,8 @@ def _evaluation_sections() -> Iterator[str]:
 def _data_sections() -> Iterator[str]:
     yield "`--data NAME` takes one of these, a file (`.npz`, `.npy`, `.csv`) or a folder of PNGs."
     for name, about in data_names():
-        yield f"## {name}\n\n{about[0].upper()}{about[1:]}.\n\n```console\nzoo compare vae independent --data {name}\n```"
+        yield f"## {name}\n\n{about[0].upper()}{about[1:]}."
+        yield f"```console\nzoo compare vae independent --data {name}\n```"
     yield "## Your own data"
     yield _docstring_of("zoo.data.load_data")
     yield _docstring_of("zoo.data.files.load_file")
@@ -141,7 +145,7 @@ def rooms() -> dict[str, list[str]]:
 
 
 def _api() -> dict[str, str]:
-    public = [name for name in zoo.__all__ if name not in zoo._FORMER]
+    public = [name for name in zoo.__all__ if getattr(zoo, name).__name__ == name]  # former names are left out
     index = ["# Public API", "Everything that `import zoo` gives. The rooms behind it have a page each."]
     made = {"api/index.md": "\n\n".join([*index, *(f"::: zoo.{name}" for name in public)])}
     for room, modules in rooms().items():
@@ -174,7 +178,7 @@ def _site_link(target: str, folder: str) -> str:
 
 
 def measured_rows() -> list[Row]:
-    """The rows of every table under ``docs/measured``, each with its provenance under ``command``, ``commit``, ``date``."""
+    """The rows of every table under ``docs/measured``, each with its ``command``, ``commit`` and ``date``."""
     found: list[Row] = []
     for path in sorted(MEASURED.glob("*.csv")):
         origin = json.loads(path.with_suffix(".json").read_text())
@@ -184,23 +188,24 @@ def measured_rows() -> list[Row]:
 
 
 def _measured(column: str, name: str) -> str:
+    """The measured rows of a family or a guide."""
     rows = [row for row in measured_rows() if row[column].partition(":")[0] == name]
     if not rows:
-        return f"No stored row. `zoo compare {name if column == 'family' else f'vae+{name}'}` measures it."
-    lines = [
-        (f"`{label(row['family'], row['guide'])}`, {row['dataset']}", *map(_cell, [row] * 5, HEADERS)) for row in rows
-    ]
-    first = rows[0]
-    note = f"By `{first['command']}` at commit {first['commit']}, {first['date'][:10]}; ≠ marks a verdict that differs from the literature's."
-    return f"{_table(('', *HEADERS.values()), lines)}\n\n{note}"
+        command = f"zoo compare {name if column == 'family' else f'vae+{name}'}"
+        return f"No measured row is stored here; `{command}` makes one."
+    lines = [(f"`{label(row['family'], row['guide'])}` on {row['dataset']}", *_cells(row)) for row in rows]
+    origin = f"`{rows[0]['command']}` at commit {rows[0]['commit']}, {rows[0]['date'][:10]}"
+    note = f"Measured by {origin}. ≠ marks a verdict that differs from the literature's, in italics."
+    return f"{_table(('pair', *HEADERS.values()), lines)}\n\n{note}"
 
 
-def _cell(row: Row, column: str) -> str:
-    number = {fact: float(row[f"{column}_{fact}"] or "nan") for fact in ("value", "stderr")}
-    found = {fact: None if number[fact] != number[fact] else number[fact] for fact in number}
-    verdict = Verdict(row[column], found["value"], row[f"{column}_unit"], found["stderr"])
-    differs = f" ≠ *{row[f'{column}_literature']}*" if row[f"{column}_disagrees"] == "yes" else ""
-    return f"**{verdict.word}**{differs}<br>{behind(verdict) or row[f'{column}_reason']}"
+def _cells(row: Row) -> Iterator[str]:
+    """One cell for each column of the measured table: verdict, number, the literature's verdict where it differs."""
+    for column in HEADERS:
+        value, stderr = (float(text) if (text := row[f"{column}_{fact}"]) else None for fact in ("value", "stderr"))
+        verdict = Verdict(row[column], value, row[f"{column}_unit"], stderr)
+        differs = f" ≠ *{row[f'{column}_literature']}*" if row[f"{column}_disagrees"] == "yes" else ""
+        yield f"**{verdict.word}**{differs}<br>{behind(verdict) or row[f'{column}_reason']}"
 
 
 def _is_ours(make: Any) -> bool:
@@ -223,11 +228,14 @@ def _defaults(make: Any) -> dict[str, Any]:
     return {each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty}
 
 
-def _settings(values: Mapping[str, Any], prefix: str = "") -> str:
+def _settings(name: str, values: Mapping[str, Any]) -> str:
     if not values:
         return "It has no settings."
-    lines = [(f"`{prefix}{name}`", f"`{value}`") for name, value in values.items()]
-    return f"{_table(('setting', 'default'), lines)}\n\nChange one with `--set NAME=VALUE`, or in the name: `vae:latent=2`."
+    lines = [(f"`{setting}`", f"`{value}`") for setting, value in values.items()]
+    first, value = next(iter(values.items()))
+    in_name = f"{name}{',' if ':' in name else ':'}{first}={value}"
+    note = f"Change one with `--set {first}={value}`, or in the name: `{in_name}`."
+    return f"{_table(('setting', 'default'), lines)}\n\n{note}"
 
 
 def _paper(paper: str) -> str:
