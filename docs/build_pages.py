@@ -18,9 +18,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from typer.testing import CliRunner
+
 import zoo
+from zoo.cli import app
 from zoo.cli.describe import describe
-from zoo.data import data_names
 from zoo.pairs.registry import Family, Guide, Prior, evaluations, families, guides, load_shelves, priors
 from zoo.report.tables import HEADERS
 from zoo.report.text import behind
@@ -125,12 +127,18 @@ def _evaluation_sections() -> Iterator[str]:
 
 def _data_sections() -> Iterator[str]:
     yield "`--data NAME` takes one of these, a file (`.npz`, `.npy`, `.csv`) or a folder of PNGs."
-    for name, about in data_names():
-        yield f"## {name}\n\n{about[0].upper()}{about[1:]}."
-        yield f"```console\nzoo compare vae independent --data {name}\n```"
+    for each in listed()["data"]:
+        yield f"## {each['name']}\n\n{each['about'][0].upper()}{each['about'][1:]}."
+        yield f"```console\nzoo compare vae independent --data {each['name']}\n```"
     yield "## Your own data"
     yield _docstring_of("zoo.data.load_data")
     yield _docstring_of("zoo.data.files.load_file")
+
+
+def listed() -> dict[str, list[dict[str, Any]]]:
+    """What `zoo list` lists: kind -> entries."""
+    found: dict[str, list[dict[str, Any]]] = json.loads(CliRunner().invoke(app, ["list", "--json"]).stdout)
+    return found
 
 
 def rooms() -> dict[str, list[str]]:
