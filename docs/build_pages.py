@@ -23,6 +23,9 @@ from typer.testing import CliRunner
 import zoo
 from zoo.cli import app
 from zoo.cli.describe import describe
+from zoo.codec.lossless import why_not
+from zoo.event import Event
+from zoo.pairs.build import build
 from zoo.pairs.registry import Family, Guide, Prior, evaluations, families, guides, load_shelves, priors
 from zoo.report.tables import HEADERS
 from zoo.report.text import behind
@@ -55,34 +58,33 @@ def pages() -> dict[str, str]:
 def family_page(family: Family) -> str:
     """The page of one family: declaration, settings, recipe, capabilities and measured rows."""
     about = describe(family.name)
-    title = f"# {family.name}\n\n{about['group'] or 'unsorted'} · {_paper(family.paper)}"
+    no_code = why_not(build(family.name, Event.parse(about["event"])))
     latents = ", ".join(f"`{site}` {tuple(shape)}" for site, shape in about["latents"].items()) or "none"
     facts = {
         "parameters": f"{about['parameters']:,}",
         "likelihood": about["likelihood"],
         "latent sites": latents,
         "observed sites": ", ".join(f"`{site}`" for site in about["observed"]) or "none",
-        "lossless codec": "yes" if about["lossless"] else "no",
+        "lossless codec": f"no: {no_code}" if no_code else "yes",
         "lossy codec": "yes" if about["lossy"] else "no: no latents smaller than the data",
     }
-    defaults = {name: field.default for name, field in Recipe.model_fields.items()}
-    recipe = [
-        (f"`{name}`", f"**{value}**" if value != defaults[name] else value, Recipe.model_fields[name].description or "")
-        for name, value in about["recipe"].items()
-    ]
-    takes = f"Takes data of support: {', '.join(about['takes'])}."
+    meanings = documented_arguments(family.doc)
+    for word, shelf, name in (("guide", guides, family.guide), ("prior", priors, family.prior)):
+        found = documented_arguments(shelf[name].doc) if name else {}
+        meanings |= {f"{word}.{setting}": meaning for setting, meaning in found.items()}
     commands = "\n".join(f"zoo {command} {family.name}" for command in ("show", "train", "compare", "evaluate"))
     return "\n\n".join(
         [
-            title,
+            f"# {family.name}\n\n{about['group'] or 'unsorted'} · {_paper(family.paper)}",
             _docstring(family.make, source=True),
-            takes,
             f"```console\n{commands}\n```",
+            "## Data",
+            f"Support: {', '.join(about['takes'])}. {_sentence(meanings.get('event', ''))}",
             "## Settings",
-            _settings(family.name, about["hyper"]),
+            _settings(family.name, about["hyper"], meanings),
             "## Training recipe",
-            "Change a value with `--train NAME=VALUE`; bold values differ from the defaults of all families.",
-            _table(("name", "value", "meaning"), recipe),
+            "Change a value with `--train NAME=VALUE`. Bold values differ from the common defaults.",
+            _table(("name", "value", "meaning"), _recipe(about["recipe"])),
             "## Capabilities",
             f"Read off its programs on {about['event']}:",
             _table(("capability", "value"), facts.items()),
@@ -90,6 +92,22 @@ def family_page(family: Family) -> str:
             _measured("family", family.name),
         ]
     )
+
+
+def documented_arguments(doc: str) -> dict[str, str]:
+    """Argument -> its meaning, from the section ``Args:`` of a docstring; a line may document several arguments."""
+    section = re.search(r"^Args:\n((?:    .*\n?|\n)+)", doc, re.MULTILINE)
+    entries = re.findall(
+        r"^    ([\w*][\w, *]*):((?:.*\n?)(?:     +.*\n?)*)", section[1] if section else "", re.MULTILINE
+    )
+    return {name.strip(" *"): " ".join(text.split()) for names, text in entries for name in names.split(",")}
+
+
+def _recipe(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    meanings = documented_arguments(inspect.cleandoc(Recipe.__doc__ or ""))
+    for name, value in recipe.items():
+        shown = f"{value}" if value == Recipe.model_fields[name].default else f"**{value}**"
+        yield f"`{name}`", shown, meanings.get(name, "")
 
 
 def _family_index() -> Iterator[str]:
@@ -109,8 +127,9 @@ def _shelf(word: str, template: str, shelf: Iterable[Guide | Prior]) -> str:
     ]
     for entry in filter(lambda entry: _is_ours(entry.make), shelf):
         settings = {f"{word}.{name}": value for name, value in _defaults(entry.make).items()}
+        meanings = {f"{word}.{name}": text for name, text in documented_arguments(entry.doc).items()}
         parts += [f"## {entry.name}", _paper(entry.paper), _docstring(entry.make, source=True)]
-        parts.append(_settings(template.format(entry.name), settings))
+        parts.append(_settings(template.format(entry.name), settings, meanings))
         if word == "guide":
             parts.append(_measured(word, entry.name))
     return "\n\n".join(parts)
@@ -128,7 +147,7 @@ def _evaluation_sections() -> Iterator[str]:
 def _data_sections() -> Iterator[str]:
     yield "`--data NAME` takes one of these, a file (`.npz`, `.npy`, `.csv`) or a folder of PNGs."
     for each in listed()["data"]:
-        yield f"## {each['name']}\n\n{each['about'][0].upper()}{each['about'][1:]}."
+        yield f"## {each['name']}\n\n{_sentence(each['about'])}"
         yield f"```console\nzoo compare vae independent --data {each['name']}\n```"
     yield "## Your own data"
     yield _docstring_of("zoo.data.load_data")
@@ -157,8 +176,13 @@ def _api() -> dict[str, str]:
     index = ["# Public API", "Everything that `import zoo` gives. The rooms behind it have a page each."]
     made = {"api/index.md": "\n\n".join([*index, *(f"::: zoo.{name}" for name in public)])}
     for room, modules in rooms().items():
-        title = "# Base modules" if room == "base" else f"# zoo.{room}"
-        made[f"api/{room}.md"] = "\n\n".join([title, *(f"::: {name}" for name in modules)])
+        if room == "base":
+            title, blocks = "Base modules", ["# Base modules"]
+        else:
+            title, blocks = modules[0], [f"::: {modules.pop(0)}\n    options: {{heading_level: 1}}"]
+        made[f"api/{room}.md"] = "\n\n".join(
+            [f"---\ntitle: {title}\n---", *blocks, *(f"::: {name}" for name in modules)]
+        )
     return made
 
 
@@ -226,6 +250,7 @@ def _docstring(make: Any, *, source: bool) -> str:
 
 def _docstring_of(identifier: str, source: bool = False) -> str:
     options = {"show_root_heading": False, "show_root_toc_entry": False, "members": False, "show_source": source}
+    options["show_docstring_parameters"] = not source
     return f"::: {identifier}\n" + "\n".join(
         ["    options:", *(f"      {name}: {str(value).lower()}" for name, value in options.items())]
     )
@@ -236,14 +261,18 @@ def _defaults(make: Any) -> dict[str, Any]:
     return {each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty}
 
 
-def _settings(name: str, values: Mapping[str, Any]) -> str:
+def _settings(name: str, values: Mapping[str, Any], meanings: Mapping[str, str]) -> str:
     if not values:
         return "It has no settings."
-    lines = [(f"`{setting}`", f"`{value}`") for setting, value in values.items()]
+    lines = [(f"`{setting}`", f"`{value}`", meanings.get(setting, "")) for setting, value in values.items()]
     first, value = next(iter(values.items()))
     in_name = f"{name}{',' if ':' in name else ':'}{first}={value}"
     note = f"Change one with `--set {first}={value}`, or in the name: `{in_name}`."
-    return f"{_table(('setting', 'default'), lines)}\n\n{note}"
+    return f"{_table(('setting', 'default', 'meaning'), lines)}\n\n{note}"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""
 
 
 def _paper(paper: str) -> str:

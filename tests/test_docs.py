@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from broken_links import broken_links
-from build_pages import LINK, ROOT, listed, measured_rows, pages, rooms, site_links
+from build_pages import LINK, ROOT, documented_arguments, listed, measured_rows, pages, rooms, site_links
 
 import zoo
 from zoo.pairs.registry import families
@@ -40,7 +39,7 @@ def test_every_entry_of_a_shelf_has_a_section(built: dict[str, str]) -> None:
 
 def test_a_familys_page_shows_settings_and_recipe(built: dict[str, str]) -> None:
     lines = built["families/vae.md"].splitlines()
-    assert "| `latent` | `16` |" in lines
+    assert any(line.startswith("| `latent` | `16` |") for line in lines)
     assert any(line.startswith("| `optimiser` | **adamw** |") for line in lines)
 
 
@@ -110,13 +109,6 @@ def test_documented_arguments_are_in_the_signature() -> None:
         if name not in arguments(node)
     ]
     assert strange == []
-
-
-def documented_arguments(doc: str) -> Iterator[str]:
-    """The names under ``Args:``; a line may document several."""
-    section = re.search(r"^Args:\n((?:    .*\n?|\n)+)", doc, re.MULTILINE)
-    for names in re.findall(r"^    (\*{0,2}\w[\w, *]*):", section[1] if section else "", re.MULTILINE):
-        yield from (name.strip(" *") for name in names.split(","))
 
 
 def arguments(node: ast.FunctionDef | ast.ClassDef) -> set[str]:
