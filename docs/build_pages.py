@@ -27,7 +27,7 @@ from zoo.codec.lossless import why_not
 from zoo.event import Event
 from zoo.pairs.build import build
 from zoo.pairs.registry import Family, Guide, Prior, evaluations, families, guides, load_shelves, priors
-from zoo.report.tables import HEADERS
+from zoo.report.tables import GROUPS
 from zoo.report.text import behind
 from zoo.report.verdicts import Verdict
 from zoo.scores import label
@@ -113,10 +113,10 @@ def _recipe(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
 def _family_index() -> Iterator[str]:
     yield "Each name works in every command: `zoo show vae`, `zoo train vae`, `zoo compare vae realnvp`."
     ours = [family for family in families if _is_ours(family.make)]
-    for group in dict.fromkeys(sorted(family.group for family in ours)):
-        yield f"## {group.capitalize() or 'Unsorted'}"
-        lines = ((f"[{each.name}]({each.name}.md)", _summary(each.doc)) for each in ours if each.group == group)
-        yield _table(("family", "summary"), lines)
+    for group, title in GROUPS.items():
+        lines = [(f"[{each.name}]({each.name}.md)", _summary(each.doc)) for each in ours if each.group == group]
+        if lines:
+            yield f"## {title}\n\n{_table(('family', 'summary'), lines)}"
 
 
 def _shelf(word: str, template: str, shelf: Iterable[Guide | Prior]) -> str:
@@ -228,16 +228,21 @@ def _measured(column: str, name: str) -> str:
     lines = [(f"`{label(row['family'], row['guide'])}` on {row['dataset']}", *_cells(row)) for row in rows]
     origin = f"`{rows[0]['command']}` at commit {rows[0]['commit']}, {rows[0]['date'][:10]}"
     note = f"Measured by {origin}. ≠ marks a verdict that differs from the literature's, in italics."
-    return f"{_table(('pair', *HEADERS.values()), lines)}\n\n{note}"
+    return f"{_table(('pair', *(name.capitalize() for name in judged(rows[0]))), lines)}\n\n{note}"
+
+
+def judged(row: Row) -> list[str]:
+    """The names of a measured row's verdicts."""
+    return [name.removesuffix("_literature") for name in row if name.endswith("_literature")]
 
 
 def _cells(row: Row) -> Iterator[str]:
-    """One cell for each column of the measured table: verdict, number, the literature's verdict where it differs."""
-    for column in HEADERS:
+    """One cell for each verdict: its word, the literature's where it differs, the number behind it."""
+    for column in judged(row):
         value, stderr = (float(text) if (text := row[f"{column}_{fact}"]) else None for fact in ("value", "stderr"))
-        verdict = Verdict(row[column], value, row[f"{column}_unit"], stderr)
+        number = behind(Verdict(row[column], value, row[f"{column}_unit"], stderr))
         differs = f" ≠ *{row[f'{column}_literature']}*" if row[f"{column}_disagrees"] == "yes" else ""
-        yield f"**{verdict.word}**{differs}<br>{behind(verdict) or row[f'{column}_reason']}"
+        yield f"**{row[column]}**{differs}<br>{number or row[f'{column}_reason']}"
 
 
 def _is_ours(make: Any) -> bool:

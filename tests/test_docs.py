@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 from broken_links import broken_links
-from build_pages import LINK, ROOT, documented_arguments, listed, measured_rows, pages, rooms, site_links
+from build_pages import LINK, ROOT, documented_arguments, judged, listed, measured_rows, pages, rooms, site_links
 
 import zoo
 from zoo.pairs.registry import families
-from zoo.report.tables import HEADERS
 from zoo.scores import label
 
 TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -48,7 +47,8 @@ def test_measured_rows_stand_on_their_familys_page(built: dict[str, str]) -> Non
         page = built[f"families/{row['family'].partition(':')[0]}.md"]
         start = f"| `{label(row['family'], row['guide'])}` on {row['dataset']} |"
         [line] = [line for line in page.splitlines() if line.startswith(start)]
-        assert [f"**{row[column]}**" in line for column in HEADERS] == [True] * len(HEADERS)
+        assert len(judged(row)) >= 5
+        assert all(f"**{row[column]}**" in line for column in judged(row))
 
 
 def test_the_api_pages_cover_every_module_and_public_name(built: dict[str, str]) -> None:
