@@ -1,23 +1,19 @@
 """The generated pages of the documentation: families, shelves, data sets, the API, README and CONTRIBUTING.
 
-`make docs` calls `pages` (see ``mkdocs_hooks.py``); nothing is written to disk. To refresh the measured rows:
-
-    $ make compare && .venv/bin/python docs/build_pages.py reports/table1
+`make docs` calls `pages` (see ``mkdocs_hooks.py``); nothing is written to disk.
 """
 
 from __future__ import annotations
 
-import csv
 import inspect
 import json
 import posixpath
 import re
-import shutil
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from measured_rows import measured_rows, origin, row_cells, row_header
 from typer.testing import CliRunner
 
 import zoo
@@ -26,20 +22,16 @@ from zoo.cli.describe import describe
 from zoo.codec.lossless import why_not
 from zoo.event import Event
 from zoo.pairs.build import build
-from zoo.pairs.registry import Family, Guide, Prior, evaluations, families, guides, load_shelves, priors
+from zoo.pairs.registry import Evaluation, Family, Guide, Prior, evaluations, families, guides, load_shelves, priors
 from zoo.report.tables import GROUPS
-from zoo.report.text import behind
-from zoo.report.verdicts import Verdict
-from zoo.scores import label
 from zoo.training.recipe import Recipe
 
+T = TypeVar("T")
 ROOT = Path(__file__).parent.parent
-MEASURED = ROOT / "docs" / "measured"
 FROM_ROOT = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 """File in the repository's root -> its page."""
 LINK = re.compile(r"(?<=\]\()(?!https?://|#)([^)\s]+)")
 """The target of a relative Markdown link."""
-Row = Mapping[str, str]
 
 
 def pages() -> dict[str, str]:
@@ -47,7 +39,7 @@ def pages() -> dict[str, str]:
     load_shelves()
     made = {page: site_links((ROOT / name).read_text(), "") for name, page in FROM_ROOT.items()}
     made["families/index.md"] = "\n\n".join(["# Families", *_family_index()])
-    made |= {f"families/{family.name}.md": family_page(family) for family in families if _is_ours(family.make)}
+    made |= {f"families/{family.name}.md": family_page(family) for family in _ours(families)}
     made["guides.md"] = _shelf("guide", "vae+{}", guides)
     made["priors.md"] = _shelf("prior", "vae:prior={}", priors)
     made["evaluations.md"] = "\n\n".join(["# Evaluations", *_evaluation_sections()])
@@ -76,7 +68,7 @@ def family_page(family: Family) -> str:
     return "\n\n".join(
         [
             f"# {family.name}\n\n{about['group'] or 'unsorted'} · {_paper(family.paper)}",
-            _docstring(family.make, source=True),
+            _docstring(_path(family), own_page=True),
             f"```console\n{commands}\n```",
             "## Data",
             f"Support: {', '.join(about['takes'])}. {_sentence(meanings.get('event', ''))}",
@@ -112,9 +104,10 @@ def _recipe(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 def _family_index() -> Iterator[str]:
     yield "Each name works in every command: `zoo show vae`, `zoo train vae`, `zoo compare vae realnvp`."
-    ours = [family for family in families if _is_ours(family.make)]
     for group, title in GROUPS.items():
-        lines = [(f"[{each.name}]({each.name}.md)", _summary(each.doc)) for each in ours if each.group == group]
+        lines = [
+            (f"[{each.name}]({each.name}.md)", _summary(each.doc)) for each in _ours(families) if each.group == group
+        ]
         if lines:
             yield f"## {title}\n\n{_table(('family', 'summary'), lines)}"
 
@@ -125,10 +118,10 @@ def _shelf(word: str, template: str, shelf: Iterable[Guide | Prior]) -> str:
         f"# {word.capitalize()}s",
         f"`zoo compare {template.format('NAME')}` uses one, in any family that takes it.",
     ]
-    for entry in filter(lambda entry: _is_ours(entry.make), shelf):
+    for entry in _ours(shelf):
         settings = {f"{word}.{name}": value for name, value in _defaults(entry.make).items()}
         meanings = {f"{word}.{name}": text for name, text in documented_arguments(entry.doc).items()}
-        parts += [f"## {entry.name}", _paper(entry.paper), _docstring(entry.make, source=True)]
+        parts += [f"## {entry.name}", _paper(entry.paper), _docstring(_path(entry), own_page=True)]
         parts.append(_settings(template.format(entry.name), settings, meanings))
         if word == "guide":
             parts.append(_measured(word, entry.name))
@@ -137,11 +130,11 @@ def _shelf(word: str, template: str, shelf: Iterable[Guide | Prior]) -> str:
 
 def _evaluation_sections() -> Iterator[str]:
     yield "`zoo evaluate vae -e NAME` runs one; `zoo compare` runs those that its suite names."
-    for entry in filter(lambda entry: _is_ours(entry.ask), evaluations):
+    for entry in _ours(evaluations):
         asked = "all seeds of a family together" if entry.over == "seeds" else "each run by itself"
         quiet = ", with nothing else running" if entry.alone else ""
         yield f"## {entry.name}\n\nAsked of {asked}{quiet}."
-        yield _docstring(entry.ask, source=False)
+        yield _docstring(_path(entry))
 
 
 def _data_sections() -> Iterator[str]:
@@ -150,8 +143,8 @@ def _data_sections() -> Iterator[str]:
         yield f"## {each['name']}\n\n{_sentence(each['about'])}"
         yield f"```console\nzoo compare vae independent --data {each['name']}\n```"
     yield "## Your own data"
-    yield _docstring_of("zoo.data.load_data")
-    yield _docstring_of("zoo.data.files.load_file")
+    yield _docstring("zoo.data.load_data")
+    yield _docstring("zoo.data.files.load_file")
 
 
 def listed() -> dict[str, list[dict[str, Any]]]:
@@ -209,56 +202,32 @@ def _site_link(target: str, folder: str) -> str:
     raise ValueError(f"the documentation has no page for {target!r}; link to README, CONTRIBUTING, docs/ or zoo/")
 
 
-def measured_rows() -> list[Row]:
-    """The rows of every table under ``docs/measured``, each with its ``command``, ``commit`` and ``date``."""
-    found: list[Row] = []
-    for path in sorted(MEASURED.glob("*.csv")):
-        origin = json.loads(path.with_suffix(".json").read_text())
-        with path.open(newline="") as file:
-            found += [row | origin for row in csv.DictReader(file)]
-    return found
-
-
 def _measured(column: str, name: str) -> str:
     """The measured rows of a family or a guide."""
     rows = [row for row in measured_rows() if row[column].partition(":")[0] == name]
     if not rows:
         command = f"zoo compare {name if column == 'family' else f'vae+{name}'}"
         return f"No measured row is stored here; `{command}` makes one."
-    lines = [(f"`{label(row['family'], row['guide'])}` on {row['dataset']}", *_cells(row)) for row in rows]
-    origin = f"`{rows[0]['command']}` at commit {rows[0]['commit']}, {rows[0]['date'][:10]}"
-    note = f"Measured by {origin}. ≠ marks a verdict that differs from the literature's, in italics."
-    return f"{_table(('pair', *(name.capitalize() for name in judged(rows[0]))), lines)}\n\n{note}"
+    origins = "; ".join(dict.fromkeys(map(origin, rows)))
+    note = f"Measured by {origins}. ≠ marks a verdict that differs from the literature's, in italics."
+    return f"{_table(row_header(rows[0]), map(row_cells, rows))}\n\n{note}"
 
 
-def judged(row: Row) -> list[str]:
-    """The names of a measured row's verdicts."""
-    return [name.removesuffix("_literature") for name in row if name.endswith("_literature")]
+def _ours(shelf: Iterable[T]) -> list[T]:
+    """The entries that the zoo itself declares."""
+    return [entry for entry in shelf if _path(entry).startswith("zoo.")]
 
 
-def _cells(row: Row) -> Iterator[str]:
-    """One cell for each verdict: its word, the literature's where it differs, the number behind it."""
-    for column in judged(row):
-        value, stderr = (float(text) if (text := row[f"{column}_{fact}"]) else None for fact in ("value", "stderr"))
-        number = behind(Verdict(row[column], value, row[f"{column}_unit"], stderr))
-        differs = f" ≠ *{row[f'{column}_literature']}*" if row[f"{column}_disagrees"] == "yes" else ""
-        yield f"**{row[column]}**{differs}<br>{number or row[f'{column}_reason']}"
+def _path(entry: Any) -> str:
+    made = entry.ask if isinstance(entry, Evaluation) else entry.make
+    return f"{getattr(made, '__module__', '')}.{getattr(made, '__qualname__', '')}"
 
 
-def _is_ours(make: Any) -> bool:
-    return str(getattr(make, "__module__", "")).startswith("zoo.")
-
-
-def _docstring(make: Any, *, source: bool) -> str:
-    return _docstring_of(f"{make.__module__}.{make.__qualname__}", source)
-
-
-def _docstring_of(identifier: str, source: bool = False) -> str:
-    options = {"show_root_heading": False, "show_root_toc_entry": False, "members": False, "show_source": source}
-    options["show_docstring_parameters"] = not source
-    return f"::: {identifier}\n" + "\n".join(
-        ["    options:", *(f"      {name}: {str(value).lower()}" for name, value in options.items())]
-    )
+def _docstring(path: str, *, own_page: bool = False) -> str:
+    """The docstring of an object; on a page of its own with its source, and its arguments as tables instead."""
+    options = {"show_root_heading": False, "show_root_toc_entry": False, "members": False}
+    options |= {"show_source": own_page, "show_docstring_parameters": not own_page}
+    return f"::: {path}\n    options: {json.dumps(options)}"
 
 
 def _defaults(make: Any) -> dict[str, Any]:
@@ -293,16 +262,3 @@ def _table(headers: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
     lines.insert(1, ["---"] * len(lines[0]))
     cells = [[str(cell).replace("|", r"\|").replace("\n", " ") for cell in line] for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
-
-
-def refresh(report: Path) -> None:
-    """Copy the table of a finished comparison to ``docs/measured``, with its command, commit and date."""
-    origin = json.loads((report / "scores.json").read_text())["provenance"]
-    MEASURED.mkdir(exist_ok=True)
-    shutil.copyfile(report / "table1.csv", MEASURED / f"{report.name}.csv")
-    kept = {name: origin[name] for name in ("command", "commit", "date", "processor", "torch")}
-    (MEASURED / f"{report.name}.json").write_text(json.dumps(kept, indent=2) + "\n")
-
-
-if __name__ == "__main__":
-    refresh(Path(sys.argv[1]))

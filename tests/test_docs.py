@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from pathlib import Path
 
 import pytest
 from broken_links import broken_links
-from build_pages import LINK, ROOT, documented_arguments, judged, listed, measured_rows, pages, rooms, site_links
+from build_pages import LINK, ROOT, documented_arguments, listed, pages, rooms, site_links
+from measured_rows import judged, measured_rows, refresh
 
 import zoo
 from zoo.pairs.registry import families
@@ -49,6 +51,17 @@ def test_measured_rows_stand_on_their_familys_page(built: dict[str, str]) -> Non
         [line] = [line for line in page.splitlines() if line.startswith(start)]
         assert len(judged(row)) >= 5
         assert all(f"**{row[column]}**" in line for column in judged(row))
+
+
+def test_refreshed_rows_keep_their_provenance(tmp_path: Path) -> None:
+    report, folder = tmp_path / "own", tmp_path / "measured"
+    report.mkdir()
+    folder.mkdir()
+    origin = {"command": "zoo compare own", "commit": "abc", "date": "2026", "processor": "cpu", "torch": "2"}
+    (report / "table1.csv").write_text("family,likelihood\nvae,exact\n")
+    (report / "scores.json").write_text(json.dumps({"provenance": origin | {"seed": 0}}))
+    refresh(report, folder)
+    assert measured_rows(folder) == [{"family": "vae", "likelihood": "exact"} | origin]
 
 
 def test_the_api_pages_cover_every_module_and_public_name(built: dict[str, str]) -> None:
