@@ -158,7 +158,7 @@ def rooms() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {"base": []}
     for path in sorted((ROOT / "zoo").rglob("*.py")):
         folder, *parts = path.relative_to(ROOT).with_suffix("").parts
-        if parts not in (["__init__"], ["__main__"]):
+        if (path.parent / "__init__.py").exists() and parts not in (["__init__"], ["__main__"]):
             room = parts[0] if len(parts) > 1 else "base"
             found.setdefault(room, []).append(".".join([folder, *parts]).removesuffix(".__init__"))
     return found
