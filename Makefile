@@ -25,7 +25,7 @@ types: $(READY)
 
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
-	@echo site/index.html
+	@echo "open site/index.html; for search: python3 -m http.server --directory site"
 
 # Tests open the report in a real browser. CI installs one; on other machines nothing is installed.
 browser:
