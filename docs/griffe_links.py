@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from griffe import Alias, Extension, GriffeLoader, Module, NameResolutionError, Object
+from griffe import Alias, Attribute, Extension, GriffeLoader, Module, NameResolutionError, Object
 
 SHELVES = ("models", "guides", "evaluations")
+LONGEST_VALUE = 100
+"""Characters of a constant's value that are shown; longer ones are in the source."""
 SHELVED = tuple(f"zoo.{shelf}." for shelf in SHELVES)
 """Of a shelf, only what is registered has a page."""
 NAME = re.compile(r"(?<![`\w])`([A-Za-z_][\w.]*)`(?!`)")
@@ -27,7 +29,10 @@ class Links(Extension):
         for each in _objects(pkg):
             if isinstance(each, Alias):
                 each.public = each.parent is pkg  # elsewhere it is documented where it is defined
-            elif each.docstring:
+                continue
+            if isinstance(each, Attribute) and len(str(each.value)) > LONGEST_VALUE:
+                each.value = None
+            if each.docstring:
                 text = re.sub(r"^Example:$", "Examples:", each.docstring.value, flags=re.MULTILINE)
                 each.docstring.value = NAME.sub(partial(_link, each), text)
 
