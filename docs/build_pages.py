@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from measured_rows import measured_rows, origin, row_cells, row_header
+from measured_rows import measured_rows, number, origin, row_cells, row_header
 from typer.testing import CliRunner
 
 import zoo
@@ -104,12 +104,19 @@ def _recipe(recipe: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 def _family_index() -> Iterator[str]:
     yield "Each name works in every command: `zoo show vae`, `zoo train vae`, `zoo compare vae realnvp`."
+    scores = {
+        (row["family"], row["guide"]): f"{number(row, 'likelihood')}, {row['likelihood']}".removeprefix(", ")
+        for row in measured_rows()
+        if row["dataset"] == "digits"
+    }
     for group, title in GROUPS.items():
         lines = [
-            (f"[{each.name}]({each.name}.md)", _summary(each.doc)) for each in _ours(families) if each.group == group
+            (f"[{each.name}]({each.name}.md)", _summary(each.doc), scores.get((each.name, each.guide or ""), ""))
+            for each in _ours(families)
+            if each.group == group
         ]
         if lines:
-            yield f"## {title}\n\n{_table(('family', 'summary'), lines)}"
+            yield f"## {title}\n\n{_table(('family', 'summary', 'test likelihood, digits'), lines)}"
 
 
 def _shelf(word: str, template: str, shelf: Iterable[Guide | Prior]) -> str:

@@ -57,10 +57,14 @@ def row_cells(row: Row) -> Iterator[str]:
     """The pair, then for each verdict its word, the literature's where it differs, and the number or the reason."""
     yield f"`{label(row['family'], row['guide'])}` on {row['dataset']}"
     for name in judged(row):
-        value, stderr = (float(text) if (text := row[f"{name}_{fact}"]) else None for fact in ("value", "stderr"))
-        number = behind(Verdict(row[name], value, row[f"{name}_unit"], stderr))
         differs = f" ≠ *{row[f'{name}_literature']}*" if row[f"{name}_disagrees"] == "yes" else ""
-        yield f"**{row[name]}**{differs}<br>{number or row[f'{name}_reason']}"
+        yield f"**{row[name]}**{differs}<br>{number(row, name) or row[f'{name}_reason']}"
+
+
+def number(row: Row, name: str) -> str:
+    """The number behind a verdict, with its standard error and unit; empty where there is none."""
+    value, stderr = (float(text) if (text := row[f"{name}_{fact}"]) else None for fact in ("value", "stderr"))
+    return behind(Verdict(row[name], value, row[f"{name}_unit"], stderr))
 
 
 if __name__ == "__main__":
