@@ -1,10 +1,11 @@
 # make compare: set up, train every family on real digits, measure, write reports/table1/index.html
-# make test:    set up, lint, types, tests
+# make test:    set up, lint, check types, test, build the documentation
+# make docs:    build the documentation into site/; a broken link fails
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: compare quick test lint types browser clean
+.PHONY: compare quick test lint types docs browser clean
 
 compare: $(READY)
 	$(BIN)/zoo compare
@@ -12,7 +13,7 @@ compare: $(READY)
 quick: $(READY)
 	$(BIN)/zoo compare --quick
 
-test: lint types browser
+test: lint types docs browser
 	$(BIN)/pytest -n auto
 
 lint: $(READY)
@@ -22,16 +23,20 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy zoo models guides evaluations
 
-# The report's page is tested in a real browser: CI brings Debian's, a person's machine is left as it is.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+	@echo "open site/index.html; for search: python3 -m http.server --directory site"
+
+# Tests open the report in a real browser. CI installs one; on other machines nothing is installed.
 browser:
 	@if [ "$$CI" = true ] && ! command -v chromium >/dev/null && command -v apt-get >/dev/null; then \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; fi
 
-# Made anew only when what goes into it has changed.
+# Reinstalled only when the dependencies have changed.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
 	touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache
