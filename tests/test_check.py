@@ -16,8 +16,8 @@ from pyro.nn import PyroModule, PyroParam
 from torch import Tensor, nn
 
 from zoo.cli.template import starting_file
-from zoo.contract.check import Finding, check, prove
-from zoo.contract.laws import GROUND, LAWS
+from zoo.contract.check import Finding, check, check_pair
+from zoo.contract.laws import LAWS, PRECONDITIONS
 from zoo.data import load_data
 from zoo.errors import ZooError
 from zoo.event import Event
@@ -32,7 +32,7 @@ from zoo.training.loop import fit
 REAL = Event(3, "real")
 
 
-def prove_class(kind: Callable[[], Any], event: Event = REAL) -> list[Finding]:
+def findings_of(kind: Callable[[], Any], event: Event = REAL) -> list[Finding]:
     def make(seed: int) -> Pair:
         with seeded(seed):
             made = kind()
@@ -40,7 +40,7 @@ def prove_class(kind: Callable[[], Any], event: Event = REAL) -> list[Finding]:
                 event, made.model, extras=made
             )  # fmt: skip
 
-    return prove(make, event)
+    return check_pair(make, event)
 
 
 def broken(findings: list[Finding]) -> list[Finding]:
@@ -228,7 +228,7 @@ BROKEN = [
     (Peeks, REAL, "samples are of the event", "other than by obs=x"),
     (GuideOverBatch, REAL, "data are independent", "log-probability under the guide of x[0] changed"),
     (ModelOverBatch, REAL, "data are independent", "log-probability under the model of x[0] changed"),
-    (SeedOfItsOwn, REAL, "same seed", "'SeedOfItsOwn.encoder.bias' should be the same"),
+    (SeedOfItsOwn, REAL, "same seed", "'SeedOfItsOwn.encoder.bias' should have the same values"),
     (NotInTheState, REAL, "saving and loading", "register_buffer"),
     (ForgetsWhatItLearnt, REAL, "saving and loading", "they differ by"),
     (OnTheCPU, REAL, "it runs on another device", "x.new_zeros"),
@@ -238,27 +238,27 @@ BROKEN = [
 
 @pytest.mark.parametrize(("kind", "event", "law", "detail"), BROKEN)
 def test_each_law_catches_the_pair_that_breaks_it(kind: type[Good], event: Event, law: str, detail: str) -> None:
-    findings = prove_class(kind, event)
+    findings = findings_of(kind, event)
     [found] = broken(findings)
     assert found.law.startswith(law)
     assert detail in found.detail
-    mend = next(each.mend for each in (*GROUND, *LAWS) if each.text == found.law)
+    mend = next(each.mend for each in (*PRECONDITIONS, *LAWS) if each.text == found.law)
     assert mend in found.detail
 
 
 def test_every_law_is_broken_by_a_pair_above() -> None:
-    for law in (*GROUND, *LAWS):
+    for law in (*PRECONDITIONS, *LAWS):
         assert any(law.text.startswith(text) for _, _, text, _ in BROKEN), law.text
 
 
 def test_laws_that_stand_on_a_broken_one_are_not_asked() -> None:
-    findings = prove_class(OutsideThePlate)
+    findings = findings_of(OutsideThePlate)
     assert [finding.ok for finding in findings] == [True, False] + [None] * (len(findings) - 2)
-    assert "not asked before this holds: every site" in findings[-1].detail
+    assert "not checked until this holds: every site" in findings[-1].detail
 
 
 def test_a_good_pair_passes_every_law() -> None:
-    assert [finding for finding in prove_class(Good) if not finding.ok] == []
+    assert [finding for finding in findings_of(Good) if not finding.ok] == []
 
 
 class LooksAtValues(Good):
@@ -270,10 +270,10 @@ class LooksAtValues(Good):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU the law is proved there")
 def test_control_flow_on_values_leaves_the_device_undecided() -> None:
-    findings = prove_class(LooksAtValues)
+    findings = findings_of(LooksAtValues)
     assert broken(findings) == []
     assert findings[-1].ok is None
-    assert "a program looks at values" in findings[-1].detail
+    assert "a program depends on values" in findings[-1].detail
     assert "`if x.sum() > 1e9:`" in findings[-1].detail
 
 
@@ -283,7 +283,7 @@ class Positive(Good):
 
 
 def test_a_model_of_positive_reals_is_judged_on_its_own_draws() -> None:
-    assert broken(prove_class(Positive)) == []
+    assert broken(findings_of(Positive)) == []
 
 
 # --- implicit pairs ---------------------------------------------------------------------------------------------------
@@ -340,7 +340,7 @@ class NobodysChild(Implicit):
 
 
 def test_an_objective_of_its_own_passes() -> None:
-    findings = prove_class(Implicit, Event(3, "binary"))
+    findings = findings_of(Implicit, Event(3, "binary"))
     assert [finding.law for finding in findings if finding.ok is None] == ["the guide's sites are the model's latents"]
     assert broken(findings) == []
 
@@ -355,7 +355,7 @@ def test_an_objective_of_its_own_passes() -> None:
     ],
 )
 def test_implicit_pairs_that_break_a_law(kind: type[Implicit], event: Event, law: str, detail: str) -> None:
-    [found] = broken(prove_class(kind, event))
+    [found] = broken(findings_of(kind, event))
     assert found.law.startswith(law)
     assert detail in found.detail
 
@@ -451,7 +451,7 @@ def test_pairs_of_equal_parameter_names_keep_apart() -> None:
 
 def test_without_an_event_every_support_is_checked() -> None:
     findings = check("independent", seed=1)
-    laws = len(GROUND) + len(LAWS)
+    laws = len(PRECONDITIONS) + len(LAWS)
     assert len(findings) == 3 * laws
     assert [finding.law.rpartition(" ")[2] for finding in findings[::laws]] == ["(8x8:binary)", "(8x8:17)", "(2:real)"]
     assert broken(findings) == []
