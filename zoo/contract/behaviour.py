@@ -55,7 +55,8 @@ def samples_fit(case: Case) -> None:
         with pair.evaluating(), seeded(case.seed):
             trace = poutine.trace(poutine.uncondition(pair.model)).get_trace(case.x(n, key))
             draws.append(trace.nodes[capabilities(pair).output]["value"])
-    if not _close(*draws, tolerance=TOLERANCE):
+    first, second = draws
+    if not _close(first, second, TOLERANCE):
         raise BrokenError(
             "run forwards, the model should draw the same whatever batch it is given; it uses the values of x other "
             "than by obs=x, so it sees what it should generate"
