@@ -1,4 +1,4 @@
-"""The GAN: an implicit model whose two players keep to their own networks."""
+"""The GAN: an implicit model with two players, each with a network of its own."""
 
 import math
 
@@ -65,12 +65,12 @@ def test_losses_where_the_discriminator_cannot_tell() -> None:
 
 
 def test_it_is_implicit() -> None:
-    able = capabilities(make(Event(5, 17)))
-    assert (able.likelihood, able.output, able.observed) == ("none", "x", ())
-    assert not able.lossless
+    can = capabilities(make(Event(5, 17)))
+    assert (can.likelihood, can.output, can.observed) == ("none", "x", ())
+    assert not can.lossless
 
 
-def test_training_brings_samples_nearer() -> None:
+def test_training_lowers_the_discrepancy() -> None:
     digits = load_data("digits")
     pair = make(digits.event, hidden=64)
     before = discrepancy(pair, digits.validation)
@@ -78,7 +78,7 @@ def test_training_brings_samples_nearer() -> None:
     assert discrepancy(pair, digits.validation) < 0.7 * before
 
 
-def test_real_data_are_taken_in_their_own_units() -> None:
+def test_real_data_are_standardised() -> None:
     pair = make(Event(2, "real"))
     x = 1000 + 50 * torch.randn(500, 2)
     pair.extras.initialise(x)

@@ -56,7 +56,7 @@ def test_samples_have_the_shape_and_support_of_the_event(vae: Pair) -> None:
         assert set(x.unique().tolist()) <= set(range(vae.event.levels))
 
 
-def test_its_abilities_are_those_of_a_bound(vae: Pair) -> None:
+def test_its_likelihood_is_a_bound_with_one_latent(vae: Pair) -> None:
     can = capabilities(vae)
     assert can.likelihood == "bound"
     assert list(can.latents) == ["z"]
@@ -72,7 +72,7 @@ def test_it_runs_in_double_precision_and_on_another_device(vae: Pair) -> None:
         assert log_weights(vae.to("meta"), x.double().to("meta")).shape == (3,)
 
 
-def test_it_starts_from_the_entries_on_their_own(vae: Pair) -> None:
+def test_it_starts_from_the_marginals(vae: Pair) -> None:
     made = vae.extras
     assert isinstance(made, VAE)
     with torch.no_grad():
@@ -93,7 +93,7 @@ def test_a_likelihood_of_another_support_is_refused() -> None:
 
 
 @pytest.mark.parametrize("guide", [entry.name for entry in guides])
-def test_training_improves_the_bound_and_repeats_itself(guide: str) -> None:
+def test_training_improves_the_bound_and_is_reproducible(guide: str) -> None:
     digits = load_data("digits")
 
     def train(steps: int) -> tuple[Pair, float]:
