@@ -45,6 +45,8 @@ def documented(doc: str) -> set[str]:
 def parameters(what: Any) -> dict[str, inspect.Parameter]:
     """The named parameters of a callable."""
     starred = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    if isinstance(what, type) and issubclass(what, Exception):
+        return {}
     found = inspect.signature(what).parameters
     return {name: parameter for name, parameter in found.items() if parameter.kind not in starred}
 

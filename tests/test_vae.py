@@ -97,7 +97,7 @@ def test_training_improves_the_bound_and_is_reproducible(guide: str) -> None:
     digits = load_data("digits")
 
     def train(steps: int) -> tuple[Pair, float]:
-        pair = build(f"vae+{guide}", digits.event, {"latent": 4}, seed=1)
+        pair = build(f"vae+{guide}", digits.event, {"latent": 4, "guide.hidden": 256}, seed=1)
         return pair, fit(pair, digits, {"steps": steps, "lr": 3e-3, "checkpoints": 1}, seed=1, device="cpu").best_score
 
     pair, score = train(40)
