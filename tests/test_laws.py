@@ -11,11 +11,13 @@ from members import members, small
 from torch import Tensor
 
 from zoo.contract.check import check
+from zoo.data import Dataset
 from zoo.event import Event
 from zoo.pairs.build import build
 from zoo.pairs.pair import HasPlayers, Pair
 from zoo.pairs.traces import capabilities, log_prob, log_weights, sample
 from zoo.seeding import seeded
+from zoo.training.loop import fit
 
 EVENTS = {"binary": Event((4, 4), "binary"), "levels": Event((4, 4), 5), "real": Event((4, 4), "real")}
 TINY = {"binary": Event((2, 2), "binary"), "levels": Event((2, 2), 3)}
@@ -24,6 +26,14 @@ CAN = {member: capabilities(build(member[0], EVENTS[member[1]], small(member[0])
 DISCRETE = [member for member, can in CAN.items() if can.lossless]
 WITH_BOTH = [member for member, can in CAN.items() if can.analytic and can.latents]
 """An analytic log-probability, and latents that bound it."""
+
+
+WITH_ELBO = [
+    name
+    for (name, support), can in CAN.items()
+    if support == "binary" and can.likelihood == "bound" and set(can.latents) > set(can.dequantising)
+]
+"""Latents that carry information, on binary data."""
 
 
 def each_weight(pair: Pair, x: Tensor, particles: int) -> Tensor:
@@ -87,7 +97,18 @@ def test_it_can_be_built_for_an_oblong_shape(name: str, support: str) -> None:
         assert sample(pair, 4).shape == (4, 3, 5)
 
 
+@pytest.mark.parametrize("name", WITH_ELBO)
+def test_training_improves_the_elbo(name: str, coins: Dataset) -> None:
+    def score(steps: int) -> float:
+        pair = build(name, coins.event, small(name), seed=1)
+        fit(pair, coins, {"steps": steps, "batch": 40, "lr": 1e-2, "checkpoints": 1}, seed=1, device="cpu")
+        return float(each_weight(pair, coins.train, 50).mean())
+
+    assert score(100) > score(1) + 0.1
+
+
 def test_the_sweeps_are_not_empty() -> None:
     assert {"binary", "levels", "real"} == {support for _, support in MEMBERS}
     assert any("+" in name for name, _ in MEMBERS)
     assert WITH_BOTH
+    assert WITH_ELBO
