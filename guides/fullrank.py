@@ -7,11 +7,10 @@ from collections.abc import Mapping
 import pyro.distributions as dist
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoo.event import Event
-from zoo.nn.amortised import AmortizedGuide, positive
-from zoo.nn.mlp import MLP
+from zoo.nn.amortised import AmortizedGuide, Site, positive
 from zoo.pairs.registry import guide
 
 
@@ -19,31 +18,34 @@ from zoo.pairs.registry import guide
 def fullrank(
     event: Event, latents: Mapping[str, tuple[int, ...]], *, hidden: int = 1024, layers: int = 1, dropout: float = 0.1
 ) -> AmortizedGuide:
-    """Amortised normal with a full covariance: q(z | x) = N(z; mu(x), L(x) L(x)').
+    """Amortised normal with a full covariance.
 
-    L is lower triangular with a positive diagonal, so L L' is any covariance; one network computes mu and L. Kingma &
-    Welling 2019, section 2.5.1. Of several latents each is also given those drawn before it.
+        q(z | x) = N(z; mu(x), L(x) L(x)')
+
+    L is lower triangular with a positive diagonal, so L L' can be any covariance. One MLP computes mu and L.
+
+    Args:
+        event: shape and support of the data.
+        latents: event shape of each latent site, by name; each is also given the latents before it.
+        hidden: width of each hidden layer of the network.
+        layers: number of hidden layers.
+        dropout: share of hidden units dropped in training.
+
+    Reference:
+        Kingma & Welling 2019, arXiv:1906.02691, section 2.5.1.
     """
-    return AmortizedGuide(event, latents, lambda inputs, size: FullRankSite(inputs, size, (hidden,) * layers, dropout))
+
+    def site(inputs: int, size: int) -> Site:
+        below = size * (size - 1) // 2
+        return Site(inputs, [size, size, below], cholesky_normal, (hidden,) * layers, dropout)
+
+    return AmortizedGuide(event, latents, site)
 
 
-class FullRankSite(nn.Module):
-    """The network of one latent of ``size`` numbers."""
-
-    def __init__(self, inputs: int, size: int, hidden: tuple[int, ...], dropout: float) -> None:
-        super().__init__()
-        self.split = [size, size, size * (size - 1) // 2]
-        self.net = MLP(inputs, hidden, sum(self.split), dropout)
-
-    def forward(self, inputs: Tensor) -> TorchDistributionMixin:
-        loc, raw, below = self.net(inputs).split(self.split, -1)
-        return dist.MultivariateNormal(loc, scale_tril=_lower(positive(raw), below))
-
-
-def _lower(diagonal: Tensor, below: Tensor) -> Tensor:
-    """The lower triangular matrices with this ``diagonal``, ``(..., d)``, and these numbers below it, row by row."""
-    size = diagonal.shape[-1]
-    row, column = torch.tril_indices(size, size, -1, device=diagonal.device)
-    matrix = diagonal.new_zeros(*diagonal.shape, size)
-    matrix[..., row, column] = below
-    return matrix + torch.diag_embed(diagonal)
+def cholesky_normal(loc: Tensor, raw: Tensor, below: Tensor) -> TorchDistributionMixin:
+    """A normal whose Cholesky factor has the diagonal `positive` of ``raw`` and the entries ``below`` it, by row."""
+    size = loc.shape[-1]
+    row, column = torch.tril_indices(size, size, -1, device=loc.device)
+    lower = loc.new_zeros(*loc.shape, size)
+    lower[..., row, column] = below
+    return dist.MultivariateNormal(loc, scale_tril=lower + torch.diag_embed(positive(raw)))

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 
 import pyro.distributions as dist
 from pyro.distributions.torch_distribution import TorchDistributionMixin
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoo.event import Event
-from zoo.nn.amortised import AmortizedGuide, positive
-from zoo.nn.mlp import MLP
+from zoo.nn.amortised import AmortizedGuide, Site, positive
 from zoo.pairs.registry import guide
 
 
@@ -24,27 +23,32 @@ def lowrank(
     layers: int = 1,
     dropout: float = 0.1,
 ) -> AmortizedGuide:
-    """Amortised normal of covariance diag sigma(x)^2 + W(x) W(x)', W of ``rank`` columns.
+    """Amortised normal whose covariance is diagonal plus low rank.
 
-    One network computes mu, sigma and W. Rezende et al. 2014, section 4.3, has one column and a precision of this form;
-    with as many columns as z has dimensions less one, any covariance is of this form. Of several latents each is also
-    given those drawn before it.
+        q(z | x) = N(z; mu(x), diag sigma(x)^2 + W(x) W(x)')
+
+    One MLP computes mu, sigma and W. With as many columns as z has dimensions less one, any covariance is of this
+    form. In the paper W has one column and the precision is of this form.
+
+    Args:
+        event: shape and support of the data.
+        latents: event shape of each latent site, by name; each is also given the latents before it.
+        rank: columns of W, at most the dimensions of z.
+        hidden: width of each hidden layer of the network.
+        layers: number of hidden layers.
+        dropout: share of hidden units dropped in training.
+
+    Reference:
+        Rezende et al. 2014, arXiv:1401.4082, section 4.3.
     """
 
-    def site(inputs: int, size: int) -> LowRankSite:
-        return LowRankSite(inputs, size, min(rank, size), (hidden,) * layers, dropout)
+    def site(inputs: int, size: int) -> Site:
+        split = [size, size, size * min(rank, size)]
+        return Site(inputs, split, low_rank_normal, (hidden,) * layers, dropout)
 
     return AmortizedGuide(event, latents, site)
 
 
-class LowRankSite(nn.Module):
-    """The network of one latent of ``size`` numbers."""
-
-    def __init__(self, inputs: int, size: int, rank: int, hidden: tuple[int, ...], dropout: float) -> None:
-        super().__init__()
-        self.split = [size, size, size * rank]
-        self.net = MLP(inputs, hidden, sum(self.split), dropout)
-
-    def forward(self, inputs: Tensor) -> TorchDistributionMixin:
-        loc, raw, W = self.net(inputs).split(self.split, -1)
-        return dist.LowRankMultivariateNormal(loc, W.unflatten(-1, (loc.shape[-1], -1)), positive(raw) ** 2)
+def low_rank_normal(loc: Tensor, raw: Tensor, W: Tensor) -> TorchDistributionMixin:
+    """A normal of covariance diag sigma^2 + W W', sigma = `positive` of ``raw``, the entries of W by row."""
+    return dist.LowRankMultivariateNormal(loc, W.unflatten(-1, (loc.shape[-1], -1)), positive(raw) ** 2)

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoo.distributions.mixture import NormalMixture
 from zoo.event import Event
-from zoo.nn.amortised import AmortizedGuide, positive
-from zoo.nn.mlp import MLP
+from zoo.nn.amortised import AmortizedGuide, Site, positive
 from zoo.pairs.registry import guide
 
 
@@ -25,30 +24,36 @@ def mixture(
     layers: int = 1,
     dropout: float = 0.1,
 ) -> AmortizedGuide:
-    """Amortised mixture of joint densities: q(z | x) = sum_k w_k(x) N(z; mu_k(x), diag sigma_k(x)^2).
+    """Amortised mixture of diagonal normals over the whole vector z.
 
-    One network computes all weights, means and deviations; the components start apart from each other. Draws carry the
-    gradient of the mixture itself, that of the weights included (see `zoo.distributions.mixture.NormalMixture`). Of
-    several latents each is also given those drawn before it.
+        q(z | x) = sum_k w_k(x) N(z; mu_k(x), diag sigma_k(x)^2)
+
+    One MLP computes all weights, means and deviations; the means start apart from each other. Draws are
+    reparameterised, with gradients for the weights too (see `zoo.distributions.mixture.NormalMixture`).
+
+    Args:
+        event: shape and support of the data.
+        latents: event shape of each latent site, by name; each is also given the latents before it.
+        components: number of normals.
+        hidden: width of each hidden layer of the network.
+        layers: number of hidden layers.
+        dropout: share of hidden units dropped in training.
+
+    Reference:
+        Graves 2016, arXiv:1607.05690.
     """
 
-    def site(inputs: int, size: int) -> MixtureSite:
-        return MixtureSite(inputs, size, components, (hidden,) * layers, dropout)
+    def site(inputs: int, size: int) -> Site:
+        split = [components, components * size, components * size]
+        made = Site(inputs, split, normal_mixture, (hidden,) * layers, dropout)
+        with torch.no_grad():
+            made.net.out.bias[components : components * (1 + size)].normal_(std=0.5)
+        return made
 
     return AmortizedGuide(event, latents, site)
 
 
-class MixtureSite(nn.Module):
-    """The network of one latent of ``size`` numbers."""
-
-    def __init__(self, inputs: int, size: int, components: int, hidden: tuple[int, ...], dropout: float) -> None:
-        super().__init__()
-        self.split = [components, components * size, components * size]
-        self.net = MLP(inputs, hidden, sum(self.split), dropout)
-        with torch.no_grad():
-            self.net.out.bias[components : components * (1 + size)].normal_(std=0.5)
-
-    def forward(self, inputs: Tensor) -> TorchDistributionMixin:
-        logits, loc, raw = self.net(inputs).split(self.split, -1)
-        each = (logits.shape[-1], -1)
-        return NormalMixture(logits, loc.unflatten(-1, each), positive(raw.unflatten(-1, each)))
+def normal_mixture(logits: Tensor, loc: Tensor, raw: Tensor) -> TorchDistributionMixin:
+    """A mixture with these logits, means ``loc`` and scales `positive` of ``raw``, one component after the other."""
+    each = (logits.shape[-1], -1)
+    return NormalMixture(logits, loc.unflatten(-1, each), positive(raw.unflatten(-1, each)))

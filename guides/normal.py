@@ -13,9 +13,21 @@ from zoo.pairs.registry import guide
 def normal(
     event: Event, latents: Mapping[str, tuple[int, ...]], *, hidden: int = 1024, layers: int = 1, dropout: float = 0.1
 ) -> AmortizedGuide:
-    """Amortised diagonal normal: q(z | x) = N(z; mu(x), diag sigma(x)^2), with mu and sigma from one network.
+    """Amortised diagonal normal.
 
-    Kingma & Welling 2013, section 3 and appendix C.2. Of several latents each is also given those drawn before it.
+        q(z | x) = N(z; mu(x), diag sigma(x)^2)
+
+    One MLP computes mu and sigma.
+
+    Args:
+        event: shape and support of the data.
+        latents: event shape of each latent site, by name; each is also given the latents before it.
+        hidden: width of each hidden layer of the network.
+        layers: number of hidden layers.
+        dropout: share of hidden units dropped in training.
+
+    Reference:
+        Kingma & Welling 2013, arXiv:1312.6114, section 3 and appendix C.2.
     """
     return AmortizedGuide(
         event, latents, lambda inputs, size: AmortizedFlow(inputs, size, [], (hidden,) * layers, dropout)

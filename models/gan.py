@@ -24,26 +24,27 @@ from zoo.pairs.registry import family
     recipe={"steps": 2500, "batch": 128, "lr": 2e-3, "average": 0.99},
 )
 class GAN(nn.Module):
-    """A generator that is taught by a discriminator: samples, and no likelihood.
+    """A generator trained against a discriminator; implicit, without a likelihood.
 
         z ~ N(0, I_L)                      latent, shape (L,)
         x = G(z)                           deterministic, shape event.shape
 
-    Two players take turns (section 3, with the non-saturating loss of its last paragraph); D(x) is the logit that x is
-    real and s the logistic function:
+        discriminator loss:  -E_data log s(D(x)) - E_z log(1 - s(D(G(z))))
+        generator loss:      -E_z log s(D(G(z)))
 
-        discriminator:  -E_data log s(D(x)) - E_z log(1 - s(D(G(z))))
-        generator:      -E_z log s(D(G(z)))
-
-    Integer data: G rounds to the levels 0 ... K-1, and its gradient passes straight through the rounding (Bengio et al.
-    2013, arXiv:1308.3432), so that samples are of the event's support and fractions do not give them away. Nothing is
-    promised about convergence.
+    D(x) is the logit that x is real and s the logistic function; the generator's loss is the non-saturating one. The
+    two players take one optimizer step each per batch. Integer data: G rounds to the levels 0 ... K-1 with a
+    straight-through gradient (Bengio et al. 2013, arXiv:1308.3432), so samples lie in the event's support.
+    Not promised: convergence.
 
     Args:
         event: any shape, any support.
         latent: L.
         hidden: width of the two hidden layers of both networks.
         dropout: share of the discriminator's hidden units dropped.
+
+    Reference:
+        Goodfellow et al. 2014, arXiv:1406.2661, section 3.
     """
 
     centre: Tensor
@@ -74,11 +75,10 @@ class GAN(nn.Module):
 
     def logit(self, x: Tensor) -> Tensor:
         """D: ``(n, *event.shape)`` to ``(n,)``, the logit that ``x`` is real."""
-        out: Tensor = self.discriminator(((x - self.centre) / self.spread).flatten(1)).squeeze(1)
-        return out
+        return self.discriminator(((x - self.centre) / self.spread).flatten(1)).squeeze(1)
 
     def players(self) -> Sequence[Player]:
-        """The two sides, discriminator first."""
+        """The discriminator and the generator, in this order."""
         options = {"betas": (0.5, 0.999)}
         return [
             Player("discriminator", list(self.discriminator.parameters()), self.discriminator_loss, options),
@@ -90,11 +90,11 @@ class GAN(nn.Module):
         return softplus(-self.logit(x)).mean() + softplus(self.logit(self.model(x).detach())).mean()
 
     def generator_loss(self, x: Tensor) -> Tensor:
-        """How sure D is that generated data are not real, in nats (log 2 when D cannot tell)."""
+        """Cross-entropy of generated data labelled as real, in nats (log 2 when D cannot tell)."""
         return softplus(-self.logit(self.model(x))).mean()
 
     def initialise(self, x: Tensor) -> None:
-        """Real data: work in units of the training data's mean and standard deviation."""
+        """Standardise real data by the mean and standard deviation of the training data."""
         if self.event.levels is None:
             self.centre.copy_(x.mean(0))
             self.spread.copy_(x.std(0).clamp(min=1e-3))

@@ -1,4 +1,4 @@
-"""A variational auto-encoder with two levels of latents."""
+"""A variational auto-encoder with two layers of latents."""
 
 from __future__ import annotations
 
@@ -11,14 +11,11 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from zoo.event import Event
-from zoo.nn.amortised import diagonal_normal, scaled
+from zoo.nn.amortised import RAW_UNIT_SCALE, diagonal_normal, scaled
 from zoo.nn.decoder import Decoder
 from zoo.nn.dropout import Dropout
 from zoo.nn.mlp import MLP
 from zoo.pairs.registry import family
-
-ONE = 0.5413
-"""softplus of it is one."""
 
 
 @family(
@@ -38,20 +35,26 @@ ONE = 0.5413
     },
 )
 class HVAE(nn.Module):
-    """Hierarchical VAE, from the top down in model and guide alike.
+    """Hierarchical VAE whose model and guide both draw from the top down.
 
         z2 ~ N(0, I)                                         q(z2 | x) = N(a(r), diag b(r)^2), r = r(x)
         z1 | z2 ~ N(m(z2), diag s(z2)^2)                     q(z1 | x, z2) = N(m + s d(r, z2), diag (s c(r, z2))^2)
         x | z1, z2 ~ p(x; f(z1, z2)), entries independent
 
-    The guide draws z2 first and then z1 by its shift d and its factor c from the model's own p(z1 | z2), so the
-    Kullback-Leibler term of z1 depends on those two alone and a level that tells nothing can fall silent: d = 0, c = 1.
-    What p(x; f) is goes by the event's support (`zoo.nn.decoder.Decoder`).
+    The guide draws z2 first and then z1, shifted by d and scaled by c from the model's own p(z1 | z2). So the
+    Kullback-Leibler term of z1 depends on d and c alone, and an uninformative layer can switch itself off: d = 0,
+    c = 1. The likelihood p(x; f) depends on the event's support (`zoo.nn.decoder.Decoder`).
 
     Args:
         event: any shape and support.
-        top, bottom: dimensions of z2 and z1.
-        hidden: width of all networks; the decoder has two such layers.
+        top: dimensions of z2.
+        bottom: dimensions of z1.
+        hidden: width of all networks; the decoder has two such layers, the encoder one of twice that width.
+        dropout: share of hidden units dropped in training; half of it in the guide.
+
+    Reference:
+        Sønderby et al. 2016, arXiv:1602.02282, section 2; for the guide Vahdat & Kautz 2020, arXiv:2007.03898,
+        section 3.2.
     """
 
     def __init__(
@@ -79,14 +82,16 @@ class HVAE(nn.Module):
             z2 = pyro.sample("z2", diagonal_normal(*self.guide_top(r).chunk(2, -1)))
             loc, scale = self.conditional(z2)
             shift, raw = self.guide_bottom(torch.cat([r, z2], -1)).chunk(2, -1)
-            pyro.sample("z1", dist.Normal(loc + scale * shift, scale * (softplus(raw + ONE) + 1e-5)).to_event(1))
+            pyro.sample(
+                "z1", dist.Normal(loc + scale * shift, scale * (softplus(raw + RAW_UNIT_SCALE) + 1e-5)).to_event(1)
+            )
 
     def conditional(self, z2: Tensor) -> tuple[Tensor, Tensor]:
         """m and s of p(z1 | z2)."""
         loc, raw = self.between(z2).chunk(2, -1)
-        return loc, softplus(raw + ONE) + 1e-3
+        return loc, softplus(raw + RAW_UNIT_SCALE) + 1e-3
 
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:
-        """Start from what each entry of the training data ``x``, shape ``(n, *event.shape)``, shows on its own."""
+        """Start from the marginals of the training data ``x``, shape ``(n, *event.shape)``."""
         self.decoder.initialise(x)

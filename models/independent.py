@@ -1,4 +1,4 @@
-"""The floor that a model has to pass: each dimension by itself, fitted by counting."""
+"""A floor for every model: independent dimensions, fitted by counting."""
 
 from __future__ import annotations
 
@@ -13,22 +13,25 @@ from zoo.event import Event
 from zoo.pairs.registry import family
 
 SMALLEST_DEVIATION = 1e-3
-"""Real dimensions that hardly vary are given this standard deviation, in the data's units."""
+"""The least standard deviation of a real dimension, in the data's units."""
 
 
 @family("independent", group="floor", recipe={"steps": 0})
 class Independent(nn.Module):
-    """No dimension knows of another: what a model gains over this, it gains by dependence.
+    """Independent dimensions: what a model gains over this floor, it gains by modelling dependence.
 
         x_d ~ Categorical(p_d)    p_dk = (n_dk + c) / (n + c K)    integer data: n_dk counts level k in dimension d
         x_d ~ Normal(m_d, s_d)    mean and standard deviation      real data
 
-    Exact (nats) and fitted in closed form by `initialise`, so that there is no step to take; before that, uniform or
+    Exact, in nats. `initialise` fits it in closed form, so there are no training steps; before, it is uniform or
     standard normal.
 
     Args:
         event: any shape, any support.
-        pseudocount: c, added to each count so that what training never showed keeps some mass.
+        pseudocount: c, added to each count so that levels absent from the training data keep some mass.
+
+    Reference:
+        Bishop 2006, Pattern Recognition and Machine Learning, sections 2.2.1 and 2.3.4.
     """
 
     parameters_: Tensor
@@ -45,15 +48,10 @@ class Independent(nn.Module):
 
     def initialise(self, x: Tensor) -> None:
         """Fit the training data ``x`` of shape ``(n, *event.shape)``."""
-        self.parameters_.copy_(
-            self._moments(x) if self.event.levels is None else self._log_shares(self.event.levels, x)
-        )
-
-    def _log_shares(self, levels: int, x: Tensor) -> Tensor:
-        logits = (level_counts(levels, x) + self.pseudocount).log()
-        logits = logits - logits.logsumexp(-1, keepdim=True)
-        return logits if self.event.support == "levels" else logits[..., 1:] - logits[..., :1]
-
-    def _moments(self, x: Tensor) -> Tensor:
-        deviation = x.std(0, correction=0).clamp(min=SMALLEST_DEVIATION)
-        return torch.stack([x.mean(0), deviation.log()], -1)
+        if self.event.levels is None:
+            deviation = x.std(0, correction=0).clamp(min=SMALLEST_DEVIATION)
+            self.parameters_.copy_(torch.stack([x.mean(0), deviation.log()], -1))
+            return
+        counts = (level_counts(self.event.levels, x) + self.pseudocount).log()
+        logits = counts - counts.logsumexp(-1, keepdim=True)
+        self.parameters_.copy_(logits if self.event.support == "levels" else logits[..., 1:] - logits[..., :1])

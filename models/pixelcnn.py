@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import pyro
 import torch
@@ -10,16 +10,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.distributions.autoregressive import Autoregressive, CosineFeatures, Stream, levels, marginal_logits
-from zoo.errors import ZooError
-from zoo.event import Event
+from zoo.event import Event, image_size
 from zoo.nn.dropout import Dropout
 from zoo.pairs.registry import family
 
 
 class Down(nn.Module):
-    """A gated residual layer of the vertical stack, over its rows and the one above them.
+    """A gated residual layer of the vertical stack, over the rows of its input and the row above them.
 
-    ``(n, width, 1 + rows, columns)`` to ``(n, width, rows, columns)``, and as many of ``2 width`` channels for `Right`.
+    ``(n, width, 1 + rows, columns)`` to ``(n, width, rows, columns)``, and the same with ``2 width`` channels for
+    `Right`.
     """
 
     def __init__(self, width: int, dropout: float) -> None:
@@ -34,7 +34,7 @@ class Down(nn.Module):
 
 
 class Right(nn.Module):
-    """A gated residual layer of the horizontal stack, over its columns, the one to their left and `Down`'s link.
+    """A gated residual layer of the horizontal stack, over its columns, the column to their left and `Down`'s link.
 
     ``(n, width, rows, 1 + columns)`` to ``(n, width, rows, columns)``.
     """
@@ -48,7 +48,7 @@ class Right(nn.Module):
         return h[..., 1:] + F.glu(self.left(self.dropout(F.elu(h))) + linked, 1)
 
     def pixel(self, left: Tensor, h: Tensor, linked: Tensor) -> Tensor:
-        """The same of one pixel: ``left`` and ``h`` ``(n, width)``, ``linked`` ``(n, 2 width)``."""
+        """The same for one pixel: ``left`` and ``h`` ``(n, width)``, ``linked`` ``(n, 2 width)``."""
         columns = torch.stack([left, h], 2)
         return h + F.glu(_window(self.left, self.dropout(F.elu(columns))) + linked, 1)
 
@@ -72,45 +72,46 @@ class Right(nn.Module):
 class PixelCNN(nn.Module):
     """Masked two-dimensional convolutions over an image, pixel by pixel in row-major order; exact.
 
-    p(x) = prod_ij Categorical(x_ij | softmax(b_ij + f_ij(rows above i, pixels left of j in row i))). A vertical stack
-    sees the rows above, a horizontal one the pixels to the left and the vertical stack, so together they see every
-    earlier pixel up to ``reach`` + ``blocks`` rows above and columns to either side: no blind spot (van den Oord et
-    al. 2016, section 2.2). Masks are paddings and shifts here: a masked weight is not there. The defaults see all
-    earlier pixels up to 9x9; larger images want more ``blocks``.
+        p(x) = prod_ij Categorical(x_ij | softmax(b_ij + f_ij(rows above i, pixels left of j in row i)))
 
-    The levels enter as cosines, the place of a pixel as a learned vector, and b starts at the training data's
-    log-frequencies, so the first step starts from independent pixels. Events of shape ``(height, width)`` or ``(1,
-    height, width)``, binary or of K levels.
+    A vertical stack sees the rows above, a horizontal one the pixels to the left and the vertical stack. Together they
+    see every earlier pixel up to ``reach`` + ``blocks`` rows above and columns to either side, without a blind spot.
+    Masks are implemented by padding and shifting, so there are no masked weights. The defaults see all earlier pixels
+    of images up to 9x9; larger images need more ``blocks``.
 
-    A draw computes the vertical stack once a row, from the last two rows of each layer's input, and the horizontal one
-    once a pixel, from the last two pixels.
+    Levels enter as cosine features, the position of a pixel as a learned vector, and b starts at the log-frequencies
+    of the training data, so training starts from independent pixels. A draw computes the vertical stack once per row,
+    from the last two rows of each layer's input, and the horizontal one once per pixel, from the last two pixels.
+    Not promised: the paper's image quality, which takes far wider and deeper stacks; colour.
 
     Args:
+        event: an image of shape ``(height, width)`` or ``(1, height, width)``, binary or of K levels.
         width: channels of each stack.
         blocks: gated residual layers of each stack.
         reach: rows above and columns to either side that the first convolution sees.
         dropout: share of activations dropped in training, before each residual layer's convolution and the logits.
 
     Raises:
-        ZooError: the event is no image of one channel.
+        ZooError: an event that is not an image of one channel.
 
-    Not promised: the paper's image quality, which takes far wider and deeper stacks; colour.
+    Reference:
+        van den Oord et al. 2016, arXiv:1606.05328, section 2.2.
     """
 
     def __init__(self, event: Event, *, width: int = 32, blocks: int = 5, reach: int = 3, dropout: float = 0.4) -> None:
         super().__init__()
         self.event, self.width, self.reach = event, width, reach
-        self.grid = _grid(event)
+        self.grid = image_size(event, "pixelcnn", "reshape the event, or take wavenet, which fits any shape")
         self.encode = CosineFeatures(event)
         self.above = nn.Conv2d(self.encode.size, width, (reach, 2 * reach + 1), padding=(0, reach))
         self.left = nn.Conv2d(self.encode.size, width, (1, reach))
         self.place_above = nn.Parameter(0.1 * torch.randn(width, *self.grid))
         self.place_left = nn.Parameter(0.1 * torch.randn(width, *self.grid))
         self.down = nn.ModuleList(Down(width, dropout) for _ in range(blocks))
-        self.right = nn.ModuleList(Right(width, dropout) for _ in range(blocks))
+        self.right: Any = nn.ModuleList(Right(width, dropout) for _ in range(blocks))
         last = nn.Conv2d(width, levels(event), 1)
         nn.init.normal_(last.weight, std=0.01)
-        self.head = nn.Sequential(nn.ELU(), Dropout(dropout), last)
+        self.head: Any = nn.Sequential(nn.ELU(), Dropout(dropout), last)
         self.bias = nn.Parameter(torch.zeros(levels(event), *self.grid))
 
     def model(self, x: Tensor) -> Tensor:
@@ -119,7 +120,7 @@ class PixelCNN(nn.Module):
             return pyro.sample("x", Autoregressive(self.event, self.logits, self.stream), obs=x)
 
     def initialise(self, x: Tensor) -> None:
-        """Start from the training data's marginals."""
+        """Start from the marginals of the training data."""
         self.bias.copy_(marginal_logits(self.event, x).reshape(*self.grid, -1).movedim(-1, 0))
 
     def logits(self, x: Tensor) -> Tensor:
@@ -145,7 +146,7 @@ class PixelCNN(nn.Module):
                 seen[:, :, reach + i, reach + j] = self.encode(value)
 
     def _row(self, i: int, seen: Tensor, above: list[Tensor]) -> list[Tensor]:
-        """The vertical stack's links to row ``i``; ``above``: each layer's input of the row above, then of this one."""
+        """The vertical stack's links to row ``i``; replaces ``above``, each layer's input in the row above."""
         v, links = self.above(seen) + self.place_above[:, i, None], []
         for layer, down in enumerate(self.down):
             rows, above[layer] = torch.cat([above[layer], v], 2), v
@@ -154,29 +155,18 @@ class PixelCNN(nn.Module):
         return links
 
     def _pixel(self, i: int, j: int, seen: Tensor, left: list[Tensor], links: list[Tensor]) -> Tensor:
-        """The logits of pixel ``(i, j)``; ``left``: each layer's input of the pixel to the left, then of this one."""
+        """The logits of pixel ``(i, j)``; replaces ``left``, each layer's input at the pixel to the left."""
         h = _window(self.left, seen) + self.place_left[:, i, j]
-        stack, head = cast(Any, self.right), cast(Any, self.head)
-        for layer, right in enumerate(stack):
+        for layer, right in enumerate(self.right):
             before, left[layer] = left[layer], h
             h = right.pixel(before, h, links[layer][:, :, 0, j])
-        elu, dropout, last = head
+        elu, dropout, last = self.head
         return _window(last, dropout(elu(h))) + self.bias[:, i, j]
 
 
 def _window(convolution: nn.Conv2d, seen: Tensor) -> Tensor:
     """A convolution at one place, ``(n, channels, ...)`` of the kernel's size to ``(n, outputs)``.
 
-    It is a matrix product, which costs a tenth of a convolution that small.
+    A matrix product, a tenth of the cost of so small a convolution.
     """
     return F.linear(seen.flatten(1), convolution.weight.flatten(1), convolution.bias)
-
-
-def _grid(event: Event) -> tuple[int, int]:
-    """Height and width."""
-    if len(event.shape) == 2 or (len(event.shape) == 3 and event.shape[0] == 1):
-        return event.shape[-2], event.shape[-1]
-    raise ZooError(
-        f"pixelcnn needs an image of shape (height, width) or (1, height, width), got {event}; "
-        "reshape the event, or take wavenet, which fits any shape"
-    )

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.distributions.autoregressive import Autoregressive, CosineFeatures, levels, marginal_logits, whole_passes
-from zoo.errors import ZooError
-from zoo.event import Event
+from zoo.event import Event, image_size
 from zoo.nn.dropout import Dropout
 from zoo.nn.mlp import MLP
 from zoo.pairs.pair import HasInitialise
@@ -40,18 +39,32 @@ from zoo.pairs.registry import family
     },
 )
 class PixelVAE(nn.Module):
-    """VAE with a PixelCNN for a decoder: z ~ p(z), then every pixel given z and the pixels before it.
+    """VAE with a PixelCNN decoder, in which a pixel depends on z and on the pixels before it.
 
+        z ~ p(z)                                                            latent, shape (L,)
         p(x | z) = prod_ij Categorical(x_ij | softmax(b_ij + f_ij(z, x_<ij)))
 
-    A perceptron makes feature maps of z, which enter every gated layer of masked convolutions (section 3.1). These see
-    the pixels before in row-major order, ``reach`` rows and columns far and ``blocks`` more, so that what is near is
-    theirs and what is far is left to z. A decoder that could do without z may leave it unused, the collapse of the
-    posterior: the score ``kl`` of the evaluation ``likelihood`` shows whether it did. Guide and prior stand on the
-    shelves, as the vae's. Sampling takes a pass for each pixel; densities one.
+    An MLP maps z to feature maps, which enter every gated layer of masked convolutions. These see the earlier pixels
+    in row-major order, up to ``reach`` + ``blocks`` rows and columns away, so local structure is left to them and
+    global structure to z. A decoder that does not need z may ignore it (posterior collapse): the score ``kl`` of the
+    evaluation ``likelihood`` shows this. Guide and prior are chosen by name, as for the vae. Sampling takes one pass
+    per pixel, a density one pass.
+
+    Args:
+        event: an image of shape ``(height, width)`` or ``(1, height, width)``, binary or of K levels.
+        make_prior: from L to the prior.
+        latent: L.
+        width: channels of the convolutions.
+        blocks: gated residual layers.
+        reach: rows and columns to each side that the first convolution sees.
+        hidden: width of the MLP's hidden layer.
+        dropout: share of hidden units dropped in training.
 
     Raises:
-        ZooError: an event that is no image of one channel.
+        ZooError: an event that is not an image of one channel.
+
+    Reference:
+        Gulrajani et al. 2016, arXiv:1611.05013, section 3.1.
     """
 
     def __init__(
@@ -67,7 +80,8 @@ class PixelVAE(nn.Module):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        self.event, self.grid, self.width = event, _grid(event), width
+        self.event, self.width = event, width
+        self.grid = image_size(event, "pixelvae", "take vae")
         self.prior = make_prior(latent)
         self.see = CosineFeatures(event)
         self.first = Masked(self.see.size, width, 2 * reach + 1, centre=False)
@@ -93,7 +107,7 @@ class PixelVAE(nn.Module):
         return Autoregressive(self.event, logits, whole_passes(self.event, logits, z), (len(z),))
 
     def logits(self, x: Tensor, painted: Tensor) -> Tensor:
-        """``(n, *event.shape)`` and the maps made of z, ``(n, width, *grid)``, to ``(n, *event.shape, levels)``."""
+        """``(n, *event.shape)`` and the feature maps of z, ``(n, width, *grid)``, to ``(n, *event.shape, levels)``."""
         h = self.first(self.see(x.reshape(-1, *self.grid)).movedim(-1, 1)) + painted
         for layer in self.layers:
             h = layer(h, painted)
@@ -101,14 +115,14 @@ class PixelVAE(nn.Module):
 
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:
-        """Start from the training data's marginals, and whatever the prior makes of the data."""
+        """Start from the marginals of the training data, and initialise the prior."""
         self.bias.copy_(marginal_logits(self.event, x).reshape(*self.grid, -1).movedim(-1, 0))
         if isinstance(self.prior, HasInitialise):
             self.prior.initialise(x)
 
 
 class Masked(nn.Conv2d):
-    """A convolution of odd ``size`` over the pixels before in row-major order, and (``centre``) the pixel itself."""
+    """A convolution of odd ``size`` over the earlier pixels in row-major order, and (``centre``) the pixel itself."""
 
     mask: Tensor
 
@@ -123,7 +137,7 @@ class Masked(nn.Conv2d):
 
 
 class Gated(nn.Module):
-    """A gated residual layer of masked convolution, steered by the maps made of z."""
+    """A gated residual layer of masked convolution, conditioned on the feature maps of z."""
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
@@ -133,10 +147,3 @@ class Gated(nn.Module):
 
     def forward(self, h: Tensor, painted: Tensor) -> Tensor:
         return h + F.glu(self.conv(self.dropout(F.elu(h))) + self.link(painted), 1)
-
-
-def _grid(event: Event) -> tuple[int, int]:
-    """Height and width."""
-    if len(event.shape) == 2 or (len(event.shape) == 3 and event.shape[0] == 1):
-        return event.shape[-2], event.shape[-1]
-    raise ZooError(f"pixelvae needs an image of shape (height, width) or (1, height, width), got {event}; take vae")

@@ -31,17 +31,21 @@ class PPCA(nn.Module):
 
     The marginal y ~ N(mu, W W' + s^2 I) is analytic, so on real data the log-likelihood is exact (`log_prob`). On
     integers the likelihood is a mass function, P(x_d | z) = Phi((x_d + 1 - m_d) / s) - Phi((x_d - m_d) / s) with
-    m = W z + mu (the edge levels take the tails), the guide sees y = x + 1/2, and what is had is a lower bound on
-    log P(x): what a lossless code of integers pays. Training starts at the data's mean and
-    overall deviation with a random W; the maximum-likelihood solution, unique up to a rotation of W, is reached by SVI
-    or put in by `set_closed_form`. W, mu, s and the guide are in units of ``unit``, the data's overall deviation.
+    m = W z + mu (the edge levels take the tails), the guide sees y = x + 1/2, and the result is a lower bound on
+    log P(x), the cost of a lossless code. W, mu, s and the guide are in units of ``unit``, the data's overall
+    deviation. Training starts at the data's mean and deviation with a random W; the maximum-likelihood solution,
+    unique up to a rotation of W, is reached by SVI or set by `set_closed_form`.
 
     Args:
         event: any shape, flattened to D dimensions; any support.
-        latent: L; at most D - 1 are taken.
+        latent: L, at most D - 1.
 
     Raises:
-        ZooError: an event of one dimension, which leaves nothing to explain.
+        ZooError: an event of one dimension.
+
+    Reference:
+        Tipping & Bishop 1999, Probabilistic principal component analysis, J. R. Stat. Soc. B 61(3),
+        sections 3.1 and 3.2.
     """
 
     unit: Tensor
@@ -78,24 +82,28 @@ class PPCA(nn.Module):
     def guide(self, x: Tensor) -> None:
         with pyro.plate("data", len(x)):
             y = self.middle(x) / self.unit
-            pyro.sample("z", dist.MultivariateNormal((y - self.c) @ self.A.T, scale_tril=_cholesky(self.T)))
+            pyro.sample(
+                "z",
+                dist.MultivariateNormal(
+                    (y - self.c) @ self.A.T, scale_tril=self.T.tril(-1) + self.T.diagonal().exp().diag()
+                ),
+            )
 
     def log_density(self, y: Tensor) -> Tensor:
-        """The marginal log-density of real or dequantised ``y``, shape ``(n, *event.shape)``: ``(n,)``, in nats."""
+        """The marginal log-density of real or dequantised ``y``, ``(n, *event.shape)`` to ``(n,)``, in nats."""
         deviation = self.unit * self.log_s.exp()
         marginal = dist.LowRankMultivariateNormal(
             self.unit * self.mu, self.unit * self.W, (deviation**2).expand(self.event.size)
         )
-        value: Tensor = marginal.log_prob(y.flatten(1))
-        return value
+        return marginal.log_prob(y.flatten(1))
 
     def middle(self, x: Tensor) -> Tensor:
-        """``x`` flat, shape ``(n, D)``; of integers the middle of the interval that is rounded down to them."""
+        """``x`` flattened to ``(n, D)``; for integers the middle of the interval that is rounded down to them."""
         return x.flatten(1) + (0.0 if self.event.levels is None else 0.5)
 
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:
-        """Take the mean and the overall deviation of ``x``; W stays random and the guide starts at its posterior."""
+        """Set mu and ``unit`` to the mean and overall deviation of ``x``, and the guide to the exact posterior."""
         y = self.middle(x)
         self.unit.copy_(y.std(0).square().mean().sqrt())
         self.mu.copy_(y.mean(0) / self.unit)
@@ -103,7 +111,7 @@ class PPCA(nn.Module):
 
     @torch.no_grad()
     def set_closed_form(self, y: Tensor) -> None:
-        """Put in the maximum-likelihood solution for real or dequantised ``y``, shape ``(n, *event.shape)``.
+        """Set the maximum-likelihood solution for real or dequantised ``y``, shape ``(n, *event.shape)``.
 
         W = U (Lambda - s^2 I)^(1/2) with the L largest eigenvalues Lambda of the covariance and their eigenvectors U;
         s^2 is the mean of the other eigenvalues (section 3.2), and the guide is the exact posterior.
@@ -119,15 +127,10 @@ class PPCA(nn.Module):
         self._set_posterior()
 
     def _set_posterior(self) -> None:
-        """Make the guide the exact posterior p(z | y)."""
+        """Set the guide to the exact posterior p(z | y)."""
         variance = (2 * self.log_s).exp()
         M = self.W.T @ self.W + variance * torch.eye(self.W.shape[1], dtype=self.W.dtype, device=self.W.device)
         self.A.copy_(torch.linalg.solve(M, self.W.T))
         self.c.copy_(self.mu)
         factor = torch.linalg.cholesky(variance * torch.linalg.inv(M))
         self.T.copy_(factor.tril(-1) + factor.diagonal().log().diag())
-
-
-def _cholesky(T: Tensor) -> Tensor:
-    """A lower triangular matrix with positive diagonal of any square matrix."""
-    return T.tril(-1) + T.diagonal().exp().diag()

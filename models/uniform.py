@@ -1,4 +1,4 @@
-"""The floor below all floors: every value is as likely as any other."""
+"""The lowest floor: every value is equally likely."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ class Uniform(nn.Module):
 
         x_d ~ Uniform{0, ..., K-1}    d = 1 ... D        log p(x) = -D log K
 
-    Exact (nats), without parameters: it is not trained. A model that does worse has learnt nothing.
+    Exact, in nats; without parameters, so it is not trained. A model that does worse has learnt nothing.
+
+    Args:
+        event: any shape, binary or of K levels.
+
+    Reference:
+        Cover & Thomas 2006, Elements of Information Theory, section 2.6: log K is the largest entropy of K levels.
     """
 
     def __init__(self, event: Event) -> None:

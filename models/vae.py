@@ -34,18 +34,31 @@ from zoo.pairs.registry import family
     },
 )
 class VAE(nn.Module):
-    """Variational auto-encoder: z ~ p(z), x | z ~ p(x; f(z)), every entry of x independent of the others given z.
+    """Variational auto-encoder with independent entries of x given z.
 
-    f is a perceptron from ``latent`` numbers to the parameters of each entry; what p(x; f(z)) is goes by the event's
-    support (see `zoo.nn.decoder.Decoder`, which takes ``statistics`` and ``likelihood``). Its output's bias starts at
-    what each entry of the training data shows on its own. Kingma & Welling 2013, sections 2 and 3.
+        z ~ p(z)                       latent, shape (L,); the prior
+        x | z ~ p(x; f(z))             f an MLP; p depends on the event's support
+        q(z | x)                       the guide
 
-    The prior p(z) stands on a shelf: standard normal by default, ``vae:prior=vamp``, ``vae:prior=flow``. So does the
-    guide: ``vae+normal`` (the default), ``vae+planar``, ``vae+iaf``; both together ``vae+iaf:prior=flow``. The
-    likelihood is known only as a bound.
+    The prior is chosen by name, ``vae:prior=vamp`` or ``vae:prior=flow``, and so is the guide, ``vae+planar`` or
+    ``vae+iaf``, or both, ``vae+iaf:prior=flow``. The bias of f's last layer starts at the marginal statistics of the
+    training data. The likelihood is known only by a lower bound.
+
+    Args:
+        event: any shape and support.
+        make_prior: from L to the prior.
+        latent: L.
+        hidden: width of each hidden layer of f.
+        layers: number of hidden layers of f.
+        dropout: share of f's hidden units dropped in training.
+        statistics: functions of the level in a categorical likelihood (see `zoo.nn.decoder.Decoder`).
+        likelihood: ``"auto"``, or a likelihood of the event's support (see `zoo.nn.decoder.Decoder`).
 
     Raises:
         ZooError: a ``likelihood`` that the event's support does not have.
+
+    Reference:
+        Kingma & Welling 2013, arXiv:1312.6114, sections 2 and 3.
     """
 
     def __init__(

@@ -18,8 +18,8 @@ from zoo.pairs.registry import family
 class Layer(nn.Module):
     """A causal convolution of two taps ``dilation`` entries apart, gated: tanh(f) * sigmoid(g), section 2.3.
 
-    From ``past`` and ``now``, its input of ``dilation`` entries ago and of now, both ``(..., width)``, it gives the
-    next layer's input and what skips to the output.
+    ``past`` and ``now`` are its input ``dilation`` entries ago and now, ``(..., width)``. Returns the next layer's
+    input and the skip connection to the output.
     """
 
     def __init__(self, width: int, dropout: float) -> None:
@@ -53,22 +53,23 @@ class Layer(nn.Module):
 class WaveNet(nn.Module):
     """Dilated causal convolutions over the event's entries in row-major order; exact.
 
-    p(x) = prod_i Categorical(x_i | softmax(b_i + f_i(x_1, ..., x_{i-1}))), where f runs ``stacks`` times through gated
-    residual layers of dilations 1, 2, 4, ... until all earlier entries are seen, and sums up what skips from each (van
-    den Oord et al. 2016, section 2).
+        p(x) = prod_i Categorical(x_i | softmax(b_i + f_i(x_1, ..., x_{i-1})))
 
-    The levels enter as cosines, the place of an entry as a learned vector, and b starts at the training data's
-    log-frequencies, so the first step starts from independent entries. Events of any shape, binary or of K levels.
-
-    A draw keeps for each layer a ring of its last ``dilation`` inputs: a new entry costs one pass of one entry through
-    each layer.
+    f is a stack of gated residual layers of dilations 1, 2, 4, ... until all earlier entries are seen, repeated
+    ``stacks`` times; the skip connections of all layers are summed. Levels enter as cosine features, the position of
+    an entry as a learned vector, and b starts at the log-frequencies of the training data, so training starts from
+    independent entries. A draw keeps a ring buffer of the last ``dilation`` inputs of each layer, so a new entry costs
+    one pass of one entry through each layer.
+    Not promised: that neighbours in different rows of an image are found as easily as those in one row.
 
     Args:
+        event: any shape, binary or of K levels.
         width: channels of the residual and of the skip path.
-        stacks: how often the row of dilations is repeated.
+        stacks: how often the series of dilations is repeated.
         dropout: share of each layer's gated output that is dropped in training.
 
-    Not promised: that neighbours across rows of an image are found as easily as those within one.
+    Reference:
+        van den Oord et al. 2016, arXiv:1609.03499, section 2.
     """
 
     def __init__(self, event: Event, *, width: int = 48, stacks: int = 1, dropout: float = 0.3) -> None:
@@ -90,7 +91,7 @@ class WaveNet(nn.Module):
             return pyro.sample("x", Autoregressive(self.event, self.logits, self.stream), obs=x)
 
     def initialise(self, x: Tensor) -> None:
-        """Start from the training data's marginals."""
+        """Start from the marginals of the training data."""
         self.bias.copy_(marginal_logits(self.event, x).flatten(0, -2))
 
     def logits(self, x: Tensor) -> Tensor:
@@ -118,5 +119,5 @@ class WaveNet(nn.Module):
 
 
 def _delayed(h: Tensor, steps: int) -> Tensor:
-    """``h``, shape ``(n, size, width)``, as it was ``steps`` entries ago; zeros before the first."""
+    """``h``, shape ``(n, size, width)``, shifted by ``steps`` entries; zeros before the first."""
     return F.pad(h, (0, 0, steps, 0))[:, : h.shape[1]]

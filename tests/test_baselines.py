@@ -1,16 +1,14 @@
-"""Standard codes, whose sizes are what their own libraries say, and that give back what they were given."""
+"""Standard codes: their sizes are those of their own libraries, and they decode to the input."""
 
 from __future__ import annotations
 
 import bz2
-import io
 import lzma
 import zlib
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from zoo import Event, ZooError, load_data
 from zoo.codec import baselines
@@ -25,7 +23,7 @@ def draw(event: Event, n: int) -> torch.Tensor:
     return torch.randint(event.levels, (n, *event.shape), generator=generator).float()
 
 
-def test_the_digits_take_what_is_known_of_them() -> None:
+def test_sizes_of_digits_are_those_of_the_libraries() -> None:
     sizes = standard_codes(DIGITS.event, DIGITS.test)
     raw = DIGITS.test.numpy().astype(np.uint8).tobytes()
     assert sizes["zlib"] == len(zlib.compress(raw, 9))
@@ -42,13 +40,13 @@ def test_the_digits_take_what_is_known_of_them() -> None:
     [Event((4, 6), 17), Event((4, 4), "binary"), Event((3, 4, 5), 256), Event((3, 4, 4), "binary"), Event(9, 5)],
     ids=str,
 )
-def test_pictures_of_every_kind_are_given_back(event: Event) -> None:
+def test_images_of_every_kind_are_coded(event: Event) -> None:
     sizes = standard_codes(event, draw(event, 7))
     assert set(sizes) == {"zlib", "bz2", "lzma", "png", "png_tiled", "webp", "webp_tiled"}
     assert min(sizes.values()) > 0
 
 
-def test_what_is_no_picture_is_only_packed() -> None:
+def test_other_shapes_are_only_packed() -> None:
     for event in (Event((4, 4), 1000), Event((2, 2, 2), 5), Event((2, 2, 2, 2), 5)):
         assert set(standard_codes(event, draw(event, 5))) == {"zlib", "bz2", "lzma"}
 
@@ -65,7 +63,7 @@ def test_real_data_have_no_levels() -> None:
         standard_codes(Event(2, "real"), torch.zeros(3, 2))
 
 
-def test_a_code_that_loses_something_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lossy_code_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(baselines.FORMATS, "webp", {"format": "WEBP", "lossless": False, "quality": 1})
     with pytest.raises(ZooError, match="webp did not give back"):
         standard_codes(DIGITS.event, DIGITS.test[:20])
@@ -76,20 +74,19 @@ def test_a_code_that_loses_something_is_found_out(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("count", [1, 2, 7, 30])
 @pytest.mark.parametrize("shape", [(4, 4), (2, 9), (9, 2), (3, 5, 3)])
-def test_tiles_come_apart_again(count: int, shape: tuple[int, ...]) -> None:
+def test_tiling_is_invertible(count: int, shape: tuple[int, ...]) -> None:
     images = np.random.default_rng(0).integers(0, 256, (count, *shape), dtype=np.uint8)
     sheet = tiled(images)
     assert (untiled(sheet, count, *shape[:2]) == images).all()
     assert sheet.size < 2 * images.size + shape[0] * shape[1] * 30
-    assert Image.open(io.BytesIO(baselines._saved(Image.fromarray(sheet), format="PNG"))).size == sheet.shape[1::-1]
 
 
-def test_too_many_pictures_for_one_image_are_refused() -> None:
+def test_images_too_large_for_a_sheet_are_refused() -> None:
     with pytest.raises(ZooError, match="do not fit"):
         tiled(np.zeros((1, 1, 20000), np.uint8))
 
 
-def test_a_flat_square_is_a_picture() -> None:
+def test_a_flat_square_is_an_image() -> None:
     flat = as_images(Event(64, 17), np.zeros((2, 64), np.uint8))
     line = as_images(Event(10, 17), np.zeros((2, 10), np.uint8))
     assert flat is not None

@@ -10,8 +10,6 @@ from types import ModuleType
 
 import pytest
 
-import zoo
-
 DOORS = ("zoo", "zoo.models", "zoo.guides", "zoo.evaluations")
 
 
@@ -36,8 +34,3 @@ def test_docstring_examples_run(example: doctest.DocTest) -> None:
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     runner.run(example, out=report.append)
     assert not report, "".join(report)
-
-
-def test_the_public_names_have_examples() -> None:
-    documented = {example.name.rpartition(".")[2] for example in EXAMPLES}
-    assert documented & set(zoo.__all__)

@@ -12,7 +12,7 @@ supports = st.one_of(st.just("binary"), st.just("real"), st.integers(2, 300))
 
 
 @given(shapes, supports)
-def test_what_is_written_reads_back(shape: tuple[int, ...], support: str | int) -> None:
+def test_text_round_trips(shape: tuple[int, ...], support: str | int) -> None:
     event = Event(shape, support)
     assert Event.parse(str(event)) == event
 
@@ -23,6 +23,6 @@ def test_two_levels_are_binary() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "8x8", "8x8:", "8*8:17", "8x8:1", "0x8:2", "64:gray"])
-def test_bad_text_is_refused_with_the_way_to_write_it(text: str) -> None:
+def test_bad_text_is_refused_with_a_hint(text: str) -> None:
     with pytest.raises(ZooError, match=r"64:binary|'binary', 'real'|positive sizes"):
         Event.parse(text)

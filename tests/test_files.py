@@ -47,7 +47,7 @@ def _reads_the_same(path: Path) -> bool:
     return note == {"step": 3} and all(torch.equal(tensors[name], TENSORS[name]) for name in TENSORS)
 
 
-def test_a_failed_write_leaves_the_old_content_and_no_litter(tmp_path: Path) -> None:
+def test_a_failed_write_keeps_the_old_content_only(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     write_json(path, {"a": 1})
     with pytest.raises(ValueError, match="Out of range"):
@@ -64,7 +64,7 @@ def test_damaged_json_is_named(tmp_path: Path) -> None:
         read_json(tmp_path / "x.json")
 
 
-def test_what_is_made_once_is_made_again_for_another_note_only(tmp_path: Path) -> None:
+def test_cached_tensors_are_computed_once_per_note(tmp_path: Path) -> None:
     path, calls = tmp_path / "once.safetensors", list[str]()
 
     def ask(note: str, path: Path | None) -> float:

@@ -1,6 +1,7 @@
-"""The GAN: an implicit model whose two players keep to their own networks."""
+"""The GAN: an implicit model with two players, each with a network of its own."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -8,42 +9,21 @@ import torch
 from zoo.data import load_data
 from zoo.event import Event
 from zoo.pairs.build import build
-from zoo.pairs.pair import HasPlayers, Pair
 from zoo.pairs.traces import capabilities, sample
 from zoo.training.loop import fit
 from zoo.training.validation import discrepancy
 
-EVENTS = [Event((2, 2), "binary"), Event(5, 17), Event((1, 3), "real")]
 
-
-def make(event: Event, hidden: int = 16) -> Pair:
+def make(event: Event, hidden: int = 16) -> Any:
     return build("gan", event, {"hidden": hidden})
 
 
-@pytest.mark.parametrize("event", EVENTS, ids=str)
-def test_samples_are_of_the_support(event: Event) -> None:
-    x = sample(make(event), 200)
-    assert x.shape == (200, *event.shape)
-    assert x.isfinite().all()
-    if event.levels:
-        assert set(x.unique().tolist()) <= set(range(event.levels))
-        assert len(x.unique()) > 1
-
-
-@pytest.mark.parametrize("event", EVENTS, ids=str)
-def test_each_player_moves_its_own_parameters_only(event: Event) -> None:
-    pair = make(event)
-    assert isinstance(pair.extras, HasPlayers)
-    players, x = pair.extras.players(), torch.zeros(8, *event.shape)
+def test_the_players_own_every_parameter_once() -> None:
+    pair = make(Event(5, 17))
+    players = pair.extras.players()
+    owned = [id(parameter) for player in players for parameter in player.parameters]
     assert [player.name for player in players] == ["discriminator", "generator"]
-    owners = [id(parameter) for player in players for parameter in player.parameters]
-    assert sorted(owners) == sorted(map(id, pair.parameters()))
-    for player in players:
-        pair.extras.zero_grad(set_to_none=True)
-        player.loss(x).backward(inputs=list(player.parameters))
-        moved = {id(parameter) for parameter in pair.parameters() if parameter.grad is not None}
-        assert moved == set(map(id, player.parameters))
-        assert all(parameter.grad.abs().sum() > 0 for parameter in player.parameters if parameter.grad is not None)
+    assert sorted(owned) == sorted(map(id, pair.parameters()))
 
 
 def test_the_discriminators_loss_does_not_reach_the_generator() -> None:
@@ -65,12 +45,12 @@ def test_losses_where_the_discriminator_cannot_tell() -> None:
 
 
 def test_it_is_implicit() -> None:
-    able = capabilities(make(Event(5, 17)))
-    assert (able.likelihood, able.output, able.observed) == ("none", "x", ())
-    assert not able.lossless
+    can = capabilities(make(Event(5, 17)))
+    assert (can.likelihood, can.output, can.observed) == ("none", "x", ())
+    assert not can.lossless
 
 
-def test_training_brings_samples_nearer() -> None:
+def test_training_lowers_the_discrepancy() -> None:
     digits = load_data("digits")
     pair = make(digits.event, hidden=64)
     before = discrepancy(pair, digits.validation)
@@ -78,7 +58,7 @@ def test_training_brings_samples_nearer() -> None:
     assert discrepancy(pair, digits.validation) < 0.7 * before
 
 
-def test_real_data_are_taken_in_their_own_units() -> None:
+def test_real_data_are_standardised() -> None:
     pair = make(Event(2, "real"))
     x = 1000 + 50 * torch.randn(500, 2)
     pair.extras.initialise(x)

@@ -1,4 +1,4 @@
-"""Laws of the guides' shelf, swept over the registry."""
+"""Laws of guides, swept over the registry, and of the steps that some are made of."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyro import poutine
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from zoo.event import Event
 from zoo.guides.mixture import NormalMixture
@@ -41,7 +42,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 def make(name: str, latents: dict[str, tuple[int, ...]] = LATENTS, event: Event = EVENT) -> Any:
-    """A guide with weights large enough to bend its distribution, in evaluation mode."""
+    """A guide in evaluation mode, with weights larger than at initialisation."""
     with seeded(1), torch.no_grad():
         made = guides[name].make(event, latents).eval()
         for parameter in made.parameters():
@@ -68,27 +69,47 @@ def density(site: Any) -> Tensor:
 
 def test_densities_have_the_shape_of_the_batch(name: str) -> None:
     guide = make(name)
-    for n in (4, 2):  # a second, smaller batch: nothing of the first may be left
+    for n in (4, 2):  # the second, smaller batch must not see the first
         for latent, site in draw(guide, data(n)).items():
             assert site["value"].shape == (n, *LATENTS[latent])
             assert density(site).shape == (n,)
             assert site["fn"].has_rsample
 
 
-PUSHED = [name for name in NAMES if name not in {"lowrank", "mixture"}]
-"""Guides whose draw is a function of as many standard normals as it has numbers; the others take more noise."""
+class Noise(TorchFunctionMode):
+    """Replaces the standard normals that distributions draw by ``numbers``, one after the other."""
+
+    def __init__(self, numbers: Tensor) -> None:
+        super().__init__()
+        self.numbers, self.used = numbers, 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is not torch.Tensor.normal_:
+            return func(*args, **(kwargs or {}))
+        start, self.used = self.used, self.used + args[0].numel()
+        return self.numbers[start : self.used].reshape(args[0].shape)
+
+
+def is_pushed(name: str) -> bool:
+    """Whether a draw is a function of as many standard normals as it has dimensions, and of nothing else."""
+    guide, x, noise = make(name), data(1), Noise(torch.linspace(-2, 2, 100))
+    with noise:
+        first = draw(guide, x, seed=0)
+    with Noise(noise.numbers):
+        second = draw(guide, x, seed=1)
+    return noise.used == sum(SIZES) and all(torch.equal(first[key]["value"], second[key]["value"]) for key in LATENTS)
+
+
+PUSHED = [name for name in NAMES if is_pushed(name)]
 
 
 @pytest.mark.parametrize("name", PUSHED)
-def test_density_is_the_change_of_variables_of_its_noise(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_density_is_the_change_of_variables_of_its_noise(name: str) -> None:
     guide, x = make(name).double(), data(1).double()
 
     def push(noise: Tensor) -> list[Any]:
-        parts = iter(noise.split(SIZES))
-        for module in ("normal", "multivariate_normal"):
-            place = f"torch.distributions.{module}._standard_normal"
-            monkeypatch.setattr(place, lambda shape, dtype, device: next(parts).reshape(shape))
-        return list(draw(guide, x).values())
+        with Noise(noise):
+            return list(draw(guide, x).values())
 
     def flat(noise: Tensor) -> Tensor:
         return torch.cat([site["value"].detach().reshape(-1) for site in push(noise)])
@@ -108,7 +129,7 @@ def vector(name: str, size: int) -> Any:
         return draw(make(name, {"z1": (size,)}).double(), data(1).double())["z1"]["fn"]
 
 
-def test_densities_of_pairs_integrate_to_one_and_are_those_of_the_draws(name: str) -> None:
+def test_densities_integrate_to_one_and_are_those_of_draws(name: str) -> None:
     fn = vector(name, 2)
     line, step = torch.linspace(-8, 8, 226, dtype=torch.float64), 16 / 225
     grid = torch.cartesian_prod(line, line)
@@ -129,6 +150,11 @@ def steps_of(name: str, size: int) -> list[Any]:
 
 
 STEPPED = [name for name in PUSHED if steps_of(name, 3)]
+
+
+def test_the_sweeps_are_not_empty() -> None:
+    assert len(PUSHED) > len(NAMES) / 2
+    assert STEPPED
 
 
 @pytest.mark.parametrize("name", STEPPED)
@@ -153,14 +179,14 @@ def test_determinants_are_those_of_the_jacobian(name: str) -> None:
             assert torch.allclose(found, jacobian.slogdet().logabsdet, rtol=0, atol=1e-8)
 
 
-def test_any_value_can_be_evaluated_not_only_the_last_draw(name: str) -> None:
+def test_any_value_can_be_evaluated(name: str) -> None:
     guide, x = make(name, {"z1": (3,)}).double(), data(6).double()
     site, other = (draw(guide, x, seed)["z1"] for seed in (0, 1))
     again = other["fn"].log_prob(site["value"].detach().clone())
     assert torch.allclose(again, density(site), rtol=0, atol=1e-8)
 
 
-def test_gradients_of_the_draws_and_of_the_density_reach_every_parameter(name: str) -> None:
+def test_gradients_reach_every_parameter(name: str) -> None:
     guide = make(name)
     sites = draw(guide, data(8)).values()
     torch.stack([(site["value"] ** 2).sum() + density(site).sum() for site in sites]).sum().backward()
@@ -168,16 +194,14 @@ def test_gradients_of_the_draws_and_of_the_density_reach_every_parameter(name: s
     assert idle == []
 
 
-def test_draws_alone_have_gradients(name: str) -> None:
+def test_gradients_of_draws_alone_reach_every_parameter(name: str) -> None:
     guide = make(name)
-    drawn = draw(guide, data(1000))  # enough of them that every bin of a spline is met
+    drawn = draw(guide, data(1000))  # enough to reach every bin of a spline
     torch.cat([site["value"].reshape(-1) for site in drawn.values()]).square().sum().backward()
     for key, parameter in guide.named_parameters():
         grad = parameter.grad
         assert grad is not None
-        assert grad.all() if key.endswith("bias") else grad.any(), (
-            key
-        )  # a bias has an entry for each unit: none is idle
+        assert grad.all() if key.endswith("bias") else grad.any(), key  # a bias: no unit is idle
 
 
 def test_later_latents_depend_on_earlier_ones(name: str) -> None:
@@ -186,7 +210,7 @@ def test_later_latents_depend_on_earlier_ones(name: str) -> None:
     assert not torch.equal(draw(guide, x)["z2"]["value"], draw(moved, x)["z2"]["value"])
 
 
-def test_data_do_not_mix_and_seeds_decide(name: str) -> None:
+def test_data_do_not_mix_and_seeds_fix_the_draws(name: str) -> None:
     guide, x = make(name), data(5)
     one, same, other = draw(guide, x), draw(guide, x), draw(guide, x.flip(0))
     assert all(torch.equal(one[key]["value"], same[key]["value"]) for key in LATENTS)
@@ -199,7 +223,7 @@ def test_data_do_not_mix_and_seeds_decide(name: str) -> None:
 
 def test_guides_run_on_another_device(name: str) -> None:
     guide = make(name).to("meta")
-    with pyro.validation_enabled(False):  # validation looks at values, and there are none
+    with pyro.validation_enabled(False):  # validation needs values, which meta tensors do not have
         sites = draw(guide, data(3).to("meta"))
     for latent, site in sites.items():
         assert density(site).shape == (3,)
@@ -213,7 +237,7 @@ GAUSSIAN_X = torch.tensor([0.3, -0.2, 0.5])
 
 
 def gaussian(name: str, size: int, noise: float, **hyper: Any) -> Pair:
-    """x = W z + noise e with standard normal z of ``size`` numbers, whose evidence and posterior are known."""
+    """x = W z + noise e with standard normal z in ``size`` dimensions; its evidence and posterior are known."""
 
     def model(x: Tensor) -> None:
         with pyro.plate("data", len(x)):
@@ -244,11 +268,11 @@ def test_importance_weights_are_unbiased_and_the_bound_holds(name: str) -> None:
     assert log_w.mean() <= 4 * log_w.std() / math.sqrt(len(log_w))
     w = log_w.exp()
     assert abs(w.mean() - 1) < 5 * w.std() / math.sqrt(len(w))
-    assert w.std() / math.sqrt(len(w)) < 0.1  # or the law above says nothing
+    assert w.std() / math.sqrt(len(w)) < 0.1  # else the law above is vacuous
 
 
 def test_bounds_rise_with_the_particles(name: str) -> None:
-    """Each K has draws of its own, or Jensen's inequality would hold of the numbers themselves."""
+    """Each K has draws of its own; on the same draws Jensen's inequality would hold exactly."""
     pair = gaussian(name, 2, 0.8)
     with seeded(6):
         bounds = [log_excess(pair, 400 * K, 2, 0.8).reshape(400, K).logsumexp(1) - math.log(K) for K in (1, 3, 10)]
@@ -287,7 +311,7 @@ def test_guides_with_a_full_covariance_fit_a_gaussian_posterior(name: str, hyper
     assert abs(fitted_divergence(name, **hyper)) < 1e-3
 
 
-def test_the_gap_of_the_mean_field_is_the_known_one() -> None:
+def test_the_mean_field_gap_is_the_known_one() -> None:
     """The best diagonal normal has the diagonal of the precision P: KL = (sum_i log P_ii - log det P) / 2."""
     precision = torch.eye(3) + LOADING.T @ LOADING / NOISE**2
     gap = float(precision.diagonal().log().sum() - precision.logdet()) / 2
@@ -297,7 +321,7 @@ def test_the_gap_of_the_mean_field_is_the_known_one() -> None:
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 10_000), st.floats(0.01, 100), st.floats(0.01, 30))
-def test_planar_steps_invert_whatever_the_network_says(seed: int, scale_u: float, scale_w: float) -> None:
+def test_planar_steps_invert_for_any_network_output(seed: int, scale_u: float, scale_w: float) -> None:
     with seeded(seed):
         u, w = torch.randn(4, 3).double() * scale_u, torch.randn(4, 3).double() * scale_w
         b, x = torch.randn(4, 1).double(), torch.randn(4, 3).double()
@@ -315,7 +339,7 @@ def test_a_planar_step_without_u_is_the_identity() -> None:
 
 @settings(max_examples=40)
 @given(st.integers(0, 10_000), st.floats(0.01, 30), st.floats(0.01, 30))
-def test_radial_steps_invert_whatever_the_network_says(seed: int, scale: float, reach: float) -> None:
+def test_radial_steps_invert_for_any_network_output(seed: int, scale: float, reach: float) -> None:
     with seeded(seed):
         c, a, m = (scale * torch.randn(4, k).double() for k in (3, 1, 1))
         x = reach * torch.randn(4, 3).double()
@@ -326,7 +350,7 @@ def test_radial_steps_invert_whatever_the_network_says(seed: int, scale: float, 
     assert torch.allclose(Radial(c, a, m)(Radial(c, a, m).inv(y)), y, atol=1e-8)
 
 
-def test_a_radial_step_of_equal_numbers_is_the_identity_and_its_centre_stays() -> None:
+def test_radial_steps_fix_their_centre_and_may_be_the_identity() -> None:
     x, a = torch.randn(4, 3), torch.randn(4, 1)
     assert torch.allclose(Radial(torch.randn(4, 3), a, a)(x), x, atol=1e-5)
     c = torch.randn(4, 3)
@@ -336,7 +360,7 @@ def test_a_radial_step_of_equal_numbers_is_the_identity_and_its_centre_stays() -
 @pytest.mark.parametrize(("turn", "columns"), [(orthonormal, 2), (reflected, 4), (straight, 4), (reversal, 4)])
 @given(st.integers(0, 10_000), st.floats(0.01, 100), st.floats(0.1, 30))
 @settings(max_examples=25)
-def test_sylvester_steps_invert_whatever_the_network_says(
+def test_sylvester_steps_invert_for_any_network_output(
     turn: Any, columns: int, seed: int, scale: float, reach: float
 ) -> None:
     with seeded(seed):
@@ -360,20 +384,20 @@ def test_a_sylvester_step_that_adds_nothing_is_the_identity() -> None:
 
 
 def mixed(n: int = 1) -> tuple[Tensor, Tensor, Tensor]:
-    """Numbers of a mixture of three components in two dimensions, far from a product of one-dimensional ones."""
+    """Parameters of a mixture of three components in two dimensions, far from a product of one-dimensional ones."""
     logits = torch.tensor([0.3, -0.2, 0.5]).double()
     loc = torch.tensor([[-1.5, -1.0], [1.2, 1.4], [0.2, -0.5]]).double()
     scale = torch.tensor([[0.4, 0.7], [0.8, 0.5], [0.6, 1.1]]).double()
     return tuple(each.expand(n, *each.shape).clone().requires_grad_() for each in (logits, loc, scale))  # type: ignore[return-value] # three
 
 
-def test_the_mixture_is_of_joint_densities() -> None:
+def test_the_mixture_guide_mixes_joint_densities() -> None:
     logits, loc, scale = mixed(4)
     z = torch.randn(4, 2).double()
     expected = dist.MixtureSameFamily(dist.Categorical(logits=logits), dist.Normal(loc, scale).to_event(1)).log_prob(z)
     assert torch.allclose(NormalMixture(logits, loc, scale).log_prob(z), expected)
     each = dist.MixtureSameFamily(dist.Categorical(logits=logits[:, None]), dist.Normal(loc.mT, scale.mT)).log_prob(z)
-    assert not torch.allclose(each.sum(-1), expected, atol=0.1), "the law above cannot tell the mistake"
+    assert not torch.allclose(each.sum(-1), expected, atol=0.1), "the law above cannot detect the mistake"
 
 
 def test_mixture_draws_have_the_gradient_of_their_expectation() -> None:
@@ -389,11 +413,11 @@ def test_mixture_draws_have_the_gradient_of_their_expectation() -> None:
     for gradients, exact in zip(found, torch.autograd.grad(mean, one), strict=True):
         error = gradients.std(0) / math.sqrt(n)
         assert ((gradients.mean(0) - exact[0]).abs() < 5 * error).all()
-        assert (error < 0.3 * exact[0].abs().max()).all()  # or the law above says nothing
+        assert (error < 0.3 * exact[0].abs().max()).all()  # else the law above is vacuous
 
 
-def test_mixture_draws_move_as_their_quantiles_do() -> None:
-    """dz of `rsample` against the root of F(z_i | z_<i) = u under numbers a little changed."""
+def test_mixture_draws_move_with_their_quantiles() -> None:
+    """dz of `rsample` against the root of F(z_i | z_<i) = u after a small change of the parameters."""
     numbers = mixed()
     with seeded(9):
         direction = [torch.randn_like(each) for each in numbers]
@@ -418,7 +442,7 @@ def levels(z: Tensor, logits: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
 
 
 def quantiles(u: Tensor, logits: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
-    """The z whose levels are ``u``, by bisection of one dimension after the other."""
+    """The z whose levels are ``u``, by bisection, one dimension after the other."""
     z = torch.zeros_like(u)
     for i in range(2):
         low, high = torch.full_like(u[:, i], -20), torch.full_like(u[:, i], 20)

@@ -22,7 +22,6 @@ from zoo.pairs.traces import capabilities, log_weights, traced, weight_parts
 from zoo.runs.evaluation import Settings, TrainedRun, evaluate
 from zoo.scores import Score
 from zoo.seeding import seeded
-from zoo.training.loop import fit
 
 EVENT = Event((2, 2), 5)
 SMALL = {"top": 2, "bottom": 3, "hidden": 16}
@@ -40,7 +39,7 @@ def data(n: int = 6) -> Tensor:
         return torch.randint(0, 5, (n, 2, 2)).double()
 
 
-def test_both_levels_are_latents_drawn_from_the_top_down() -> None:
+def test_both_layers_are_drawn_from_the_top_down() -> None:
     can = capabilities(build("hvae", EVENT, SMALL))
     assert can.latents == {"z2": (2,), "z1": (3,)}
     assert (can.likelihood, can.lossless) == ("bound", True)
@@ -52,11 +51,11 @@ def test_both_levels_are_latents_drawn_from_the_top_down() -> None:
         z2 = trace.nodes["z2"]["value"]
         with seeded(0):
             moved = poutine.trace(poutine.condition(program, {"z2": z2 + 1})).get_trace(data())
-        assert (moved.nodes["z1"]["fn"].mean != trace.nodes["z1"]["fn"].mean).any(), "z1 hangs on z2"
+        assert (moved.nodes["z1"]["fn"].mean != trace.nodes["z1"]["fn"].mean).any(), "z1 depends on z2"
 
 
-def test_a_silent_level_costs_nothing() -> None:
-    """With a shift of 0 and a factor of 1 the guide's z1 is the model's own, wherever z2 lies."""
+def test_a_layer_that_is_switched_off_costs_nothing() -> None:
+    """With a shift of 0 and a factor of 1 the guide's z1 is the model's own, whatever z2 is."""
     pair, made = hvae()
     with torch.no_grad():
         made.guide_bottom.out.weight.zero_()
@@ -67,7 +66,7 @@ def test_a_silent_level_costs_nothing() -> None:
     assert kl_divergence(ours.base_dist, own.base_dist).abs().max() < 1e-4
 
 
-def test_the_divergence_of_the_lower_level_is_that_of_shift_and_factor() -> None:
+def test_the_divergence_of_z1_depends_on_shift_and_factor_alone() -> None:
     """KL = sum (c^2 + d^2 - 1) / 2 - log c, whatever the model's m and s."""
     pair, made = hvae()
     x = data()
@@ -85,17 +84,8 @@ def test_the_divergence_of_the_lower_level_is_that_of_shift_and_factor() -> None
     assert torch.allclose(q.stddev / scale, c, atol=1e-8)
 
 
-def test_training_improves_the_bound(coins: Dataset) -> None:
-    scores = []
-    for steps in (1, 60):
-        pair = build("hvae", coins.event, SMALL, seed=1)
-        recipe = {"steps": steps, "batch": 40, "lr": 1e-2, "checkpoints": 1}
-        scores.append(fit(pair, coins, recipe, seed=1, device="cpu").best_score)
-    assert scores[1] < scores[0] - 0.2
-
-
 def gaussian(shift: float, scale: float) -> Pair:
-    """z ~ N(0, 1), x_d ~ N(z, 1), with a guide N(shift, scale^2) that looks at nothing."""
+    """z ~ N(0, 1), x_d ~ N(z, 1), with a guide N(shift, scale^2) that does not depend on x."""
 
     def model(x: Tensor) -> None:
         with pyro.plate("data", len(x)):
@@ -110,7 +100,7 @@ def gaussian(shift: float, scale: float) -> Pair:
 
 
 @pytest.mark.parametrize(("shift", "scale"), [(0.0, 1.0), (1.5, 0.4)])
-def test_the_elbo_is_split_into_divergence_and_reconstruction(shift: float, scale: float) -> None:
+def test_the_elbo_splits_into_divergence_and_reconstruction(shift: float, scale: float) -> None:
     x = torch.tensor([[0.5, -1.0], [2.0, 0.3]], dtype=torch.float64)
     parts = particle_parts(gaussian(shift, scale), x, 20_000).mean(-1)
     kl = (scale**2 + shift**2 - 1) / 2 - math.log(scale)
@@ -128,7 +118,7 @@ def test_the_parts_add_up_to_the_weights(name: str) -> None:
         with seeded(3):
             reconstruction, latents = weight_parts(pair, x)
     assert torch.allclose(reconstruction + latents, whole, atol=1e-5)
-    assert latents.any() == (name not in ("realnvp", "independent")), "a dequantised datum is no latent"
+    assert latents.any() == (name not in ("realnvp", "independent")), "a dequantised datum is not a latent"
 
 
 def scored(pair: Pair, x: Tensor) -> dict[str, Score]:
@@ -139,17 +129,17 @@ def scored(pair: Pair, x: Tensor) -> dict[str, Score]:
 def test_a_collapsed_posterior_shows() -> None:
     """Where the guide is the prior, kl is zero and all of the ELBO is reconstruction; elsewhere they add up to it."""
     x = torch.randn(20, 2)
-    collapsed, told = scored(gaussian(0.0, 1.0), x), scored(gaussian(0.7, 0.5), x)
+    collapsed, informative = scored(gaussian(0.0, 1.0), x), scored(gaussian(0.7, 0.5), x)
     assert collapsed["kl"].value == pytest.approx(0, abs=1e-6)
-    for scores in (collapsed, told):
+    for scores in (collapsed, informative):
         values = [scores[metric].value for metric in ("elbo", "kl", "reconstruction")]
         assert None not in values
         assert values[0] == pytest.approx(sum(value or 0.0 for value in values[1:]), abs=1e-6)
         assert scores["kl"].unit == scores["reconstruction"].unit == "nats"
-    assert (told["kl"].value or 0.0) > 0.3
+    assert (informative["kl"].value or 0.0) > 0.3
 
 
-def test_no_latents_no_split() -> None:
+def test_without_latents_there_is_no_split() -> None:
     for name in ("realnvp", "independent"):
         scores = scored(build(name, EVENT), data().float())
         assert {scores[metric].status for metric in ("kl", "reconstruction")} == {"skipped"}

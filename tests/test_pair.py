@@ -10,9 +10,8 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from pyro.distributions import constraints
+from forms import FORMS, NAMES, Both, Guide, Model, methods
 from pyro.infer import config_enumerate
-from pyro.nn import PyroModule, PyroParam
 from torch import Tensor, nn
 
 from zoo.errors import ContractError, RunError
@@ -24,91 +23,9 @@ from zoo.seeding import seeded
 EVENT = Event(3, "real")
 
 
-class Both(nn.Module):
-    """Model and guide as methods of one module."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.decoder, self.encoder = nn.Linear(2, 3), nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5))
-        self.fixed = nn.Parameter(torch.ones(2), requires_grad=False)
-        self.register_buffer("shift", torch.zeros(2))
-
-    def model(self, x: Tensor) -> None:
-        with pyro.plate("data", len(x)):
-            z = pyro.sample("z", dist.Normal(x.new_zeros(2), self.fixed).to_event(1))
-            pyro.sample("x", dist.Normal(self.decoder(z), 1.0).to_event(1), obs=x)
-
-    def guide(self, x: Tensor) -> None:
-        with pyro.plate("data", len(x)):
-            pyro.sample("z", dist.Normal(self.encoder(x) + self.shift, 1.0).to_event(1))
-
-
-class Net(PyroModule):  # type: ignore[misc] # Pyro is not typed
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(inputs, outputs)
-        self.bias = nn.Parameter(torch.zeros(outputs))
-        self.scale = PyroParam(torch.full((outputs,), float(inputs)), constraint=constraints.positive)
-
-    def normal(self, value: Tensor) -> Any:
-        return dist.Normal(self.linear(value) + self.bias, self.scale).to_event(1)
-
-
-class Decoder(Net):
-    def forward(self, x: Tensor) -> None:
-        with pyro.plate("data", len(x)):
-            z = pyro.sample("z", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
-            pyro.sample("x", self.normal(z), obs=x)
-
-
-class Encoder(Net):
-    def forward(self, x: Tensor) -> None:
-        with pyro.plate("data", len(x)):
-            pyro.sample("z", self.normal(x))
-
-
-def methods() -> Pair:
-    both = Both()
-    return Pair(EVENT, both.model, both.guide, extras=both)
-
-
-def pyro_modules() -> Pair:
-    return Pair(EVENT, Decoder(2, 3), Encoder(3, 2))
-
-
-def functions() -> Pair:
-    decoder, encoder = nn.Linear(2, 3), nn.Linear(3, 2)
-
-    def model(x: Tensor) -> None:
-        pyro.module("decoder", decoder)
-        scale = pyro.param("scale", lambda: torch.rand(3) + 0.5, constraint=constraints.positive)
-        with pyro.plate("data", len(x)):
-            z = pyro.sample("z", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
-            pyro.sample("x", dist.Normal(decoder(z), scale).to_event(1), obs=x)
-
-    def guide(x: Tensor) -> None:
-        pyro.module("encoder", encoder)
-        with pyro.plate("data", len(x)):
-            pyro.sample("z", dist.Normal(encoder(x), 1.0).to_event(1))
-
-    return Pair(EVENT, model, guide)
-
-
-FORMS = [methods, pyro_modules, functions]
-NAMES = {
-    methods: {"Both.decoder.weight", "Both.decoder.bias", "Both.encoder.0.weight", "Both.encoder.0.bias"},
-    pyro_modules: {
-        f"{part}.{name}"
-        for part in ("Decoder", "Encoder")
-        for name in ("linear.weight", "linear.bias", "bias", "scale_unconstrained")
-    },
-    functions: {"decoder.weight", "decoder.bias", "encoder.weight", "encoder.bias", "param.scale"},
-}
-
-
-def made(form: Callable[[], Pair], seed: int = 0) -> Pair:
+def made(form: Callable[[], Any], seed: int = 0) -> Pair:
     with seeded(seed):
-        return form()
+        return Pair(EVENT, *form())
 
 
 def outcome(pair: Pair) -> list[Tensor]:
@@ -121,7 +38,7 @@ def equal(ours: list[Tensor], theirs: list[Tensor]) -> bool:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_parameter_is_there_once_and_by_name(form: Callable[[], Pair]) -> None:
+def test_every_parameter_has_one_name(form: Callable[[], Any]) -> None:
     pair = made(form)
     assert set(pair.named_parameters()) == NAMES[form]
     assert len(pair.parameters()) == len(NAMES[form])
@@ -131,7 +48,7 @@ def test_every_parameter_is_there_once_and_by_name(form: Callable[[], Pair]) -> 
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_state_carries_everything_to_another_pair(form: Callable[[], Pair]) -> None:
+def test_loading_the_state_copies_the_pair(form: Callable[[], Any]) -> None:
     one, other = made(form, 0), made(form, 1)
     assert not equal(outcome(one), outcome(other))
     other.load({name: tensor.clone() for name, tensor in one.state().items()})
@@ -139,7 +56,7 @@ def test_the_state_carries_everything_to_another_pair(form: Callable[[], Pair]) 
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_pairs_do_not_share_parameters_nor_leave_any_behind(form: Callable[[], Pair]) -> None:
+def test_pairs_share_no_parameters_and_leave_none_in_pyro(form: Callable[[], Any]) -> None:
     pyro.clear_param_store()
     one, other = made(form, 0), made(form, 1)
     before = outcome(one)
@@ -153,7 +70,7 @@ def test_pairs_do_not_share_parameters_nor_leave_any_behind(form: Callable[[], P
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_gradients_and_steps_reach_the_programs(form: Callable[[], Pair]) -> None:
+def test_optimizer_steps_change_the_programs(form: Callable[[], Any]) -> None:
     pair = made(form)
     before = outcome(pair)
     x = torch.randn(6, 3)
@@ -167,8 +84,8 @@ def test_gradients_and_steps_reach_the_programs(form: Callable[[], Pair]) -> Non
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_pair_moves_to_another_device(form: Callable[[], Pair]) -> None:
-    """With everything that it has; and what was moved is still what is trained."""
+def test_a_pair_moves_to_another_device(form: Callable[[], Any]) -> None:
+    """All of its tensors, and the moved ones are those that are trained."""
     pair = made(form).to("meta")
     assert pair.device.type == "meta"
     assert {tensor.device.type for tensor in pair.state().values()} == {"meta"}
@@ -179,7 +96,7 @@ def test_a_pair_moves_to_another_device(form: Callable[[], Pair]) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_moving_to_where_it_is_changes_nothing(form: Callable[[], Pair]) -> None:
+def test_moving_to_the_same_device_changes_nothing(form: Callable[[], Any]) -> None:
     pair = made(form)
     before = outcome(pair)
     pair.to("cpu")
@@ -190,7 +107,7 @@ def test_moving_to_where_it_is_changes_nothing(form: Callable[[], Pair]) -> None
     assert not equal(before, outcome(pair))
 
 
-def test_weights_that_do_not_fit_are_refused_and_nothing_is_copied() -> None:
+def test_unfit_weights_are_refused_and_nothing_is_copied() -> None:
     pair = made(methods)
     state = {name: tensor + 1 for name, tensor in pair.state().items()}
     missing = {name: tensor for name, tensor in state.items() if name != "Both.shift"}
@@ -202,7 +119,7 @@ def test_weights_that_do_not_fit_are_refused_and_nothing_is_copied() -> None:
     assert equal(before, outcome(pair))
 
 
-def test_evaluating_brings_every_mode_back() -> None:
+def test_evaluating_restores_every_mode() -> None:
     both = Both()
     pair = Pair(EVENT, both.model, both.guide)
     both.encoder.train(False)
@@ -215,25 +132,6 @@ def test_evaluating_brings_every_mode_back() -> None:
     assert [both.training, both.encoder.training, both.decoder.training] == [True, True, False]
     pair.train(True)
     assert both.decoder.training
-
-
-def test_two_modules_of_one_class_are_both_kept() -> None:
-    class Same(nn.Module):
-        def __init__(self, inputs: int, outputs: int) -> None:
-            super().__init__()
-            self.net = nn.Linear(inputs, outputs)
-
-        def model(self, x: Tensor) -> None:
-            with pyro.plate("data", len(x)):
-                z = pyro.sample("z", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
-                pyro.sample("x", dist.Normal(self.net(z), 1.0).to_event(1), obs=x)
-
-        def guide(self, x: Tensor) -> None:
-            with pyro.plate("data", len(x)):
-                pyro.sample("z", dist.Normal(self.net(x), 1.0).to_event(1))
-
-    pair = Pair(EVENT, Same(2, 3).model, Same(3, 2).guide)
-    assert set(pair.state()) == {"Same.net.weight", "Same.net.bias", "guide.Same.net.weight", "guide.Same.net.bias"}
 
 
 def test_decorated_programs_keep_their_modules() -> None:
@@ -254,7 +152,7 @@ def test_decorated_programs_keep_their_modules() -> None:
     assert Pair(EVENT, both.model, guide).modules == {"Wrapped": both, "encoder": encoder}
 
 
-def test_an_object_that_is_no_module_may_hold_them() -> None:
+def test_a_plain_object_may_hold_the_modules() -> None:
     class Plain:
         def __init__(self) -> None:
             self.both = Both()
@@ -272,16 +170,16 @@ def test_an_object_that_is_no_module_may_hold_them() -> None:
 
 
 def test_a_loose_parameter_in_a_pyro_module_is_refused() -> None:
-    class Loose(Encoder):
+    class Loose(Guide):
         def forward(self, x: Tensor) -> None:
             pyro.param("width", torch.ones(2))
             super().forward(x)
 
     with pytest.raises(ContractError, match=r"self\.width = PyroParam"):
-        Pair(EVENT, Decoder(2, 3), Loose(3, 2))
+        Pair(EVENT, Model(2, 3), Loose(3, 2))
 
 
-def test_programs_that_do_not_run_are_named() -> None:
+def test_the_error_names_the_program_that_does_not_run() -> None:
     both = Both()
 
     def guide(x: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""pPCA against Tipping & Bishop's closed form, as scikit-learn has it."""
+"""pPCA against Tipping & Bishop's closed form, as computed by scikit-learn."""
 
 import math
 
@@ -42,7 +42,7 @@ def double(event: Event, latent: int) -> Pair:
 
 
 @pytest.mark.parametrize("latent", [1, 16, 63])
-def test_closed_form_is_scikit_learns(dequantised: Tensor, latent: int) -> None:
+def test_the_closed_form_agrees_with_scikit_learn(dequantised: Tensor, latent: int) -> None:
     y = dequantised.double()
     pair = double(REAL, latent)
     pair.extras.initialise(y)

@@ -1,9 +1,8 @@
-"""Laws of the priors' shelf, swept over the registry, and what each prior promises of its own."""
+"""Laws of priors, swept over the registry, and what each prior promises on its own."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +39,13 @@ def data(n: int) -> Tensor:
 
 
 def encode(x: Tensor) -> Any:
-    """What a guide could say of data: a narrow normal in the plane."""
+    """A guide's distribution: a narrow normal in the plane."""
     flat = x.flatten(1)
     return dist.Normal(flat[:, :2] - flat[:, 2:], 0.3 + 0.1 * flat[:, :2]).to_event(1)
 
 
 def make(name: str, latent: int = 2, **hyper: Any) -> Any:
-    """A prior bent away from where it starts, in double precision and evaluation mode."""
+    """A prior with perturbed parameters, in double precision and evaluation mode."""
     with seeded(1), torch.no_grad():
         made = priors[name].make(EVENT, latent, **SMALL.get(name, {}) | hyper).double().eval()
         if isinstance(made, HasInitialise):
@@ -54,8 +53,16 @@ def make(name: str, latent: int = 2, **hyper: Any) -> Any:
         if isinstance(made, NeedsEncoder):
             made.use_encoder(encode)
         for parameter in made.parameters():
-            parameter.add_((0.15 if name == "flow" else 0.4) * torch.randn_like(parameter))
+            parameter.add_(0.2 * torch.randn_like(parameter))
     return made
+
+
+def relative_error(made: Any) -> float:
+    """Of the normaliser, in a prior that estimates it."""
+    if not hasattr(made, "normaliser"):
+        return 0.0
+    Z, error = made.normaliser()
+    return float(error / Z)
 
 
 def grid(edge: float = 12.0, count: int = 201) -> tuple[Tensor, float]:
@@ -66,12 +73,12 @@ def grid(edge: float = 12.0, count: int = 201) -> tuple[Tensor, float]:
 
 @pytest.mark.parametrize("name", PLANE)
 def test_densities_integrate_to_one(name: str) -> None:
-    """In the plane; the resampled one as nearly as its normaliser is known."""
+    """In the plane, up to the error of an estimated normaliser."""
     points, area = grid()
     made = make(name)
     with torch.no_grad(), seeded(0):
         total = float(made().log_prob(points).exp().sum()) * area
-        slack = 4 * float(made.normaliser()[1] / made.normaliser()[0]) if name == "lars" else 0.0
+        slack = 4 * relative_error(made)
     assert total == pytest.approx(1, abs=1e-3 + slack)
     assert slack < 0.05
 
@@ -80,9 +87,9 @@ def test_densities_integrate_to_one(name: str) -> None:
 def test_draws_follow_the_density(name: str) -> None:
     """Their moments are those of the density on a grid, and so are the shares of four quarters of the plane."""
     points, area = grid()
-    n = 10_000
+    n, made = 10_000, make(name)
     with torch.no_grad(), seeded(3):
-        fn = make(name)()
+        fn, slack = made(), 2e-3 + 10 * relative_error(made)
         z = fn.expand((n,)).sample()
         weight = fn.log_prob(points).exp() * area
     weight = weight / weight.sum()
@@ -90,7 +97,7 @@ def test_draws_follow_the_density(name: str) -> None:
     for feature in features:
         drawn, expected = feature(z), (weight[:, None] * feature(points)).sum(0)
         error = drawn.std(0) / math.sqrt(n)
-        assert ((drawn.mean(0) - expected).abs() < 5 * error + 2e-3 + (0.03 if name == "lars" else 0)).all()
+        assert ((drawn.mean(0) - expected).abs() < 5 * error + slack).all()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -118,8 +125,8 @@ def test_the_contract_holds_on_the_vae(name: str) -> None:
     assert [finding for finding in findings if finding.ok is not True] == []
 
 
-def test_on_the_sphere_the_probabilities_of_all_data_sum_to_one() -> None:
-    """Guide and prior measure by the same surface: importance weights, bounded there, are unbiased."""
+def test_with_latents_on_the_sphere_probabilities_sum_to_one() -> None:
+    """Guide and prior are densities on the same surface, so importance weights are unbiased, and bounded there."""
     event = Event((2,), 3)
     pair = build("vae:prior=sphere,latent=3", event, {"hidden": 16, "guide.hidden": 16}, seed=3)
     every = torch.cartesian_prod(torch.arange(3.0), torch.arange(3.0))
@@ -129,7 +136,7 @@ def test_on_the_sphere_the_probabilities_of_all_data_sum_to_one() -> None:
     assert w.std() / math.sqrt(len(w)) < 0.05
 
 
-def test_the_mixture_is_one_of_joint_densities() -> None:
+def test_the_mixture_prior_mixes_joint_densities() -> None:
     """Two far components on the diagonal: the corners off it are empty, which a product of mixtures would fill."""
     loc = torch.tensor([[-4.0, -4.0], [4.0, 4.0]], dtype=torch.float64)
     fn = Mixture(torch.zeros(2, dtype=torch.float64), dist.Normal(loc, 1.0).to_event(1))
@@ -168,7 +175,7 @@ def test_vamp_starts_at_data() -> None:
 
 
 @pytest.mark.parametrize("guide", [entry.name for entry in guides if entry.space == "real"])
-def test_vamp_sees_through_any_guide_and_trains_it(guide: str) -> None:
+def test_vamp_uses_any_guide_and_trains_it(guide: str) -> None:
     pair = build(f"vae+{guide}:prior=vamp,latent=2", EVENT, {"prior.components": 3}).train(False)
     made: Any = pair.extras
     z = torch.randn(4, 2)
@@ -184,7 +191,7 @@ def test_vamp_sees_through_any_guide_and_trains_it(guide: str) -> None:
     assert not any("prior.encode" in name for name in pair.state()), "the guide is in the pair once"
 
 
-def test_the_resampled_priors_normaliser_is_as_far_off_as_it_says() -> None:
+def test_lars_reports_the_error_of_its_normaliser() -> None:
     points, area = grid(9.0, 101)
     made = make("lars")
     with torch.no_grad():
@@ -197,13 +204,13 @@ def test_the_resampled_priors_normaliser_is_as_far_off_as_it_says() -> None:
         made.train()
         with seeded(5):
             several = torch.stack([made.normaliser()[0] for _ in range(300)])
-            told = made.normaliser()[1]
+            reported = made.normaliser()[1]
     assert abs(several.mean() - exact) < 4 * several.std() / math.sqrt(300)
-    assert float(several.std()) == pytest.approx(float(told), rel=0.25)
+    assert float(several.std()) == pytest.approx(float(reported), rel=0.25)
 
 
-def test_the_resampled_prior_takes_the_last_proposal_when_all_are_refused() -> None:
-    """With a = 0 nothing is ever accepted and the prior is its proposal; with a = 1 too."""
+def test_lars_accepting_none_or_all_is_its_proposal() -> None:
+    """With a = 0 it takes the last proposal, with a = 1 the first."""
     z = torch.randn(6, 2, dtype=torch.float64)
     for bias in (-60.0, 60.0):
         made = make("lars", truncation=5)
@@ -216,7 +223,7 @@ def test_the_resampled_prior_takes_the_last_proposal_when_all_are_refused() -> N
             assert made().expand((50,)).sample().isfinite().all()
 
 
-def test_few_proposals_leave_more_of_the_normal() -> None:
+def test_lars_tends_to_the_accepted_density_with_many_proposals() -> None:
     """T = 1 is the standard normal whatever a, and the truncated density tends to N a / Z."""
     points, _ = grid(9.0, 51)
     with torch.no_grad():
@@ -273,7 +280,7 @@ def test_names_carry_prior_and_settings() -> None:
         ("hvae", {"prior.components": 3}, "takes no prior from the shelf"),
     ],
 )
-def test_a_wrong_name_is_told(name: str, hyper: dict[str, Any], message: str) -> None:
+def test_wrong_names_are_refused_with_a_hint(name: str, hyper: dict[str, Any], message: str) -> None:
     with pytest.raises(ZooError, match=message):
         build(name, EVENT, hyper)
 
@@ -301,7 +308,7 @@ def test_runs_and_plans_keep_variants_apart(coins: Dataset, tmp_path: Path) -> N
     ]  # fmt: skip
 
 
-def test_a_prior_of_ones_own_is_a_decorator_away() -> None:
+def test_a_prior_is_registered_by_a_decorator() -> None:
     class Wide(nn.Module):
         """A wide normal."""
 
@@ -313,18 +320,8 @@ def test_a_prior_of_ones_own_is_a_decorator_away() -> None:
             return dist.Normal(self.log_width.new_zeros(self.latent), self.log_width.exp()).to_event(1)
 
     assert prior("wide", paper="p")(Wide) is Wide
-    assert priors["wide"].doc == "A wide normal."
     made = build("vae:prior=wide,prior.width=2.0", EVENT)
     assert isinstance(made, Pair)
     assert float(made.state()["VAE.prior.log_width"].exp()) == pytest.approx(2)
     with pytest.raises(ZooError, match="space is one of real, sphere; got 'torus'"):
         prior("torus", space="torus")
-
-
-def papers() -> Iterator[str]:
-    yield from (entry.paper for entry in priors)
-
-
-def test_every_prior_names_its_paper() -> None:
-    assert all(papers())
-    assert {"standard", "mixture", "vamp", "lars", "flow", "sphere"} <= set(NAMES)

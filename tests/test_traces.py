@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pyro
@@ -18,30 +18,32 @@ from torch import Tensor, nn
 from zoo.errors import ContractError
 from zoo.event import Event
 from zoo.pairs.pair import Pair, no_guide
-from zoo.pairs.traces import capabilities, log_prob, log_weights, observed_sites, per_datum, sample, tempered, traced
+from zoo.pairs.sites import observed_sites, per_datum
+from zoo.pairs.traces import capabilities, log_prob, log_weights, sample, tempered, traced
 from zoo.seeding import seeded
 
 PLANE = Event(2, "real")
-Likelihood = Callable[[Tensor, Tensor], Any]
 
 
 def normal(x: Tensor, size: int = 2) -> Any:
     return dist.Normal(x.new_zeros(size), 1.0).to_event(1)
 
 
-def linear_gaussian(shift: float = 0.0) -> Pair:
-    """x | z ~ N(z, I), z ~ N(0, I): p(x) = N(0, 2 I), p(z | x) = N(x / 2, I / 2); the guide is off by ``shift``."""
+def gaussian(x: Tensor) -> None:
+    """x | z ~ N(z, I), z ~ N(0, I): p(x) = N(0, 2 I), p(z | x) = N(x / 2, I / 2)."""
+    with pyro.plate("data", len(x)):
+        z = pyro.sample("z", normal(x))
+        pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
 
-    def model(x: Tensor) -> None:
-        with pyro.plate("data", len(x)):
-            z = pyro.sample("z", normal(x))
-            pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
 
-    def guide(x: Tensor) -> None:
-        with pyro.plate("data", len(x)):
-            pyro.sample("z", dist.Normal(x / 2 + shift, math.sqrt(0.5)).to_event(1))
+def posterior(x: Tensor, shift: float = 0.0) -> None:
+    """The exact posterior of `gaussian`, moved by ``shift``."""
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", dist.Normal(x / 2 + shift, math.sqrt(0.5)).to_event(1))
 
-    return Pair(PLANE, model, guide)
+
+def linear_gaussian(shift: float = 0.0, extras: object = None) -> Pair:
+    return Pair(PLANE, gaussian, partial(posterior, shift=shift), extras=extras)
 
 
 def evidence(x: Tensor) -> Tensor:
@@ -59,14 +61,14 @@ def implicit(x: Tensor) -> None:
         pyro.deterministic("x", z[..., :2] ** 2, event_dim=1)
 
 
-def test_with_the_exact_posterior_every_weight_is_the_evidence() -> None:
+def test_under_the_exact_posterior_every_weight_is_the_evidence() -> None:
     x = torch.randn(7, 2)
     assert torch.allclose(log_weights(linear_gaussian(), x), evidence(x), atol=1e-5)
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.floats(-1.0, 1.0), st.integers(0, 1000))
-def test_the_mean_weight_is_the_evidence_and_the_mean_log_weight_is_below(shift: float, seed: int) -> None:
+def test_weights_are_unbiased_and_log_weights_miss_the_divergence(shift: float, seed: int) -> None:
     """E w = p(x), and E log w = log p(x) - KL(q || posterior), which is shift^2 in each of the two dimensions."""
     K = 4000
     with seeded(seed):
@@ -86,7 +88,7 @@ def test_gradients_flow_through_the_weights() -> None:
     assert torch.allclose(x.grad, -x.detach() / 2, atol=1e-5)
 
 
-def test_an_empty_guide_means_that_the_weights_are_exact() -> None:
+def test_with_an_empty_guide_the_weights_are_exact() -> None:
     pair = Pair(Event(3, "binary"), bits)
     x = torch.tensor([[0.0, 0, 0], [1, 1, 1], [1, 0, 0]])
     expected = torch.tensor([3 * math.log(0.75), 3 * math.log(0.25), math.log(0.25) + 2 * math.log(0.75)])
@@ -122,7 +124,7 @@ def test_plates_within_the_data_plate_are_summed(n: int) -> None:
     assert torch.allclose(log_weights(Pair(Event(3, "real"), model), x), expected)
 
 
-def test_the_data_plate_may_have_another_name_and_stand_within_another() -> None:
+def test_the_data_plate_may_have_another_name_and_nest() -> None:
     def model(x: Tensor) -> None:
         with pyro.plate("rows", len(x), dim=-1), pyro.plate("copies", 2, dim=-2):
             pyro.sample("x", dist.Normal(x.new_zeros(2), 1.0).to_event(1), obs=x.expand(2, -1, -1))
@@ -142,8 +144,8 @@ def test_masks_count_and_scales_do_not() -> None:
     assert torch.allclose(log_weights(Pair(PLANE, model), x), expected)
 
 
-def test_a_latent_that_does_not_vary_by_datum_still_counts_for_each() -> None:
-    """One distribution without a batch shape is broadcast over the plate."""
+def test_a_latent_without_batch_shape_counts_for_each_datum() -> None:
+    """Its distribution is broadcast over the plate."""
     model_trace, _ = traced(linear_gaussian(), torch.zeros(5, 2))
     assert per_datum(model_trace, 5).shape == (5,)
 
@@ -153,13 +155,9 @@ def test_sites_in_one_program_only_are_named() -> None:
         with pyro.plate("data", len(x)):
             pyro.sample("u", normal(x))
 
-    pair = linear_gaussian()
     for other, names in ((guide, "u, z"), (no_guide, "z")):
         with pytest.raises(ContractError, match=f"the guide's sites should be the model's latents; {names} is in one"):
-            log_weights(Pair(PLANE, pair._model, other), torch.zeros(5, 2))
-
-
-# --- capabilities
+            log_weights(Pair(PLANE, gaussian, other), torch.zeros(5, 2))
 
 
 def test_a_pair_with_latents_has_a_bound() -> None:
@@ -170,7 +168,7 @@ def test_a_pair_with_latents_has_a_bound() -> None:
     assert can.lossy(Event(3, "real"))
 
 
-def test_without_latents_the_likelihood_is_exact_and_bits_are_a_code() -> None:
+def test_without_latents_the_likelihood_is_exact() -> None:
     can = capabilities(Pair(Event(3, "binary"), bits))
     assert (can.likelihood, can.latents, can.discrete, can.lossless) == ("exact", {}, True, True)
     assert not can.lossy(Event(3, "binary"))
@@ -181,8 +179,7 @@ def test_an_analytic_log_prob_makes_a_bound_exact() -> None:
         def log_prob(self, x: Tensor) -> Tensor:
             return evidence(x)
 
-    pair = linear_gaussian(0.5)
-    exact = Pair(PLANE, pair._model, pair._guide, extras=Extras())
+    exact = linear_gaussian(0.5, Extras())
     can, x = capabilities(exact), torch.randn(4, 2)
     assert (can.likelihood, can.analytic, can.latents) == ("exact", True, {"z": (2,)})
     assert torch.equal(log_prob(exact, x), evidence(x))
@@ -193,9 +190,8 @@ def test_a_log_prob_of_another_shape_is_refused() -> None:
         def log_prob(self, x: Tensor) -> Tensor:
             return evidence(x).sum()
 
-    pair = linear_gaussian()
     with pytest.raises(ContractError, match=r"log_prob\(x\) should have shape \(4,\), got \(\)"):
-        log_prob(Pair(PLANE, pair._model, pair._guide, extras=Extras()), torch.zeros(4, 2))
+        log_prob(linear_gaussian(extras=Extras()), torch.zeros(4, 2))
 
 
 def test_an_implicit_model_has_no_likelihood() -> None:
@@ -211,14 +207,14 @@ def test_a_bound_is_no_exact_value() -> None:
         log_prob(linear_gaussian(), torch.zeros(3, 2))
 
 
-def test_what_a_deterministic_site_shows_beside_the_data_is_not_the_output() -> None:
+def test_a_deterministic_site_is_not_the_output_of_observed_data() -> None:
     def model(x: Tensor) -> None:
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", normal(x))
             loc = pyro.deterministic("loc", z * 3, event_dim=1)
             pyro.sample("obs", dist.Normal(loc, 1.0).to_event(1), obs=x)
 
-    pair = Pair(PLANE, model, linear_gaussian()._guide)
+    pair = Pair(PLANE, model, posterior)
     can = capabilities(pair)
     assert (can.output, can.observed, can.likelihood) == ("obs", ("obs",), "bound")
     x = torch.randn(5, 2)
@@ -227,12 +223,12 @@ def test_what_a_deterministic_site_shows_beside_the_data_is_not_the_output() -> 
         assert observed_sites(traced(pair, x)[0]) == {"obs"}
 
 
-def test_a_model_that_shows_no_data_is_refused() -> None:
+def test_a_model_without_data_is_refused() -> None:
     def model(x: Tensor) -> None:
         with pyro.plate("data", len(x)):
             pyro.sample("z", normal(x))
 
-    pair = Pair(PLANE, model, linear_gaussian()._guide)
+    pair = Pair(PLANE, model, posterior)
     for ask in (capabilities, lambda pair: sample(pair, 3)):
         with pytest.raises(ContractError, match="the model should observe its data"):
             ask(pair)
@@ -246,9 +242,6 @@ def test_data_are_observed_once() -> None:
 
     with pytest.raises(ContractError, match="one site should be observed under the data, got a, b"):
         capabilities(Pair(PLANE, model))
-
-
-# --- samples and warm-up ----------------------------------------------------------------------------------------------
 
 
 def test_samples_follow_the_model() -> None:
@@ -267,7 +260,7 @@ def test_samples_of_an_implicit_model_are_its_deterministic_site() -> None:
     assert torch.allclose(drawn.mean(0), torch.ones(2), atol=0.2)
 
 
-def test_samples_come_in_chunks_and_are_float_data_of_the_events_shape() -> None:
+def test_samples_are_float_data_drawn_in_chunks() -> None:
     sizes = []
 
     def model(x: Tensor) -> None:
@@ -292,7 +285,7 @@ def test_a_sample_of_another_size_is_refused() -> None:
         sample(Pair(PLANE, model), 4)
 
 
-def test_sampling_is_done_in_evaluation_mode_and_leaves_no_trace() -> None:
+def test_sampling_uses_evaluation_mode_and_restores_the_mode() -> None:
     class Wobbly(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -310,7 +303,7 @@ def test_sampling_is_done_in_evaluation_mode_and_leaves_no_trace() -> None:
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
-def test_a_tempered_model_weighs_its_latents_by_beta(beta: float) -> None:
+def test_tempering_weights_the_latents_by_beta(beta: float) -> None:
     pair, x = linear_gaussian(), torch.randn(4, 2)
     guide_trace = poutine.trace(pair.guide).get_trace(x)
     with tempered(beta):

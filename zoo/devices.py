@@ -1,4 +1,4 @@
-"""Where tensors are."""
+"""Which device to use, and its name."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from zoo.errors import ZooError
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """``auto`` is cuda, else mps, else cpu.
+    """The device called ``name``; ``auto`` is cuda, else mps, else cpu.
 
     Raises:
-        ZooError: a device that torch does not know or that is not there.
+        ZooError: a device that torch does not know or that is not available.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -25,7 +25,7 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def device_name(device: torch.device) -> str:
-    """The processor's name, as a person knows it."""
+    """The name of the GPU, or of the processor with its number of cores."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:

@@ -1,8 +1,19 @@
-"""The errors that a person can mend."""
+"""Errors that a user can fix."""
 
 
 class ZooError(Exception):
-    """A mistake in what was asked: the message says what was expected, what came and how to mend it."""
+    """A mistake in what was asked for.
+
+    The message says what was expected, what was given and how to mend it. Every error that this package raises for its
+    user is one of this class; the command line prints the message without a traceback.
+
+    Example:
+        >>> from zoo import Event
+        >>> Event(0, "real")
+        Traceback (most recent call last):
+            ...
+        zoo.errors.ZooError: an event's shape needs positive sizes, got 0; write e.g. (8, 8) or 64
+    """
 
 
 class ContractError(ZooError):
@@ -14,4 +25,4 @@ class UnfitError(ZooError):
 
 
 class RunError(ZooError):
-    """A run whose files are torn, tampered with or not there, or that ended without weights."""
+    """A run whose files are torn, tampered with or missing, or that ended without weights."""

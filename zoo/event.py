@@ -1,4 +1,4 @@
-"""What one datum is: its shape and its support."""
+"""The shape and support of one datum."""
 
 from __future__ import annotations
 
@@ -14,16 +14,23 @@ Support = Literal["binary", "levels", "real"]
 
 @dataclass(frozen=True, init=False)
 class Event:
-    """One datum ``x``: an array of ``shape`` whose entries lie in a support.
+    """The type of one datum: its shape, and the support of its entries.
+
+    Batches are float tensors of shape ``(n, *shape)``, whatever the support.
 
     Args:
         shape: ``(8, 8)``, or ``64`` for ``(64,)``.
-        support: ``"binary"`` for {0, 1}, an integer ``K`` for the levels {0, ..., K-1}, ``"real"``.
-
-    Batches are float tensors of shape ``(n, *shape)`` whatever the support.
+        support: ``"binary"`` for {0, 1}, an integer ``K`` for the levels {0, ..., K-1}, or ``"real"``.
 
     Raises:
         ZooError: an empty or non-positive shape, or an unknown support.
+
+    Example:
+        >>> event = Event((8, 8), 17)
+        >>> event.shape, event.size, event.levels, event.support
+        ((8, 8), 64, 17, 'levels')
+        >>> print(event, Event(64, "binary"), Event.parse("2:real"))
+        8x8:17 64:binary 2:real
     """
 
     shape: tuple[int, ...]
@@ -39,7 +46,11 @@ class Event:
 
     @classmethod
     def parse(cls, text: str) -> Event:
-        """Read ``"64:binary"``, ``"8x8:17"`` or ``"2:real"``."""
+        """The event written as ``text``, such as ``"64:binary"``, ``"8x8:17"`` or ``"2:real"``.
+
+        Raises:
+            ZooError: text of another form.
+        """
         match = re.fullmatch(r"(\d+(?:x\d+)*):(\w+)", text.strip())
         if not match:
             raise ZooError(f"an event is written SHAPE:SUPPORT, such as 64:binary, 8x8:17 or 2:real; got {text!r}")
@@ -72,5 +83,21 @@ def _levels(support: str | int) -> int | None:
     raise ZooError(f"a support is 'binary', 'real' or a number of levels K >= 2, got {support!r}")
 
 
+def image_size(event: Event, family: str, otherwise: str) -> tuple[int, int]:
+    """Height and width of an image of one channel.
+
+    Args:
+        event: its shape should be ``(height, width)`` or ``(1, height, width)``.
+        family: who needs the image, for the message.
+        otherwise: what to do with another event, for the message.
+
+    Raises:
+        ZooError: an event of another shape.
+    """
+    if len(event.shape) == 2 or (len(event.shape) == 3 and event.shape[0] == 1):
+        return event.shape[-2], event.shape[-1]
+    raise ZooError(f"{family} needs an image of shape (height, width) or (1, height, width), got {event}; {otherwise}")
+
+
 EXAMPLES = {"levels": Event((8, 8), 17), "binary": Event((8, 8), "binary"), "real": Event(2, "real")}
-"""A small event of each support, on which a family is described and checked."""
+"""A small event of each support, used to describe and check families."""

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: atomic writes, and tensors with a checksum inside."""
+"""Atomic writes, and JSON and tensors with a checksum inside."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from zoo.errors import RunError
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write ``path`` so that a reader, or a crash at any moment, sees the old content or the new."""
+    """Write ``path`` atomically: after a crash it holds the old content or the new."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -54,16 +54,16 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text())
     except FileNotFoundError as error:
-        raise RunError(f"{path} is not there; train the run first, or delete its folder to begin anew") from error
+        raise RunError(f"{path} is not there; train the run first, or delete its folder to start over") from error
     except (ValueError, OSError) as error:
-        raise RunError(f"{path} is damaged ({error}); delete its folder to begin anew") from error
+        raise RunError(f"{path} is damaged ({error}); delete its folder to start over") from error
     if not isinstance(value, dict) or value.pop("checksum", "") != digest_of(value):
-        raise RunError(f"{path} was changed after it was written (checksum); delete its folder to begin anew")
+        raise RunError(f"{path} was changed after it was written (checksum); delete its folder to start over")
     return value
 
 
 def digest_of(value: Any) -> str:
-    """SHA-256 of a JSON value, whatever the order of its keys."""
+    """SHA-256 of a JSON value; the order of its keys does not matter."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
@@ -85,18 +85,21 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], Any]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dict)
             header = file.metadata() or {}
     except FileNotFoundError as error:
-        raise RunError(f"{path} is not there; delete its folder to begin anew") from error
+        raise RunError(f"{path} is not there; delete its folder to start over") from error
     except (SafetensorError, OSError) as error:
-        raise RunError(f"{path} is damaged ({error}); delete its folder to begin anew") from error
+        raise RunError(f"{path} is damaged ({error}); delete its folder to start over") from error
     if header.get("checksum") != checksum(tensors, header.get("note", "")):
-        raise RunError(f"{path} was changed after it was written (checksum); delete its folder to begin anew")
+        raise RunError(f"{path} was changed after it was written (checksum); delete its folder to start over")
     return tensors, json.loads(header["note"])
 
 
 def cached_tensors(path: Path | None, note: Any, make: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Tensors that the first who asks makes and writes to ``path``, and that all read who ask with the same ``note``.
+    """Return the tensors at ``path``, or call ``make`` and write its result there.
 
-    Without a path they are made each time.
+    Args:
+        path: the cache file; ``None`` to call ``make`` each time.
+        note: the cache key, a JSON value; a file written with another note is replaced.
+        make: computes the tensors.
 
     Raises:
         RunError: the file is torn or tampered with.
@@ -104,8 +107,8 @@ def cached_tensors(path: Path | None, note: Any, make: Callable[[], Mapping[str,
     if path is None:
         return dict(make())
     if path.exists():
-        tensors, told = read_tensors(path)
-        if told == note:
+        tensors, written = read_tensors(path)
+        if written == note:
             return tensors
     made = dict(make())
     write_tensors(path, made, note)

@@ -1,4 +1,4 @@
-"""Where a number came from: versions, commit, machine."""
+"""What a number was computed with: versions, commit, machine."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ PACKAGES = ("pyro-zoo", "torch", "pyro-ppl", "numpy", "scikit-learn", "arviz")
 
 
 def provenance(device: torch.device) -> dict[str, str]:
-    """Versions of Python and the packages, the project's commit where there is one, the device and its name, the time
-    (UTC).
-    """
+    """Versions of Python and the packages, the commit if there is one, the device and its name, the time (UTC)."""
     return {
         "python": platform.python_version(),
         **{package: version(package) for package in PACKAGES},
@@ -32,12 +30,12 @@ def provenance(device: torch.device) -> dict[str, str]:
 
 
 def commit() -> str:
-    """The commit of the checkout that this code runs from, ``+`` for changes; empty for an installed wheel."""
+    """The commit of the checkout that this code runs from, with ``+`` if it has changes; empty for a wheel."""
     home = Path(__file__).resolve().parent.parent
     if not (home / ".git").exists():
         return ""
     try:
-        told = subprocess.run(
+        described = subprocess.run(
             ["git", "-C", str(home), "describe", "--always", "--dirty=+", "--exclude=*"],
             capture_output=True,
             text=True,
@@ -46,4 +44,4 @@ def commit() -> str:
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return told.stdout.strip()
+    return described.stdout.strip()

@@ -1,4 +1,4 @@
-"""Random numbers that depend on a seed and on nothing that ran before."""
+"""Random numbers that depend on a seed only, not on what ran before."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch
 
 
 def reseed(seed: int, device: torch.device) -> None:
-    """Let torch (on the CPU and on ``device``), numpy and Python draw from ``seed`` (0 to 2**32 - 1) from here on.
+    """Seed torch (on the CPU and on ``device``), numpy and Python with ``seed``, 0 to 2**32 - 1.
 
-    Cheap enough for every step: `torch.manual_seed` asks every kind of device, which takes milliseconds.
+    Cheap enough for every step: `torch.manual_seed` visits every kind of device, which takes milliseconds.
     """
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 (the stream that a family's program may draw from)
@@ -27,7 +27,7 @@ def reseed(seed: int, device: torch.device) -> None:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Inside, torch, numpy and Python draw from ``seed``; outside, their streams go on as if nothing had happened."""
+    """Seed torch, numpy and Python inside the block; afterwards their states are restored."""
     before = pyro.util.get_rng_state()
     devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     pyro.set_rng_seed(seed)

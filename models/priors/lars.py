@@ -16,19 +16,31 @@ from zoo.event import Event
 from zoo.nn.mlp import MLP
 from zoo.pairs.registry import prior
 
-KEY = 0
-"""Of the draws that the normaliser is measured on in evaluation mode: the same ones every time."""
+PROBE_SEED = 0
+"""Seed of the draws from which Z is estimated in evaluation mode, the same every time."""
 
 
 @prior("lars", paper="Bauer & Mnih 2019, arXiv:1810.11428")
 class LARS(nn.Module):
-    """Learned accept/reject sampling: draw from N(0, I) until a learned a(z) in (0, 1) accepts, T times at most.
+    """Learned accept/reject sampling: draw from N(0, I) until a learned a(z) in (0, 1) accepts, at most T times.
 
         p_T(z) = N(z; 0, I) [a(z) (1 - (1 - Z)^(T-1)) / Z + (1 - Z)^(T-1)],   Z = E_N(0, I)[a(z)]
 
-    Section 2 and its truncated form, equation 4; a is a perceptron. Z is estimated by importance sampling from the
-    proposal: of fresh draws in every training step, of ``draws`` fixed ones in evaluation mode, where log p_T is off by
-    about the relative error of Z that `normaliser` reports. A draw takes T proposals, judged in one pass.
+    a is an MLP. Z is estimated from draws of the proposal: new ones in every training step, ``draws`` fixed ones in
+    evaluation mode, where the error of log p_T is about the relative error of Z that `normaliser` reports. A draw
+    evaluates T proposals in one pass.
+
+    Args:
+        event: shape and support of the data; not used.
+        latent: dimensions of z.
+        truncation: T.
+        hidden: width of each hidden layer of a.
+        layers: number of hidden layers of a.
+        draws: for Z in evaluation mode.
+        training_draws: for Z in a training step.
+
+    Reference:
+        Bauer & Mnih 2019, arXiv:1810.11428, section 2, equation 4.
     """
 
     probes: Tensor
@@ -47,7 +59,7 @@ class LARS(nn.Module):
         super().__init__()
         self.truncation, self.training_draws = truncation, training_draws
         self.net = MLP(latent, (hidden,) * layers, 1)
-        probes = torch.randn(draws, latent, generator=torch.Generator().manual_seed(KEY))
+        probes = torch.randn(draws, latent, generator=torch.Generator().manual_seed(PROBE_SEED))
         self.register_buffer("probes", probes, persistent=False)
 
     def forward(self) -> TorchDistribution:
@@ -82,11 +94,10 @@ class Resampled(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         none_before = (self.lars.truncation - 1) * torch.log1p(-self.Z)
         once = self.lars.log_accept(value) + torch.log(-torch.expm1(none_before)) - self.Z.log()
-        density: Tensor = self.proposal.log_prob(value) + torch.logaddexp(once, none_before)
-        return density
+        return self.proposal.log_prob(value) + torch.logaddexp(once, none_before)
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
-        """The first proposal that is accepted, or the last."""
+        """The first accepted proposal, or else the last one."""
         with torch.no_grad():
             z = self.proposal.sample((self.lars.truncation, *torch.Size(sample_shape)))
             accepted = torch.rand_like(z[:-1, ..., 0]).log() < self.lars.log_accept(z[:-1])

@@ -1,4 +1,4 @@
-"""A mixture of Gaussians as prior."""
+"""The mixture-of-Gaussians prior."""
 
 from __future__ import annotations
 
@@ -10,26 +10,34 @@ from torch.nn.functional import softplus
 
 from zoo.distributions.mixture import Mixture
 from zoo.event import Event
+from zoo.nn.amortised import RAW_UNIT_SCALE
 from zoo.pairs.registry import prior
-
-ONE = 0.5413
-"""softplus of it is one."""
 
 
 @prior("mixture", paper="Dilokthanakul et al. 2016, arXiv:1611.02648")
 class MixturePrior(nn.Module):
-    """Mixture of Gaussians: p(z) = sum_k w_k N(z; mu_k, diag s_k^2), a mixture of joint densities, all learned.
+    """Mixture of diagonal Gaussians over the whole vector z, all parameters learned.
 
-    The component is drawn once for the vector: log p(z) = logsumexp_k [log w_k + sum_d log N(z_d; mu_kd, s_kd^2)],
-    which has K modes. (A product over d of one-dimensional mixtures would have K^L.) The mu_k start at random with
-    deviation ``spread``, the s_k at one.
+        p(z) = sum_k w_k N(z; mu_k, diag s_k^2)
+
+    The component is drawn once for the vector, so there are K modes (a product over dimensions of one-dimensional
+    mixtures would have K^L). The s_k start at one.
+
+    Args:
+        event: shape and support of the data; not used.
+        latent: dimensions of z.
+        components: K.
+        spread: standard deviation of the initial mu_k.
+
+    Reference:
+        Dilokthanakul et al. 2016, arXiv:1611.02648.
     """
 
     def __init__(self, event: Event, latent: int, *, components: int = 20, spread: float = 1.0) -> None:
         super().__init__()
         self.logits = nn.Parameter(torch.zeros(components))
         self.loc = nn.Parameter(spread * torch.randn(components, latent))
-        self.raw = nn.Parameter(torch.full((components, latent), ONE))
+        self.raw = nn.Parameter(torch.full((components, latent), RAW_UNIT_SCALE))
 
     def forward(self) -> TorchDistribution:
         """p(z), event shape ``(latent,)``."""

@@ -13,13 +13,22 @@ from zoo.pairs.registry import prior
 
 @prior("sphere", paper="Davidson et al. 2018, arXiv:1804.00891", space="sphere")
 class Sphere(nn.Module):
-    """Uniform on the unit sphere: z in R^L with |z| = 1, so of L - 1 dimensions. It has no parameters.
+    """Uniform on the unit sphere, without parameters.
 
-    The guide has to draw on the sphere too: ``vae:prior=sphere`` takes ``vmf``, von Mises-Fisher; the pair is the
-    hyperspherical VAE. Between the two, KL = kappa A + log C(kappa) + log area, whatever mu (section 3.2).
+        p(z) = 1 / area,    z in R^L with |z| = 1
+
+    The guide has to draw on the sphere too: ``vae:prior=sphere`` takes ``vmf``, von Mises-Fisher, and is the
+    hyperspherical VAE. Between the two, KL = kappa A + log C(kappa) + log area, whatever mu.
+
+    Args:
+        event: shape and support of the data; not used.
+        latent: L, at least 2.
 
     Raises:
         ZooError: a latent of one dimension, whose sphere is two points.
+
+    Reference:
+        Davidson et al. 2018, arXiv:1804.00891, section 3.2.
     """
 
     zero: Tensor

@@ -13,7 +13,17 @@ from zoo.pairs.registry import prior
 
 @prior("standard", paper="Kingma & Welling 2013, arXiv:1312.6114")
 class Standard(nn.Module):
-    """Standard normal: z ~ N(0, I). It has no parameters."""
+    """Standard normal, without parameters.
+
+        z ~ N(0, I)
+
+    Args:
+        event: shape and support of the data; not used.
+        latent: dimensions of z.
+
+    Reference:
+        Kingma & Welling 2013, arXiv:1312.6114.
+    """
 
     zero: Tensor
 

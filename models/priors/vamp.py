@@ -17,13 +17,22 @@ from zoo.pairs.registry import prior
 
 @prior("vamp", paper="Tomczak & Welling 2018, arXiv:1705.07120")
 class Vamp(nn.Module):
-    """VampPrior: p(z) = sum_k w_k q(z | u_k), the guide's own mixture at K learned pseudo-inputs u_k.
+    """VampPrior: the mixture of the guide's own distributions at K learned pseudo-inputs u_k.
 
-    Section 2.2, with the weights w_k learned too. The u_k have the event's shape; those of binary data or levels stay
-    within their range. They start at random data of the training set, so the prior starts near the aggregated
-    posterior that would be the best of all (equation 7). It takes the guide's density at K points for each z: one pass
-    of the network in all, and for a flow one inverse each. Before a guide is known its q is taken for the standard
-    normal.
+        p(z) = sum_k w_k q(z | u_k)
+
+    The weights w_k are learned too. The u_k have the event's shape and stay within the range of its levels. They start
+    at random training data, so the prior starts near the aggregated posterior, which would be optimal (equation 7).
+    A density takes the guide's density at K points for each z: one pass of the network in all, and for a flow one
+    inverse per component. Without a guide q is the standard normal.
+
+    Args:
+        event: shape and support of the data.
+        latent: dimensions of z.
+        components: K.
+
+    Reference:
+        Tomczak & Welling 2018, arXiv:1705.07120, section 2.2.
     """
 
     def __init__(self, event: Event, latent: int, *, components: int = 100) -> None:
@@ -43,11 +52,11 @@ class Vamp(nn.Module):
         return self.raw if self.event.levels is None else (self.event.levels - 1) * self.raw.sigmoid()
 
     def use_encoder(self, encode: Callable[[Tensor], Any]) -> None:
-        """Take the guide's distribution from ``encode`` (`zoo.pairs.pair.NeedsEncoder`)."""
+        """Use the guide's distribution ``encode(x)`` (`zoo.pairs.pair.NeedsEncoder`)."""
         self.encode = encode
 
     def initialise(self, x: Tensor) -> None:
-        """Start the pseudo-inputs at random data of ``x``, shape ``(n, *event.shape)``."""
+        """Start the pseudo-inputs at random data of the training data ``x``, shape ``(n, *event.shape)``."""
         chosen = x[torch.randint(len(x), (len(self.raw),), device=x.device)]
         if self.event.levels is not None:
             chosen = (chosen / (self.event.levels - 1)).clamp(0.02, 0.98).logit()

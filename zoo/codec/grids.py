@@ -14,7 +14,7 @@ from pyro import poutine
 from torch import Tensor
 
 from zoo.pairs.pair import Pair
-from zoo.pairs.traces import random_sites
+from zoo.pairs.sites import random_sites
 from zoo.seeding import seeded
 
 FINENESS = 16

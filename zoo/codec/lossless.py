@@ -27,7 +27,8 @@ from zoo.codec.stack import Stack, Words
 from zoo.distributions.autoregressive import Autoregressive
 from zoo.errors import RunError, ZooError
 from zoo.pairs.pair import Pair
-from zoo.pairs.traces import Capabilities, capabilities, latent_sites, random_sites, traced
+from zoo.pairs.sites import latent_sites, random_sites
+from zoo.pairs.traces import Capabilities, capabilities, traced
 
 Watch = Callable[[int], None]
 """Is told how many data are done."""

@@ -23,7 +23,8 @@ from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.files import cached_tensors, checksum
 from zoo.pairs.pair import Pair
-from zoo.pairs.traces import Capabilities, capabilities, random_sites
+from zoo.pairs.sites import random_sites
+from zoo.pairs.traces import Capabilities, capabilities
 from zoo.seeding import seeded
 
 WIDTHS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)

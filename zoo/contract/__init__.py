@@ -1,4 +1,4 @@
-"""The contract of a model/guide pair: the laws, the random data they are checked on, and the findings.
+"""The contract of a model/guide pair: its laws, the random data on which they are checked, and the findings.
 
 `zoo.contract.check` runs them; a new law is a function of a `Case` and an entry in `zoo.contract.laws`.
 """

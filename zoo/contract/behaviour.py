@@ -1,4 +1,4 @@
-"""What a pair does: its gradients, numbers and samples, its data kept apart, and the same again when repeated."""
+"""Laws of what a pair computes: gradients, finite numbers, samples, independence of data, reproducibility."""
 
 from __future__ import annotations
 
@@ -12,22 +12,28 @@ from pyro import poutine
 from torch import Tensor
 
 from zoo.contract.case import STEPS, Case
-from zoo.contract.findings import BrokenError, SilentError
+from zoo.contract.findings import BrokenError, NotApplicableError
 from zoo.contract.values import extent, fits
 from zoo.errors import RunError
 from zoo.files import read_tensors, write_tensors
 from zoo.pairs.pair import Pair
-from zoo.pairs.traces import capabilities, latent_sites, log_prob, log_weights, per_datum, sample
+from zoo.pairs.sites import latent_sites, per_datum
+from zoo.pairs.traces import capabilities, log_prob, log_weights, sample
 from zoo.seeding import seeded
+
+TOLERANCE = 1e-4
+"""Relative and absolute, between equal values that were computed in different batches."""
 
 
 def gradients_reach(case: Case) -> None:
     trained = case.trained
     if not trained.named:
-        raise SilentError("it has no parameters")
-    nothing = list(trained.unreached())
-    if nothing:
-        raise BrokenError(f"after {STEPS} batches each parameter should have had a gradient; {', '.join(nothing)}")
+        raise NotApplicableError("it has no parameters")
+    unreached = list(trained.unreached())
+    if unreached:
+        raise BrokenError(
+            f"after {STEPS} batches each parameter should have received a gradient; {', '.join(unreached)}"
+        )
 
 
 def finite(case: Case) -> None:
@@ -44,17 +50,17 @@ def samples_fit(case: Case) -> None:
     drawn = sample(pair, n)
     if not fits(case.event, drawn):
         raise BrokenError(f"samples should be of {case.event}, got values {extent(drawn)}")
+    draws = []
     for key in (1, 2):
         with pair.evaluating(), seeded(case.seed):
             trace = poutine.trace(poutine.uncondition(pair.model)).get_trace(case.x(n, key))
-            again = trace.nodes[capabilities(pair).output]["value"]
-        if key == 1:
-            first = again
-        elif not _close(first, again):
-            raise BrokenError(
-                "unconditioned, the model should draw the same whatever batch it is given; it looks at the values of x "
-                "other than by obs=x, so it is told what it should generate"
-            )
+            draws.append(trace.nodes[capabilities(pair).output]["value"])
+    first, second = draws
+    if not _close(first, second, TOLERANCE):
+        raise BrokenError(
+            "run forwards, the model should draw the same whatever batch it is given; it uses the values of x other "
+            "than by obs=x, so it sees what it should generate"
+        )
 
 
 def independent(case: Case) -> None:
@@ -68,7 +74,7 @@ def independent(case: Case) -> None:
             value[0] = draws[name][0]
         before, after = _first_datum(pair, x, draws), _first_datum(pair, mixed, others)
     for word, value in before.items():
-        if not _close(value, after[word]):
+        if not _close(value, after[word], tolerance=TOLERANCE):
             raise BrokenError(
                 f"{word} of x[0] changed from {extent(value)} to {extent(after[word])} when the other data changed"
             )
@@ -80,26 +86,26 @@ def _latents(pair: Pair, x: Tensor, implicit: bool) -> dict[str, Tensor]:
 
 
 def _first_datum(pair: Pair, x: Tensor, latents: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What the programs say of ``x[0]`` with the latents held fixed."""
+    """What the programs compute for ``x[0]`` with the latents held fixed."""
     can, fixed = capabilities(pair), partial(poutine.condition, data=dict(latents))
     guide_trace, model_trace = (poutine.trace(fixed(program)).get_trace(x) for program in (pair.guide, pair.model))
-    told = {
+    values = {
         "log-probability under the guide": per_datum(guide_trace, len(x))[0],
         "log-probability under the model": per_datum(model_trace, len(x))[0],
     }
     if can.likelihood == "exact":
-        told["log_prob"] = log_prob(pair, x)[0]
+        values["log_prob"] = log_prob(pair, x)[0]
     if can.likelihood == "none":
-        told["output"] = model_trace.nodes[can.output]["value"][0]
-    return told
+        values["output"] = model_trace.nodes[can.output]["value"][0]
+    return values
 
 
 def repeats(case: Case) -> None:
     first, second = case.fresh(), case.fresh()
     ours, theirs = first.state(), second.state()
     for name in sorted(set(ours) | set(theirs)):
-        if name not in ours or name not in theirs or not _same(ours[name], theirs[name]):
-            raise BrokenError(f"built twice with one seed, {name!r} should be the same number for number; it is not")
+        if name not in ours or name not in theirs or not _close(ours[name], theirs[name]):
+            raise BrokenError(f"built twice with one seed, {name!r} should have the same values; it does not")
     _alike(_outcomes(first, case), _outcomes(second, case), "with one seed")
 
 
@@ -117,38 +123,27 @@ def survives_saving(case: Case) -> None:
 
 def _outcomes(pair: Pair, case: Case) -> dict[str, Tensor]:
     """Log-probabilities and samples, with fixed noise."""
-    x, told = case.x(case.sizes[0]), {}
+    x, values = case.x(case.sizes[0]), {}
     with pair.evaluating():
         can = capabilities(pair)
         if can.likelihood != "none":
             with seeded(case.seed):
-                told["log-probabilities"] = log_weights(pair, x)
+                values["log-probabilities"] = log_weights(pair, x)
         if can.likelihood == "exact":
-            told["log_prob"] = log_prob(pair, x)
+            values["log_prob"] = log_prob(pair, x)
     with seeded(case.seed):
-        told["samples"] = sample(pair, case.sizes[0])
-    return told
+        values["samples"] = sample(pair, case.sizes[0])
+    return values
 
 
 def _alike(ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], when: str) -> None:
     for word, value in ours.items():
-        if not _same(value, theirs[word]):
-            raise BrokenError(
-                f"{when}, {word} should be the same number for number; they differ by {_gap(value, theirs[word])}"
-            )
+        other = theirs[word]
+        if not _close(value, other):
+            shapes = f"shapes {value.shape}, {other.shape}"
+            gap = f"{float((value - other).abs().max()):g}" if value.shape == other.shape else shapes
+            raise BrokenError(f"{when}, {word} should have the same values; they differ by {gap}")
 
 
-def _gap(ours: Tensor, theirs: Tensor) -> str:
-    return (
-        f"{float((ours - theirs).abs().max()):g}"
-        if ours.shape == theirs.shape
-        else f"shapes {ours.shape}, {theirs.shape}"
-    )
-
-
-def _same(ours: Tensor, theirs: Tensor) -> bool:
-    return ours.shape == theirs.shape and torch.allclose(ours, theirs, rtol=0, atol=0, equal_nan=True)
-
-
-def _close(ours: Tensor, theirs: Tensor) -> bool:
-    return ours.shape == theirs.shape and torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4, equal_nan=True)
+def _close(ours: Tensor, theirs: Tensor, tolerance: float = 0.0) -> bool:
+    return ours.shape == theirs.shape and torch.allclose(ours, theirs, rtol=tolerance, atol=tolerance, equal_nan=True)

@@ -1,4 +1,4 @@
-"""The case that the laws judge: a pair, random data for it, and a few steps of its training."""
+"""What the laws are checked on: a pair, random data for it, and a few steps of its training."""
 
 from __future__ import annotations
 
@@ -16,28 +16,29 @@ from torch import Tensor
 from zoo.contract.values import supports
 from zoo.event import Event
 from zoo.pairs.pair import HasInitialise, HasPlayers, Pair, Player
-from zoo.pairs.traces import observed_sites, sample
+from zoo.pairs.sites import observed_sites
+from zoo.pairs.traces import sample
 from zoo.seeding import seeded
 
 STEPS, BATCH = 4, 16
 FIRST_DATA = 64
-"""How many random data `initialise` is given."""
+"""Number of random data given to `initialise`."""
 
 
 class Case:
-    """A pair to be judged: how it is made, and random data for it."""
+    """A pair under test: how it is built, and random data for it."""
 
     def __init__(self, make: Callable[[int], Pair], event: Event, seed: int) -> None:
         self.make, self.event, self.seed = make, event, seed
 
     @property
     def sizes(self) -> list[int]:
-        """Two numbers of data that no dimension of the event has."""
+        """Two batch sizes that differ from every dimension of the event."""
         taken = {*self.event.shape, self.event.size}
         return list(islice((n for n in (5, 7, 11, 13, 19, 23, 29, 31) if n not in taken), 2))
 
     def fresh(self) -> Pair:
-        """The pair as training starts with it, made anew."""
+        """A new pair, initialised as for training."""
         pair = self.make(self.seed)
         if isinstance(pair.extras, HasInitialise):
             with seeded(self.seed), torch.no_grad():
@@ -46,18 +47,18 @@ class Case:
 
     @cached_property
     def pair(self) -> Pair:
-        """One such pair, left as it is."""
+        """One such pair, which no law changes."""
         return self.fresh()
 
     def x(self, n: int, key: int = 0) -> Tensor:
-        """Random data, shape ``(n, *event.shape)``; for a model of positive (or such) reals, draws of that model."""
+        """Random data, shape ``(n, *event.shape)``; draws of the model if it does not take all reals."""
         with seeded(self.seed + 1000 * key + n):
             if self.event.levels is not None:
                 return torch.randint(self.event.levels, (n, *self.event.shape)).float()
-            return torch.randn(n, *self.event.shape) if self._any_real else sample(self.make(self.seed), n)
+            return torch.randn(n, *self.event.shape) if self._takes_all_reals else sample(self.make(self.seed), n)
 
     @cached_property
-    def _any_real(self) -> bool:
+    def _takes_all_reals(self) -> bool:
         pair = self.make(self.seed)
         with pair.evaluating():
             trace = poutine.trace(pair.model).get_trace(torch.randn(BATCH, *self.event.shape))
@@ -70,34 +71,34 @@ class Case:
 
 
 class Trained:
-    """A pair after a step on each of some batches: its losses and the parameters that no gradient reached."""
+    """A pair after one step per batch: its losses, and which parameters received a gradient from which player."""
 
     def __init__(self, pair: Pair, batches: list[Tensor]) -> None:
         self.pair, self.losses = pair, list[tuple[str, float]]()
         self.players = _players(pair)
         self.named = {id(tensor): name for name, tensor in pair.named_parameters().items()}
         self.reached: set[tuple[str, int]] = set()
-        steppers = [torch.optim.Adam([*player.parameters] or [torch.zeros(1)], lr=1e-3) for player in self.players]
+        optimizers = [torch.optim.Adam([*player.parameters] or [torch.zeros(1)], lr=1e-3) for player in self.players]
         for x in batches:
-            for player, stepper in zip(self.players, steppers, strict=True):
-                self._step(player, stepper, x)
+            for player, optimizer in zip(self.players, optimizers, strict=True):
+                self._step(player, optimizer, x)
 
-    def _step(self, player: Player, stepper: torch.optim.Optimizer, x: Tensor) -> None:
+    def _step(self, player: Player, optimizer: torch.optim.Optimizer, x: Tensor) -> None:
         self.pair.train(True)
         with pyro.validation_enabled(False), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Encountered")  # Pyro's warning of nan: it becomes a finding
             loss = player.loss(x)
         self.losses.append((player.name, float(loss.detach().sum())))
-        stepper.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         if loss.requires_grad:
             loss.backward(inputs=list(player.parameters))
         for parameter in player.parameters:
             if parameter.grad is not None and (parameter.grad != 0).any():
                 self.reached.add((player.name, id(parameter)))
-        stepper.step()
+        optimizer.step()
 
     def unreached(self) -> Iterator[str]:
-        """Parameters, and the loss that gives them nothing."""
+        """Parameters without a gradient, and the loss that gives them none."""
         for player in self.players:
             for parameter in player.parameters:
                 if (player.name, id(parameter)) not in self.reached:

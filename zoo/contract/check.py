@@ -1,4 +1,4 @@
-"""The contract, proved on a pair with small random data: one finding a law."""
+"""Check a pair against the contract, on small random data: one finding per law."""
 
 from __future__ import annotations
 
@@ -7,46 +7,55 @@ from dataclasses import replace
 
 from zoo.contract.case import Case
 from zoo.contract.findings import Finding as Finding
-from zoo.contract.findings import ask
-from zoo.contract.laws import GROUND, LAWS
+from zoo.contract.findings import judge
+from zoo.contract.laws import LAWS, PRECONDITIONS
 from zoo.event import EXAMPLES, Event
 from zoo.pairs.build import Hyper, build, find, fitting_event
 from zoo.pairs.pair import Pair
 
 
 def check(name: str, event: Event | None = None, hyper: Hyper | None = None, seed: int = 0) -> list[Finding]:
-    """Prove the contract on the pair called ``name``, with random data of ``event``.
+    """Check the pair called ``name`` against the contract.
 
-    Without an event it is the family's own, or else a small one of each support that the family takes.
+    A pair that breaks the contract, or does not even run, is a finding and no error.
+
+    Args:
+        name: as for `zoo.pairs.build.build`.
+        event: of the random data; by default the family's own, or else a small one of each support that it takes.
+        hyper: hyper-parameters.
+        seed: of parameters and data.
 
     Raises:
-        ZooError: an unknown name or hyper-parameter, or an event that the family does not take. A pair that breaks the
-            contract, or does not even run, is a finding.
+        ZooError: an unknown name or hyper-parameter, or an event that the family does not take.
+
+    Example:
+        >>> from zoo.contract.check import check
+        >>> from zoo.event import Event
+        >>> [finding.law for finding in check("independent", Event((2, 2), 5)) if finding.ok is False]
+        []
     """
     family, _ = find(name)
-    asked = event or family.event
+    given = event or family.event
     findings = []
-    for each in [asked] if asked else [EXAMPLES[support] for support in family.supports]:
+    for each in [given] if given else [EXAMPLES[support] for support in family.supports]:
         small = fitting_event(family, each)
-        label = "" if asked else f" ({small})"
-        found = prove(lambda key, small=small: build(name, small, hyper, key), small, seed)  # type: ignore[misc] # mypy cannot infer a lambda's default
+        label = "" if given else f" ({small})"
+        found = check_pair(lambda key, small=small: build(name, small, hyper, key), small, seed)  # type: ignore[misc] # mypy cannot infer a lambda's default
         findings += [replace(finding, law=finding.law + label) for finding in found]
     return findings
 
 
-def prove(make: Callable[[int], Pair], event: Event, seed: int = 0) -> list[Finding]:
-    """Prove the contract on the pair that ``make(seed)`` builds for ``event``.
+def check_pair(make: Callable[[int], Pair], event: Event, seed: int = 0) -> list[Finding]:
+    """Check the pair that ``make(seed)`` builds for ``event`` against the contract.
 
     Raises:
-        ZooError: what ``make`` raises of it, other than `ContractError`.
+        ZooError: an error of ``make`` other than `ContractError`.
     """
     case = Case(make, event, seed)
     findings: list[Finding] = []
-    for law in GROUND:
-        findings.append(ask(law, case))
+    for law in PRECONDITIONS:
+        findings.append(judge(law, case))
         if findings[-1].ok is False:
-            rest = (*GROUND[len(findings) :], *LAWS)
-            return findings + [
-                Finding(law.text, None, f"not asked before this holds: {findings[-1].law}") for law in rest
-            ]
-    return findings + [ask(law, case) for law in LAWS]
+            reason = f"not checked until this holds: {findings[-1].law}"
+            return findings + [Finding(law.text, None, reason) for law in (*PRECONDITIONS[len(findings) :], *LAWS)]
+    return findings + [judge(law, case) for law in LAWS]

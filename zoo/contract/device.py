@@ -1,4 +1,4 @@
-"""Whether a pair is tied to the CPU: it is run on a GPU, or else on the meta device, where tensors have no values."""
+"""Law: a pair runs on another device, a GPU or else the meta device, where tensors have no values."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from zoo.contract.case import Case
-from zoo.contract.findings import BrokenError, SilentError, told
+from zoo.contract.findings import BrokenError, NotApplicableError, describe
 from zoo.pairs.pair import HasPlayers, Pair
-from zoo.pairs.traces import capabilities, log_prob, per_datum, traced
+from zoo.pairs.sites import per_datum
+from zoo.pairs.traces import capabilities, log_prob, traced
 
 
 def runs_elsewhere(case: Case) -> None:
@@ -27,9 +28,9 @@ def runs_elsewhere(case: Case) -> None:
             _run_everything(pair, x)
     except (RuntimeError, NotImplementedError, TypeError) as error:
         if device == "meta" and any(sign in str(error) for sign in NEEDS_VALUES):
-            raise SilentError(
-                f"a program looks at values ({told(error)}), which the meta device has not; "
-                "run this check where there is a GPU"
+            raise NotApplicableError(
+                f"a program depends on values ({describe(error)}), which the meta device does not have; "
+                "run this check on a machine with a GPU"
             ) from error
         raise
 
@@ -41,7 +42,7 @@ NEEDS_VALUES = (
     "Meta tensors, but there was no",
     "meta device",
 )
-"""What torch says when a program looks at values where there are none, or when that device has not got an operation."""
+"""Parts of torch's messages for a program that depends on values, or an operation that the meta device lacks."""
 
 
 def _run_everything(pair: Pair, x: Tensor) -> None:
@@ -52,27 +53,27 @@ def _run_everything(pair: Pair, x: Tensor) -> None:
             drawn = {
                 name: site["value"]
                 for name, site in trace.nodes.items()
-                if site["type"] == "sample" and not _plate(site)
+                if site["type"] == "sample" and not poutine.util.site_is_subsample(site)
             }
-            _stays(f"the {word}", drawn, x)
+            _check_device(f"the {word}", drawn, x)
             if word != "model":
                 per_datum(trace, len(x))
         if capabilities(pair).likelihood == "exact":
-            _stays("log_prob", {"its value": log_prob(pair, x)}, x)
-    if isinstance(pair.extras, HasPlayers):  # Pyro's own ELBO reads its value, which meta tensors have not
+            _check_device("log_prob", {"its value": log_prob(pair, x)}, x)
+    if isinstance(pair.extras, HasPlayers):  # Pyro's own ELBO reads its value, which meta tensors do not have
         with pyro.validation_enabled(False):
             for player in pair.extras.players():
                 player.loss(x)
 
 
-def _stays(word: str, values: Mapping[str, Any], x: Tensor) -> None:
+def _check_device(word: str, values: Mapping[str, Any], x: Tensor) -> None:
     for name, value in values.items():
         if isinstance(value, Tensor) and value.dim() and value.device != x.device:
-            raise BrokenError(f"in {word}, {name!r} should be on {x.device} as x is; it is on {value.device}")
+            raise BrokenError(f"in {word}, {name!r} should be on {x.device} like x; it is on {value.device}")
 
 
 class _OneDevice(TorchFunctionMode):
-    """Refuses operations on tensors of two devices, some of which the meta device lets pass."""
+    """Refuses operations on tensors of two devices; the meta device accepts some of them."""
 
     MOVES = frozenset({"to", "copy_", "type_as", "__getitem__", "__setitem__", "__get__", "__set__", "index_put_"})
 
@@ -84,7 +85,3 @@ class _OneDevice(TorchFunctionMode):
         if len(devices) > 1 and name not in self.MOVES:
             raise RuntimeError(f"{name} was given tensors on {' and '.join(sorted(devices))}")
         return func(*args, **kwargs)
-
-
-def _plate(site: Any) -> bool:
-    return bool(poutine.util.site_is_subsample(site))

@@ -1,7 +1,7 @@
-"""Laws and findings: how a law is asked of a case, and how an error is told.
+"""Laws and findings: how a law is checked on a case, and how an error becomes a finding.
 
-A law's proof is a function of a `Case` that returns if the law holds, raises `BrokenError` with what was expected and
-what came, or `SilentError` if it does not apply.
+A law's check is a function of a `Case` that returns if the law holds, raises `BrokenError` with what was expected and
+what was found, or `NotApplicableError`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from zoo.seeding import seeded
 
 @dataclass(frozen=True)
 class Finding:
-    """What came of one law: it holds, it is broken (``False``) or it does not apply (``None``), and why."""
+    """The result of one law: it holds (``True``), is broken (``False``) or does not apply (``None``), and why."""
 
     law: str
     ok: bool | None
@@ -31,10 +31,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Law:
-    """A sentence that shall hold, its proof, and how to mend a pair that breaks it."""
+    """A statement that should hold of every pair, its check, and how to mend a pair that breaks it."""
 
     text: str
-    proof: Callable[[Case], None]
+    check: Callable[[Case], None]
     mend: str
 
 
@@ -42,15 +42,20 @@ class BrokenError(Exception):
     """The law does not hold."""
 
 
-class SilentError(Exception):
+class NotApplicableError(Exception):
     """The law does not apply."""
 
 
-def ask(law: Law, case: Case) -> Finding:
+def judge(law: Law, case: Case) -> Finding:
+    """Check one law on a case, with seeded random numbers.
+
+    Raises:
+        ZooError: the pair cannot be built at all, for example because of a wrong hyper-parameter.
+    """
     try:
         with seeded(case.seed):
-            law.proof(case)
-    except SilentError as reason:
+            law.check(case)
+    except NotApplicableError as reason:
         return Finding(law.text, None, str(reason))
     except BrokenError as reason:
         return Finding(law.text, False, f"{reason}; {law.mend}")
@@ -58,25 +63,25 @@ def ask(law: Law, case: Case) -> Finding:
         return Finding(law.text, False, f"{error}{_place(error.__cause__)}; {law.mend}")
     except ZooError:
         raise
-    except Exception as error:  # a stranger's program may raise anything: it is named, not hidden
-        return Finding(law.text, False, f"{told(error)}; {law.mend}")
+    except Exception as error:  # a user's program may raise anything
+        return Finding(law.text, False, f"{describe(error)}; {law.mend}")
     return Finding(law.text, True)
 
 
-def told(error: BaseException) -> str:
-    """An error in one line, with its place."""
+def describe(error: BaseException) -> str:
+    """An error in one line, with the place in the user's code that raised it."""
     message = " ".join(str(error).split("Trace Shapes:")[0].split())
     return f"{type(error).__name__}: {message}{_place(error)}"
 
 
 def _place(error: BaseException | None) -> str:
-    """The last line of a program of the person's own that an error went through."""
+    """The innermost line of the user's own code that an error passed through."""
     libraries = tuple(str(Path(library.__path__[0])) for library in (torch, pyro))
-    ours = Path(__file__).parent
-    others = {str(ours), str(ours.parent), sysconfig.get_path("stdlib")}
+    own = Path(__file__).parent
+    folders = {str(own), str(own.parent), sysconfig.get_path("stdlib")}
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__ if error else None)
-        if not frame.filename.startswith(libraries) and str(Path(frame.filename).parent) not in others
+        if not frame.filename.startswith(libraries) and str(Path(frame.filename).parent) not in folders
     ]
     return f" at {Path(frames[-1].filename).name}:{frames[-1].lineno} `{frames[-1].line}`" if frames else ""

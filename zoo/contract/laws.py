@@ -1,11 +1,11 @@
-"""The laws in the order in which they are asked: each with its text, its proof and how to mend what breaks it."""
+"""The laws in the order in which they are checked: each with its text, its check and how to mend what breaks it."""
 
 from zoo.contract.behaviour import finite, gradients_reach, independent, repeats, samples_fit, survives_saving
 from zoo.contract.device import runs_elsewhere
 from zoo.contract.findings import Law
 from zoo.contract.sites import lie_in_the_plate, runs, same_sites, supports_agree
 
-GROUND = (
+PRECONDITIONS = (
     Law(
         "the programs run on any number of data",
         runs,
@@ -30,7 +30,7 @@ GROUND = (
         "zoo.observe takes integers under a density; a LogNormal guide suits a positive latent)",
     ),
 )
-"""The ground of the others, which wait for these."""
+"""The other laws are checked only if these hold."""
 LAWS = (
     Law(
         "gradients reach every parameter",

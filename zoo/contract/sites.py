@@ -1,4 +1,4 @@
-"""The ground of all laws, read off the traces: the programs run, and their sites, plates and supports fit."""
+"""Laws read off the traces: the programs run, and their sites, plates and supports agree."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import torch
 from torch.distributions import transform_to
 
 from zoo.contract.case import Case
-from zoo.contract.findings import BrokenError, SilentError
+from zoo.contract.findings import BrokenError, NotApplicableError
 from zoo.contract.values import extent, fits, supports
 from zoo.event import Event
 from zoo.pairs.pair import HasPlayers
-from zoo.pairs.traces import capabilities, latent_sites, log_prob, observed_sites, per_datum, traced
+from zoo.pairs.sites import latent_sites, observed_sites, per_datum
+from zoo.pairs.traces import capabilities, log_prob, traced
 
 
 def runs(case: Case) -> None:
@@ -43,7 +44,7 @@ def same_sites(case: Case) -> None:
         model_trace, _ = traced(pair, case.x(case.sizes[0]))
         latents, guided = latent_sites(model_trace), set(capabilities(pair).latents)
     if not guided and isinstance(pair.extras, HasPlayers):
-        raise SilentError("it has an objective of its own and no guide")
+        raise NotApplicableError("it has an objective of its own and no guide")
     for name in sorted(latents - guided):
         raise BrokenError(f"the model's latent {name!r} is not sampled by the guide")
     for name in sorted(guided - latents):
@@ -69,7 +70,7 @@ def _within(name: str, guided: Any, latent: Any) -> None:
         raise BrokenError(f"latent {name!r} is {_kind(theirs)} in the model and {_kind(ours)} in the guide")
     if not ours.is_discrete:
         free = transform_to(ours)
-        probe = free(5 * torch.randn_like(free.inv(probe)))  # all over the support, wherever the guide's own draws lie
+        probe = free(5 * torch.randn_like(free.inv(probe)))  # all over the support, not only where the guide draws
     if probe.shape != latent["value"].shape:
         raise BrokenError(
             f"latent {name!r} has shape {tuple(latent['value'].shape)} in one run and {tuple(probe.shape)} in another"

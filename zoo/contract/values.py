@@ -1,4 +1,4 @@
-"""What several laws ask of values."""
+"""Supports and ranges of values, for several laws."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from zoo.event import Event
 
 
 def supports(distribution: Any, value: Tensor) -> bool:
+    """Whether all of ``value`` lies in the distribution's support."""
     return bool(distribution.support.check(value).all())
 
 
 def fits(event: Event, value: Tensor) -> bool:
+    """Whether all of ``value`` lies in the event's support."""
     if event.levels is None:
         return bool(value.isfinite().all())
     return bool(((value == value.round()) & (value >= 0) & (value < event.levels)).all())
 
 
 def extent(value: Tensor) -> str:
+    """The range of ``value`` as text."""
     low, high = float(value.min()), float(value.max())
     return f"{low:g}" if low == high else f"{low:g} to {high:g}"

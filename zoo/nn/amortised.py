@@ -1,4 +1,4 @@
-"""What the guides of the shelf share: latents drawn site by site from distributions that networks make of ``x``."""
+"""Amortised guides: latents drawn site by site from distributions that a network computes from ``x``."""
 
 from __future__ import annotations
 
@@ -21,13 +21,20 @@ from zoo.nn.mlp import MLP
 
 MakeSite = Callable[[int, int], nn.Module]
 SMALLEST_SCALE = 1e-5
+RAW_UNIT_SCALE = 0.5413
+"""The number whose softplus is one."""
 
 
 class AmortizedGuide(nn.Module):
-    """The guide q(z1, ..., zL | x) = prod_l q(z_l | x, z_1, ..., z_(l-1)), in the order of the model's latent sites.
+    """A guide that draws the model's latent sites in their order, each given ``x`` and the latents before it.
 
-    ``make(inputs, size)`` gives the network of one site: from ``(n, inputs)``, the scaled ``x`` and the latents drawn
-    before it, to a distribution of batch shape ``(n,)`` and event shape ``(size,)``, reshaped to the site's own.
+        q(z_1, ..., z_L | x) = prod_l q(z_l | x, z_1, ..., z_(l-1))
+
+    Args:
+        event: shape and support of ``x``.
+        latents: event shape of each latent site, by name.
+        make: ``make(inputs, size)`` is the network of one site, from ``(n, inputs)``, the scaled ``x`` and the earlier
+            latents, to a distribution of batch shape ``(n,)`` and event shape ``(size,)``, which is reshaped.
     """
 
     def __init__(self, event: Event, latents: Mapping[str, tuple[int, ...]], make: MakeSite) -> None:
@@ -37,7 +44,7 @@ class AmortizedGuide(nn.Module):
         self.sites = nn.ModuleList(make(event.size + sum(sizes[:i]), size) for i, size in enumerate(sizes))
 
     def forward(self, x: Tensor) -> None:
-        """Draw every latent, given ``x`` of shape ``(n, *event.shape)``."""
+        """Sample every latent given ``x``, shape ``(n, *event.shape)``."""
         inputs = scaled(self.event, x)
         with pyro.plate("data", len(x)):
             for (name, shape), site in zip(self.latents.items(), self.sites, strict=True):
@@ -45,18 +52,45 @@ class AmortizedGuide(nn.Module):
                 inputs = torch.cat([inputs, z.reshape(len(x), -1)], -1)
 
 
+class Site(nn.Module):
+    """The distribution of one latent given the inputs, its parameters computed by one MLP.
+
+    Args:
+        inputs: size of the inputs.
+        split: sizes of the MLP's outputs.
+        make: from these outputs, each of shape ``(n, size)``, to the distribution.
+        hidden: widths of the hidden layers.
+        dropout: share of hidden units dropped in training.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        split: Sequence[int],
+        make: Callable[..., TorchDistributionMixin],
+        hidden: tuple[int, ...],
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.split, self.make = list(split), make
+        self.net = MLP(inputs, hidden, sum(split), dropout)
+
+    def forward(self, inputs: Tensor) -> TorchDistributionMixin:
+        return self.make(*self.net(inputs).split(self.split, -1))
+
+
 @dataclass(frozen=True)
 class Step:
-    """A flow that an encoder steers: ``make(*parts)`` is a transform, the i-th part being ``(n, numbers[i])``."""
+    """An amortised flow: ``make(*parts)`` is a transform, from encoder outputs of shapes ``(n, numbers[i])``."""
 
     make: Callable[..., Transform]
     numbers: tuple[int, ...]
 
 
 class AmortizedFlow(nn.Module):
-    """A diagonal normal of ``size`` numbers pushed through ``steps``.
+    """A diagonal normal in ``size`` dimensions, transformed by ``steps`` whose parameters depend on the inputs.
 
-    One network computes mu, sigma and all that the steps take.
+    One MLP computes mu, sigma and the parameters of all steps.
     """
 
     def __init__(self, inputs: int, size: int, steps: Sequence[Step], hidden: tuple[int, ...], dropout: float) -> None:
@@ -73,9 +107,9 @@ class AmortizedFlow(nn.Module):
 
 
 class ConditionalFlow(nn.Module):
-    """A diagonal normal of ``size`` numbers pushed through ``steps`` that are networks themselves.
+    """A diagonal normal in ``size`` dimensions, transformed by ``steps`` that have networks of their own.
 
-    One network, the encoder, computes mu, sigma and ``context`` numbers; each step is a module whose
+    One MLP, the encoder, computes mu, sigma and a context vector of size ``context``; each step is a module whose
     ``condition(context)`` is a transform.
     """
 
@@ -93,7 +127,7 @@ class ConditionalFlow(nn.Module):
 
 
 def scaled(event: Event, x: Tensor) -> Tensor:
-    """A network's view of ``x``, shape ``(n, event.size)``: levels spread over [-1, 1], real data as they are."""
+    """``x`` as input of a network, shape ``(n, event.size)``: levels scaled to [-1, 1], real data unchanged."""
     flat = x.reshape(len(x), -1)
     return flat if event.levels is None else flat * (2 / (event.levels - 1)) - 1
 
@@ -102,26 +136,26 @@ def reshaped(vector: Any, shape: tuple[int, ...]) -> Any:
     """The distribution of a vector as one of event shape ``shape``."""
     if vector.event_shape == shape:
         return vector
-    # with a cache, or a draw of a flow would come back as a stranger to the transform that made it
+    # the cache returns the same tensor that the flow made, so that the flow's own cache finds it
     reshape = transforms.ReshapeTransform(vector.event_shape, torch.Size(shape), cache_size=1)
     return dist.TransformedDistribution(vector, [reshape])
 
 
 def diagonal_normal(loc: Tensor, raw: Tensor) -> TorchDistributionMixin:
-    """Independent normals of event shape ``(d,)``; the scale is ``softplus(raw)``, one where ``raw`` is 0.54."""
+    """Independent normals, event shape ``(d,)``; the scale is `positive` of ``raw``."""
     return dist.Normal(loc, positive(raw)).to_event(1)
 
 
 def positive(raw: Tensor) -> Tensor:
-    """A scale for any number."""
+    """The scale ``softplus(raw)``, bounded away from zero."""
     return nn.functional.softplus(raw) + SMALLEST_SCALE
 
 
 def flowed(base: TorchDistributionMixin, steps: Sequence[Any]) -> TorchDistributionMixin:
-    """``base`` pushed through ``steps``, made anew for every batch, because a transform keeps its last arguments."""
+    """``base`` transformed by ``steps``, new ones for every batch, because a transform caches its last argument."""
     return dist.TransformedDistribution(base, list(steps)) if steps else base
 
 
 def turned(step: Transform, size: int, device: torch.device) -> Transform:
-    """``step``, after which the order of the ``size`` dimensions is reversed, so that the next takes the other half."""
+    """``step``, then a reversal of the ``size`` dimensions, so that the next step transforms the other half."""
     return ComposeTransform([step, transforms.Permute(torch.arange(size, device=device).flip(0))])

@@ -1,4 +1,4 @@
-"""What the families with latents share: a network from latents to a factorised likelihood of the event."""
+"""A network from latents to a factorised likelihood of the event."""
 
 from __future__ import annotations
 
@@ -15,23 +15,38 @@ from zoo.event import Event
 from zoo.nn.mlp import MLP
 
 LIKELIHOODS = {"binary": ("bernoulli",), "levels": ("categorical", "logistic"), "real": ("normal",)}
-"""By support; the first is the default."""
+"""Likelihoods by support; the first is the default."""
 
 
 class Decoder(nn.Module):
-    """p(x; f(z)), every entry of x independent of the others, f a perceptron from ``inputs`` numbers.
+    """p(x; f(z)) with independent entries of x, f an MLP.
 
-    By the event's support p is
+    The likelihood p depends on the event's support:
 
     - binary: Bernoulli, with f(z) the logits;
     - K levels: categorical with logits a + T f(z) (``likelihood="categorical"``, the default): K free base logits ``a``
-      an entry, tilted along ``statistics`` learned functions of the level, the columns of T, which all entries share;
+      per entry, tilted along ``statistics`` learned functions of the level, the columns of T, which all entries share;
       or a logistic distribution rounded to the levels (``likelihood="logistic"``), with f(z) its mean and log-scale in
       units of half the range;
     - real: normal, with f(z) the mean and the log of the scale.
 
+    Args:
+        event: any shape and support.
+        inputs: dimensions of z.
+        hidden: widths of f's hidden layers.
+        dropout: share of f's hidden units dropped in training.
+        statistics: number of columns of T.
+        likelihood: ``"auto"`` for the default.
+
     Raises:
         ZooError: a ``likelihood`` that the event's support does not have.
+
+    Example:
+        >>> import torch
+        >>> from zoo.event import Event
+        >>> p = Decoder(Event((2, 2), 5), inputs=3, hidden=(8,))(torch.zeros(7, 3))
+        >>> p.batch_shape, p.event_shape
+        (torch.Size([7]), torch.Size([2, 2]))
     """
 
     def __init__(
@@ -44,13 +59,18 @@ class Decoder(nn.Module):
         likelihood: str = "auto",
     ) -> None:
         super().__init__()
-        self.event = event
-        self.kind = _kind(event, likelihood)
+        choices = LIKELIHOODS[event.support]
+        if likelihood not in ("auto", *choices):
+            raise ZooError(
+                f"the likelihood of {event.support} data is {' or '.join(choices)} (or auto), got {likelihood!r}"
+            )
+        self.event, self.levels = event, event.levels or 0
+        self.kind = choices[0] if likelihood == "auto" else likelihood
         self.per_entry = {"bernoulli": 1, "categorical": statistics, "logistic": 2, "normal": 2}[self.kind]
         self.net = MLP(inputs, hidden, event.size * self.per_entry, dropout)
         if self.kind == "categorical":
-            self.base = nn.Parameter(torch.zeros(*event.shape, _levels(event)))
-            self.tilt = nn.Parameter(2 * _cosines(_levels(event), statistics))
+            self.base = nn.Parameter(torch.zeros(*event.shape, self.levels))
+            self.tilt = nn.Parameter(2 * _cosines(self.levels, statistics))
 
     def forward(self, z: Tensor) -> TorchDistributionMixin:
         """p(x | z) for ``z`` of shape ``(n, inputs)``: batch shape ``(n,)``, event shape ``event.shape``."""
@@ -59,18 +79,18 @@ class Decoder(nn.Module):
             parameters = self.base + parameters @ self.tilt
         if self.kind != "logistic":
             return distributions.likelihood(self.event, parameters)
-        half = (_levels(self.event) - 1) / 2
+        half = (self.levels - 1) / 2
         loc, scale = parameters[..., 0], parameters[..., 1].clamp(-7, 7).exp()
-        return DiscretisedLogistic(half * (1 + loc), half * scale, _levels(self.event)).to_event(len(self.event.shape))
+        return DiscretisedLogistic(half * (1 + loc), half * scale, self.levels).to_event(len(self.event.shape))
 
     def initialise(self, x: Tensor) -> None:
-        """Start from what each entry of the training data ``x``, shape ``(n, *event.shape)``, shows on its own."""
+        """Set the output bias from the marginals of the training data ``x``, shape ``(n, *event.shape)``."""
         bias = self.net.out.bias
         if self.kind == "categorical":
-            self.base.copy_((level_counts(_levels(self.event), x) + 0.5).log())
+            self.base.copy_((level_counts(self.levels, x) + 0.5).log())
             bias.zero_()
         elif self.kind == "logistic":
-            half = (_levels(self.event) - 1) / 2
+            half = (self.levels - 1) / 2
             scale = x.std(0).clamp(min=0.2) * math.sqrt(3) / math.pi  # a logistic's deviation is pi / sqrt(3) scales
             bias.copy_(torch.stack([x.mean(0) / half - 1, (scale / half).log()], -1).reshape(-1))
         elif self.kind == "bernoulli":
@@ -80,21 +100,6 @@ class Decoder(nn.Module):
 
 
 def _cosines(levels: int, count: int) -> Tensor:
-    """The ``count`` slowest cosines over the levels, shape ``(count, levels)``."""
+    """The ``count`` cosines of lowest frequency over the levels, shape ``(count, levels)``."""
     frequency, place = torch.arange(1, count + 1)[:, None], (torch.arange(levels) + 0.5) / levels
     return torch.cos(math.pi * frequency * place)
-
-
-def _levels(event: Event) -> int:
-    return event.levels or 0
-
-
-def _kind(event: Event, likelihood: str) -> str:
-    choices = LIKELIHOODS[event.support]
-    if likelihood == "auto":
-        return choices[0]
-    if likelihood not in choices:
-        raise ZooError(
-            f"the likelihood of {event.support} data is {' or '.join(choices)} (or auto), got {likelihood!r}"
-        )
-    return likelihood

@@ -1,7 +1,7 @@
 """From a name to a pair, with its hyper-parameters and a seed.
 
 A name is ``family``, ``family+guide``, and either with settings behind a colon: ``vae+iaf:prior=flow,latent=2``. The
-setting ``prior`` names a prior of the shelf, the others are hyper-parameters.
+setting ``prior`` names a registered prior, the others are hyper-parameters.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from zoo.errors import UnfitError, ZooError
 from zoo.event import Event
 from zoo.pairs.pair import NeedsEncoder, Pair, no_guide
 from zoo.pairs.registry import Family, families, guides, load_shelves, priors
-from zoo.pairs.traces import Capabilities, capabilities, latent_sites, random_sites
+from zoo.pairs.sites import latent_sites, random_sites
+from zoo.pairs.traces import Capabilities, capabilities
 from zoo.seeding import seeded
 
 Hyper = Mapping[str, Any]
@@ -28,7 +29,7 @@ Hyper = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class ParsedName:
-    """What a name calls for: a family, its guide and prior (``""`` where it brings its own) and hyper-parameters."""
+    """A parsed name: family, guide and prior (``""`` if the family brings its own) and hyper-parameters."""
 
     family: Family
     guide: str
@@ -37,16 +38,14 @@ class ParsedName:
 
     @property
     def variant(self) -> str:
-        """The name without its guide, what goes without saying left out: the scores' column ``family``."""
-        told = {"prior": self.prior} if self.prior != (self.family.prior or "") else {}
-        settings = ",".join(f"{name}={value}" for name, value in (told | self.hyper).items())
+        """The name without its guide and without a default prior: the scores' column ``family``."""
+        named = {"prior": self.prior} if self.prior != (self.family.prior or "") else {}
+        settings = ",".join(f"{name}={value}" for name, value in (named | self.hyper).items())
         return f"{self.family.name}:{settings}" if settings else self.family.name
 
 
 def read_name(name: str) -> ParsedName:
-    """What ``name`` calls for.
-
-    Of guide and prior, one that is not named is the family's default, or the first that fits the other.
+    """Parse ``name``; a guide or prior that it leaves out is the family's default, or the first that fits the other.
 
     Raises:
         ZooError: an unknown name, a guide or a prior for a family that brings its own, or two that do not fit.
@@ -83,9 +82,9 @@ def _fitting(family: Family, guide: str, prior: str) -> tuple[str, str]:
 
 
 def find(name: str) -> tuple[Family, str]:
-    """The family and the guide's name (``""`` for a family that brings its own) behind a name: see `read_name`."""
-    called = read_name(name)
-    return called.family, called.guide
+    """The family and the guide's name (``""`` for a family that brings its own) of a name: see `read_name`."""
+    parsed = read_name(name)
+    return parsed.family, parsed.guide
 
 
 def fitting_event(family: Family, data: Event) -> Event:
@@ -108,36 +107,82 @@ def fitting_event(family: Family, data: Event) -> Event:
 def build(name: str, event: Event, hyper: Hyper | None = None, seed: int = 0) -> Pair:
     """Build the pair called ``name`` for ``event``; its parameters depend on ``seed`` alone.
 
-    ``hyper`` are the family's hyper-parameters; those of guide and prior are written ``guide.NAME``, ``prior.NAME``.
+    Args:
+        name: ``family``, ``family+guide``, and either with ``:setting=value,...``; ``zoo list`` prints the choices.
+        event: shape and support of one datum.
+        hyper: hyper-parameters of the family; those of guide and prior are written ``guide.NAME``, ``prior.NAME``.
+        seed: of the initial parameters.
+
+    Returns:
+        The pair, in training mode on the CPU.
 
     Raises:
         ZooError: an unknown name or hyper-parameter, or an event that the family does not take.
         ContractError: the programs do not run.
+
+    Example:
+        >>> from zoo import Event, build
+        >>> pair = build("vae+iaf:prior=mixture,latent=2", Event((2, 2), 5), {"hidden": 8, "guide.hidden": 8})
+        >>> pair.label, pair.group
+        ('vae+iaf:prior=mixture,latent=2', 'prescribed')
     """
-    called = read_name(name)
-    family, event = called.family, fitting_event(called.family, event)
-    hyper = _together(name, called.hyper, hyper or {})
-    own = {key: value for key, value in hyper.items() if not key.startswith(("guide.", "prior."))}
-    of_guide, of_prior = (_of(word, hyper, family, named) for word, named in _shelved(called))
+    parsed = read_name(name)
+    family, event = parsed.family, fitting_event(parsed.family, event)
+    own, of_guide, of_prior = _split(name, parsed, hyper or {})
 
     def make_prior(latent: int) -> Any:
-        return _make(f"prior {called.prior!r}", priors[called.prior].make, of_prior, event, latent)
+        return _make(f"prior {parsed.prior!r}", priors[parsed.prior].make, of_prior, event, latent)
 
     with seeded(seed):
-        given = (event, make_prior) if called.prior else (event,)
+        given = (event, make_prior) if parsed.prior else (event,)
         made = _make(f"family {family.name!r}", family.make, own, *given)
-        model, guide = _programs(made)
-        if called.guide:
-            maker = guides[called.guide].make
-            guide = _make(f"guide {called.guide!r}", maker, of_guide, event, latents(model, event))
-        pair = Pair(event, model, guide, extras=made, family=called.variant, guide_name=called.guide)
-    _tell_encoder(pair, guide)
-    pair.group = family.group or read_group(capabilities(pair))
+        model, guide = made if isinstance(made, tuple) else (made.model, getattr(made, "guide", no_guide))
+        if parsed.guide:
+            maker = guides[parsed.guide].make
+            guide = _make(f"guide {parsed.guide!r}", maker, of_guide, event, latents(model, event))
+        pair = Pair(event, model, guide, extras=made, family=parsed.variant, guide_name=parsed.guide)
+    _connect_encoder(pair, guide)
+    pair.group = family.group or _group(capabilities(pair))
     return pair
 
 
-def _tell_encoder(pair: Pair, guide: Callable[..., Any]) -> None:
-    """Tell the modules that ask for it how the guide sees data, by a trace that no handler outside takes notice of."""
+def _split(name: str, parsed: ParsedName, hyper: Hyper) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """The hyper-parameters of family, guide and prior, those in the name and those given by ``hyper``."""
+    for key, value in sorted(parsed.hyper.items()):
+        if key in hyper and hyper[key] != value:
+            raise ZooError(f"{name} says {key}={value}, and {key}={hyper[key]} was given as well; give one of them")
+    own, of_guide, of_prior = dict[str, Any](), dict[str, Any](), dict[str, Any]()
+    for key, value in {**parsed.hyper, **hyper}.items():
+        word, _, setting = key.partition(".")
+        if not setting or word not in ("guide", "prior"):
+            own[key] = value
+            continue
+        if not (parsed.guide if word == "guide" else parsed.prior):
+            raise ZooError(f"family {parsed.family.name!r} takes no {word} from the shelf, so no {key}")
+        (of_guide if word == "guide" else of_prior)[setting] = value
+    return own, of_guide, of_prior
+
+
+def _make(what: str, maker: Callable[..., Any], hyper: Hyper, *args: Any) -> Any:
+    """``maker(*args, **hyper)``, with errors that name the hyper-parameter."""
+    known = dict(list(inspect.signature(maker).parameters.items())[len(args) :])
+    for name in hyper:
+        if name not in known:
+            raise ZooError(f"{what} has no hyper-parameter {name!r}; it has: {', '.join(known) or 'none'}")
+    for name, parameter in known.items():
+        if parameter.default is inspect.Parameter.empty and name not in hyper:
+            raise ZooError(f"{what} needs its hyper-parameter {name!r}, which has no default: give it, {name}=VALUE")
+    try:
+        return maker(*args, **hyper)
+    except (TypeError, ValueError, RuntimeError) as error:
+        if not hyper:
+            raise
+        given = ", ".join(f"{name}={value!r}" for name, value in hyper.items())
+        raise ZooError(f"{what} cannot be made with {given}: {error}") from error
+
+
+def _connect_encoder(pair: Pair, guide: Callable[..., Any]) -> None:
+    """Give the guide's distribution to the modules that need it, by a trace that is hidden from outer handlers."""
 
     def encode(x: Tensor) -> Any:
         with poutine.block():
@@ -149,27 +194,8 @@ def _tell_encoder(pair: Pair, guide: Callable[..., Any]) -> None:
             part.use_encoder(encode)
 
 
-def _shelved(called: ParsedName) -> tuple[tuple[str, str], tuple[str, str]]:
-    return ("guide", called.guide), ("prior", called.prior)
-
-
-def _of(word: str, hyper: Hyper, family: Family, named: str) -> dict[str, Any]:
-    """The hyper-parameters of guide or prior, of those written ``word.NAME``."""
-    found = {key.partition(".")[2]: value for key, value in hyper.items() if key.startswith(f"{word}.")}
-    if found and not named:
-        raise ZooError(f"family {family.name!r} takes no {word} from the shelf, so no {word}.{next(iter(found))}")
-    return found
-
-
-def _together(name: str, told: Hyper, more: Hyper) -> dict[str, Any]:
-    """Hyper-parameters that stand in the name, and more."""
-    for key in sorted({key for key in told if key in more and more[key] != told[key]}):
-        raise ZooError(f"{name} says {key}={told[key]}, and {key}={more[key]} was given beside it; give one of them")
-    return {**told, **more}
-
-
-def read_group(can: Capabilities) -> str:
-    """The row of Tomczak's table that the traces alone tell, ``""`` where it takes more to know it."""
+def _group(can: Capabilities) -> str:
+    """The group in Tomczak's taxonomy if the traces decide it, else ``""``."""
     if can.likelihood == "none":
         return "implicit"
     return "prescribed" if can.latents else ""
@@ -188,38 +214,13 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
     Raises:
         ZooError: a setting without ``=``.
     """
-    return dict(_setting(text) for text in settings)
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise ZooError(f"a setting is written name=value, got {text!r}")
-    try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value
-
-
-def _make(what: str, maker: Callable[..., Any], hyper: Hyper, *args: Any) -> Any:
-    known = dict(list(inspect.signature(maker).parameters.items())[len(args) :])
-    for name in hyper:
-        if name not in known:
-            raise ZooError(f"{what} has no hyper-parameter {name!r}; it has: {', '.join(known) or 'none'}")
-    for name, parameter in known.items():
-        if parameter.default is inspect.Parameter.empty and name not in hyper:
-            raise ZooError(f"{what} needs its hyper-parameter {name!r}, which has no default: give it, {name}=VALUE")
-    try:
-        return maker(*args, **hyper)
-    except (TypeError, ValueError, RuntimeError) as error:
-        if not hyper:
-            raise
-        given = ", ".join(f"{name}={value!r}" for name, value in hyper.items())
-        raise ZooError(f"{what} cannot be made with {given}: {error}") from error
-
-
-def _programs(made: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    if isinstance(made, tuple):
-        model, guide = made
-        return model, guide
-    return made.model, getattr(made, "guide", no_guide)
+    parsed: dict[str, Any] = {}
+    for text in settings:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise ZooError(f"a setting is written name=value, got {text!r}")
+        try:
+            parsed[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            parsed[name] = value
+    return parsed
