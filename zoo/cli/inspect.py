@@ -18,10 +18,9 @@ from zoo.errors import ZooError
 def list_(with_: With = None, as_json: Json = False) -> None:
     """The families, guides, priors, evaluations, data sets and suites there are."""
     with answering():
-        from zoo.data import data_names
         from zoo.experiments.suite import load_suite, suite_names
         from zoo.pairs.plugins import load_families
-        from zoo.pairs.registry import evaluations, families, guides, priors
+        from zoo.pairs.registry import datasets, evaluations, families, guides, priors
 
         load_families(with_ or [])
         shelves: dict[str, list[dict[str, Any]]] = {
@@ -32,7 +31,7 @@ def list_(with_: With = None, as_json: Json = False) -> None:
             "guides": [{"name": g.name, "about": _first(g.doc)} for g in guides],
             "priors": [{"name": p.name, "about": _first(p.doc)} for p in priors],
             "evaluations": [{"name": e.name, "about": _first(e.doc)} for e in evaluations],
-            "data": [{"name": name, "about": about} for name, about in data_names()],
+            "data": [{"name": d.name, "about": d.about} for d in datasets],
             "suites": [{"name": name, "about": load_suite(name).about} for name in suite_names()],
         }
         if as_json:

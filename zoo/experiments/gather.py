@@ -9,7 +9,6 @@ from typing import Any
 from torch import Tensor
 
 from zoo.data import Dataset
-from zoo.data.toys import KNOWN
 from zoo.devices import pick_device
 from zoo.event import Event
 from zoo.experiments.plan import Entry, Options
@@ -17,7 +16,7 @@ from zoo.experiments.processes import cores
 from zoo.experiments.suite import Suite
 from zoo.metrics.plane import DENSITY, POINTS, POSTERIOR, PRIOR, SIDE, frame, grid
 from zoo.pairs.build import find
-from zoo.pairs.registry import evaluations
+from zoo.pairs.registry import datasets, evaluations
 from zoo.provenance import provenance
 from zoo.report.study import TRUTH, Study
 from zoo.runs.evaluation import Settings
@@ -129,9 +128,10 @@ def _pictures(suite: Suite, entries: Sequence[Entry]) -> dict[str, dict[str, Any
 def _nothing_yet(data: Dataset) -> dict[str, Any]:
     """The real data, and among the densities the true one where it is known."""
     densities = {}
-    if data.name in KNOWN and data.event.shape == (2,):
+    source = datasets.get(data.name)
+    if source and source.log_density and data.event.shape == (2,):
         around = grid(frame(data.test[:POINTS].cpu().numpy()))
-        densities[TRUTH] = _rounded(KNOWN[data.name].log_density(around).reshape(SIDE, SIDE))
+        densities[TRUTH] = _rounded(source.log_density(around).reshape(SIDE, SIDE))
     real = data.test[: shown(data.event)].tolist()
     return {
         "event": str(data.event),
