@@ -84,7 +84,8 @@ def test_any_guide_with_any_prior_is_every_pair_of_one_space() -> None:
     called = [read_name(name) for name in Selector(family="vae", guide="*", prior="*").names()]
     chosen = {(each.guide, each.prior) for each in called}
     assert chosen == {(guide.name, prior.name) for guide in guides for prior in priors if guide.space == prior.space}
-    own_prior = {read_name(name).guide for name in Selector(family="pixelvae", guide="*").names()}
+    zoo.family("own-prior", guide="normal")(lambda event: None)
+    own_prior = {read_name(name).guide for name in Selector(family="own-prior", guide="*").names()}
     assert own_prior == {guide.name for guide in guides if guide.space == "real"}
 
 
