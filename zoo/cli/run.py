@@ -81,7 +81,7 @@ def evaluate(
             print_json(table)
         else:
             for row in table:
-                typer.echo(f"{row['evaluation']:<12}{row['metric']:<22}{_value(row)}")
+                typer.echo(f"{row['evaluation']:<11} {row['metric']:<21} {_value(row)}")
         if any(row["status"] == "failed" for row in table):
             raise typer.Exit(1)
 
