@@ -34,7 +34,9 @@ def starting_file(kind: str, name: str) -> str:
     text = (TEMPLATES / f"my_{kind}.py").read_text()
     named = "".join(part[:1].upper() + part[1:] for part in plain.split("_"))
     for old, new, suffix in ((f"My{kind.title()}", named, kind.title()), (f"my_{kind}", plain, f"_{kind}")):
-        if keyword.iskeyword(new) or re.search(rf"\b{new}\b", text):  # or it would hide what the file uses
+        if keyword.iskeyword(new) or re.search(
+            rf"\b{new}\b", text.replace(old, "")
+        ):  # it would hide what the file uses
             new += suffix
         text = re.sub(rf"\b{old}\b(?=\()", new, text)
     return re.sub(rf"\bmy_{kind}\b", name, text)
