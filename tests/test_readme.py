@@ -12,7 +12,7 @@ from test_architecture import ROOMS
 from typer.testing import CliRunner
 
 from zoo.cli import app
-from zoo.cli.template import TEMPLATES, kinds, starting_file
+from zoo.cli.template import kinds, starting_file
 
 ROOT = Path(__file__).parent.parent
 README, CONTRIBUTING = (ROOT / "README.md").read_text(), (ROOT / "CONTRIBUTING.md").read_text()
@@ -48,10 +48,17 @@ def test_every_command_has_the_options_it_is_shown_with(command: str) -> None:
         assert re.search(rf"{option}\b", shown), option
 
 
-def test_contributing_shows_every_template_word_for_word() -> None:
+def test_contributing_shows_every_example_word_for_word() -> None:
     shown = dict(re.findall(r"<!-- (\S+) -->\n```python\n(.*?)```", CONTRIBUTING, re.DOTALL))
-    assert shown == {f"zoo/cli/templates/my_{kind}.py": (TEMPLATES / f"my_{kind}.py").read_text() for kind in kinds()}
-    assert {starting_file(kind, f"my_{kind}") for kind in kinds()} == set(shown.values())
+    examples = [*(ROOT / "zoo/cli/templates").glob("*.py"), *(ROOT / "tests/examples").glob("*.py")]
+    assert shown == {str(path.relative_to(ROOT)): path.read_text() for path in examples}
+
+
+@pytest.mark.parametrize("kind", kinds())
+def test_a_starting_file_differs_from_its_example_by_the_name(kind: str) -> None:
+    written = starting_file(kind, "some-name").replace("some-name", f"my_{kind}").replace("some_name", f"my_{kind}")
+    example = (ROOT / f"zoo/cli/templates/my_{kind}.py").read_text()
+    assert written.replace("SomeName", f"My{kind.title()}") == example
 
 
 def test_the_map_lists_the_rooms_bottom_up() -> None:
