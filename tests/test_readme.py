@@ -56,7 +56,7 @@ def test_contributing_shows_every_example_word_for_word() -> None:
 
 @pytest.mark.parametrize("kind", kinds())
 def test_a_starting_file_differs_from_its_example_by_the_name(kind: str) -> None:
-    written = starting_file(kind, "some-name").replace("some-name", f"my_{kind}").replace("some_name", f"my_{kind}")
+    written = starting_file("some-name", kind).replace("some-name", f"my_{kind}").replace("some_name", f"my_{kind}")
     example = (ROOT / f"zoo/cli/templates/my_{kind}.py").read_text()
     assert written.replace("SomeName", f"My{kind.title()}") == example
 

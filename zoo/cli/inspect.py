@@ -103,7 +103,7 @@ def new(
         load_shelves()
         if any(registry.word.replace(" ", "") == kind and name in registry for registry in REGISTRIES):
             raise ZooError(f"there is a {kind} {name!r} already; choose another name")
-        text = starting_file(kind, name)
+        text = starting_file(name, kind)
         write_text(path, text)
         hint = text.partition("Next: ")[2].partition("\n")[0]
         typer.echo(f"{path}\nnext: {hint.replace(path.name, str(path))}")

@@ -17,7 +17,7 @@ def kinds() -> list[str]:
     return [name[len("my_") : -len(".py")] for name in names if name.endswith(".py")]
 
 
-def starting_file(kind: str, name: str) -> str:
+def starting_file(name: str, kind: str = "family") -> str:
     """The text of a file that registers a small ``kind`` called ``name``, such as a family that passes `zoo check`.
 
     Raises:
