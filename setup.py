@@ -1,4 +1,7 @@
-"""Every package under ``zoo/``, and the three shelves, which are installed under the one name ``zoo``."""
+"""Every package under ``zoo/``, and the three shelves, which are installed as ``zoo.models`` and so on.
+
+``pyproject.toml`` can find packages or rename them, but not find packages to rename.
+"""
 
 from setuptools import find_packages, setup
 

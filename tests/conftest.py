@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
 
 import hypothesis
 import pytest
@@ -10,8 +10,7 @@ import torch
 
 from zoo.data import Dataset
 from zoo.event import Event
-from zoo.pairs import plugins as outside
-from zoo.pairs.registry import Registry, columns, evaluations, families, guides, load_shelves, priors
+from zoo.pairs.registry import families, load_shelves
 
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("zoo", deadline=None)  # no test asserts a time
@@ -19,14 +18,11 @@ hypothesis.settings.load_profile("zoo")
 
 
 @pytest.fixture(autouse=True)
-def shelves(monkeypatch: pytest.MonkeyPatch) -> None:
+def scoped_registries() -> Iterator[None]:
     """What a test registers is forgotten after it."""
     load_shelves()
-    registries: tuple[Registry[Any], ...] = (families, guides, priors, evaluations, columns)
-    for registry in registries:
-        monkeypatch.setattr(registry, "_items", dict(registry._items))
-        monkeypatch.setattr(registry, "_files", dict(registry._files))
-    outside._load.cache_clear()
+    with families.scoped():
+        yield
 
 
 @pytest.fixture

@@ -1,11 +1,15 @@
-"""The house keeps its one direction: shelves stand on the core, and the core knows nothing of what stands on them."""
+"""Imports go one way: shelves import the core, and the core names nothing that stands on them."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -42,9 +46,7 @@ def on_a_shelf(name: str) -> bool:
 
 @pytest.mark.parametrize("path", sources("zoo", *SHELVES), ids=lambda path: str(path.relative_to(ROOT)))
 def test_nothing_imports_a_shelf_by_name(path: Path) -> None:
-    """Shelves meet in the registry, and the core finds them by walking their packages."""
-    strange = [name for name in imported(ast.parse(path.read_text())) if on_a_shelf(name)]
-    assert strange == []
+    assert [name for name in imported(ast.parse(path.read_text())) if on_a_shelf(name)] == []
 
 
 @pytest.mark.parametrize("path", sources(*SHELVES), ids=lambda path: str(path.relative_to(ROOT)))
@@ -86,8 +88,8 @@ def test_the_core_names_the_shelves_in_one_place_only() -> None:
     assert names == {"zoo/pairs/registry.py"}
 
 
-def test_the_core_is_handed_no_family_by_name() -> None:
-    """No argument, key, index or comparison of the core's is the name of a declared family."""
+def test_the_core_uses_no_family_by_name() -> None:
+    """No argument, key, index or comparison of the core is the name of a declared family."""
     declared = set(declared_names())
     assert len(declared) > 5
     strange = [
@@ -103,12 +105,12 @@ def test_the_core_is_handed_no_family_by_name() -> None:
 def declared_names() -> Iterator[str]:
     for path in sources("models"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "family":
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("family", "zoo.family"):
                 yield from (word.value for word in node.args[:1] if isinstance(word, ast.Constant))
 
 
 def named_by(node: ast.AST) -> Iterator[str]:
-    """Constants that stand where a family would be named: arguments, keys, indices and what is compared with."""
+    """Constants where a family would be named: arguments, keys, indices and sides of comparisons."""
     if isinstance(node, ast.Call):
         places = [*node.args, *(keyword.value for keyword in node.keywords)]
     elif isinstance(node, ast.Compare):
@@ -144,6 +146,26 @@ def test_torch_is_not_imported_before_it_is_needed(module: str) -> None:
     code = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def distributions(*folders: str) -> set[str]:
+    """The distributions that the files of these folders import, by their names on a package index."""
+    known = packages_distributions()
+    trees = [ast.parse(path.read_text()) for path in sources(*folders)]
+    tops = {name.split(".")[0] for tree in trees for name in imported(tree)} - {*sys.stdlib_module_names, "zoo", ""}
+    own = {path.stem for path in sources("tests", "docs")}
+    return {known.get(top, [top])[0].lower() for top in tops - own}
+
+
+def test_every_import_is_declared_and_every_dependency_imported() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    required, bench, any_extra = (
+        {re.match(r"[\w-]+", text)[0] for text in texts}  # type: ignore[index] # each begins with a name
+        for texts in (project["dependencies"], extras["bench"], chain.from_iterable(extras.values()))
+    )
+    assert distributions("zoo", *SHELVES) - bench == required
+    assert distributions("tests", "docs") <= required | any_extra
 
 
 def test_every_public_name_is_there() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,10 @@ from typer.testing import CliRunner
 
 from zoo.cli import app
 from zoo.cli.parse import bytes_of
+from zoo.data import load_data
+from zoo.event import Event
+from zoo.pairs.plugins import load_families
+from zoo.pairs.registry import REGISTRIES
 
 SMALL = [
     "--data",
@@ -86,7 +91,6 @@ def test_show_reads_abilities_off_the_programs() -> None:
         (["check", "nowhere.py"], "not there"),
         (["train", "vae", "--seed", "-1"], "from 0 to 4294967295"),
         (["train", "vae", "--runs", "/dev/null/runs", "--quiet"], "/dev/null"),
-        (["new", "vae"], "already"),
         (["compare", "vae", "--name", "../up"], "should match"),
         (["train", "vae", "--data", "nowhere.npz"], "nowhere.npz"),
         (["evaluate", "uniform", "--memory", "512 parsecs"], "such as 512MiB, 2GiB or 1GB; got '512 parsecs'"),
@@ -100,14 +104,29 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(words: list[str], message: st
     assert "Traceback" not in result.output
 
 
-def test_new_writes_a_family_that_passes_check_and_trains(tmp_path: Path) -> None:
-    zoo("new", "mine")
-    findings = json.loads(zoo("check", "mine.py", "--json").stdout)
-    assert findings
-    assert all(finding["ok"] is not False for finding in findings)
-    told = json.loads(zoo("train", "mine.py", "--train", "steps=2", "--json").stdout)
-    assert told["status"] == "finished"
-    assert "there already" in zoo("new", "mine", code=2).stderr
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["vae"], "there is a family 'vae' already"),
+        (["dataset", "moons"], "there is a dataset 'moons' already"),
+        (["guide"], "needs a name: zoo new guide NAME"),
+        (["gide", "mine"], "writes a dataset, .*guide, .*; got 'gide'"),
+        (["prior", "class"], "no keyword of Python, such as my_vae; got 'class'"),
+        (["prior", "../up"], "consists of letters"),
+    ],
+)
+def test_new_refuses(words: list[str], message: str) -> None:
+    assert re.search(message, zoo("new", *words, code=2).stderr)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("dataset", "math"), ("evaluation", "torch"), ("family", "tensor")])
+def test_new_hides_no_name_that_its_file_uses(kind: str, name: str) -> None:
+    zoo("new", kind, name)
+    load_families([Path(f"{name}.py")])
+    assert name in {registry.word.replace(" ", ""): registry for registry in REGISTRIES}[kind]
+    if kind == "dataset":
+        assert load_data(name).event == Event(2, "real")
+    assert "there already" in zoo("new", kind, name, code=2).stderr
 
 
 def test_with_stands_before_the_command_or_after_it() -> None:

@@ -1,4 +1,4 @@
-"""The README's examples run as written."""
+"""The examples in README and CONTRIBUTING run as written."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import shlex
 from pathlib import Path
 
 import pytest
+from test_architecture import ROOMS
 from typer.testing import CliRunner
 
 from zoo.cli import app
+from zoo.cli.template import kinds, starting_file
 
-TEXT = (Path(__file__).parent.parent / "README.md").read_text()
-PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
-COMMANDS = [line.partition("#")[0] for line in TEXT.splitlines() if line.startswith(".venv/bin/zoo ")]
+ROOT = Path(__file__).parent.parent
+README, CONTRIBUTING = (ROOT / "README.md").read_text(), (ROOT / "CONTRIBUTING.md").read_text()
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+COMMANDS = [line.partition("#")[0] for line in README.splitlines() if line.startswith(".venv/bin/zoo ")]
 
 
 def test_the_declaration_keeps_the_contract_and_its_commands_run(
@@ -40,6 +43,36 @@ def test_the_python_example_prints_what_it_should(capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_the_options_it_is_shown_with(command: str) -> None:
     word, *rest = shlex.split(command)[1:]
-    told = CliRunner().invoke(app, [word, "--help"], env={"COLUMNS": "300"}).output
+    shown = CliRunner().invoke(app, [word, "--help"], env={"COLUMNS": "300"}).output
     for option in (each for each in rest if each.startswith("--")):
-        assert re.search(rf"{option}\b", told), option
+        assert re.search(rf"{option}\b", shown), option
+
+
+def test_contributing_shows_every_example_word_for_word() -> None:
+    shown = dict(re.findall(r"<!-- (\S+) -->\n```python\n(.*?)```", CONTRIBUTING, re.DOTALL))
+    examples = [*(ROOT / "zoo/cli/templates").glob("*.py"), *(ROOT / "tests/examples").glob("*.py")]
+    assert shown == {str(path.relative_to(ROOT)): path.read_text() for path in examples}
+
+
+@pytest.mark.parametrize("kind", kinds())
+def test_a_starting_file_differs_from_its_example_by_the_name(kind: str) -> None:
+    written = starting_file("some-name", kind).replace("some-name", f"my_{kind}").replace("some_name", f"my_{kind}")
+    example = (ROOT / f"zoo/cli/templates/my_{kind}.py").read_text()
+    assert written.replace("SomeName", f"My{kind.title()}") == example
+
+
+def test_the_map_lists_the_rooms_bottom_up() -> None:
+    rooms = re.findall(r"^  (\w+)/ ", CONTRIBUTING.partition("zoo/            the core")[2], re.MULTILINE)
+    assert tuple(rooms) == ROOMS[1:]
+
+
+@pytest.mark.parametrize("kind", kinds())
+def test_what_zoo_new_writes_does_what_it_says_next(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    written, _, hint = CliRunner().invoke(app, ["new", kind, f"own-{kind}"]).output.strip().partition("\nnext: ")
+    assert written == f"own-{kind}.py"
+    for command in hint.split(", then "):
+        _, word, *rest = shlex.split(command)
+        result = CliRunner().invoke(app, [word, *rest, *([] if word == "check" else ["--train", "steps=2"])])
+        assert result.exit_code == 0, (command, result.output)
+        assert f"own-{kind}" in command

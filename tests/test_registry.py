@@ -1,9 +1,8 @@
-"""Names: declaring, clashing, looking up, and building what a name says."""
+"""Names: declaring, clashing, looking up, and building the pair that a name stands for."""
 
 from __future__ import annotations
 
 from contextlib import suppress
-from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import zoo.pairs.registry
+import zoo
 from zoo.errors import ContractError, ZooError
 from zoo.event import Event
 from zoo.pairs.build import build, find, fitting_event, latents, parse_settings
-from zoo.pairs.registry import Family, Registry, evaluation, evaluations, families, family, guide, guides, load_shelves
+from zoo.pairs.registry import (
+    REGISTRIES,
+    Family,
+    Registry,
+    datasets,
+    evaluations,
+    families,
+    family,
+    guides,
+    load_shelves,
+    priors,
+)
 
 
 def registry(*names: str) -> Registry[Family]:
@@ -57,10 +67,7 @@ def test_an_unknown_name_suggests_near_ones(asked: str, hint: str) -> None:
 
 
 class Coins(nn.Module):
-    """Coins of one bias.
-
-    And more of it.
-    """
+    """Coins of one bias."""
 
     def __init__(self, event: Event, *, sides: int = 2, needed: float = 0.0) -> None:
         super().__init__()
@@ -87,40 +94,50 @@ class Latent(nn.Module):
             pyro.sample("x", dist.Normal(loc, 1.0).to_event(self.loc.dim()), obs=x)
 
 
-def test_a_decorator_registers_and_gives_the_class_back() -> None:
-    made = family("coins", group="floor", paper="nobody 1900", supports=("binary",), recipe={"steps": 3})(Coins)
-    assert made is Coins
-    entry = families["coins"]
-    assert (entry.make, entry.group, entry.paper, entry.supports) == (Coins, "floor", "nobody 1900", ("binary",))
-    assert entry.recipe == {"steps": 3}
-    assert entry.doc == "Coins of one bias.\n\nAnd more of it."
-    assert families["coins"].guide is None
+@pytest.mark.parametrize(
+    ("decorator", "registry", "settings"),
+    [
+        (zoo.family, families, {"group": "floor", "paper": "nobody 1900", "supports": ("binary",), "recipe": {"a": 3}}),
+        (zoo.guide, guides, {"paper": "nobody 1900", "space": "sphere"}),
+        (zoo.prior, priors, {"paper": "nobody 1900", "space": "sphere"}),
+        (zoo.evaluation, evaluations, {"over": "seeds", "alone": True}),
+        (zoo.dataset, datasets, {"about": "coins", "log_density": len, "sampler": max}),
+    ],
+)
+def test_a_decorator_registers_and_returns_the_class(
+    decorator: Any, registry: Registry[Any], settings: dict[str, Any]
+) -> None:
+    class Thing:
+        """A thing.
+
+        And more of it.
+        """
+
+    assert decorator("thing", **settings)(Thing) is Thing
+    entry = registry["thing"]
+    assert Thing in vars(entry).values()
+    assert entry.doc == "A thing.\n\nAnd more of it."
+    assert {name: getattr(entry, name) for name in settings} == settings
 
 
-def test_guides_and_evaluations_register_too() -> None:
-    def ask(runs: Any, settings: Any) -> list[Any]:
-        """How it is asked."""
-        return []
-
-    assert guide("mine", paper="p")(Coins) is Coins
-    assert evaluation("mine", over="seeds", alone=True)(ask) is ask
-    assert (guides["mine"].make, guides["mine"].paper, guides["mine"].doc[:5]) == (Coins, "p", "Coins")
-    entry = evaluations["mine"]
-    assert (entry.ask, entry.over, entry.alone, entry.doc) == (ask, "seeds", True, "How it is asked.")
+def needs_rows(seed: int, rows: int) -> None: ...
 
 
 @pytest.mark.parametrize(
-    ("told", "message"),
+    ("decorator", "settings", "message"),
     [
-        ({"supports": ("bits",)}, "supports are among binary, levels, real; got bits"),
-        ({"supports": ()}, "supports are among binary, levels, real; got none"),
-        ({"group": "best"}, "group is one of autoregressive, .*; got 'best'"),
+        (zoo.family, {"supports": ("bits",)}, "supports are among binary, levels, real; got bits"),
+        (zoo.family, {"supports": ()}, "supports are among binary, levels, real; got none"),
+        (zoo.family, {"group": "best"}, "group is one of autoregressive, .*; got 'best'"),
+        (zoo.guide, {"space": "torus"}, "space is one of real, sphere; got 'torus'"),
+        (zoo.prior, {"space": "torus"}, "space is one of real, sphere; got 'torus'"),
+        (zoo.dataset, {}, "called with data_dir and seed, but requires 'rows'; give that a default"),
     ],
 )
-def test_a_wrong_declaration_is_refused(told: dict[str, Any], message: str) -> None:
+def test_a_wrong_declaration_is_refused(decorator: Any, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ZooError, match=message):
-        family("wrong", **told)
-    assert "wrong" not in families
+        decorator("wrong", **settings)(needs_rows)
+    assert not any("wrong" in registry for registry in REGISTRIES)
 
 
 def test_a_family_and_its_guide_are_found_by_name() -> None:
@@ -140,9 +157,9 @@ def test_another_support_names_the_families_that_fit() -> None:
     assert fitting_event(families["coins"], Event(3, "binary")) == Event(3, "binary")
     with pytest.raises(
         ZooError, match=r"'coins' takes binary data, got levels \(3:5\); families that fit: .*independent"
-    ) as told:
+    ) as caught:
         fitting_event(families["coins"], Event(3, 5))
-    fit = str(told.value).partition("families that fit: ")[2].split(", ")
+    fit = str(caught.value).partition("families that fit: ")[2].split(", ")
     assert "coins" not in fit
     assert "independent" in fit
 
@@ -190,18 +207,28 @@ def test_a_hyper_parameter_without_default_must_be_given() -> None:
         build("needs", Event(3, "binary"))
 
 
-def test_an_error_undoes_what_was_added() -> None:
-    made = registry("vae")
+def test_entries_of_a_file_are_known_and_undone_by_an_error() -> None:
+    siblings: list[Registry[Any]] = []
+    made, other = (Registry[Family](word, f"{word}s", siblings) for word in ("cat", "dog"))
+    made.add(Family("vae", object))
     with suppress(KeyError), made.adding(Path("mine.py")):
-        made.add(Family("gan", object))
+        other.add(Family("gan", object))
         raise KeyError
-    assert [item.name for item in made] == ["vae"]
+    assert (len(made), len(other)) == (1, 0)
     with made.adding(Path("mine.py")):
-        made.add(Family("gan", object))
-    assert [item.name for item in made] == ["gan", "vae"]
+        other.add(Family("gan", object))
+    assert (other.from_file(Path("mine.py")), other.file("gan"), made.file("vae")) == (["gan"], Path("mine.py"), None)
 
 
-def test_a_guide_is_told_of_the_latents_in_the_models_order() -> None:
+def test_a_scope_restores_every_sibling() -> None:
+    siblings: list[Registry[Any]] = []
+    made, other = (Registry[Family](word, f"{word}s", siblings) for word in ("cat", "dog"))
+    with made.scoped(), made.adding(Path("mine.py")):
+        other.add(Family("gan", object))
+    assert (len(other), other.file("gan")) == (0, None)
+
+
+def test_a_guide_gets_the_latents_in_the_models_order() -> None:
     event = Event(4, "real")
     assert list(latents(Latent(event).model, event).items()) == [("z2", (3,)), ("z1", (2, 2))]
 
@@ -231,17 +258,13 @@ def test_settings_are_read_as_python_literals() -> None:
             parse_settings([wrong])
 
 
-def test_entry_points_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An installed package declares its families by the group ``zoo.families``."""
-    point = EntryPoint("mine", "string:Template", "zoo.families")
-    asked: list[str] = []
-
-    def entry_points(*, group: str) -> list[EntryPoint]:
-        asked.append(group)
-        return [point]
-
-    loaded: list[EntryPoint] = []
-    monkeypatch.setattr(zoo.pairs.registry, "entry_points", entry_points)
-    monkeypatch.setattr(EntryPoint, "load", lambda self: loaded.append(self))
-    load_shelves.__wrapped__()
-    assert (asked, loaded) == (["zoo.families"], [point])
+def test_an_installed_package_registers_by_its_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "module_of_plugin.py").write_text("import zoo\nzoo.family('installed')(object)\n")
+    info = tmp_path / "plugin-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[zoo.families]\nplugin = module_of_plugin\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    load_shelves.cache_clear()
+    load_shelves()
+    assert "installed" in families

@@ -2,21 +2,24 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import zoo
 from zoo.errors import ZooError
+from zoo.event import Event
 from zoo.experiments.plan import Options, plan
-from zoo.experiments.suite import load_suite, suite_names
-from zoo.pairs.registry import families, guides, load_shelves, priors
+from zoo.experiments.suite import Selector, Suite, load_suite, suite_names
+from zoo.pairs.build import build, read_name
+from zoo.pairs.registry import families, guides, priors
 
 
-def test_every_suite_of_the_zoo_reads() -> None:
-    assert "table1" in suite_names()
+def test_every_suite_of_the_zoo_reads_and_can_be_planned() -> None:
     for name in suite_names():
-        suite = load_suite(name)
+        suite = load_suite(name).quickened()
         assert suite.name == name
-        assert len(suite.quickened().seeds) == 1
+        assert {entry.seed for entry in plan(suite, Options())} == {0}
 
 
 @pytest.mark.parametrize(
@@ -25,12 +28,33 @@ def test_every_suite_of_the_zoo_reads() -> None:
         ("families = []", "families"),
         ("families = ['vae']\nseedz = [1]", "seedz"),
         ("families = [", "is not TOML"),
+        ("families = [3]", r"families\.0.* got 3"),
+        ("families = [{ grupp = 'flow' }]", "keys group, family, support, guide, prior, without, and with family"),
+        ("families = [{ group = 'flaw' }]", "group is one of autoregressive, flow"),
+        ("families = [{ guide = '*' }]", "needs a group, a family or a support"),
+        ("families = [{ support = 'bits' }]", "'binary', 'levels' or 'real', got 'bits'"),
     ],
 )
 def test_a_wrong_entry_is_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "mine.toml").write_text(text)
     with pytest.raises(ZooError, match=message):
         load_suite(str(tmp_path / "mine.toml"))
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"family": "vea"}, "did you mean vae"),
+        ({"family": "vae", "guide": "plana"}, "did you mean planar"),
+        ({"family": "vae", "priors": "*"}, "no key 'priors'; it has: group, family, support, guide, .*, latent"),
+        ({"group": "diffusion"}, "chooses no family"),
+        ({"family": "gan", "guide": "*"}, "chooses no family"),
+        ({"group": "flow", "without": ["vae"]}, "does not choose vae, only .*realnvp"),
+    ],
+)
+def test_a_selector_that_cannot_be_resolved_says_why(entry: dict[str, Any], message: str) -> None:
+    with pytest.raises(ZooError, match=message):
+        Suite(name="own", families=[Selector(**entry)]).names()
 
 
 def test_an_unknown_suite_suggests_near_ones() -> None:
@@ -40,14 +64,35 @@ def test_an_unknown_suite_suggests_near_ones() -> None:
         load_suite("nowhere.toml")
 
 
-def test_suites_hold_all_of_their_shelves() -> None:
-    load_shelves()
-    held = {name: set(load_suite(name).families) for name in ("flows", "posteriors", "priors")}
-    assert {entry.name for entry in families if entry.group == "flow"} <= held["flows"]
-    ordinary = {entry.name for entry in guides if entry.space == "real"}
-    assert {f"vae+{name}" for name in ordinary} == held["posteriors"]
-    for prior in {entry.name for entry in priors} - {"standard"}:
-        assert {f"vae:prior={prior},latent=2", f"vae:prior={prior},latent=16"} <= held["priors"]
+def test_suites_hold_all_of_what_is_registered() -> None:
+    @zoo.family("newest", group="flow")
+    @zoo.guide("newest")
+    @zoo.prior("newest")
+    def newest(event: Event) -> None: ...
+
+    held = {name: set(load_suite(name).names()) for name in suite_names()}
+    flows = [entry for entry in families if entry.group == "flow"]
+    assert {entry.name for entry in flows} <= held["flows"]
+    assert {entry.name for entry in flows if "real" in entry.supports} - held["toys"] == {"realnvp-conv"}
+    assert {f"vae+{entry.name}" for entry in guides if entry.space == "real"} == held["posteriors"]
+    for latent in (2, 16):
+        named = {f"prior={entry.name}," for entry in priors if entry.name != families["vae"].prior}
+        assert {f"vae:{prior}latent={latent}" for prior in (*named, "")} <= held["priors"]
+
+
+def test_any_guide_with_any_prior_is_every_pair_of_one_space() -> None:
+    called = [read_name(name) for name in Selector(family="vae", guide="*", prior="*").names()]
+    chosen = {(each.guide, each.prior) for each in called}
+    assert chosen == {(guide.name, prior.name) for guide in guides for prior in priors if guide.space == prior.space}
+    zoo.family("own-prior", guide="normal")(lambda event: None)
+    own_prior = {read_name(name).guide for name in Selector(family="own-prior", guide="*").names()}
+    assert own_prior == {guide.name for guide in guides if guide.space == "real"}
+
+
+def test_settings_of_a_selector_are_hyper_parameters() -> None:
+    (name,) = Selector(family="vae", guide="iaf", prior="mixture", latent=3, **{"guide.hidden": 7}).names()
+    assert name == "vae+iaf:prior=mixture,latent=3,guide.hidden=7"
+    assert any(7 in parameter.shape for parameter in build(name, Event(4, "binary")).parameters())
 
 
 def test_everything_is_the_runs_of_all_suites_once() -> None:
@@ -55,11 +100,10 @@ def test_everything_is_the_runs_of_all_suites_once() -> None:
     parts = [load_suite(name).quickened() for name in suite_names() if name != "everything"]
     assert set(whole) == {entry.name for part in parts for entry in plan(part, Options())}
     assert len(whole) == len(set(whole))
-    load_shelves()
     assert {entry.name for entry in families} == {re.split(r"[+: ]", name)[0] for name in whole}
 
 
-def test_what_a_suite_has_also_takes_its_seeds_and_changes(tmp_path: Path) -> None:
+def test_included_suites_take_this_suites_seeds_and_changes(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text("also = ['toys']\nseeds = [7]\nevaluations = []")
     suite = load_suite(str(path))

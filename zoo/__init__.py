@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from zoo.pairs.pair import Pair as Pair
     from zoo.pairs.pair import Player as Player
     from zoo.pairs.registry import column as column
+    from zoo.pairs.registry import dataset as dataset
     from zoo.pairs.registry import evaluation as evaluation
     from zoo.pairs.registry import family as family
     from zoo.pairs.registry import guide as guide
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from zoo.pairs.traces import log_prob as log_prob
     from zoo.pairs.traces import log_weights as log_weights
     from zoo.pairs.traces import sample as sample
+    from zoo.runs.evaluation import Settings as Settings
+    from zoo.runs.evaluation import TrainedRun as TrainedRun
+    from zoo.runs.evaluation import mean_score as mean_score
     from zoo.scores import Score as Score
     from zoo.training.loop import fit as fit
     from zoo.training.recipe import Recipe as Recipe
@@ -41,14 +45,15 @@ _HOMES = {
     "zoo.event": ("Event",),
     "zoo.pairs.build": ("build",),
     "zoo.pairs.pair": ("Pair", "Player"),
-    "zoo.pairs.registry": ("column", "evaluation", "family", "guide", "prior"),
+    "zoo.pairs.registry": ("column", "dataset", "evaluation", "family", "guide", "prior"),
     "zoo.pairs.traces": ("capabilities", "log_prob", "log_weights", "sample"),
+    "zoo.runs.evaluation": ("Settings", "TrainedRun", "mean_score"),
     "zoo.scores": ("Score",),
     "zoo.training.loop": ("fit",),
     "zoo.training.recipe": ("Recipe",),
 }
 _FORMER = {"abilities": "capabilities"}
-"""Former names that keep working -> what they are called now."""
+"""Former name -> present name."""
 __all__ = sorted([*_FORMER, *(name for names in _HOMES.values() for name in names)])
 
 

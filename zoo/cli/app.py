@@ -30,7 +30,7 @@ def _zoo(context: typer.Context, with_: With = None) -> None:
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """A person's mistake (a file that cannot be written, say) is one sentence and exit code 2; a failed run 1; an
+    """The user's mistake, such as a file that cannot be written, is one sentence and exit code 2; a failed run 1; an
     interrupt 130."""
     try:
         yield
@@ -41,7 +41,7 @@ def answering() -> Iterator[None]:
     except OSError as error:
         stop(f"{error.filename or 'a file'} cannot be read or written: {error.strerror or error}", 2)
     except KeyboardInterrupt:
-        stop("stopped; the same command goes on from here", 130)
+        stop("stopped; the same command resumes from here", 130)
 
 
 def stop(message: str, code: int) -> None:

@@ -10,70 +10,44 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zoo.cli.app import answering, app, print_json
-from zoo.cli.options import (
-    Data,
-    DataDir,
-    DataSeed,
-    EventText,
-    Json,
-    Precision,
-    Quiet,
-    Runs,
-    Seed,
-    Set,
-    Split,
-    Train,
-    With,
-)
-from zoo.cli.parse import run_of, spec_of
+from zoo.cli.options import Json, Quiet, RunOptions, Runs, With, unfold
+from zoo.cli.parse import Prepared
 
 if TYPE_CHECKING:
     from zoo.runs.run import Run
 
 
 @app.command()
+@unfold
 def compress(
     name: Annotated[str, typer.Argument(help="A family (vae, vae+iaf), a Python file, or a run's folder.")],
     array: Annotated[Path, typer.Argument(metavar="DATA.NPY", help="The array to compress, one datum a row.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="The file to write.")],
-    with_: With = None,
-    data: Data = "digits",
-    split: Split = None,
-    data_seed: DataSeed = 0,
-    data_dir: DataDir = None,
-    event: EventText = None,
-    seed: Seed = 0,
-    sets: Set = None,
-    settings: Train = None,
-    precision: Precision = None,
-    runs: Runs = Path("runs"),
-    quiet: Quiet = False,
+    options: RunOptions,
     as_json: Json = False,
 ) -> None:
-    """Compress an array without loss by a family's run (trained first if it is not), and prove that it decodes."""
+    """Compress an array losslessly by a family's run, which is trained first if needed, and check that it decodes."""
     with answering():
         from zoo.cli.arrays import compress as code
         from zoo.cli.arrays import read_array
         from zoo.files import write_bytes
 
         values = read_array(array)
-        given = _given(name, with_)
-        if given is None:
-            from zoo.experiments.display import Watcher
-
-            spec = spec_of(data, split, data_seed, event)
-            dataset = spec.load(data_dir)
-            given, config = run_of(name, with_, spec, dataset, seed, sets, settings, precision, runs)
-            given.train(config, dataset, "auto", [Watcher(config.recipe.steps, quiet or as_json)])
-        with _progress(len(values), quiet or as_json) as watch:
-            file = code(given.pair(), values, watch)
+        quiet = options.quiet or as_json
+        run = _stored(name, options.with_)
+        if run is None:
+            prepared = Prepared.of(name, options)
+            prepared.train("auto", quiet)
+            run = prepared.run
+        with _progress(len(values), quiet) as watch:
+            file = code(run.pair(), values, watch)
         write_bytes(out, file)
         bits = 8 * len(file) / values.size
         if as_json:
-            print_json({"file": str(out), "bytes": len(file), "bits_per_dim": bits, "run": str(given.folder)})
+            print_json({"file": str(out), "bytes": len(file), "bits_per_dim": bits, "run": str(run.folder)})
         elif not quiet:
             typer.echo(
-                f"{out}: {len(values)} data in {len(file)} bytes, {bits:.4g} bits per dimension, by {given.folder}"
+                f"{out}: {len(values)} data in {len(file)} bytes, {bits:.4g} bits per dimension, by {run.folder}"
             )
 
 
@@ -84,7 +58,7 @@ def decompress(
     runs: Runs = Path("runs"),
     quiet: Quiet = False,
 ) -> None:
-    """Give back the array that zoo compress was given, by the run with the weights that it was compressed with."""
+    """Restore the array that was compressed, by the run whose weights compressed it."""
     with answering():
         from zoo.cli.arrays import decompress as code
         from zoo.cli.arrays import write_array
@@ -101,8 +75,8 @@ def decompress(
             typer.echo(f"{out}: {len(array)} data of shape {array.shape[1:]}, {array.dtype}")
 
 
-def _given(name: str, with_: list[Path] | None) -> Run | None:
-    """The run whose folder was named, if one was."""
+def _stored(name: str, with_: With) -> Run | None:
+    """The run whose folder is ``name``, if it is one."""
     from zoo.pairs.plugins import load_families
     from zoo.runs.run import Run
 
@@ -114,7 +88,7 @@ def _given(name: str, with_: list[Path] | None) -> Run | None:
 
 @contextmanager
 def _progress(total: int, quiet: bool) -> Iterator[Callable[[str, int], None]]:
-    """A bar a stage on a terminal, nothing elsewhere."""
+    """One progress bar for each stage on a terminal, nothing elsewhere."""
     from rich.console import Console
     from rich.progress import Progress
 

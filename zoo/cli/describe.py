@@ -1,4 +1,4 @@
-"""What there is to say about a family: its declaration, and what is read off its programs."""
+"""What `zoo show` says about a family: its declaration, and what is read off its programs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from zoo.event import EXAMPLES, Event
 from zoo.pairs.build import build, fitting_event, read_name
-from zoo.pairs.registry import Family, Guide, Prior, Registry, guides, priors
+from zoo.pairs.registry import Declaration, Family, guides, priors
 from zoo.pairs.traces import capabilities
 from zoo.training.recipe import Recipe
 
@@ -18,7 +18,7 @@ def example_event(family: Family) -> Event:
 
 
 def describe(name: str, event: Event | None = None) -> dict[str, Any]:
-    """Docstring, paper, hyper-parameters, training recipe and the capabilities derived on ``event``, as plain values.
+    """Docstring, paper, hyper-parameters, training recipe and the capabilities found on ``event``, as plain values.
 
     Raises:
         ZooError: an unknown name, or an event that the family does not take.
@@ -34,9 +34,9 @@ def describe(name: str, event: Event | None = None) -> dict[str, Any]:
         "paper": family.paper,
         "doc": family.doc,
         "takes": list(family.supports),
-        "hyper": _defaults(family.make)
-        | _prefixed("guide", guides, called.guide)
-        | _prefixed("prior", priors, called.prior)
+        "hyper": _defaults(family)
+        | {f"guide.{key}": value for key, value in _defaults(guides.get(called.guide)).items()}
+        | {f"prior.{key}": value for key, value in _defaults(priors.get(called.prior)).items()}
         | called.hyper,
         "recipe": Recipe.read(family.recipe).model_dump(),
         "event": str(event),
@@ -57,7 +57,7 @@ def text(about: dict[str, Any]) -> str:
         "",
         about["doc"] or "(no docstring)",
         "",
-        f"paper       {about['paper'] or 'not told'}",
+        f"paper       {about['paper'] or 'none given'}",
         f"takes       {', '.join(about['takes'])}",
         f"settings    {_pairs(about['hyper'])}   (--set name=value)",
         f"training    {_pairs(about['recipe'])}   (--train name=value)",
@@ -71,15 +71,10 @@ def text(about: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _prefixed(word: str, shelf: Registry[Guide] | Registry[Prior], name: str) -> dict[str, Any]:
-    """The settings of what ``name`` names on a shelf, as they are written for a family; none for no name."""
-    return {f"{word}.{key}": value for key, value in _defaults(shelf[name].make).items()} if name else {}
-
-
-def _defaults(maker: Any) -> dict[str, Any]:
-    """Keyword settings of a constructor with their defaults."""
-    parameters = inspect.signature(maker).parameters.values()
-    return {p.name: p.default for p in parameters if p.default is not inspect.Parameter.empty}
+def _defaults(entry: Declaration | None) -> dict[str, Any]:
+    """Keyword settings with their defaults; none of no entry."""
+    parameters = inspect.signature(entry.make).parameters.values() if entry else ()
+    return {each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty}
 
 
 def _pairs(settings: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Commands that look: list, show, check, new."""
+"""Commands that inspect, or start a file: list, show, check, new."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from zoo.errors import ZooError
 
 @app.command("list")
 def list_(with_: With = None, as_json: Json = False) -> None:
-    """The families, guides, priors, evaluations, data sets and suites there are."""
+    """List the families, guides, priors, evaluations, data sets and suites."""
     with answering():
-        from zoo.data import data_names
         from zoo.experiments.suite import load_suite, suite_names
         from zoo.pairs.plugins import load_families
-        from zoo.pairs.registry import evaluations, families, guides, priors
+        from zoo.pairs.registry import datasets, evaluations, families, guides, priors
 
         load_families(with_ or [])
         shelves: dict[str, list[dict[str, Any]]] = {
@@ -32,7 +31,7 @@ def list_(with_: With = None, as_json: Json = False) -> None:
             "guides": [{"name": g.name, "about": _first(g.doc)} for g in guides],
             "priors": [{"name": p.name, "about": _first(p.doc)} for p in priors],
             "evaluations": [{"name": e.name, "about": _first(e.doc)} for e in evaluations],
-            "data": [{"name": name, "about": about} for name, about in data_names()],
+            "data": [{"name": d.name, "about": d.about} for d in datasets],
             "suites": [{"name": name, "about": load_suite(name).about} for name in suite_names()],
         }
         if as_json:
@@ -47,7 +46,7 @@ def list_(with_: With = None, as_json: Json = False) -> None:
 
 @app.command()
 def show(name: Name, with_: With = None, event: EventText = None, as_json: Json = False) -> None:
-    """One family: its docstring, paper, parameters and what it can do, read off its programs."""
+    """Show one family: its docstring, paper, parameters, and its capabilities, which are read off its programs."""
     with answering():
         from zoo.cli.describe import describe, text
 
@@ -63,7 +62,7 @@ def show(name: Name, with_: With = None, event: EventText = None, as_json: Json 
 def check(
     name: Name, with_: With = None, event: EventText = None, sets: Set = None, seed: Seed = 0, as_json: Json = False
 ) -> None:
-    """Prove the contract on a pair: one line a law."""
+    """Check a pair against the contract: one line for each law."""
     with answering():
         from zoo.contract.check import check as prove
         from zoo.pairs.build import parse_settings
@@ -84,21 +83,30 @@ def check(
 
 
 @app.command()
-def new(name: str, folder: Annotated[Path, typer.Option(help="Where to write it.")] = Path(".")) -> None:
-    """Write a commented starting file for a family of your own; it passes zoo check as it is."""
+def new(
+    kind: Annotated[str, typer.Argument(metavar="[KIND]", help="family (default), guide, prior, evaluation, dataset.")],
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="The name it is registered by.")] = None,
+    folder: Annotated[Path, typer.Option(help="Where to write it.")] = Path("."),
+) -> None:
+    """Write a commented starting file for your own family, guide, prior, evaluation or data set; it works as it is."""
     with answering():
-        from zoo.cli.template import starting_file
+        from zoo.cli.template import kinds, starting_file
         from zoo.files import write_text
-        from zoo.pairs.registry import families, load_shelves
+        from zoo.pairs.registry import REGISTRIES, load_shelves
 
+        if name is None and kind in kinds():
+            raise ZooError(f"a {kind} needs a name: zoo new {kind} NAME")
+        kind, name = ("family", kind) if name is None else (kind, name)
         path = folder / f"{name}.py"
         if path.exists():
             raise ZooError(f"{path} is there already; choose another name or remove it")
         load_shelves()
-        if name in families:
-            raise ZooError(f"there is a family {name!r} already; choose another name")
-        write_text(path, starting_file(name))
-        typer.echo(f"{path}\nnext: zoo check {path}, then zoo train {path}")
+        if any(registry.word.replace(" ", "") == kind and name in registry for registry in REGISTRIES):
+            raise ZooError(f"there is a {kind} {name!r} already; choose another name")
+        text = starting_file(name, kind)
+        write_text(path, text)
+        hint = text.partition("Next: ")[2].partition("\n")[0]
+        typer.echo(f"{path}\nnext: {hint.replace(path.name, str(path))}")
 
 
 def _first(doc: str) -> str:

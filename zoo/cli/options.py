@@ -2,30 +2,105 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+if TYPE_CHECKING:
+    from zoo.runs.config import DataSpec
+
 Name = Annotated[str, typer.Argument(help="A family (vae), a family with a guide (vae+iaf), or a Python file.")]
-With = Annotated[list[Path] | None, typer.Option("--with", help="Python files with families of your own.")]
-Data = Annotated[str, typer.Option(help="A data set of the zoo, or your file (.npz, .npy, .csv) or folder of PNGs.")]
+With = Annotated[list[Path] | None, typer.Option("--with", help="Your own Python files: families, guides, data sets.")]
+Data = Annotated[str, typer.Option(help="A data set by name, or your file (.npz, .npy, .csv) or folder of PNGs.")]
 Split = Annotated[str | None, typer.Option(help="Shares of train, validation and test of a file: 0.8,0.1,0.1.")]
 DataSeed = Annotated[int, typer.Option(help="Seed of the split of a file, and of the toys.")]
-DataDir = Annotated[Path | None, typer.Option(help="Where the files of MNIST lie (or set ZOO_DATA).")]
-EventText = Annotated[str | None, typer.Option("--event", help="What a datum is: 64:binary, 8x8:17, 2:real.")]
+DataDir = Annotated[Path | None, typer.Option(help="Folder with the files of MNIST (or set ZOO_DATA).")]
+EventText = Annotated[
+    str | None, typer.Option("--event", help="What a datum is, SHAPE:SUPPORT: 64:binary, 8x8:17, 2:real.")
+]
 Seed = Annotated[int, typer.Option(help="Seed of initialisation, noise and data order.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Runs = Annotated[Path, typer.Option(help="Folder of the runs.")]
 Reports = Annotated[Path, typer.Option(help="Folder of the reports.")]
 Set = Annotated[
-    list[str] | None, typer.Option("--set", help="Hyper-parameter: name=value; a guide's: guide.name=value.")
+    list[str] | None, typer.Option("--set", help="Hyper-parameter: name=value; of a guide: guide.name=value.")
 ]
 Train = Annotated[
     list[str] | None, typer.Option("--train", help="Training setting: steps=500, lr=1e-3 (see zoo show).")
 ]
 Precision = Annotated[str | None, typer.Option(help="float32, or bf16: matrix products in bfloat16 while training.")]
 Particles = Annotated[int, typer.Option(min=1, help="Particles of the importance-weighted bound.")]
-Memory = Annotated[str, typer.Option(help="Most that a chunk of an evaluation may take: 512MiB, 2GiB, or bytes.")]
+Memory = Annotated[str, typer.Option(help="Most memory for a chunk of an evaluation: 512MiB, 2GiB, or bytes.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommonOptions:
+    """The options of every command that trains."""
+
+    with_: With = None
+    split: Split = None
+    data_seed: DataSeed = 0
+    data_dir: DataDir = None
+    event: EventText = None
+    sets: Set = None
+    settings: Train = None
+    precision: Precision = None
+    runs: Runs = Path("runs")
+    quiet: Quiet = False
+
+    @property
+    def hyper(self) -> dict[str, Any]:
+        """Hyper-parameters by name."""
+        from zoo.pairs.build import parse_settings
+
+        return parse_settings(self.sets or [])
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """Training settings by name."""
+        from zoo.pairs.build import parse_settings
+
+        return parse_settings(self.settings or []) | ({"precision": self.precision} if self.precision else {})
+
+    def spec(self, data: str) -> DataSpec:
+        """Which data, and how a file of them is split."""
+        from zoo.cli.parse import split_of
+        from zoo.runs.config import DataSpec
+
+        return DataSpec(name=data, seed=self.data_seed, split=split_of(self.split), event=self.event)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(CommonOptions):
+    """The options that decide a run, with `CommonOptions`."""
+
+    data: Data = "digits"
+    seed: Seed = 0
+
+
+def unfold(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command one parameter for each field of its dataclass ``options``, which is what typer reads."""
+    hints = get_type_hints(command, include_extras=True)
+    kind = hints.pop("options")
+    hints |= get_type_hints(kind, include_extras=True)
+    parameters = [each for each in inspect.signature(command).parameters.values() if each.name != "options"]
+    parameters += [
+        inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default) for each in fields(kind)
+    ]
+
+    @functools.wraps(command)
+    def unfolded(**given: Any) -> None:
+        options = kind(**{each.name: given.pop(each.name) for each in fields(kind)})
+        command(options=options, **given)
+
+    signature = inspect.Signature([each.replace(annotation=hints[each.name]) for each in parameters])
+    unfolded.__signature__ = signature  # type: ignore[attr-defined] # which inspect reads
+    unfolded.__annotations__ = hints
+    return unfolded

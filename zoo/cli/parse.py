@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from zoo.cli.options import RunOptions
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
     from zoo.data import Dataset
     from zoo.event import Event
     from zoo.experiments.suite import Suite
-    from zoo.runs.config import DataSpec, RunConfig
+    from zoo.runs.config import RunConfig
     from zoo.runs.run import Run
+    from zoo.training.callbacks import Callback
 
 
 def names_of(names: Sequence[str], with_: list[Path] | None) -> list[str]:
@@ -28,17 +31,13 @@ def names_of(names: Sequence[str], with_: list[Path] | None) -> list[str]:
     return found
 
 
-def files_of(names: Sequence[str], with_: list[Path] | None) -> list[Path]:
-    return [*(with_ or []), *(Path(name) for name in names if name.endswith(".py"))]
-
-
 def suite_of(names: Sequence[str], with_: list[Path] | None, data: str | None, own: str) -> Suite:
+    """The suite named, or one called ``own`` of the families named."""
     from zoo.experiments.suite import load_suite, own_suite, suite_names
+    from zoo.pairs.build import find
 
     if len(names) == 1 and (names[0] in suite_names() or names[0].endswith(".toml")):
         return load_suite(names[0])
-    from zoo.pairs.build import find
-
     families = names_of(names, with_)
     try:
         for name in families:
@@ -50,51 +49,39 @@ def suite_of(names: Sequence[str], with_: list[Path] | None, data: str | None, o
     return own_suite(own, families, data or "digits")
 
 
-def run_of(
-    name: str,
-    with_: list[Path] | None,
-    spec: DataSpec,
-    dataset: Dataset,
-    seed: int,
-    sets: list[str] | None,
-    settings: list[str] | None,
-    precision: str | None,
-    runs: Path,
-) -> tuple[Run, RunConfig]:
-    from zoo.runs.config import configure
-    from zoo.runs.run import Run
+@dataclass(frozen=True)
+class Prepared:
+    """A run with all that training it takes."""
 
-    found = names_of([name], with_)
-    if len(found) != 1:
-        raise ZooError(f"{name} holds {len(found)} families ({', '.join(found)}); name one and give the file by --with")
-    config = configure(
-        found[0],
-        spec,
-        dataset,
-        seed=seed,
-        hyper=settings_of(sets),
-        recipe=recipe_of(settings, precision),
-    )
-    return Run.of(config, runs), config
+    run: Run
+    config: RunConfig
+    dataset: Dataset
 
+    @classmethod
+    def of(cls, name: str, options: RunOptions) -> Prepared:
+        """The run of the family called ``name``, or of the only family in the file of that name."""
+        from zoo.runs.config import configure
+        from zoo.runs.run import Run
 
-def recipe_of(settings: list[str] | None, precision: str | None) -> dict[str, Any]:
-    return settings_of(settings) | ({"precision": precision} if precision else {})
+        names = names_of([name], options.with_)
+        if len(names) != 1:
+            raise ZooError(
+                f"{name} holds {len(names)} families ({', '.join(names)}); name one and give the file by --with"
+            )
+        spec = options.spec(options.data)
+        dataset = spec.load(options.data_dir)
+        config = configure(names[0], spec, dataset, seed=options.seed, hyper=options.hyper, recipe=options.recipe)
+        return cls(Run.of(config, options.runs), config, dataset)
 
+    def train(self, device: str, quiet: bool, *callbacks: Callback) -> None:
+        """Train the run if it is not finished, with its progress on a terminal."""
+        from zoo.experiments.display import Watcher
 
-def settings_of(texts: list[str] | None) -> dict[str, Any]:
-    from zoo.pairs.build import parse_settings
-
-    return parse_settings(texts or [])
+        self.run.train(self.config, self.dataset, device, [Watcher(self.config.recipe.steps, quiet), *callbacks])
 
 
-def spec_of(data: str, split: str | None, seed: int, event: str | None) -> DataSpec:
-    from zoo.runs.config import DataSpec
-
-    return DataSpec(name=data, seed=seed, split=_split(split), event=event)
-
-
-def _split(text: str | None) -> tuple[float, float, float] | None:
+def split_of(text: str | None) -> tuple[float, float, float] | None:
+    """Three shares separated by commas."""
     if text is None:
         return None
     try:
@@ -121,6 +108,7 @@ def bytes_of(text: str) -> int:
 
 
 def event_of(text: str | None) -> Event | None:
+    """The event written as SHAPE:SUPPORT, if any."""
     from zoo.event import Event
 
     return Event.parse(text) if text else None

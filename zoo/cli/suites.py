@@ -1,4 +1,4 @@
-"""Commands that set side by side: compare, report, bench."""
+"""Commands that compare: compare, report, bench."""
 
 from __future__ import annotations
 
@@ -10,76 +10,54 @@ from typing import Annotated
 import typer
 
 from zoo.cli.app import answering, app, print_json, stop
-from zoo.cli.options import (
-    DataDir,
-    DataSeed,
-    Device,
-    EventText,
-    Json,
-    Memory,
-    Precision,
-    Quiet,
-    Reports,
-    Runs,
-    Set,
-    Split,
-    Train,
-    With,
-)
-from zoo.cli.parse import bytes_of, files_of, recipe_of, settings_of, spec_of, suite_of
+from zoo.cli.options import CommonOptions, Device, Json, Memory, Quiet, Reports, With, unfold
+from zoo.cli.parse import bytes_of, suite_of
 
 
 @app.command()
+@unfold
 def compare(
+    options: CommonOptions,
     names: Annotated[list[str] | None, typer.Argument(help="A suite (table1), a suite's TOML, or families.")] = None,
-    with_: With = None,
     data: Annotated[str | None, typer.Option(help="Data instead of the suite's: a name, a file or a folder.")] = None,
-    split: Split = None,
-    data_seed: DataSeed = 0,
-    data_dir: DataDir = None,
-    event: EventText = None,
     seed: Annotated[list[int] | None, typer.Option(help="Seeds instead of the suite's; may be repeated.")] = None,
     device: Device = "auto",
-    sets: Set = None,
-    settings: Train = None,
-    precision: Precision = None,
     particles: Annotated[int | None, typer.Option(min=1, help="Particles instead of the suite's.")] = None,
     memory: Memory = "1GiB",
     quick: Annotated[bool, typer.Option("--quick", help="One seed, short budgets; not to be quoted.")] = False,
     name: Annotated[str, typer.Option(help="Name of the report of a comparison of families.")] = "own",
     workers: Annotated[int, typer.Option(min=0, help="Runs at a time; as many as cores if 0.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="Torch threads of each run.")] = 1,
-    runs: Runs = Path("runs"),
     reports: Reports = Path("reports"),
-    quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Train, measure and report: a suite, or the families named."""
+    """Train, measure and report a suite, or the families named."""
     with answering():
         from zoo.experiments.compare import compare as run_suite
         from zoo.experiments.display import Display
         from zoo.experiments.plan import Options
         from zoo.report.writing import write_report
 
-        suite = suite_of(names or ["table1"], with_, data, name)
+        names = names or ["table1"]
+        suite = suite_of(names, options.with_, data, name)
         suite = suite.quickened() if quick else suite
         changes = {"seeds": seed, "particles": particles, "data": [data] if data else None}
         suite = suite.changed(**{key: value for key, value in changes.items() if value})
-        options = Options(
-            runs=runs,
+        plan = Options(
+            runs=options.runs,
             device=device,
             workers=workers,
             threads=threads,
-            data_dir=data_dir,
-            files=tuple(files_of(names or [], with_)),
-            data=spec_of(suite.data[0], split, data_seed, event),
-            recipe=recipe_of(settings, precision),
-            hyper=settings_of(sets),
+            data_dir=options.data_dir,
+            files=(*(options.with_ or []), *(Path(each) for each in names if each.endswith(".py"))),
+            data=options.spec(suite.data[0]),
+            recipe=options.recipe,
+            hyper=options.hyper,
             memory=bytes_of(memory),
             quick=quick,
             command="zoo " + " ".join(sys.argv[1:]),
         )
-        study = run_suite(suite, options, Display(quiet))
+        study = run_suite(suite, plan, Display(options.quiet))
         paths = write_report(study, reports / suite.name)
         print_json([str(path) for path in paths]) if as_json else typer.echo(paths[0])
         failed = sorted({row["reason"] for row in study.scores if row["status"] == "failed"})
@@ -89,12 +67,12 @@ def compare(
 
 @app.command()
 def report(
-    suite: Annotated[str, typer.Argument(help="The suite whose stored scores are drawn again.")] = "table1",
+    suite: Annotated[str, typer.Argument(help="The suite whose stored scores are reported again.")] = "table1",
     with_: With = None,
     reports: Reports = Path("reports"),
     as_json: Json = False,
 ) -> None:
-    """Redraw a report from its stored scores; nothing is trained."""
+    """Write a report again from its stored scores; nothing is trained."""
     with answering():
         from zoo.pairs.plugins import load_families
         from zoo.report.study import Study
@@ -107,15 +85,15 @@ def report(
 
 @app.command()
 def bench(
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds; each contender has a turn in every one.")] = 7,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; each contender is timed once in every one.")] = 7,
     threads: Annotated[int, typer.Option(min=1, help="Torch threads.")] = 2,
-    only: Annotated[list[str] | None, typer.Option(help="A row alone; may be repeated.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Only this row; may be repeated.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="One small row, few rounds; not to be quoted.")] = False,
     reports: Reports = Path("reports"),
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Measure training, sampling, flows and memory beside Pyro, torch, NumPyro and libraries of flows, in turn."""
+    """Time training, sampling, flows and memory against Pyro, torch, NumPyro and libraries of flows."""
     with answering():
         from zoo.bench.measure import bench as measure
         from zoo.bench.measure import table

@@ -18,9 +18,23 @@ from zoo.event import Event
 class Dataset:
     """Three splits of float32 data, each of shape ``(n, *event.shape)``.
 
-    ``source`` tells in one sentence where the data come from, how they are split and any threshold. With ``binarise``,
-    ``train`` holds intensities in [0, 1] and every batch of it is a fresh Bernoulli draw; ``validation`` and ``test``
-    are then drawn once.
+    Args:
+        name: as registered, or a file's name.
+        event: the shape and support of one datum.
+        train, validation, test: the splits.
+        source: where the data come from, how they are split and any threshold, in one sentence.
+        binarise: ``train`` holds intensities in [0, 1] and every batch of it is a new Bernoulli draw. ``validation``
+            and ``test`` are drawn once, before.
+
+    Raises:
+        ZooError: a split of another dtype or shape.
+
+    Example:
+        >>> import zoo
+        >>> train, validation, test = torch.zeros(6, 4).split(2)
+        >>> data = zoo.Dataset("dark", zoo.Event(4, "binary"), train, validation, test, "All zeros.")
+        >>> data.batch(torch.tensor([0, 0, 1])).shape
+        torch.Size([3, 4])
     """
 
     name: str
@@ -30,6 +44,16 @@ class Dataset:
     test: Tensor
     source: str
     binarise: bool = False
+
+    def __post_init__(self) -> None:
+        for word in ("train", "validation", "test"):
+            split = getattr(self, word)
+            if split.dtype != torch.float32 or split.shape[1:] != self.event.shape or not split.dim():
+                sizes = ", ".join(map(str, self.event.shape))
+                raise ZooError(
+                    f"data set {self.name!r}: {word} should be float32 of shape (n, {sizes}), got {split.dtype} of "
+                    f"shape {tuple(split.shape)}; convert or reshape it"
+                )
 
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The train data at ``indices`` (on the data's device): shape ``(len(indices), *event.shape)``.
@@ -54,7 +78,7 @@ class Dataset:
                 f"{self.name} holds {self.event} ({self.event.size} dimensions), which cannot be taken as {event} "
                 f"({event.size} dimensions): only the shape may differ; choose other data or another event"
             )
-        return replace(self.map(lambda split: split.reshape(-1, *event.shape)), event=event)
+        return self.map(lambda split: split.reshape(-1, *event.shape), event=event)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -65,6 +89,7 @@ class Dataset:
             digest.update(split.cpu().contiguous().numpy().data)
         return digest.hexdigest()[:16]
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> Dataset:
-        """The same data set with each of its three splits changed."""
-        return replace(self, train=change(self.train), validation=change(self.validation), test=change(self.test))
+    def map(self, change: Callable[[Tensor], Tensor], **fields: object) -> Dataset:
+        """The same data set with each of its three splits changed, and the ``fields`` given."""
+        splits = {"train": change(self.train), "validation": change(self.validation), "test": change(self.test)}
+        return replace(self, **splits, **fields)  # type: ignore[arg-type] # fields are the dataclass's own

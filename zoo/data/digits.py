@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
 from zoo.data.dataset import Dataset
 from zoo.event import Event
+from zoo.pairs.registry import dataset
 
 THRESHOLD = 8
 """The least level that is 1 in ``digits-binary``: half of the greatest one."""
@@ -16,6 +15,7 @@ _SPLIT = (1000, 350, 447)
 _SOURCE = "scikit-learn's load_digits in file order: first 1000 train, next 350 validation, last 447 test"
 
 
+@dataset("digits", about="scikit-learn's handwritten digits, 8x8, 17 levels")
 def digits() -> Dataset:
     """The digits with their 17 levels, split as the tutorial literature does."""
     from sklearn.datasets import load_digits
@@ -24,8 +24,12 @@ def digits() -> Dataset:
     return Dataset("digits", Event((8, 8), 17), train, validation, test, f"{_SOURCE}.")
 
 
+@dataset("digits-binary", about="the digits in black and white by a threshold")
 def digits_binary() -> Dataset:
-    """The digits as black and white: 1 where the level is at least `THRESHOLD`."""
-    binary = digits().map(lambda split: (split >= THRESHOLD).float())
-    source = f"{_SOURCE}; a pixel is 1 where its level is at least {THRESHOLD} of 16."
-    return replace(binary, name="digits-binary", event=Event((8, 8), "binary"), source=source)
+    """The digits in black and white: 1 where the level is at least `THRESHOLD`."""
+    return digits().map(
+        lambda split: (split >= THRESHOLD).float(),
+        name="digits-binary",
+        event=Event((8, 8), "binary"),
+        source=f"{_SOURCE}; a pixel is 1 where its level is at least {THRESHOLD} of 16.",
+    )

@@ -1,4 +1,4 @@
-"""A person's own data: ``.npz``, ``.npy``, ``.csv``, or a folder of PNGs."""
+"""The user's own data: ``.npz``, ``.npy``, ``.csv``, or a folder of PNGs."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Contents:
-    """What a file holds: its arrays by name (one under ``""``, or the three splits), and what it tells of them."""
+    """What a file holds: one array under the name ``""`` or the three splits, column names, number of levels."""
 
     arrays: Mapping[str, Array]
     columns: Sequence[str] = ()
     levels: int | None = None
 
     def place(self, name: str, index: Sequence[int]) -> str:
-        """Where an entry stands, in words that find it again in the file."""
+        """The position of an entry, in the file's terms."""
         array = f" of {name!r}" if name else ""
         if self.columns:
             return f"data row {index[0] + 1}, column {self.columns[index[1]]!r}"
@@ -48,16 +48,16 @@ def load_file(
     """The data in a file or folder, checked.
 
     - ``.npz``: arrays ``train``, ``validation`` and ``test``, or one array; ``.npy``: one array; shape ``(n, ...)``.
-    - ``.csv``: numbers and commas, a datum a line; the first line is a header unless all its cells are numbers.
+    - ``.csv``: numbers and commas, one datum a line; the first line is a header unless all its cells are numbers.
     - a folder: its ``.png`` files by name, all of one size; grey ones are ``(h, w)``, coloured ones ``(3, h, w)``.
 
     One array is shuffled with ``seed`` and split by the shares ``split``. Without an ``event``, images have 256 levels;
-    else data of only 0 and 1 are binary, integers from 0 to at most 255 have as many levels as the greatest tells, and
-    everything else is real.
+    otherwise data of only 0 and 1 are binary, integers between 0 and 255 have one level more than the greatest of them,
+    and everything else is real.
 
     Raises:
-        ZooError: unreadable, not numeric, not finite, of the wrong rank or size, an empty split, out of the event's
-            levels, or real with a column that is constant in the train split (its density would be unbounded).
+        ZooError: data that are unreadable, not numeric, not finite, of the wrong rank or size, or out of the event's
+            levels; an empty split; a real column that is constant in the train split, whose density is unbounded.
     """
     contents = _read(path)
     arrays = {name: _numbers(path, contents, name) for name in contents.arrays}
@@ -91,7 +91,7 @@ def _read(path: Path) -> Contents:
 
 def _read_numpy(path: Path) -> Contents:
     try:
-        # Opened here, because numpy leaves a torn archive open.
+        # Opened here, because numpy does not close a damaged archive.
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
@@ -116,7 +116,7 @@ def _read_csv(path: Path) -> Contents:
             str(cell).strip() for cell in pd.read_csv(path, header=None, nrows=1, dtype=str, na_filter=False).iloc[0]
         ]
         header = not all(_is_number(cell) for cell in first if cell)
-        # The header is read apart: pandas would take the first cells of lines longer than it for an index, silently.
+        # The header is read by itself: pandas silently takes the first cells of longer lines for an index.
         frame = pd.read_csv(path, header=None, skiprows=int(header))
     except (OSError, ValueError) as error:
         raise ZooError(f"cannot read {path} as numbers separated by commas: {str(error).strip()}") from error
@@ -177,7 +177,7 @@ def _numbers(path: Path, contents: Contents, name: str) -> NDArray[np.float32]:
         raise ZooError(f"{label}: expected real numbers, got {array.dtype}")
     if array.ndim < 2:
         raise ZooError(
-            f"{label}: expected shape (n, ...), a datum a row, got {array.shape}; reshape it, e.g. to (n, 1)"
+            f"{label}: expected shape (n, ...), one datum a row, got {array.shape}; reshape it, e.g. to (n, 1)"
         )
     if not array.size:
         raise ZooError(f"{label} is empty: its shape is {array.shape}")
@@ -186,29 +186,24 @@ def _numbers(path: Path, contents: Contents, name: str) -> NDArray[np.float32]:
     wrong = np.argwhere(~np.isfinite(numbers))
     if len(wrong):
         value, place = array[tuple(wrong[0])], contents.place(name, wrong[0])
-        raise ZooError(f"{path}: expected finite numbers, got {value} at {place}; drop or mend such data")
+        raise ZooError(f"{path}: expected finite numbers, got {value} at {place}; drop or repair such data")
     return numbers
 
 
 def _infer(path: Path, arrays: Mapping[str, NDArray[np.float32]], levels: int | None) -> Event:
     shapes = {array.shape[1:] for array in arrays.values()}
     if len(shapes) > 1:
-        told = ", ".join(f"{name} {array.shape[1:]}" for name, array in arrays.items())
-        raise ZooError(f"{path}: the splits hold data of different shapes ({told}); expected one")
-    return Event(shapes.pop(), levels or _support(list(arrays.values())))
-
-
-def _support(arrays: Sequence[NDArray[np.float32]]) -> str | int:
-    least, greatest = min(array.min() for array in arrays), max(array.max() for array in arrays)
-    if least < 0 or greatest > 255 or any((array != np.rint(array)).any() for array in arrays):
-        return "real"
-    return max(2, int(greatest) + 1)
+        found = ", ".join(f"{name} {array.shape[1:]}" for name, array in arrays.items())
+        raise ZooError(f"{path}: the splits hold data of different shapes ({found}); expected one")
+    entries = np.concatenate([array.ravel() for array in arrays.values()])
+    whole = entries.min() >= 0 and entries.max() <= 255 and (entries == np.rint(entries)).all()
+    return Event(shapes.pop(), levels or (max(2, int(entries.max()) + 1) if whole else "real"))
 
 
 def _shaped(path: Path, contents: Contents, name: str, array: NDArray[np.float32], event: Event) -> NDArray[np.float32]:
     if array[0].size != event.size:
         raise ZooError(
-            f"{path}: a datum has the shape {array.shape[1:]} ({array[0].size} numbers), the event {event} asks for "
+            f"{path}: a datum has shape {array.shape[1:]} ({array[0].size} numbers), the event {event} needs "
             f"{event.size}; name an event of that size"
         )
     if event.levels is not None:
@@ -230,7 +225,7 @@ def _divide(
     if min(sizes) < 1:
         raise ZooError(
             f"{path}: {n} data split by {_slashed(shares)} leave {_slashed(sizes)} for {_slashed(_SPLITS)}; each needs "
-            "one at least: bring more data or choose another split"
+            "at least one: bring more data or choose another split"
         )
     shuffled = array[np.random.default_rng(seed).permutation(n)]
     parts = np.split(shuffled, [sizes[0], sizes[0] + validation])
@@ -250,7 +245,7 @@ def _refuse_constant(path: Path, contents: Contents, train: NDArray[np.float32])
     place = tuple(map(int, np.unravel_index(index, train.shape[1:])))
     column = f"column {contents.columns[index]!r}" if contents.columns else f"the entry {place} of a datum"
     raise ZooError(
-        f"{path}: {column} is constant ({flat[0, index]:g}) in the train split, so its density has no bound; drop it"
+        f"{path}: {column} is constant ({flat[0, index]:g}) in the train split, so its density is unbounded; drop it"
     )
 
 

@@ -1,4 +1,4 @@
-"""MNIST from its IDX files, which are looked for on disk, or else fetched once; verified either way."""
+"""MNIST from its IDX files, found on disk or fetched once, and verified either way."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from torch import Tensor
 from zoo.data.dataset import Dataset
 from zoo.errors import ZooError
 from zoo.event import Event
+from zoo.pairs.registry import dataset
 
 MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 BINARISATION_SEED = 0
@@ -49,11 +50,12 @@ OFFICIAL: Mapping[str, IdxFile] = {
 }
 
 
+@dataset("mnist", about="handwritten digits, 28x28, 256 levels")
 def mnist(data_dir: Path | None = None, files: Mapping[str, IdxFile] = OFFICIAL, mirror: str = MIRROR) -> Dataset:
     """MNIST's images with 256 levels: 5/6 of the training file train, its rest validation, the test file test.
 
-    The files (packed by gzip or not, in the folder or in its subfolder ``mnist``) are looked for in ``data_dir``, then
-    in ``$ZOO_DATA``, then in the cache, and fetched there from ``mirror`` if they are in none.
+    The files (gzipped or not, in the folder or in its subfolder ``mnist``) are looked for in ``data_dir``, then in
+    ``$ZOO_DATA``, then in the cache. If they are in none of them, they are fetched from ``mirror`` into the cache.
 
     Raises:
         ZooError: no files and no network, or a file that is not the published one.
@@ -74,13 +76,13 @@ def mnist(data_dir: Path | None = None, files: Mapping[str, IdxFile] = OFFICIAL,
 def binarised(levels: Dataset, *, dynamic: bool) -> Dataset:
     """Black and white MNIST: a pixel is 1 with probability level/255 (Salakhutdinov & Murray 2008).
 
-    ``dynamic`` draws the train split anew in each batch (Burda et al. 2015), otherwise it is drawn once; validation and
-    test are drawn once with `BINARISATION_SEED`, and are the same in both.
+    With ``dynamic``, each batch of the train split is drawn again (Burda et al. 2015); otherwise the split is drawn
+    once. Validation and test are drawn once with `BINARISATION_SEED`, and are the same in both.
     """
     generator = torch.Generator().manual_seed(BINARISATION_SEED)
 
     def draw(split: Tensor) -> Tensor:
-        # By integers, which are the same on every machine.
+        # Integer comparisons give the same result on every machine.
         return (torch.randint(255, split.shape, generator=generator, dtype=torch.uint8) < split).float()
 
     validation, test = draw(levels.validation), draw(levels.test)
@@ -92,27 +94,39 @@ def binarised(levels: Dataset, *, dynamic: bool) -> Dataset:
         validation=validation,
         test=test,
         source=f"{levels.source.removesuffix('.')}; a pixel is 1 with probability level/255: {drawn} drawn once "
-        f"with seed {BINARISATION_SEED}{', train anew in each batch' if dynamic else ''}.",
+        f"with seed {BINARISATION_SEED}{', train again in each batch' if dynamic else ''}.",
         binarise=dynamic,
     )
+
+
+@dataset("mnist-static", about="MNIST in black and white, drawn once")
+def mnist_static(data_dir: Path | None) -> Dataset:
+    """`binarised` MNIST whose train split is drawn once."""
+    return binarised(mnist(data_dir), dynamic=False)
+
+
+@dataset("mnist-dynamic", about="MNIST in black and white, drawn again in each batch")
+def mnist_dynamic(data_dir: Path | None) -> Dataset:
+    """`binarised` MNIST whose train split is drawn again in each batch."""
+    return binarised(mnist(data_dir), dynamic=True)
 
 
 def read_images(path: Path, checksum: str) -> NDArray[np.uint8]:
     """The images of an IDX file, packed or not: shape ``(n, height, width)``.
 
     Raises:
-        ZooError: unreadable, or its unpacked content has not the SHA-256 ``checksum``.
+        ZooError: an unreadable file, or one whose unpacked content does not have the SHA-256 ``checksum``.
     """
     try:
         content = path.read_bytes()
         content = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
     except _READ_ERRORS as error:
-        raise ZooError(f"cannot read {path}: {error}; remove it to have it fetched anew") from error
+        raise ZooError(f"cannot read {path}: {error}; delete it to fetch it again") from error
     found = hashlib.sha256(content).hexdigest()
     if found != checksum:
         raise ZooError(
-            f"{path} is torn or not the published file: the SHA-256 of its unpacked content is {found}, expected "
-            f"{checksum}; remove it to have it fetched anew"
+            f"{path} is damaged or not the published file: the SHA-256 of its unpacked content is {found}, expected "
+            f"{checksum}; delete it to fetch it again"
         )
     return parse_idx(content, str(path))
 
@@ -121,7 +135,7 @@ def parse_idx(content: bytes, name: str = "IDX data") -> NDArray[np.uint8]:
     """Unsigned bytes of three dimensions: magic number 0x00000803, three big-endian sizes, then the data.
 
     Raises:
-        ZooError: another magic number, or a length that the sizes do not tell.
+        ZooError: another magic number, or a length that does not match the sizes.
     """
     if len(content) < 16:
         raise ZooError(f"{name} has {len(content)} bytes, fewer than the 16 of an IDX header of images")
@@ -129,8 +143,8 @@ def parse_idx(content: bytes, name: str = "IDX data") -> NDArray[np.uint8]:
     if magic != 0x803:
         raise ZooError(f"{name} has the magic number {magic:#010x}; IDX images have 0x00000803")
     if len(content) - 16 != math.prod(sizes):
-        raise ZooError(f"{name} tells of {'x'.join(map(str, sizes))} bytes but holds {len(content) - 16}")
-    # A copy, because torch wants memory that may be written to.
+        raise ZooError(f"{name} announces {'x'.join(map(str, sizes))} bytes but holds {len(content) - 16}")
+    # A copy, because torch wants writable memory.
     return np.frombuffer(content, np.uint8, offset=16).reshape(sizes).copy()
 
 
@@ -143,28 +157,24 @@ def _find(file: IdxFile, data_dir: Path | None, mirror: str) -> Path:
 
 
 def _folders(data_dir: Path | None) -> Iterator[Path]:
-    if data_dir is not None and not data_dir.is_dir():
-        raise ZooError(f"the data folder {data_dir} does not exist; name one that does, or leave it out")
-    for root in (data_dir, os.environ.get("ZOO_DATA"), _cache()):
-        if root:
-            yield from (Path(root), Path(root) / "mnist")
-
-
-def _cache() -> Path:
     import pooch
 
-    return Path(pooch.os_cache("zoo"))
+    if data_dir is not None and not data_dir.is_dir():
+        raise ZooError(f"the data folder {data_dir} does not exist; name one that does, or leave it out")
+    for root in (data_dir, os.environ.get("ZOO_DATA"), pooch.os_cache("zoo")):
+        if root:
+            yield from (Path(root), Path(root) / "mnist")
 
 
 def _fetch(file: IdxFile, mirror: str) -> Path:
     import pooch
 
-    url, folder = f"{mirror}{file.name}.gz", _cache() / "mnist"
+    url, folder = f"{mirror}{file.name}.gz", Path(pooch.os_cache("zoo")) / "mnist"
     try:
         return Path(pooch.retrieve(url, known_hash=file.packed, fname=f"{file.name}.gz", path=folder))
     except (OSError, ValueError) as error:
         raise ZooError(
-            f"MNIST is neither on disk nor to be fetched ({type(error).__name__} at {url}): connect to the network and "
-            f"ask again, or put {' and '.join(each.name + '.gz' for each in OFFICIAL.values())} into a folder and name "
-            "it as data folder (--data-dir) or in $ZOO_DATA"
+            f"MNIST is not on disk and cannot be fetched ({type(error).__name__} at {url}): connect to the network and "
+            f"try again, or put {' and '.join(each.name + '.gz' for each in OFFICIAL.values())} into a folder and name "
+            "it by --data-dir or $ZOO_DATA"
         ) from error

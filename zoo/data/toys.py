@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from zoo.data.dataset import Dataset
 from zoo.event import Event
+from zoo.pairs.registry import dataset
 
 MOON_NOISE = 0.1
 """Standard deviation of the moons' normal noise, in each coordinate."""
@@ -24,22 +23,26 @@ RING_NOISE = 0.1
 _SIZES = (20_000, 2000, 2000)
 
 
+@dataset("moons", about="two half circles in the plane, real, drawn with the seed")
 def moons(seed: int = 0) -> Dataset:
-    """Two interleaved half circles of radius 1, blurred by normal noise of standard deviation `MOON_NOISE`."""
-    return _toy("moons", _draw_moons, seed, f"two half circles with noise {MOON_NOISE}")
-
-
-def rings(seed: int = 0) -> Dataset:
-    """Concentric rings with radii `RADII`; their density is `rings_log_density`."""
-    radii = ", ".join(f"{radius:g}" for radius in RADII)
-    return _toy("rings", _draw_rings, seed, f"rings of radii {radii} with radial noise {RING_NOISE}")
+    """Two interleaved half circles of radius 1, with normal noise of standard deviation `MOON_NOISE`."""
+    n, generator = sum(_SIZES), torch.Generator().manual_seed(seed)
+    lower = torch.randint(2, (n,), generator=generator).bool()
+    angle = math.pi * torch.rand(n, generator=generator)
+    upper_moon = torch.stack([angle.cos(), angle.sin()], -1)
+    lower_moon = torch.stack([1 - angle.cos(), 0.5 - angle.sin()], -1)
+    noise = MOON_NOISE * torch.randn(n, 2, generator=generator)
+    points = torch.where(lower[:, None], lower_moon, upper_moon) + noise
+    return _toy("moons", points, seed, f"two half circles with noise {MOON_NOISE}")
 
 
 def rings_log_density(x: Tensor) -> Tensor:
-    """Log-density of `rings` with respect to area: ``(n, 2)`` to ``(n,)``, in nats.
+    """Log-density of the rings with respect to area: ``(n, 2)`` to ``(n,)``, in nats.
 
-    With the angle uniform and the signed radius normal around each of the K radii R_k with deviation s, r = |x| has
-    p(x) = 1/K sum_k [N(r; R_k, s) + N(-r; R_k, s)] / (2 pi r). At the origin, its pole, it is cut.
+        p(x) = 1/K sum_k [N(r; R_k, s) + N(-r; R_k, s)] / (2 pi r)    r = |x|
+
+    The angle is uniform and the signed radius is normal around one of the K radii R_k, with standard deviation s. At
+    the origin, where the density is infinite, r is clamped to the smallest positive number.
     """
     radius = x.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
     signed = torch.cat([radius, -radius], -1).unsqueeze(-1)
@@ -49,43 +52,28 @@ def rings_log_density(x: Tensor) -> Tensor:
     return log_density
 
 
-def _toy(name: str, draw: Callable[[int, torch.Generator], Tensor], seed: int, story: str) -> Dataset:
-    points = draw(sum(_SIZES), torch.Generator().manual_seed(seed))
-    train, validation, test = points.split(_SIZES)
-    sizes = "{} train, {} validation, {} test".format(*_SIZES)
-    return Dataset(name, Event(2, "real"), train, validation, test, f"{story}, drawn with seed {seed}: {sizes}.")
-
-
-def _draw_moons(n: int, generator: torch.Generator) -> Tensor:
-    lower = torch.randint(2, (n,), generator=generator).bool()
-    angle = math.pi * torch.rand(n, generator=generator)
-    upper_moon = torch.stack([angle.cos(), angle.sin()], -1)
-    lower_moon = torch.stack([1 - angle.cos(), 0.5 - angle.sin()], -1)
-    noise = MOON_NOISE * torch.randn(n, 2, generator=generator)
-    return torch.where(lower[:, None], lower_moon, upper_moon) + noise
-
-
-def _draw_rings(n: int, generator: torch.Generator) -> Tensor:
+def draw_rings(n: int, generator: torch.Generator) -> Tensor:
+    """Draw ``n`` points of the rings, shape ``(n, 2)``."""
     radius = torch.tensor(RADII)[torch.randint(len(RADII), (n,), generator=generator)]
     radius = radius + RING_NOISE * torch.randn(n, generator=generator)
     angle = 2 * math.pi * torch.rand(n, generator=generator)
     return torch.stack([radius * angle.cos(), radius * angle.sin()], -1)
 
 
-@dataclass(frozen=True)
-class Known:
-    """A toy whose density is known: ``log_density(x)``, ``(n, 2)`` to ``(n,)`` nats, and its sampler."""
+@dataset(
+    "rings",
+    about="three rings in the plane, real, of known density, drawn with the seed",
+    log_density=rings_log_density,
+    sampler=draw_rings,
+)
+def rings(seed: int = 0) -> Dataset:
+    """Concentric rings with radii `RADII`."""
+    radii = ", ".join(f"{radius:g}" for radius in RADII)
+    points = draw_rings(sum(_SIZES), torch.Generator().manual_seed(seed))
+    return _toy("rings", points, seed, f"rings of radii {radii} with radial noise {RING_NOISE}")
 
-    log_density: Callable[[Tensor], Tensor]
-    sampler: Callable[[int, torch.Generator], Tensor]
 
-    def draw(self, n: int, seed: int) -> Tensor:
-        """New data, shape ``(n, 2)``; other than those of the data set with this seed."""
-        return self.sampler(n, torch.Generator().manual_seed(seed + FRESH))
-
-
-FRESH = 1_000_003
-"""Added to the seed of new data, so that they are not those of a data set of the same seed."""
-
-KNOWN = {"rings": Known(rings_log_density, _draw_rings)}
-"""By the data set's name."""
+def _toy(name: str, points: Tensor, seed: int, story: str) -> Dataset:
+    train, validation, test = points.split(_SIZES)
+    sizes = "{} train, {} validation, {} test".format(*_SIZES)
+    return Dataset(name, Event(2, "real"), train, validation, test, f"{story}, drawn with seed {seed}: {sizes}.")

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from zoo.data import Dataset
-from zoo.data.toys import KNOWN
 from zoo.devices import pick_device
 from zoo.errors import RunError, ZooError
 from zoo.event import Event
@@ -27,7 +26,7 @@ from zoo.experiments.suite import Suite
 from zoo.metrics.plane import DENSITY, POINTS, POSTERIOR, PRIOR, SIDE, frame, grid
 from zoo.pairs.build import find
 from zoo.pairs.plugins import load_families
-from zoo.pairs.registry import evaluations
+from zoo.pairs.registry import datasets, evaluations
 from zoo.provenance import provenance
 from zoo.report.study import TRUTH, Study
 from zoo.runs.evaluation import Settings
@@ -232,9 +231,10 @@ def _pictures(suite: Suite, entries: Sequence[Entry]) -> dict[str, dict[str, Any
 def _real(data: Dataset) -> dict[str, Any]:
     """The real data, with the true density where it is known."""
     densities = {}
-    if data.name in KNOWN and data.event.shape == (2,):
+    source = datasets.get(data.name)
+    if source and source.log_density and data.event.shape == (2,):
         around = grid(frame(data.test[:POINTS].cpu().numpy()))
-        densities[TRUTH] = _rounded(KNOWN[data.name].log_density(around).reshape(SIDE, SIDE))
+        densities[TRUTH] = _rounded(source.log_density(around).reshape(SIDE, SIDE))
     real = data.test[: sample_count(data.event)].tolist()
     shown: dict[str, Any] = {"event": str(data.event), "real": real, "samples": {}, "coded": {}}
     return shown | {"densities": densities, "latents": {}}

@@ -99,11 +99,12 @@ def plan(suite: Suite, options: Options) -> list[Entry]:
 
 
 def _entries(suite: Suite, options: Options) -> Iterator[Entry]:
+    names = suite.names()
     for name in [*suite.hyper, *suite.recipes]:
-        if name not in suite.families:
-            raise ZooError(f"the suite has settings for {name!r}; its families are {', '.join(suite.families)}")
+        if name not in names:
+            raise ZooError(f"the suite has settings for {name!r}; its families are {', '.join(names)}")
     for spec, dataset in _datasets(suite, options):
-        for name in suite.families:
+        for name in names:
             for seed in suite.seeds:
                 yield _entry(suite, options, name, spec, dataset, seed)
 

@@ -2,16 +2,97 @@
 
 from __future__ import annotations
 
+import inspect
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from zoo.errors import ZooError
-from zoo.pairs.registry import Registry
+from zoo.event import Support
+from zoo.pairs.registry import GROUPS, Declaration, Family, Registry, families, guides, priors
+
+ANY = "*"
+"""In a selector, every guide or every prior that fits what the selector says otherwise."""
+
+
+class Selector(BaseModel):
+    """Families chosen by what they declare: ``{ group = "flow" }``, ``{ family = "vae", prior = "*", latent = 2 }``.
+
+    With ``guide`` or ``prior``, a name or ``"*"``, only families that take one from the shelf are chosen. ``without``
+    lists names that are left out. Further keys are hyper-parameters of ``family``.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, bool | int | float | str]
+
+    group: str | None = None
+    family: str | None = None
+    support: Support | None = None
+    guide: str | None = None
+    prior: str | None = None
+    without: list[str] = []
+
+    @model_validator(mode="after")
+    def _chooses_by_something_known(self) -> Selector:
+        keys = ", ".join(type(self).model_fields)
+        if self.model_extra and self.family is None:
+            raise ValueError(f"a selector has the keys {keys}, and with family also its hyper-parameters")
+        if self.group not in (None, *GROUPS):
+            raise ValueError(f"group is one of {', '.join(GROUPS)}")
+        if self.group is self.family is self.support is None:
+            raise ValueError(f"a selector needs a group, a family or a support; its keys are {keys}")
+        return self
+
+    def names(self) -> list[str]:
+        """The names chosen, in the order of the registries.
+
+        Raises:
+            ZooError: an unknown name or key, or none chosen.
+        """
+        names = [
+            name
+            for entry in ([families[self.family]] if self.family else families)
+            if self.group in (None, entry.group) and self.support in (None, *entry.supports)
+            and (entry.guide or not self.guide) and (entry.prior or not self.prior)
+            for name in self._variants(entry)
+        ]  # fmt: skip
+        chosen = [name for name in names if name not in self.without]
+        said = self.model_dump(exclude_defaults=True)
+        if not chosen:
+            raise ZooError(f"the selector {said} chooses no family; see zoo list")
+        if unknown := set(self.without) - set(names):
+            raise ZooError(f"the selector {said} does not choose {', '.join(unknown)}, only {', '.join(names)}")
+        return chosen
+
+    def _variants(self, entry: Family) -> Iterator[str]:
+        hyper = self.model_extra or {}
+        takes = list(inspect.signature(entry.make).parameters)[2 if entry.prior else 1 :]
+        for key in hyper:
+            if key not in takes and not key.startswith(("guide.", "prior.")):
+                known = ", ".join([*type(self).model_fields, *takes])
+                raise ZooError(f"a selector of {entry.name!r} has no key {key!r}; it has: {known}")
+        for guide in _entries(guides, self.guide):
+            for prior in _entries(priors, self.prior):
+                if not guide or _fit(entry, guide, prior):
+                    named = {"prior": prior} if prior not in ("", entry.prior) else {}
+                    settings = ",".join(f"{key}={value}" for key, value in (named | hyper).items())
+                    yield entry.name + (guide and f"+{guide}") + (settings and f":{settings}")
+
+
+def _entries(registry: Registry[Any], name: str | None) -> list[str]:
+    return [entry.name for entry in registry] if name == ANY else [registry[name].name] if name else [""]
+
+
+def _fit(entry: Family, guide: str, prior: str) -> bool:
+    """Whether the guide's latents lie where the prior's do; of a prior that is not named, one that fits is found."""
+    if entry.prior and not prior:
+        return True
+    return guides[guide].space == (priors[prior] if prior else guides[entry.guide or guide]).space
 
 
 class Quick(BaseModel):
@@ -30,11 +111,12 @@ class Suite(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(pattern=r"^\w[\w.+-]*$")
-    """Also of the report's folder."""
+    """Also the name of the report's folder."""
     about: str = ""
-    families: list[str] = []
+    families: list[str | Selector] = []
     also: list[Suite] = []
-    """Suites of the zoo, in TOML by name, whose runs are this one's too; seeds and evaluations are this one's."""
+    """Other suites (in TOML, names of the zoo's own) whose runs are included, with this suite's seeds and
+    evaluations."""
     data: list[str] = Field(default=["digits"], min_length=1)
     seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
     evaluations: list[str] = ["likelihood", "stability", "sampling"]
@@ -50,8 +132,17 @@ class Suite(BaseModel):
             raise ValueError("a suite names families, or other suites in `also`")
         return self
 
+    def names(self) -> list[str]:
+        """Names of its own families, selectors resolved; what they may choose has to be registered before.
+
+        Raises:
+            ZooError: a selector with an unknown name or key, or one that chooses nothing.
+        """
+        names = ([each] if isinstance(each, str) else each.names() for each in self.families)
+        return list(dict.fromkeys(chain.from_iterable(names)))
+
     def changed(self, **changes: Any) -> Suite:
-        """This suite, and those that it has also, with other entries."""
+        """This suite and those in `also`, with other entries."""
         return self.model_copy(update=changes | {"also": [suite.changed(**changes) for suite in self.also]})
 
     def quickened(self) -> Suite:
@@ -67,62 +158,53 @@ def suite_names() -> list[str]:
 
 
 def load_suite(name: str) -> Suite:
-    """A suite of the zoo by name, or a person's own TOML file.
+    """A suite of the zoo by name, or the user's own TOML file.
 
     Raises:
         ZooError: an unknown name, unreadable TOML, or a wrong entry (named).
     """
     path = Path(name)
-    if path.suffix == ".toml":
-        return _parse(path.stem, _text(path), str(path))
-    return _of_zoo(name)
-
-
-def _of_zoo(name: str) -> Suite:
-    known: Registry[_Named] = Registry("suite", "suites")
-    for each in suite_names():
-        known.add(_Named(name=each))
-    return _parse(name, files("zoo.experiments.suites").joinpath(f"{known[name].name}.toml").read_text(), name)
-
-
-def own_suite(name: str, families: Sequence[str], data: str) -> Suite:
-    """A suite made of families named on the command line.
-
-    Raises:
-        ZooError: a name that could not be a folder's.
-    """
-    told = {"name": name, "about": f"{', '.join(families)} on {data}.", "families": list(families), "data": [data]}
-    return _checked(told, "of families")
-
-
-class _Named(BaseModel):
-    name: str
-
-
-def _text(path: Path) -> str:
+    if path.suffix != ".toml":
+        return _of_zoo(name)
     try:
-        return path.read_text()
+        return _parse(path.stem, path.read_text(), name)
     except (OSError, UnicodeDecodeError) as error:
         raise ZooError(f"suite {path} cannot be read: {error}") from error
 
 
+def _of_zoo(name: str) -> Suite:
+    known: Registry[Declaration] = Registry("suite", "suites")
+    for each in suite_names():
+        known.add(Declaration(each, Suite))
+    return _parse(name, files("zoo.experiments.suites").joinpath(f"{known[name].name}.toml").read_text(), name)
+
+
+def own_suite(name: str, families: Sequence[str], data: str) -> Suite:
+    """A suite of the families named on the command line.
+
+    Raises:
+        ZooError: a name that cannot be a folder's.
+    """
+    about = f"{', '.join(families)} on {data}."
+    return _checked({"name": name, "about": about, "families": list(families), "data": [data]}, "of families")
+
+
 def _parse(name: str, text: str, where: str) -> Suite:
     try:
-        told = {"name": name} | tomllib.loads(text)
+        entries = {"name": name} | tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ZooError(f"suite {where} is not TOML: {error}") from error
-    also = told.get("also", [])
+    also = entries.get("also", [])
     if isinstance(also, list):
-        told["also"] = [_of_zoo(str(each)) for each in also]
-    suite = _checked(told, where)
+        entries["also"] = [_of_zoo(str(each)) for each in also]
+    suite = _checked(entries, where)
     return suite.changed(seeds=suite.seeds)
 
 
-def _checked(told: dict[str, Any], where: str) -> Suite:
+def _checked(entries: dict[str, Any], where: str) -> Suite:
     try:
-        return Suite(**told)
+        return Suite(**entries)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ZooError(
-            f"suite {where}: {'.'.join(map(str, first['loc']))}: {first['msg']}, got {first['input']!r}"
-        ) from error
+        last = error.errors()[-1]  # of an entry of `families`, the first says only that it is no text
+        place = ".".join(map(str, last["loc"]))
+        raise ZooError(f"suite {where}: {place}: {last['msg']}, got {last['input']!r}") from error

@@ -1,19 +1,17 @@
-"""Families from files outside the zoo.
+"""A user's own Python files.
 
-A file either registers families (guides, evaluations), or simply defines ``model`` and ``guide`` (functions, modules,
-or one class that has both methods and needs no arguments); then it is the family that is called like the file. A
-module-level ``event`` says what it is written for; without one it is the event of the data.
+A file either registers what it declares, or simply defines ``model`` and ``guide`` (functions, modules, or one class
+that has both methods and needs no arguments). In the second case it is a family with the file's name; a module-level
+``event`` is the event that it is written for, by default that of the data.
 """
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import inspect
 import re
 import sys
 from collections.abc import Iterable
-from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,37 +22,29 @@ from torch import nn
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.pairs.pair import no_guide
-from zoo.pairs.registry import GROUPS, Family, Registry, columns, evaluations, families, guides, load_shelves, priors
+from zoo.pairs.registry import GROUPS, REGISTRIES, Family, families, load_shelves
 
 
 def load_families(paths: Iterable[Path]) -> list[str]:
     """Register what the files hold, each file once; the names of their families.
 
+    A file may register families, guides, priors, evaluations and data sets.
+
     Raises:
-        ZooError: a file that is not there, does not run, or holds nothing of these.
+        ZooError: a file that is missing, does not run, or registers and defines nothing.
     """
     load_shelves()
     return [name for path in paths for name in _load(path.resolve())]
 
 
-REGISTRIES: tuple[Registry[Any], ...] = (families, guides, priors, evaluations, columns)
-
-
-@functools.cache
-def _load(path: Path) -> tuple[str, ...]:
-    known = {family.name for family in families}
-    size = _size()
-    with ExitStack() as stack:
-        for registry in REGISTRIES:
-            stack.enter_context(registry.adding(path))
-        module = _execute(path)
-        if _size() == size:
-            families.add(_declared(path, module))
-    return tuple(family.name for family in families if family.name not in known)
-
-
-def _size() -> int:
-    return sum(map(len, REGISTRIES))
+def _load(path: Path) -> list[str]:
+    if not any(registry.from_file(path) for registry in REGISTRIES):
+        with families.adding(path):
+            size = sum(map(len, REGISTRIES))
+            module = _execute(path)
+            if sum(map(len, REGISTRIES)) == size:
+                families.add(_declared(path, module))
+    return families.from_file(path)
 
 
 def _declared(path: Path, module: ModuleType) -> Family:
@@ -70,7 +60,7 @@ def _declared(path: Path, module: ModuleType) -> Family:
 
 
 class _FromFile:
-    """Runs the file anew for each pair, so that its parameters are drawn under that pair's seed."""
+    """Runs the file again for each pair, so that its parameters are drawn with that pair's seed."""
 
     def __init__(self, path: Path, doc: str | None) -> None:
         self.path = path
@@ -103,7 +93,7 @@ def _programs(module: ModuleType, path: Path) -> Any:
 
 
 class _Bare:
-    """The programs and extras that stand at a module's top level."""
+    """The programs and extras at a module's top level."""
 
     def __init__(self, module: ModuleType) -> None:
         self.model = module.model
@@ -128,7 +118,7 @@ def _execute(path: Path) -> ModuleType:
             spec.loader.exec_module(module)
     except ZooError:
         raise
-    except Exception as error:  # a stranger's file may raise anything: it is named, not hidden
+    except Exception as error:  # a user's file may raise anything
         raise ZooError(f"{path} does not run: {type(error).__name__}: {error}") from error
     finally:
         sys.path.remove(str(path.parent))

@@ -1,6 +1,7 @@
-"""What stands on the shelves, by name.
+"""What is registered, by name.
 
-A declaration registers itself; the core finds the shelves by walking their packages and never names what stands there.
+A declaration registers itself by a decorator. The core finds the shelves by walking their packages and names nothing
+that stands on them.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ SUPPORTS: tuple[Support, ...] = ("binary", "levels", "real")
 SPACES = ("real", "sphere")
 """Where a latent vector may lie: anywhere, or on the unit sphere. Guide and prior have to agree."""
 GROUPS = ("autoregressive", "flow", "implicit", "prescribed", "energy", "diffusion", "floor")
+SHELVES = ("zoo.data", "zoo.models", "zoo.guides", "zoo.evaluations")
+"""Packages whose modules register themselves."""
 
 
 class Named(Protocol):
@@ -38,18 +41,22 @@ class Named(Protocol):
 
 
 @dataclass(frozen=True)
-class Family:
-    """A declared model/guide pair: ``make(event, **hyperparameters)`` builds it.
-
-    ``make`` gives one object with ``model`` (and, if its latents are not left to a guide from the shelf, ``guide``), or
-    the two callables as a tuple. ``guide`` is the name of the default guide for a family that declares none itself.
-    ``prior`` is the name of the default prior for a family that leaves it to the shelf: its ``make`` is then given,
-    after the event, a function from the number of latent dimensions to the prior. ``recipe`` is how it is trained by
-    default: fields of `zoo.training.recipe.Recipe`.
-    """
+class Declaration:
+    """A name and the class or function that was declared under it."""
 
     name: str
     make: Callable[..., Any]
+
+    @property
+    def doc(self) -> str:
+        """The docstring of the declaration."""
+        return inspect.cleandoc(self.make.__doc__ or "")
+
+
+@dataclass(frozen=True)
+class Family(Declaration):
+    """A declared model/guide pair: ``make(event, **hyperparameters)`` builds it (see `family`)."""
+
     group: str = ""
     paper: str = ""
     supports: Sequence[Support] = SUPPORTS
@@ -59,58 +66,41 @@ class Family:
     event: Event | None = None
     """The one event that its programs are written for; ``None`` where ``make`` builds for any."""
 
-    @property
-    def doc(self) -> str:
-        """The docstring of the declaration."""
-        return inspect.cleandoc(self.make.__doc__ or "")
-
 
 @dataclass(frozen=True)
-class Guide:
-    """An interchangeable guide: ``make(event, latents, **hyperparameters)`` gives ``guide(x)``.
+class Guide(Declaration):
+    """An interchangeable guide: ``make(event, latents, **hyperparameters)`` gives ``guide(x)`` (see `guide`)."""
 
-    ``latents`` maps each latent site's name to its event shape, in the order of the model. Its draws lie in ``space``
-    (see `SPACES`).
-    """
-
-    name: str
-    make: Callable[..., Any]
     paper: str = ""
     space: str = "real"
 
-    @property
-    def doc(self) -> str:
-        """The docstring of the declaration."""
-        return inspect.cleandoc(self.make.__doc__ or "")
-
 
 @dataclass(frozen=True)
-class Prior:
-    """An interchangeable prior: ``make(event, latent, **hyperparameters)`` gives a module, ``prior()`` a distribution.
+class Prior(Declaration):
+    """An interchangeable prior: ``make(event, latent, **hyperparameters)`` gives a module (see `prior`)."""
 
-    The distribution is over z, event shape ``(latent,)``, batch shape ``()``, and lies in ``space`` (see `SPACES`).
-    ``event`` is that of the data, for a prior that is made of data. Optional extras, by method name: ``initialise(x)``
-    as of a family, and ``use_encoder(encode)`` (see `zoo.pairs.pair.NeedsEncoder`).
-    """
-
-    name: str
-    make: Callable[..., Any]
     paper: str = ""
     space: str = "real"
 
-    @property
-    def doc(self) -> str:
-        """The docstring of the declaration."""
-        return inspect.cleandoc(self.make.__doc__ or "")
+
+@dataclass(frozen=True)
+class Source(Declaration):
+    """A registered data set (see `dataset`)."""
+
+    about: str = ""
+    log_density: Callable[[Any], Any] | None = None
+    sampler: Callable[[int, Any], Any] | None = None
+
+    def load(self, data_dir: Path | None, seed: int) -> Any:
+        """Call ``make`` with those of the two arguments that its signature names."""
+        known = inspect.signature(self.make).parameters
+        given = {"data_dir": data_dir, "seed": seed}
+        return self.make(**{name: value for name, value in given.items() if name in known})
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A question asked of finished runs: ``ask(runs, settings)`` gives scores.
-
-    ``over`` is ``"run"`` when each run is asked alone and ``"seeds"`` when all the seeds of a family are asked
-    together; ``alone`` asks for a quiet machine (nothing else runs beside it), because it measures time.
-    """
+    """A question asked of trained runs: ``ask(runs, settings)`` gives scores (see `evaluation`)."""
 
     name: str
     ask: Callable[..., Any]
@@ -153,10 +143,17 @@ class Column:
 
 
 class Registry(Generic[T]):
-    """Declarations by name. A clash raises; an unknown name suggests near ones."""
+    """Declarations by name, in the order of their names. A clash raises; an unknown name suggests near ones.
 
-    def __init__(self, word: str, plural: str) -> None:
+    Args:
+        word, plural: what an entry is called in messages.
+        siblings: the registries that one file may fill together; the new registry is appended to this list.
+    """
+
+    def __init__(self, word: str, plural: str, siblings: list[Registry[Any]] | None = None) -> None:
         self.word, self.plural = word, plural
+        self.siblings: list[Registry[Any]] = [] if siblings is None else siblings
+        self.siblings.append(self)
         self._items: dict[str, T] = {}
         self._files: dict[str, Path] = {}
 
@@ -166,19 +163,49 @@ class Registry(Generic[T]):
         self._items[item.name] = item
 
     @contextmanager
+    def scoped(self) -> Iterator[None]:
+        """On exit, this registry and its siblings hold what they held before.
+
+        Example:
+            >>> words = Registry("word", "words")
+            >>> with words.scoped():
+            ...     words.add(Declaration("new", print))
+            ...     len(words)
+            1
+            >>> len(words)
+            0
+        """
+        before = [(each, dict(each._items), dict(each._files)) for each in self.siblings]
+        try:
+            yield
+        finally:
+            for each, items, files in before:
+                each._items, each._files = items, files
+
+    @contextmanager
     def adding(self, file: Path) -> Iterator[None]:
-        """Inside, what is added is noted to come from ``file``; after an error nothing of it stays."""
-        before = dict(self._items)
+        """Inside, what is added to this registry or a sibling comes from ``file``; after an error none of it stays."""
+        before = [(each, dict(each._items)) for each in self.siblings]
         try:
             yield
         except BaseException:
-            self._items = before
+            for each, items in before:
+                each._items = items
             raise
-        self._files |= {name: file for name in self._items if name not in before}
+        for each, items in before:
+            each._files |= {name: file for name in each._items if name not in items}
 
     def file(self, name: str) -> Path | None:
-        """The file from outside that an entry comes from; ``None`` for those of the shelves."""
+        """The user's file that an entry comes from; ``None`` for the zoo's own entries."""
         return self._files.get(name)
+
+    def from_file(self, file: Path) -> list[str]:
+        """Names of the entries that come from ``file``."""
+        return sorted(name for name, path in self._files.items() if path == file)
+
+    def get(self, name: str) -> T | None:
+        """The entry called ``name``, if there is one."""
+        return self._items.get(name)
 
     def __getitem__(self, name: str) -> T:
         if name in self._items:
@@ -197,11 +224,14 @@ class Registry(Generic[T]):
         return len(self._items)
 
 
-families: Registry[Family] = Registry("family", "families")
-guides: Registry[Guide] = Registry("guide", "guides")
-priors: Registry[Prior] = Registry("prior", "priors")
-evaluations: Registry[Evaluation] = Registry("evaluation", "evaluations")
-columns: Registry[Column] = Registry("column", "columns")
+REGISTRIES: list[Registry[Any]] = []
+"""Everything that the shelves and a user's file may fill."""
+families: Registry[Family] = Registry("family", "families", REGISTRIES)
+guides: Registry[Guide] = Registry("guide", "guides", REGISTRIES)
+priors: Registry[Prior] = Registry("prior", "priors", REGISTRIES)
+evaluations: Registry[Evaluation] = Registry("evaluation", "evaluations", REGISTRIES)
+datasets: Registry[Source] = Registry("data set", "data sets", REGISTRIES)
+columns: Registry[Column] = Registry("column", "columns", REGISTRIES)
 
 
 def family(
@@ -214,7 +244,40 @@ def family(
     prior: str | None = None,
     recipe: Mapping[str, Any] | None = None,
 ) -> Callable[[Maker], Maker]:
-    """Register the decorated class or factory as a family (see `Family`)."""
+    """Register the decorated class or function, called as ``make(event, **hyperparameters)``, as a family.
+
+    It makes an object with ``model`` and, unless its latents are left to a guide from the shelf, ``guide``; or a tuple
+    of these two programs. Keyword arguments of ``make`` are the family's hyper-parameters. The object may also have the
+    methods ``log_prob``, ``players`` and ``initialise`` (see `zoo.pairs.pair`).
+
+    Args:
+        name: unique among families.
+        group: the row of the table, one of `GROUPS`.
+        paper: authors, year, arXiv number.
+        supports: what data it takes: ``"binary"``, ``"levels"``, ``"real"``.
+        guide: the default guide of a family that declares none itself.
+        prior: the default prior of a family that leaves it to the shelf. After the event, ``make`` is then given a
+            function from the number of latent dimensions to the prior.
+        recipe: how it is trained by default: fields of `zoo.training.recipe.Recipe`.
+
+    Returns:
+        A decorator that returns what it decorates.
+
+    Raises:
+        ZooError: a name that is taken, an unknown support or group.
+
+    Example:
+        >>> import pyro, torch, zoo
+        >>> @zoo.family("fair", supports=("binary",))
+        ... def fair(event):
+        ...     def model(x):
+        ...         with pyro.plate("data", len(x)):
+        ...             coins = pyro.distributions.Bernoulli(x.new_full(event.shape, 0.5))
+        ...             pyro.sample("x", coins.to_event(1), obs=x)
+        ...     return model, lambda x: None
+        >>> zoo.log_prob(zoo.build("fair", zoo.Event(2, "binary")), torch.zeros(1, 2))
+        tensor([-1.3863])
+    """
     unknown = set(supports) - set(SUPPORTS)
     if unknown or not supports:
         raise ZooError(
@@ -231,7 +294,34 @@ def family(
 
 
 def guide(name: str, *, paper: str = "", space: str = "real") -> Callable[[Maker], Maker]:
-    """Register the decorated class as a guide of the shelf (see `Guide`)."""
+    """Register the decorated class or function, called as ``make(event, latents, **hyperparameters)``, as a guide.
+
+    It makes a callable, such as a module. ``guide(x)``, with ``x`` of shape ``(n, *event.shape)``, samples every site
+    of ``latents`` (name to event shape, in the model's order) inside ``pyro.plate("data", len(x))``.
+
+    Args:
+        name: unique among guides.
+        paper: authors, year, arXiv number.
+        space: where its draws lie, one of `SPACES`.
+
+    Returns:
+        A decorator that returns what it decorates.
+
+    Raises:
+        ZooError: a name that is taken, an unknown space.
+
+    Example:
+        >>> import pyro, torch, zoo
+        >>> @zoo.guide("prior-like")
+        ... def prior_like(event, latents):
+        ...     def guide(x):
+        ...         with pyro.plate("data", len(x)):
+        ...             for name, shape in latents.items():
+        ...                 pyro.sample(name, pyro.distributions.Normal(x.new_zeros(shape), 1.0).to_event(len(shape)))
+        ...     return guide
+        >>> zoo.build("vae+prior-like", zoo.Event(4, "binary")).label
+        'vae+prior-like'
+    """
     _check_space(f"guide {name!r}", space)
 
     def register(make: Maker) -> Maker:
@@ -242,7 +332,35 @@ def guide(name: str, *, paper: str = "", space: str = "real") -> Callable[[Maker
 
 
 def prior(name: str, *, paper: str = "", space: str = "real") -> Callable[[Maker], Maker]:
-    """Register the decorated class as a prior of the shelf (see `Prior`)."""
+    """Register the decorated class or function, called as ``make(event, latent, **hyperparameters)``, as a prior.
+
+    It makes a module. ``prior()`` is a distribution over z of event shape ``(latent,)`` and batch shape ``()``;
+    ``event`` is that of the data. The module may also have the methods ``initialise(x)``, as of a family, and
+    ``use_encoder(encode)`` (see `zoo.pairs.pair.NeedsEncoder`).
+
+    Args:
+        name: unique among priors.
+        paper: authors, year, arXiv number.
+        space: where its draws lie, one of `SPACES`.
+
+    Returns:
+        A decorator that returns what it decorates.
+
+    Raises:
+        ZooError: a name that is taken, an unknown space.
+
+    Example:
+        >>> import pyro, torch, zoo
+        >>> @zoo.prior("wide")
+        ... class Wide(torch.nn.Module):
+        ...     def __init__(self, event, latent):
+        ...         super().__init__()
+        ...         self.loc = torch.nn.Parameter(torch.zeros(latent))
+        ...     def forward(self):
+        ...         return pyro.distributions.Normal(self.loc, 3.0).to_event(1)
+        >>> zoo.build("vae:prior=wide,latent=2", zoo.Event(4, "binary")).label
+        'vae+normal:prior=wide,latent=2'
+    """
     _check_space(f"prior {name!r}", space)
 
     def register(make: Maker) -> Maker:
@@ -257,8 +375,79 @@ def _check_space(what: str, space: str) -> None:
         raise ZooError(f"{what}: space is one of {', '.join(SPACES)}; got {space!r}")
 
 
+def dataset(
+    name: str,
+    *,
+    about: str = "",
+    log_density: Callable[[Any], Any] | None = None,
+    sampler: Callable[[int, Any], Any] | None = None,
+) -> Callable[[Maker], Maker]:
+    """Register the decorated function, which returns a `zoo.data.Dataset`, as a data set.
+
+    It is called with the keyword arguments ``data_dir`` (the user's data folder or ``None``) and ``seed``, less those
+    that its signature leaves out.
+
+    Args:
+        name: unique among data sets; also the name of the `Dataset`.
+        about: one line for ``zoo list``; by default the first line of the docstring.
+        log_density: the true log-density, ``(n, *event.shape)`` to ``(n,)``, in nats, where it is known.
+        sampler: ``sampler(n, generator)`` draws ``n`` new data from that density.
+
+    Returns:
+        A decorator that returns what it decorates.
+
+    Raises:
+        ZooError: a name that is taken, or a function with other required arguments.
+
+    Example:
+        >>> import torch, zoo
+        >>> @zoo.dataset("noise", about="independent standard normals")
+        ... def noise(seed):
+        ...     x = torch.randn(300, 4, generator=torch.Generator().manual_seed(seed))
+        ...     train, validation, test = x.split(100)
+        ...     return zoo.Dataset("noise", zoo.Event(4, "real"), train, validation, test, "Drawn by torch.")
+        >>> zoo.load_data("noise").test.shape
+        torch.Size([100, 4])
+    """
+
+    def register(make: Maker) -> Maker:
+        for parameter in inspect.signature(make).parameters.values():
+            if parameter.name not in ("data_dir", "seed") and parameter.default is inspect.Parameter.empty:
+                raise ZooError(
+                    f"data set {name!r}: its function is called with data_dir and seed, but requires "
+                    f"{parameter.name!r}; give that a default"
+                )
+        line = about or inspect.cleandoc(make.__doc__ or "").partition("\n")[0]
+        datasets.add(Source(name, make, line, log_density, sampler))
+        return make
+
+    return register
+
+
 def evaluation(name: str, *, over: str = "run", alone: bool = False) -> Callable[[Maker], Maker]:
-    """Register the decorated function as an evaluation (see `Evaluation`)."""
+    """Register the decorated function, called as ``ask(runs, settings)``, as an evaluation.
+
+    It is given `zoo.runs.evaluation.TrainedRun` values and `zoo.runs.evaluation.Settings` and returns a list of
+    `zoo.scores.Score`.
+
+    Args:
+        name: unique among evaluations.
+        over: ``"run"`` to be given each run alone, ``"seeds"`` to be given all seeds of a family together.
+        alone: nothing else runs at the same time, because it measures time.
+
+    Returns:
+        A decorator that returns what it decorates.
+
+    Raises:
+        ZooError: a name that is taken.
+
+    Example:
+        >>> import zoo
+        >>> @zoo.evaluation("size")
+        ... def size(runs, settings):
+        ...     (run,) = runs
+        ...     return [zoo.Score("parameters", sum(p.numel() for p in run.pair.parameters()))]
+    """
 
     def register(ask: Maker) -> Maker:
         evaluations.add(Evaluation(name, ask, over, alone))
@@ -326,8 +515,8 @@ def column(
 
 @functools.cache
 def load_shelves() -> None:
-    """Import every module of the three shelves and every installed entry point of ``zoo.families``, once."""
-    for shelf in ("zoo.models", "zoo.guides", "zoo.evaluations"):
+    """Import every module of the `SHELVES` and every installed entry point of ``zoo.families``, once."""
+    for shelf in SHELVES:
         package = importlib.import_module(shelf)
         for module in pkgutil.walk_packages(package.__path__, f"{shelf}."):
             importlib.import_module(module.name)

@@ -1,4 +1,4 @@
-"""Families from files outside the zoo, in every form that a person may bring."""
+"""The user's own files, in every form that they may have."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from zoo.data import Dataset
+from zoo.data import Dataset, load_data
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.pairs.build import build, find
 from zoo.pairs.plugins import load_families
-from zoo.pairs.registry import families
+from zoo.pairs.registry import datasets, evaluations, families, guides, priors
 from zoo.pairs.traces import capabilities, log_weights, sample
 from zoo.seeding import seeded
 from zoo.training.loop import fit
@@ -70,7 +70,7 @@ def guide(x):
         pyro.sample("z", dist.Normal(encoder(x), scale).to_event(1))
 '''
 
-# The shape of the variational auto-encoder that Pyro publishes among its examples: nothing here knows of the zoo.
+# The variational auto-encoder of Pyro's examples, which does not know of the zoo.
 PYRO_VAE = """
 import pyro
 import pyro.distributions as dist
@@ -179,7 +179,7 @@ def test_a_file_may_simply_define_model_and_guide(tmp_path: Path) -> None:
     trains("bare", made_up(Event((8, 8), "binary")))  # 8x8 data for a program that wants 64 numbers
 
 
-def test_its_parameters_are_drawn_under_the_seed_of_each_pair(tmp_path: Path) -> None:
+def test_parameters_are_drawn_with_the_seed_of_each_pair(tmp_path: Path) -> None:
     load_families([write(tmp_path, "bare.py", BARE)])
     one, same, other = (build("bare", Event(64, "binary"), seed=seed).state() for seed in (0, 0, 1))
     name = "decoder.weight"
@@ -189,14 +189,14 @@ def test_its_parameters_are_drawn_under_the_seed_of_each_pair(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("event", [Event((28, 28), "binary"), Event(784, "binary")])
-def test_pyros_published_example_works_with_nothing_added(tmp_path: Path, event: Event) -> None:
+def test_pyros_own_example_works_as_published(tmp_path: Path, event: Event) -> None:
     assert load_families([write(tmp_path, "vae_example.py", PYRO_VAE)]) == ["vae_example"]
     can = capabilities(build("vae_example", event))
     assert (can.likelihood, can.latents, can.observed, can.output) == ("bound", {"latent": (5,)}, ("obs",), "obs")
     trains("vae_example", made_up(event))
 
 
-def test_a_file_may_be_an_instance_of_modules_and_a_guide_may_be_missing(tmp_path: Path) -> None:
+def test_a_file_without_latents_needs_no_guide(tmp_path: Path) -> None:
     text = BARE.partition("def guide")[0].replace("sample(\"z\"", "deterministic(\"z\"").replace(
         "dist.Normal(x.new_zeros(2), 1.0).to_event(1))", "x.new_ones(len(x), 2), event_dim=1)"
     )  # fmt: skip
@@ -205,7 +205,45 @@ def test_a_file_may_be_an_instance_of_modules_and_a_guide_may_be_missing(tmp_pat
     trains("exact", made_up(Event(64, "binary")))
 
 
-def test_a_file_is_run_once_for_its_names(tmp_path: Path) -> None:
+OTHERS = """
+import torch, zoo
+zoo.guide("mine")(object)
+zoo.prior("mine")(object)
+zoo.evaluation("mine")(lambda runs, settings: [])
+
+@zoo.dataset("mine")
+def mine(data_dir):
+    '''Ones where there is no folder.'''
+    split = torch.full((3, 2), 0.0 if data_dir else 1.0)
+    return zoo.Dataset("mine", zoo.Event(2, "binary"), split, split, split, "made up")
+"""
+
+
+def test_a_file_may_register_anything_but_families(tmp_path: Path) -> None:
+    path = write(tmp_path, "others.py", OTHERS)
+    for _ in range(2):
+        assert load_families([path]) == []
+    assert [registry.file("mine") for registry in (guides, priors, evaluations, datasets)] == [path] * 4
+    assert datasets["mine"].about == "Ones where there is no folder."
+    assert [load_data("mine", data_dir=folder).test.mean() for folder in (None, tmp_path)] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("return zoo.Dataset(", "return (", "should return a zoo.Dataset, got tuple"),
+        ('Dataset("mine", ', 'Dataset("other", ', "should have that name, got 'other'"),
+        ("torch.full((3, 2)", "torch.full((3, 3)", r"float32 of shape \(n, 2\), got torch.float32 of shape \(3, 3\)"),
+        ("if data_dir else 1.0", "if data_dir else 1.0, dtype=torch.double", "got torch.float64 of shape"),
+    ],
+)
+def test_a_data_set_of_another_kind_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    load_families([write(tmp_path, "others.py", OTHERS.replace(old, new))])
+    with pytest.raises(ZooError, match=message):
+        load_data("mine")
+
+
+def test_a_file_runs_once(tmp_path: Path) -> None:
     path = write(tmp_path, "two.py", REGISTERING)
     assert load_families([path, path]) == ["mine-a", "mine-b"] * 2
 
@@ -234,16 +272,13 @@ NEEDS_ARGUMENTS = PYRO_VAE.replace("z_dim=5, hidden_dim=20, use_cuda=False", "z_
         ("vae.py", BARE, "family 'vae' is already registered"),
         ("clash.py", REGISTERING.replace("mine-b", "vae"), "family 'vae' is already registered"),
         ("notes.txt", "hello", "its name should end in .py"),
+        ("nowhere.py", None, r"nowhere\.py is not there"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, name: str, text: str, message: str) -> None:
+def test_a_wrong_file_is_named_with_its_mistake(tmp_path: Path, name: str, text: str | None, message: str) -> None:
+    path = tmp_path / name if text is None else write(tmp_path, name, text)
     with pytest.raises(ZooError, match=message):
-        load_families([write(tmp_path, name, text)])
-
-
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ZooError, match=r"nowhere\.py is not there"):
-        load_families([tmp_path / "nowhere.py"])
+        load_families([path])
 
 
 def test_a_file_that_failed_leaves_nothing_behind(tmp_path: Path) -> None:
