@@ -6,7 +6,7 @@ A run's failure is a row with its reason.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import groupby
@@ -57,9 +57,9 @@ def compare(suite: Suite, options: Options, display: Display) -> Study:
     settings = Settings(particles=suite.particles, memory=options.memory)
     asked = [evaluations[name] for name in suite.evaluations if evaluations[name].over == "run"]
     together, alone = ([each.name for each in asked if each.alone is quiet] for quiet in (False, True))
-    entries = _run_stage(entries, options, display, "train", _train, (suite, together, settings))
+    entries = _run_stage("train", entries, suite, together, settings, options, display)
     if alone:
-        entries = _run_stage(entries, replace(options, workers=1), display, "measure", _evaluate, (alone, settings))
+        entries = _run_stage("measure", entries, suite, alone, settings, replace(options, workers=1), display)
     entries = [_checked(entry, suite, settings) for entry in entries]
     return Study(
         suite=suite.name,
@@ -72,17 +72,18 @@ def compare(suite: Suite, options: Options, display: Display) -> Study:
 
 
 def _run_stage(
+    word: str,
     entries: Sequence[Entry],
+    suite: Suite,
+    names: Sequence[str],
+    settings: Settings,
     options: Options,
     display: Display,
-    word: str,
-    call: Callable[..., None],
-    args: tuple[Any, ...],
 ) -> list[Entry]:
-    """The entries after ``call(planned, options, *args)`` in a process for each that has not failed."""
+    """The entries after a process for each that has not failed, which evaluates its run by ``names``."""
     # seed by seed: the first run of a family compiles, and the others find the library on disk
     active = sorted((entry for entry in entries if entry.run), key=lambda entry: entry.seed)
-    jobs = [Job(entry.name, call, (entry.planned, options, *args)) for entry in active]
+    jobs = [Job(entry.name, _work, (entry.planned, suite, names, settings, options)) for entry in active]
     with display.stage(word, {entry.name: entry.run for entry in active if entry.run}):
         failures = run_jobs(jobs, options.workers or cores(), display.watch)
     for entry in active:
@@ -93,26 +94,15 @@ def _run_stage(
     return [replace(entry, reason=failures.get(entry.name, entry.reason)) for entry in entries]
 
 
-def _train(planned: Planned, options: Options, suite: Suite, names: Sequence[str], settings: Settings) -> None:
-    """The work of one process: train the run, evaluate it, and draw its samples and views for the report."""
-    data = _prepared(planned, options)
+def _work(planned: Planned, suite: Suite, names: Sequence[str], settings: Settings, options: Options) -> None:
+    """The work of one process: train the run if it is not finished, evaluate it, draw its samples and views."""
+    torch.set_num_threads(options.threads)
+    load_families(options.files)
+    data = planned.config.data.load(options.data_dir)
     planned.run.train(planned.config, data, options.device, [StopWhenOrphaned()], planned.runs)
     for name in names:
         evaluate_run(planned.run, data, name, settings, options.device)
     _draw(planned.run, data, suite)
-
-
-def _evaluate(planned: Planned, options: Options, names: Sequence[str], settings: Settings) -> None:
-    """The work of one process while no other runs: evaluations that measure time."""
-    data = _prepared(planned, options)
-    for name in names:
-        evaluate_run(planned.run, data, name, settings, options.device)
-
-
-def _prepared(planned: Planned, options: Options) -> Dataset:
-    torch.set_num_threads(options.threads)
-    load_families(options.files)
-    return planned.config.data.load(options.data_dir)
 
 
 def _draw(run: Run, data: Dataset, suite: Suite) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import time
@@ -57,31 +58,27 @@ class RunWriter:
         if progress.status == "running" and now - self.resume_written >= RESUME_SECONDS:
             self.resume_written = now
             write_text(self.folder / "history.csv", _csv(progress.history))
-            note = {name: _to_json(getattr(progress, name)) for name in FIELDS} | {"digest": self.config.digest}
-            write_tensors(self.folder / "resume.safetensors", progress.tensors, note)
+            note = {name: getattr(progress, name) for name in FIELDS} | {"digest": self.config.digest}
+            write_tensors(self.folder / "resume.safetensors", progress.tensors, _to_json(note))
 
     def write_status(self, progress: Progress) -> None:
         """Write ``status.json`` and, at the end, ``history.csv``."""
-        status = {name: _to_json(getattr(progress, name)) for name in FIELDS if name not in ("history", "stale")}
+        status = {name: getattr(progress, name) for name in FIELDS if name not in ("history", "stale")}
         status |= {"steps": self.config.recipe.steps, "pid": os.getpid()}
         if progress.status != "running":
             text = _csv(progress.history)
             write_text(self.folder / "history.csv", text)
             status["history_digest"] = digest_of(text)
-        write_json(self.folder / "status.json", status)
+        write_json(self.folder / "status.json", _to_json(status))
 
 
 def _csv(history: list[dict[str, float]]) -> str:
     return pd.DataFrame(history, columns=list(HISTORY)).to_csv(index=False)
 
 
-def _to_json(value: Any) -> Any:
-    """JSON has no NaN or infinity: they are written as text."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, list):
-        return [{key: _to_json(number) for key, number in row.items()} for row in value]
-    return value
+def _to_json(values: dict[str, Any]) -> dict[str, Any]:
+    """The values with NaN and infinity as text: JSON has no such numbers."""
+    return json.loads(json.dumps(values), parse_constant=lambda name: str(float(name)))
 
 
 def _from_json(value: Any) -> Any:
