@@ -61,6 +61,9 @@ def likelihood(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
         runs: one run.
         settings: ``particles`` per datum for the bound, ``memory`` and ``seed``.
 
+    Returns:
+        The scores above; all failed if the run did not finish.
+
     Reference:
         Burda et al. 2016, arXiv:1509.00519, eq. 8 (the bound); Vehtari et al. 2024, arXiv:1507.02646 (k-hat).
     """

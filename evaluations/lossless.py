@@ -66,6 +66,9 @@ def lossless(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
         runs: one run.
         settings: ``seed`` of the draws of the negative ELBO.
 
+    Returns:
+        The scores above; all skipped, with the reason, for a pair without a lossless code.
+
     Reference:
         Townsend et al. 2019, arXiv:1901.04866 (bits-back coding with latents).
     """

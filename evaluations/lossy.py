@@ -55,6 +55,9 @@ def lossy(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
         runs: one run.
         settings: ``seed`` of the codec.
 
+    Returns:
+        The scores above; the summary skipped, with the reason, for a pair without a bottleneck.
+
     Reference:
         Bjøntegaard 2001, VCEG-M33 (rate at equal PSNR); `zoo.codec.rates.bd_rate`.
     """

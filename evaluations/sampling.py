@@ -66,6 +66,9 @@ def sampling(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
         runs: one run.
         settings: ``samples``, the most that quality is measured on; ``seed``.
 
+    Returns:
+        The scores above; all failed if the run did not finish.
+
     Reference:
         Gretton et al. 2012 (MMD); Lopez-Paz & Oquab 2017, arXiv:1610.06545 (C2ST); Kynkäänniemi et al. 2019,
         arXiv:1904.06991 (precision and recall).

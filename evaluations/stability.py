@@ -85,6 +85,9 @@ def stability(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
     Args:
         runs: all seeds of one family on one data set.
         settings: ``seed``, of the data and the uniform noise that the discrepancy is compared with.
+
+    Returns:
+        The scores above; all skipped for a family that is fitted in closed form.
     """
     trained = [run for run in runs if run.status != "failed"]
     if not trained:

@@ -29,6 +29,9 @@ def toy_kl(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
     Args:
         runs: one run.
         settings: ``seed`` of the draws, ``memory``.
+
+    Returns:
+        The one score.
     """
     (run,) = runs
     return unmeasurable(run, METRICS) or attempt(METRICS, _of_run, run, settings)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -15,22 +14,13 @@ from zoo.report.markdown import QUICK
 from zoo.report.numbers import numbers, points
 from zoo.report.pictures import densities, latents, pictures, strips
 from zoo.report.tables import Member
-from zoo.report.verdicts import UNMEASURED, Row, columns
+from zoo.report.verdicts import UNMEASURED, columns
 
 if TYPE_CHECKING:
     from zoo.report.study import Study
 
 WIDE, NARROW = 880.0, 348.0
 """Widths in px of the figures for a large screen and for a phone."""
-
-
-@dataclass(frozen=True)
-class Learning:
-    """The learning curves of one member."""
-
-    label: str
-    nats: Markup
-    discrepancy: Markup
 
 
 def render(study: Study) -> str:
@@ -104,6 +94,7 @@ def _chapter(study: Study, dataset: str) -> dict[str, Any]:
     shown = study.pictures.get(dataset)
     named = {line.label: line for line in lines}
     groups = {label: line.group for label, line in named.items()}
+    curves = [row for row in study.curves if row["dataset"] == dataset]
     return {
         "name": dataset,
         "source": tables.source(study, dataset),
@@ -113,7 +104,9 @@ def _chapter(study: Study, dataset: str) -> dict[str, Any]:
         "gaps": _for_screens(figures.elbo_gaps, lines),
         "parts": _for_screens(figures.elbo_parts, lines),
         "numbers": numbers(lines),
-        "learning": _learning(study, dataset, lines),
+        "learning": [
+            (label, Markup(nats), Markup(discrepancy)) for label, nats, discrepancy in figures.learning(curves, lines)
+        ],
         "pictures": pictures(shown, groups) if shown else [],
         "densities": densities(shown, groups) if shown else [],
         "latents": latents(shown, groups) if shown else [],
@@ -130,31 +123,6 @@ def _for_screens(
     figure = Markup('<div class="wide">{}</div>\n<div class="narrow">{}</div>')
     drawn = draw(lines, wide)
     return figure.format(Markup(drawn), Markup(draw(lines, NARROW))) if drawn else None
-
-
-def _learning(study: Study, dataset: str, lines: Sequence[Member]) -> list[Learning]:
-    rows = [row for row in study.curves if row["dataset"] == dataset]
-    floor = min(figures.floors(lines).values(), default=None)
-    nats = figures.Panel("nats", ("train", "validation"), figures.nats_span(rows, floor), "no likelihood", floor)
-    distance = figures.Panel("discrepancy", ("discrepancy",), figures.discrepancy_span(rows), "not followed")
-    found = []
-    for line in lines:
-        own = [row for row in rows if (row["family"], row["guide"] or "") == (line.family, line.guide)]
-        scored = own if any(row["metric"] == "validation" and row["value"] is not None for row in own) else []
-        if own:
-            left = figures.curves(scored, line.group, _fitting(nats, scored))
-            right = figures.curves(own, line.group, distance)
-            found.append(Learning(line.label, Markup(left), Markup(right)))
-    return found
-
-
-def _fitting(panel: figures.Panel, rows: Sequence[Row]) -> figures.Panel:
-    """The panel, shifted (its scale kept) for curves that end above it."""
-    low, _ = figures.nats_span(rows)
-    if low <= panel.span[1]:
-        return panel
-    width = panel.span[1] - panel.span[0]
-    return replace(panel, span=(low - width / 8, low + width * 7 / 8))
 
 
 def _speed(lines: Sequence[Member]) -> list[Markup]:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from zoo.report.figures.likelihoods import floors
 from zoo.report.figures.svg import Scale, colour, drawing, label, line, short, tag, tick, window
+from zoo.report.tables import Member
 from zoo.report.verdicts import Row
 
 
@@ -20,6 +22,27 @@ class Panel:
     span: tuple[float, float]
     absent: str
     floor: float | None = None
+
+
+def learning(rows: Sequence[Row], lines: Sequence[Member]) -> list[tuple[str, str, str]]:
+    """Learning curves of a data set: (label, nats, discrepancy) of every member that has rows.
+
+    All nats share their axis, but for a member that ends above it: its axis is shifted, with the same scale.
+    """
+    floor = min(floors(lines).values(), default=None)
+    low, high = nats_span(rows, floor)
+    distance = Panel("discrepancy", ("discrepancy",), discrepancy_span(rows), "not followed")
+    found = []
+    for member in lines:
+        own = [row for row in rows if (row["family"], row["guide"] or "") == (member.family, member.guide)]
+        if not own:
+            continue
+        scored = own if any(row["metric"] == "validation" and row["value"] is not None for row in own) else []
+        least, width = nats_span(scored)[0], high - low
+        span = (low, high) if least <= high else (least - width / 8, least + width * 7 / 8)
+        nats = Panel("nats", ("train", "validation"), span, "no likelihood", floor)
+        found.append((member.label, curves(scored, member.group, nats), curves(own, member.group, distance)))
+    return found
 
 
 def curves(rows: Sequence[Row], group: str, panel: Panel) -> str:
