@@ -25,8 +25,6 @@ def fullrank(
     L is lower triangular with a positive diagonal, so L L' can be any covariance. One MLP computes mu and L.
 
     Args:
-        event: shape and support of the data.
-        latents: event shape of each latent site, by name; each is also given the latents before it.
         hidden: width of each hidden layer of the network.
         layers: number of hidden layers.
         dropout: share of hidden units dropped in training.

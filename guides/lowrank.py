@@ -31,8 +31,6 @@ def lowrank(
     form. In the paper W has one column and the precision is of this form.
 
     Args:
-        event: shape and support of the data.
-        latents: event shape of each latent site, by name; each is also given the latents before it.
         rank: columns of W, at most the dimensions of z.
         hidden: width of each hidden layer of the network.
         layers: number of hidden layers.

@@ -32,8 +32,6 @@ def mixture(
     reparameterised, with gradients for the weights too (see `zoo.distributions.mixture.NormalMixture`).
 
     Args:
-        event: shape and support of the data.
-        latents: event shape of each latent site, by name; each is also given the latents before it.
         components: number of normals.
         hidden: width of each hidden layer of the network.
         layers: number of hidden layers.

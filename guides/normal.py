@@ -20,8 +20,6 @@ def normal(
     One MLP computes mu and sigma.
 
     Args:
-        event: shape and support of the data.
-        latents: event shape of each latent site, by name; each is also given the latents before it.
         hidden: width of each hidden layer of the network.
         layers: number of hidden layers.
         dropout: share of hidden units dropped in training.

@@ -27,8 +27,6 @@ def vmf(
     (see `zoo.distributions.von_mises_fisher.VonMisesFisher`). It fits a prior on the sphere, ``vae:prior=sphere``.
 
     Args:
-        event: shape and support of the data.
-        latents: event shape of each latent site, by name; each is also given the latents before it.
         hidden: width of each hidden layer of the network.
         layers: number of hidden layers.
         dropout: share of hidden units dropped in training.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pyro
@@ -100,10 +101,7 @@ class PixelVAE(nn.Module):
     def likelihood(self, z: Tensor) -> Autoregressive:
         """p(x | z) for ``z`` of shape ``(n, latent)``: batch shape ``(n,)``, event shape ``event.shape``."""
         painted = self.paint(z).reshape(len(z), self.width, *self.grid)
-
-        def logits(x: Tensor) -> Tensor:
-            return self.logits(x, painted)
-
+        logits = partial(self.logits, painted=painted)
         return Autoregressive(self.event, logits, whole_passes(self.event, logits, z), (len(z),))
 
     def logits(self, x: Tensor, painted: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from zoo.pairs.registry import evaluations, families, guides, load_shelves, prio
 load_shelves()
 ROOT = Path(__file__).parent.parent
 SECTIONS = ("Args", "Returns", "Yields", "Raises", "Example", "Reference")
-"""In the order in which they stand."""
+"""In this order."""
 REGISTERED = [
     pytest.param(entry, id=f"{registry.word}-{entry.name}")
     for registry in (families, guides, priors, evaluations)

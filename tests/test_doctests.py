@@ -1,4 +1,4 @@
-"""The examples in docstrings run as written, in every module of the rooms and the shelves."""
+"""The examples in docstrings run as written, in every module."""
 
 from __future__ import annotations
 

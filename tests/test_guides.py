@@ -37,7 +37,7 @@ NAMES = [entry.name for entry in guides if entry.space == "real"]
 
 @pytest.fixture(params=NAMES)
 def name(request: pytest.FixtureRequest) -> str:
-    """Each guide of the shelf."""
+    """Each registered guide."""
     return str(request.param)
 
 

@@ -31,8 +31,6 @@ class LARS(nn.Module):
     evaluates T proposals in one pass.
 
     Args:
-        event: shape and support of the data; not used.
-        latent: dimensions of z.
         truncation: T.
         hidden: width of each hidden layer of a.
         layers: number of hidden layers of a.

@@ -24,8 +24,6 @@ class MixturePrior(nn.Module):
     mixtures would have K^L). The s_k start at one.
 
     Args:
-        event: shape and support of the data; not used.
-        latent: dimensions of z.
         components: K.
         spread: standard deviation of the initial mu_k.
 

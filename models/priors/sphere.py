@@ -21,7 +21,6 @@ class Sphere(nn.Module):
     hyperspherical VAE. Between the two, KL = kappa A + log C(kappa) + log area, whatever mu.
 
     Args:
-        event: shape and support of the data; not used.
         latent: L, at least 2.
 
     Raises:

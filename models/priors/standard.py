@@ -17,10 +17,6 @@ class Standard(nn.Module):
 
         z ~ N(0, I)
 
-    Args:
-        event: shape and support of the data; not used.
-        latent: dimensions of z.
-
     Reference:
         Kingma & Welling 2013, arXiv:1312.6114.
     """

@@ -27,8 +27,6 @@ class Vamp(nn.Module):
     inverse per component. Without a guide q is the standard normal.
 
     Args:
-        event: shape and support of the data.
-        latent: dimensions of z.
         components: K.
 
     Reference:
