@@ -35,7 +35,7 @@ class A(nn.Module):
 
 @zoo.family("mine-b", guide="normal")
 class B(nn.Module):
-    """One latent, whose guide comes from the shelf."""
+    """One latent with a guide from the shelf."""
     def __init__(self, event):
         super().__init__()
         self.event = event
@@ -265,7 +265,7 @@ NEEDS_ARGUMENTS = PYRO_VAE.replace("z_dim=5, hidden_dim=20, use_cuda=False", "z_
         ("broken.py", "def model(x:\n", r"broken\.py does not run: SyntaxError"),
         ("raises.py", "1 / 0\n", r"raises\.py does not run: ZeroDivisionError"),
         ("empty.py", "x = 1\n", "it does neither"),
-        ("two_classes.py", TWO_CLASSES, "2 classes with model and guide; say which"),
+        ("two_classes.py", TWO_CLASSES, "2 classes with model and guide; name one"),
         ("needs.py", NEEDS_ARGUMENTS, "VAE should be made without arguments"),
         ("event.py", BARE.replace('zoo.Event(64, "binary")', '"64:binary"'), "`event` should be a zoo.Event, got str"),
         ("group.py", BARE + 'group = "best"\n', "`group` is one of .*; got 'best'"),
