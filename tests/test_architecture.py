@@ -1,4 +1,4 @@
-"""Imports go one way: shelves import the core, and the core names nothing that stands on them."""
+"""Imports go one way: shelves import the core, and the core names nothing on them."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_every_room_says_what_lives_there(room: str) -> None:
 
 
 def test_the_core_names_the_shelves_in_one_place_only() -> None:
-    """As text, "zoo.models" stands in the registry, which walks the shelves, and nowhere else."""
+    """As text, "zoo.models" is in the registry, which walks the shelves, and nowhere else."""
     shelves = {f"zoo.{shelf}" for shelf in SHELVES}
     names = {
         str(path.relative_to(ROOT))

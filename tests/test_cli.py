@@ -15,8 +15,9 @@ from zoo.cli import app
 from zoo.cli.parse import bytes_of
 from zoo.data import load_data
 from zoo.event import Event
+from zoo.experiments.suite import suite_names
 from zoo.pairs.plugins import load_families
-from zoo.pairs.registry import REGISTRIES
+from zoo.pairs.registry import REGISTRIES, datasets, families, guides, priors
 
 SMALL = [
     "--data",
@@ -53,21 +54,20 @@ def test_help_does_not_import_torch() -> None:
     assert all(command in out.stdout for command in commands)
 
 
-def test_list_tells_every_shelf() -> None:
-    told = json.loads(zoo("list", "--json").stdout)
-    assert {"ppca", "vae", "realnvp", "wavenet", "pixelcnn", "gan", "uniform", "independent"} <= {
-        each["name"] for each in told["families"]
-    }
-    assert {"normal", "planar", "iaf"} <= {each["name"] for each in told["guides"]}
-    assert {"likelihood", "stability", "sampling", "lossless"} <= {each["name"] for each in told["evaluations"]}
-    assert "vae" in zoo("list").stdout
+def test_list_shows_everything_registered() -> None:
+    listed = json.loads(zoo("list", "--json").stdout)
+    names = {shelf: [each["name"] for each in entries] for shelf, entries in listed.items()}
+    for shelf, registry in {"families": families, "guides": guides, "priors": priors, "data": datasets}.items():
+        assert names[shelf] == [entry.name for entry in registry]
+    assert names["suites"] == suite_names()
+    text = zoo("list").stdout
+    assert all(f"  {name} " in text for shelf in names.values() for name in shelf)
 
 
-def test_show_reads_abilities_off_the_programs() -> None:
-    told = json.loads(zoo("show", "vae+iaf", "--json").stdout)
-    assert told["likelihood"] == "bound"
-    assert told["group"] == "prescribed"
-    assert "guide.hidden" in told["hyper"]
+def test_show_gives_what_is_read_off_the_programs() -> None:
+    shown = json.loads(zoo("show", "vae+iaf", "--json").stdout)
+    assert (shown["likelihood"], shown["group"]) == ("bound", "prescribed")
+    assert "guide.hidden" in shown["hyper"]
     assert json.loads(zoo("show", "ppca", "--event", "3:real", "--json").stdout)["likelihood"] == "exact (analytic)"
     assert "arXiv:1312.6114" in zoo("show", "vae").stdout
 
@@ -115,7 +115,7 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(words: list[str], message: st
         (["prior", "../up"], "consists of letters"),
     ],
 )
-def test_new_refuses(words: list[str], message: str) -> None:
+def test_new_refuses_a_name_or_a_kind(words: list[str], message: str) -> None:
     assert re.search(message, zoo("new", *words, code=2).stderr)
 
 
@@ -129,7 +129,7 @@ def test_new_hides_no_name_that_its_file_uses(kind: str, name: str) -> None:
     assert "there already" in zoo("new", kind, name, code=2).stderr
 
 
-def test_with_stands_before_the_command_or_after_it() -> None:
+def test_with_is_given_before_or_after_the_command() -> None:
     zoo("new", "mine")
     for words in (["--with", "mine.py", "list"], ["list", "--with", "mine.py"]):
         assert "mine " in zoo(*words).stdout

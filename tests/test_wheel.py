@@ -1,4 +1,4 @@
-"""The built wheel stands alone, also in a folder that has a ``models`` of its own."""
+"""The built wheel works by itself, also in a folder with its own ``models``."""
 
 from __future__ import annotations
 

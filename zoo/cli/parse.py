@@ -1,4 +1,4 @@
-"""From what was written on the command line to the values it stands for."""
+"""From the words of a command to values."""
 
 from __future__ import annotations
 

@@ -24,22 +24,29 @@ _NUMPY_ERRORS = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, 
 _PNG_MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB"}
 
 Array = NDArray[Any]
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Contents:
     """What a file holds: one array under the name ``""`` or the three splits, column names, number of levels."""
 
+    path: Path
     arrays: Mapping[str, Array]
     columns: Sequence[str] = ()
     levels: int | None = None
 
-    def place(self, name: str, index: Sequence[int]) -> str:
-        """The position of an entry, in the file's terms."""
-        array = f" of {name!r}" if name else ""
+    def refuse(self, name: str, wrong: NDArray[np.bool_], expected: str) -> None:
+        """Raise a `ZooError` that gives the position of the first wrong entry in the file's terms, if there is one."""
+        places = np.argwhere(wrong)
+        if not len(places):
+            return
+        index = tuple(map(int, places[0]))
+        place = f"index {index}" + (f" of {name!r}" if name else "")
         if self.columns:
-            return f"data row {index[0] + 1}, column {self.columns[index[1]]!r}"
-        return f"index ({', '.join(map(str, index))}){array}"
+            place = f"data row {index[0] + 1}, column {self.columns[index[1]]!r}"
+        value = self.arrays[name][index]
+        raise ZooError(f"{self.path}: expected {expected}, got {value:g} at {place}; drop or repair such data")
 
 
 def load_file(
@@ -60,19 +67,18 @@ def load_file(
             levels; an empty split; a real column that is constant in the train split, whose density is unbounded.
     """
     contents = _read(path)
-    arrays = {name: _numbers(path, contents, name) for name in contents.arrays}
-    event = event or _infer(path, arrays, contents.levels)
-    data = {name: _shaped(path, contents, name, array, event) for name, array in arrays.items()}
+    arrays = {name: _numbers(contents, name) for name in contents.arrays}
+    event = event or _infer(contents, arrays)
+    data = {name: _shaped(contents, name, array, event) for name, array in arrays.items()}
+    n, story = sum(map(len, data.values())), "split as in the file"
     if "" in data:
-        n = len(data[""])
-        data, story = _divide(path, data[""], split or DEFAULT_SPLIT, seed)
+        shares = split or DEFAULT_SPLIT
+        data = _divide(path, data[""], shares, seed)
+        story = f"shuffled with seed {seed} and split {_slashed(shares)}"
     elif split is not None:
         raise ZooError(f"{path} holds its own train, validation and test; leave the split out")
-    else:
-        n = sum(map(len, data.values()))
-        story = "split as in the file"
     if event.support == "real":
-        _refuse_constant(path, contents, data["train"])
+        _refuse_constant(contents, data["train"])
     sizes = ", ".join(f"{len(data[name])} {name}" for name in _SPLITS)
     train, validation, test = (torch.from_numpy(np.ascontiguousarray(data[name])) for name in _SPLITS)
     name = path.resolve().name if path.is_dir() else path.stem
@@ -85,7 +91,7 @@ def _read(path: Path) -> Contents:
     if not path.is_file():
         raise ZooError(f"there is no file or folder {path}; check the path")
     if path.suffix.lower() not in SUFFIXES:
-        raise ZooError(f"cannot tell what {path} is: expected {', '.join(SUFFIXES)} or a folder of .png files")
+        raise ZooError(f"{path} is of an unknown kind: expected {', '.join(SUFFIXES)} or a folder of .png files")
     return _READERS[path.suffix.lower()](path)
 
 
@@ -95,14 +101,14 @@ def _read_numpy(path: Path) -> Contents:
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
-                return Contents({"": loaded})
+                return Contents(path, {"": loaded})
             arrays = {name: loaded[name] for name in loaded.files}
     except _NUMPY_ERRORS as error:
         raise ZooError(f"cannot read {path}: expected numpy arrays of numbers without pickles ({error})") from error
     if set(arrays) == set(_SPLITS):
-        return Contents(arrays)
+        return Contents(path, arrays)
     if len(arrays) == 1:
-        return Contents({"": next(iter(arrays.values()))})
+        return Contents(path, {"": next(iter(arrays.values()))})
     raise ZooError(
         f"{path} holds {', '.join(sorted(arrays)) or 'no array'}; expected train, validation and test, or one array"
     )
@@ -126,7 +132,7 @@ def _read_csv(path: Path) -> Contents:
     for column, dtype in zip(columns, frame.dtypes, strict=True):
         if not pd.api.types.is_numeric_dtype(dtype):
             raise ZooError(f"{path}: column {column!r} is not numeric; drop it or write it as numbers")
-    return Contents({"": frame.to_numpy(np.float64)}, columns)
+    return Contents(path, {"": frame.to_numpy(np.float64)}, columns)
 
 
 def _is_number(cell: str) -> bool:
@@ -148,7 +154,7 @@ def _read_pngs(folder: Path) -> Contents:
                 f"the images of a folder are all of one size: {path.name} is {_size(image)}, {paths[0].name} is "
                 f"{_size(images[0])}; resize or remove it"
             )
-    return Contents({"": np.stack(images)}, levels=256)
+    return Contents(folder, {"": np.stack(images)}, levels=256)
 
 
 def _read_png(path: Path) -> Array:
@@ -170,9 +176,9 @@ def _size(image: Array) -> str:
     return f"{image.shape[-2]}x{image.shape[-1]} {'grey' if image.ndim == 2 else 'colour'}"
 
 
-def _numbers(path: Path, contents: Contents, name: str) -> NDArray[np.float32]:
+def _numbers(contents: Contents, name: str) -> Floats:
     array = contents.arrays[name]
-    label = f"{path}{f', array {name!r}' if name else ''}"
+    label = f"{contents.path}{f', array {name!r}' if name else ''}"
     if array.dtype.kind not in "biuf":
         raise ZooError(f"{label}: expected real numbers, got {array.dtype}")
     if array.ndim < 2:
@@ -183,40 +189,34 @@ def _numbers(path: Path, contents: Contents, name: str) -> NDArray[np.float32]:
         raise ZooError(f"{label} is empty: its shape is {array.shape}")
     with np.errstate(over="ignore"):
         numbers = array.astype(np.float32)
-    wrong = np.argwhere(~np.isfinite(numbers))
-    if len(wrong):
-        value, place = array[tuple(wrong[0])], contents.place(name, wrong[0])
-        raise ZooError(f"{path}: expected finite numbers, got {value} at {place}; drop or repair such data")
+    contents.refuse(name, ~np.isfinite(numbers), "finite numbers")
     return numbers
 
 
-def _infer(path: Path, arrays: Mapping[str, NDArray[np.float32]], levels: int | None) -> Event:
-    shapes = {array.shape[1:] for array in arrays.values()}
-    if len(shapes) > 1:
-        found = ", ".join(f"{name} {array.shape[1:]}" for name, array in arrays.items())
-        raise ZooError(f"{path}: the splits hold data of different shapes ({found}); expected one")
+def _infer(contents: Contents, arrays: Mapping[str, Floats]) -> Event:
+    shapes = {name: array.shape[1:] for name, array in arrays.items()}
+    if len(set(shapes.values())) > 1:
+        found = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ZooError(f"{contents.path}: the splits hold data of different shapes ({found}); expected one")
     entries = np.concatenate([array.ravel() for array in arrays.values()])
     whole = entries.min() >= 0 and entries.max() <= 255 and (entries == np.rint(entries)).all()
-    return Event(shapes.pop(), levels or (max(2, int(entries.max()) + 1) if whole else "real"))
+    levels = contents.levels or (max(2, int(entries.max()) + 1) if whole else "real")
+    return Event(next(iter(shapes.values())), levels)
 
 
-def _shaped(path: Path, contents: Contents, name: str, array: NDArray[np.float32], event: Event) -> NDArray[np.float32]:
+def _shaped(contents: Contents, name: str, array: Floats, event: Event) -> Floats:
     if array[0].size != event.size:
         raise ZooError(
-            f"{path}: a datum has shape {array.shape[1:]} ({array[0].size} numbers), the event {event} needs "
+            f"{contents.path}: a datum has shape {array.shape[1:]} ({array[0].size} numbers), the event {event} needs "
             f"{event.size}; name an event of that size"
         )
     if event.levels is not None:
-        wrong = np.argwhere((array != np.rint(array)) | (array < 0) | (array >= event.levels))
-        if len(wrong):
-            value, place = array[tuple(wrong[0])], contents.place(name, wrong[0])
-            raise ZooError(f"{path}: {event} has the levels 0 to {event.levels - 1}, got {value:g} at {place}")
+        wrong = (array != np.rint(array)) | (array < 0) | (array >= event.levels)
+        contents.refuse(name, wrong, f"data of {event} with levels 0 to {event.levels - 1}")
     return array.reshape(-1, *event.shape)
 
 
-def _divide(
-    path: Path, array: NDArray[np.float32], shares: tuple[float, float, float], seed: int
-) -> tuple[dict[str, NDArray[np.float32]], str]:
+def _divide(path: Path, array: Floats, shares: tuple[float, float, float], seed: int) -> dict[str, Floats]:
     if len(shares) != 3 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
         raise ZooError(f"a split is three positive shares that sum to 1, such as 0.8, 0.1, 0.1; got {_slashed(shares)}")
     n = len(array)
@@ -228,24 +228,23 @@ def _divide(
             "at least one: bring more data or choose another split"
         )
     shuffled = array[np.random.default_rng(seed).permutation(n)]
-    parts = np.split(shuffled, [sizes[0], sizes[0] + validation])
-    return dict(zip(_SPLITS, parts, strict=True)), f"shuffled with seed {seed} and split {_slashed(shares)}"
+    return dict(zip(_SPLITS, np.split(shuffled, [sizes[0], sizes[0] + validation]), strict=True))
 
 
 def _slashed(values: Sequence[object]) -> str:
     return "/".join(map(str, values))
 
 
-def _refuse_constant(path: Path, contents: Contents, train: NDArray[np.float32]) -> None:
-    flat = train.reshape(len(train), -1)
-    constant = np.flatnonzero((flat == flat[0]).all(0))
-    if not len(constant):
+def _refuse_constant(contents: Contents, train: Floats) -> None:
+    places = np.argwhere((train == train[0]).all(0))
+    if not len(places):
         return
-    index = int(constant[0])
-    place = tuple(map(int, np.unravel_index(index, train.shape[1:])))
-    column = f"column {contents.columns[index]!r}" if contents.columns else f"the entry {place} of a datum"
+    place = tuple(map(int, places[0]))
+    index = np.ravel_multi_index(place, train.shape[1:])
+    column = f"column {contents.columns[int(index)]!r}" if contents.columns else f"the entry {place} of a datum"
     raise ZooError(
-        f"{path}: {column} is constant ({flat[0, index]:g}) in the train split, so its density is unbounded; drop it"
+        f"{contents.path}: {column} is constant ({train[0][place]:g}) in the train split, so its density is unbounded; "
+        "drop it"
     )
 
 

@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pyro
@@ -55,25 +55,21 @@ def _declared(path: Path, module: ModuleType) -> Family:
     group = getattr(module, "group", "")
     if group and group not in GROUPS:
         raise ZooError(f"{path}: `group` is one of {', '.join(GROUPS)}; got {group!r}")
-    recipe = getattr(module, "recipe", {})
-    return Family(path.stem, _FromFile(path, module.__doc__), group=group, recipe=recipe, event=event)
 
+    def make(event: Event) -> Any:
+        # The file runs again for each pair, so that its parameters are drawn with that pair's seed.
+        return _programs(_execute(path), path)
 
-class _FromFile:
-    """Runs the file again for each pair, so that its parameters are drawn with that pair's seed."""
-
-    def __init__(self, path: Path, doc: str | None) -> None:
-        self.path = path
-        self.__doc__ = doc
-
-    def __call__(self, event: Event) -> Any:
-        return _programs(_execute(self.path), self.path)
+    make.__doc__ = module.__doc__
+    return Family(path.stem, make, group=group, recipe=getattr(module, "recipe", {}), event=event)
 
 
 def _programs(module: ModuleType, path: Path) -> Any:
-    """The object with ``model`` and ``guide`` in a file: the module itself, or its one class that has both."""
+    """An object with the module's own ``model`` and ``guide``, or of its one class that has both."""
     if callable(getattr(module, "model", None)):
-        return _Bare(module)
+        extras = {name: getattr(module, name, None) for name in ("log_prob", "players", "initialise")}
+        programs = {"model": module.model, "guide": getattr(module, "guide", no_guide)}
+        return SimpleNamespace(**programs, **{name: extra for name, extra in extras.items() if callable(extra)})
     classes = [
         value
         for value in vars(module).values()
@@ -88,19 +84,8 @@ def _programs(module: ModuleType, path: Path) -> Any:
     raise ZooError(
         f"{path} should register families (@zoo.family) or define `model` and `guide`; it does neither"
         if not classes
-        else f"{path} has {len(classes)} classes with model and guide; say which: model, guide = x.model, x.guide"
+        else f"{path} has {len(classes)} classes with model and guide; name one: model, guide = x.model, x.guide"
     )
-
-
-class _Bare:
-    """The programs and extras at a module's top level."""
-
-    def __init__(self, module: ModuleType) -> None:
-        self.model = module.model
-        self.guide = getattr(module, "guide", no_guide)
-        for extra in ("log_prob", "players", "initialise"):
-            if callable(getattr(module, extra, None)):
-                setattr(self, extra, getattr(module, extra))
 
 
 def _execute(path: Path) -> ModuleType:

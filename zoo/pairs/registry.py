@@ -1,7 +1,7 @@
 """What is registered, by name.
 
 A declaration registers itself by a decorator. The core finds the shelves by walking their packages and names nothing
-that stands on them.
+on them.
 """
 
 from __future__ import annotations
