@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from zoo.codec.baselines import references
-from zoo.codec.lossy import LossyCodec, codes, no_bottleneck
+from zoo.codec.bottleneck import no_bottleneck
+from zoo.codec.lossy import LossyCodec, compress_at_widths
 from zoo.codec.rates import Point, bd_rate, least_gain, measured
 from zoo.pairs.registry import evaluation
 from zoo.runs.evaluation import Settings, TrainedRun, attempt, unmeasurable
@@ -50,7 +51,7 @@ def _points(run: TrainedRun, settings: Settings) -> list[Point]:
     real = x.cpu().double().numpy()
     return [
         measured(run.data.event, width, len(code), real, codec.reconstruct(codec.decode(code)))
-        for width, code in codes(codec, x, settings.seed, run.file("lossy")).items()
+        for width, code in compress_at_widths(codec, x, settings.seed, run.file("lossy")).items()
     ]
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from zoo.codec.lossy import LossyCodec, codes, no_bottleneck
+from zoo.codec.bottleneck import no_bottleneck
+from zoo.codec.lossy import LossyCodec, compress_at_widths
 from zoo.data import Dataset
 from zoo.devices import pick_device
 from zoo.errors import RunError
@@ -128,7 +129,7 @@ def reconstructions(run: Run, data: Dataset) -> dict[str, torch.Tensor]:
         if no_bottleneck(pair):
             return {}
         codec = LossyCodec(pair)
-        made = codes(codec, data.reshaped(pair.event).test, path=run.folder / "lossy.safetensors")
+        made = compress_at_widths(codec, data.reshaped(pair.event).test, path=run.folder / "lossy.safetensors")
         latents = {f"{width:g}": codec.decode(made[width])[:CODED] for width in GRIDS}
         return {width: torch.from_numpy(codec.reconstruct(z)) for width, z in latents.items()}
 
