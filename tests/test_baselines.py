@@ -35,24 +35,19 @@ def test_sizes_of_digits_are_those_of_the_libraries() -> None:
     assert sizes["webp_tiled"] < sizes["webp"]
 
 
-@pytest.mark.parametrize(
-    ("event", "names"),
-    [
-        (Event((4, 6), 17), PACKED | IMAGES),
-        (Event((4, 4), "binary"), PACKED | IMAGES),
-        (Event((3, 4, 5), 256), PACKED | IMAGES),
-        (Event((3, 4, 4), "binary"), PACKED | IMAGES),
-        (Event(9, 5), PACKED | IMAGES),
-        (Event((4, 4), 1000), PACKED),
-        (Event((2, 2, 2), 5), PACKED),
-        (Event((2, 2, 2, 2), 5), PACKED),
-    ],
-    ids=str,
-)
-def test_every_event_has_its_codes(event: Event, names: set[str]) -> None:
-    sizes = standard_codes(event, draw(event, 7))
-    assert set(sizes) == names
-    assert min(sizes.values()) > 0
+def test_every_event_has_its_codes() -> None:
+    images = [
+        Event((4, 6), 17),
+        Event((4, 4), "binary"),
+        Event((3, 4, 5), 256),
+        Event((3, 4, 4), "binary"),
+        Event(9, 5),
+    ]
+    others = [Event((4, 4), 1000), Event((2, 2, 2), 5), Event((2, 2, 2, 2), 5)]
+    for event in (*images, *others):
+        sizes = standard_codes(event, draw(event, 7))
+        assert set(sizes) == (PACKED | IMAGES if event in images else PACKED)
+        assert min(sizes.values()) > 0
 
 
 def test_binary_data_may_be_packed_in_bits() -> None:

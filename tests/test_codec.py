@@ -17,7 +17,7 @@ from members import members, small
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
-from zoo import Dataset, Event, Pair, ZooError, build, capabilities, fit, load_data, sample
+from zoo import Event, Pair, ZooError, build, capabilities, fit, load_data
 from zoo.cli import app
 from zoo.codec import code, decode, encode
 from zoo.codec.container import unpack
@@ -100,22 +100,12 @@ def test_bits_back_takes_the_negative_elbo() -> None:
 
 
 def test_a_data_site_without_a_rule_is_named() -> None:
-    class Dice(dist.TorchDistribution):
-        arg_constraints: dict[str, Any] = {}  # noqa: RUF012 (torch's own interface)
-        support = dist.constraints.independent(dist.constraints.integer_interval(0, 5), 1)
-
-        def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
-            return Dice(torch.Size(batch_shape), torch.Size([2]), validate_args=False)
-
-        def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
-            return torch.zeros(self.shape(sample_shape))
-
     def model(x: Tensor) -> None:
         with pyro.plate("data", len(x)):
-            pyro.sample("x", Dice(torch.Size(), torch.Size([2]), validate_args=False), obs=x)
+            pyro.sample("x", dist.Multinomial(5, torch.ones(2)), obs=x)
 
-    with pytest.raises(ZooError, match=r"site 'x', Dice.*@zoo.codec.codes\(Dice\)"):
-        encode(Pair(Event(2, 6), model), torch.zeros(2, 2))
+    with pytest.raises(ZooError, match=r"site 'x', Multinomial.*@zoo.codec.codes\(Multinomial\)"):
+        encode(Pair(Event(2, 6), model), torch.tensor([[5.0, 0.0], [2.0, 3.0]]))
 
 
 def test_an_error_inside_leaves_the_stack_alone() -> None:
@@ -152,8 +142,7 @@ def test_every_family_gives_back_any_data(name: str, support: str) -> None:
 
 def test_the_members_are_those_that_claim_it() -> None:
     names = {name for name, _ in MEMBERS}
-    assert {"independent", "uniform", "pixelcnn", "wavenet", "ppca", "vae", "vae+planar", "vae+iaf"} <= names
-    assert {"idf", "git", "hvae", "pixelvae", "pixelvae+iaf"} <= names
+    assert {"independent", "pixelcnn", "ppca", "vae", "vae+planar", "vae+iaf", "idf", "hvae", "pixelvae+iaf"} <= names
     assert names.isdisjoint({"gan", "realnvp", "vae+vmf"})
 
 
@@ -187,19 +176,11 @@ def test_a_guide_that_leaves_out_a_latent_is_refused() -> None:
         encode(Pair(Event(6, "binary"), made.model, guide), bits(3))
 
 
-@pytest.mark.parametrize(
-    "x",
-    [
-        torch.tensor([[0.0, 1.0, 2.0, 0, 0, 0]]),
-        torch.full((1, 6), math.nan),
-        torch.zeros(2, 5),
-        torch.zeros(0, 6),
-        bits(2) + 0.5,
-    ],
-)
-def test_data_of_another_event_are_refused(x: Tensor) -> None:
-    with pytest.raises(ZooError, match="data to code should"):
-        encode(ladder(), x)
+def test_data_of_another_event_are_refused() -> None:
+    pair, nan = ladder(), torch.full((1, 6), math.nan)
+    for x in (bits(2) + 1, bits(2) - 1, bits(2) + 0.5, nan, torch.zeros(2, 5), torch.zeros(0, 6)):
+        with pytest.raises(ZooError, match="data to code should"):
+            encode(pair, x)
 
 
 @pytest.mark.parametrize(
@@ -221,15 +202,6 @@ def test_digits_take_the_bits_that_the_model_says(name: str, steps: int, excess:
         exact = capabilities(pair).likelihood == "exact"
         nats = log_probs(pair, x.double()) if exact else particle_weights(pair, x.double(), 16).mean(1)
     assert payload == pytest.approx(-float(nats.sum()) / math.log(2), rel=excess)
-
-
-def test_samples_of_a_model_take_its_entropy(coins: Dataset) -> None:
-    pair = build("independent", coins.event)
-    pair.extras.initialise(coins.train)
-    with seeded(0):
-        x = sample(pair, 4000)
-    entropy = -float(log_probs(pair, x).double().sum()) / math.log(2)
-    assert 32 * len(unpack(encode(pair, x))[1]) == pytest.approx(entropy, rel=0.005)
 
 
 def test_the_probe_changes_with_the_weights() -> None:

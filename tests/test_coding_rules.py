@@ -12,17 +12,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoo import Event, ZooError
 from zoo.codec import code
 from zoo.codec.grids import MAX_EXPONENT, Grid
 from zoo.codec.handlers import Pop
-from zoo.codec.rules import Blockwise, Mapped
 from zoo.codec.stack import Stack
 from zoo.distributions import ClosedUniform, DiscretisedLogistic, DiscretisedNormal, Floor, Levels
 from zoo.distributions.autoregressive import Autoregressive, whole_passes
+from zoo.distributions.integer_transformed import Blocks, IntegerTransformed
 from zoo.distributions.mixture import Mixture, NormalMixture
+from zoo.flows.integer import Arrange
 from zoo.seeding import seeded
 
 few = settings(max_examples=25)
@@ -30,41 +31,11 @@ seeds = st.integers(0, 2**31)
 LEVELS = Event((2, 3), 4)
 
 
-class Causal(nn.Module):
-    """A small causal network over the entries of `LEVELS`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(6, 6, 4, generator=torch.Generator().manual_seed(0)).double())
-
-    def forward(self, x: Tensor) -> Tensor:
-        causal = self.weight * torch.ones(6, 6).tril(-1).double()[..., None]
-        return torch.einsum("nj,ijk->nik", x.double().flatten(1), causal).reshape(*x.shape, 4) / 4
-
-
-def autoregressive() -> Autoregressive:
-    net = Causal()
-    return Autoregressive(LEVELS, net, whole_passes(LEVELS, net, torch.zeros((), dtype=torch.float64)), (50,))
-
-
-class Rotated(dist.transforms.Transform):
-    """y = R x with a rotation R."""
-
-    domain = codomain = dist.constraints.real_vector
-    bijective = True
-
-    def __init__(self, R: Tensor) -> None:
-        super().__init__()
-        self.R = R
-
-    def _call(self, x: Tensor) -> Tensor:
-        return x @ self.R.T
-
-    def _inverse(self, y: Tensor) -> Tensor:
-        return y @ self.R
-
-    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        return x.new_zeros(x.shape[:-1])
+def causal(x: Tensor) -> Tensor:
+    """Logits of each entry, linear in the sum of the entries before it."""
+    x = x.double()
+    before = (x.flatten(1).cumsum(1) - x.flatten(1)).reshape(x.shape)
+    return before.unsqueeze(-1) * torch.linspace(-1, 1, 4).double()
 
 
 class Sinh(dist.transforms.Transform):
@@ -104,13 +75,20 @@ def independent(rng: torch.Generator) -> Any:
 
 
 def flow(rng: torch.Generator) -> Any:
-    R = torch.linalg.qr(normal(rng, 4, 4))[0]
-    return dist.TransformedDistribution(independent(rng), [Rotated(R), Sinh(), Rotated(R.T)])
+    mix = [dist.transforms.LowerCholeskyAffine(normal(rng, 4), lower(rng)[0]) for _ in range(2)]
+    return dist.TransformedDistribution(independent(rng), [mix[0], Sinh(), mix[1]])
 
 
 def reshaped(rng: torch.Generator) -> Any:
     to = dist.transforms.ReshapeTransform(torch.Size([4]), torch.Size([2, 2]))
     return dist.TransformedDistribution(independent(rng), [to])
+
+
+def integer_transformed(rng: torch.Generator) -> Any:
+    """Two blocks of two integers, the second given the first, in another order."""
+    first, table = Levels(logits=normal(rng, 2, 5)).to_event(1), normal(rng, 5, 5)
+    blocks = Blocks(first, (2, lambda earlier: Levels(logits=table[earlier.long()]).to_event(1)), levels=5)
+    return IntegerTransformed(blocks, Arrange((2, 2), torch.tensor([2, 0, 3, 1])), 5, (2, 2), (60,))
 
 
 DISCRETE: dict[str, Make] = {
@@ -121,7 +99,10 @@ DISCRETE: dict[str, Make] = {
     "normal": lambda rng: DiscretisedNormal(*wide(rng, 60, 5), 17).to_event(1),
     "binomial": lambda rng: dist.Binomial(11, logits=wide(rng, 300)[0] / 2),
     "poisson": lambda rng: dist.Poisson(wide(rng, 60, 5)[0].exp().clamp(max=100), validate_args=False).to_event(1),
-    "autoregressive": lambda rng: autoregressive(),
+    "integer transformed": integer_transformed,
+    "autoregressive": lambda rng: Autoregressive(
+        LEVELS, causal, whole_passes(LEVELS, causal, torch.zeros((), dtype=torch.float64)), (50,)
+    ),
 }
 REAL: dict[str, Make] = {
     "normal": lambda rng: dist.Normal(*wide(rng, 60, 5)).to_event(1),
@@ -203,23 +184,6 @@ def test_values_far_from_the_window_escape() -> None:
     assert torch.equal(code(fn).pop(Stack(stack.words())), value)
     with pytest.raises(ZooError, match="32 bits"):
         code(fn).push(stack, value * 2)
-
-
-def test_bijections_and_blocks_compose() -> None:
-    """x = (a, b): a uniform, b given a; then a bijection of the levels."""
-    x = torch.randint(4, (500, 2), generator=torch.Generator().manual_seed(1)).double()
-    tables = torch.rand(4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 0.1
-
-    def block(i: int, earlier: Tensor) -> Any:
-        weights = tables[earlier.long()[:, 0]] if i else torch.ones(len(earlier), 4).double()
-        return dist.Categorical(weights.unsqueeze(1)).to_event(1)
-
-    coder = Mapped(Blockwise(500, [1, 1], block, None), lambda x: (x + 1) % 4, lambda z: (z - 1) % 4)
-    stack = Stack()
-    coder.push(stack, x)
-    shares, z = tables / tables.sum(1, keepdim=True), ((x + 1) % 4).long()
-    assert stack.bits == pytest.approx(1000 - float(shares[z[:, 0], z[:, 1]].log2().sum()), abs=32)
-    assert torch.equal(coder.pop(Stack(stack.words())), x)
 
 
 def test_a_flow_round_trips_even_if_its_inverse_is_wrong() -> None:

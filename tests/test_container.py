@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,15 +18,12 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from zoo import Event, Pair, build, load_data
 from zoo.cli import app
 from zoo.codec import decode, encode
 from zoo.codec.container import CHECKSUM, FRAME, pack, unpack, weights_digest
 from zoo.codec.lossless import precisely, probe
-from zoo.data import load_data
 from zoo.errors import RunError
-from zoo.event import Event
-from zoo.pairs.build import build
-from zoo.pairs.pair import Pair
 from zoo.seeding import seeded
 
 EVENT = Event((4, 4), 5)
@@ -117,62 +115,33 @@ def test_damaged_files_are_refused_in_one_sentence(
 
 def test_damage_under_a_valid_checksum_never_gives_wrong_data(pair: Pair, file: bytes, x: torch.Tensor) -> None:
     """Behind the checksum: the header, the weights, the probe, the seed bits and the data's own checksum."""
-    rng, reasons = random.Random(1), set()
-    for _ in range(150):
-        reasons.add(answer(pair, sealed(mutated(file[:-CHECKSUM], rng)), x)[:30])
-    for _ in range(60):  # of the payload alone
-        at = rng.randrange(len(file) - 60, len(file) - CHECKSUM)
-        body = file[:at] + bytes([file[at] ^ (1 << rng.randrange(8))]) + file[at + 1 : -CHECKSUM]
-        reasons.add(answer(pair, sealed(body), x)[:30])
+    rng, body = random.Random(1), file[:-CHECKSUM]
+    bodies = [mutated(body, rng) for _ in range(150)]
+    bodies += [body[:-52] + mutated(body[-52:], rng) for _ in range(60)]  # of the payload alone
+    reasons = {answer(pair, sealed(each), x)[:30] for each in bodies}
     assert len(reasons) >= 4
 
 
-HOSTILE: list[dict[str, Any]] = [
-    {"count": 2**40},
-    {"count": 10**30},
-    {"count": -1},
-    {"count": 0},
-    {"count": 8},
-    {"count": 10},
-    {"count": 50},
-    {"count": 9.5},
-    {"count": "9"},
-    {"count": True},
-    {"batch": 10**9},
-    {"batch": 0},
-    {"batch": 3},
-    {"growth": -1.0},
-    {"growth": 1e308},
-    {"growth": 0.0},
-    {"grid": 64},
-    {"grid": -1},
-    {"grid": 3},
-    {"event": "99999999x99999999:5"},
-    {"event": "4x4:6"},
-    {"event": "16:5"},
-    {"event": "4x4:" + "9" * 5000},
-    {"event": "x" * 60000},
-    {"family": "../../etc/passwd"},
-    {"family": "*"},
-    {"family": "/"},
-    {"family": "vae+*"},
-    {"weights": "0" * 16},
-    {"weights": "../../../weights"},
-    {"crc": 1},
-    {"check": 1},
-    {"crc": -1},
-    {"dtype": "object"},
-    {"dtype": "O8"},
-    {"more": 1},
-    {"by": "y" * 5000},
-    {"by": None},
-    {"family": None},
-]
+HOSTILE: dict[str, list[Any]] = {
+    "count": [2**40, 10**30, -1, 0, 8, 10, 50, 9.5, "9", True],
+    "batch": [10**9, 0, 3],
+    "growth": [-1.0, 1e308, 0.0],
+    "grid": [64, -1, 3],
+    "event": ["99999999x99999999:5", "4x4:6", "16:5", "4x4:" + "9" * 5000, "x" * 60000],
+    "family": ["../../etc/passwd", "*", "/", "vae+*", None],
+    "weights": ["0" * 16, "../../../weights"],
+    "crc": [1, -1],
+    "check": [1],
+    "dtype": ["object", "O8"],
+    "by": ["y" * 5000, None],
+    "more": [1],
+}
 
 
-@pytest.mark.parametrize("changes", HOSTILE, ids=lambda changes: "-".join(f"{k}={v}"[:30] for k, v in changes.items()))
-def test_a_hostile_header_is_refused(changes: dict[str, Any], pair: Pair, file: bytes, x: torch.Tensor) -> None:
-    assert answer(pair, with_fields(file, **changes), x)
+@pytest.mark.parametrize("field", HOSTILE)
+def test_a_hostile_header_is_refused(field: str, pair: Pair, file: bytes, x: torch.Tensor) -> None:
+    for value in HOSTILE[field]:
+        assert answer(pair, with_fields(file, **{field: value}), x), value
 
 
 @pytest.mark.parametrize(
@@ -194,8 +163,7 @@ def test_another_machine_is_refused_and_named(pair: Pair, file: bytes, x: torch.
     """What it says about itself does not matter while it computes the same probabilities."""
     assert answer(pair, with_fields(file, by="torch 1.0 abacus"), x) == ""
     reason = answer(pair, with_fields(file, by="torch 1.0 abacus", check=7), x)
-    assert "torch 1.0 abacus" in reason
-    assert torch.__version__ in reason
+    assert {"abacus", torch.__version__} <= set(re.split(r"[ ();]", reason))
 
 
 def test_other_probabilities_are_noticed_even_past_the_probe(pair: Pair, file: bytes, x: torch.Tensor) -> None:
@@ -260,19 +228,9 @@ def test_the_array_comes_back_in_its_own_shape_and_type(digits: Path) -> None:
 def test_a_bad_file_exits_1_and_writes_nothing(digits: Path) -> None:
     zoo("compress", "uniform", "x.npy", "-o", "x.zoo", "--quiet")
     good = Path("x.zoo").read_bytes()
-    bad = {
-        "empty": b"",
-        "cut": good[:-30],
-        "long": good + b"0",
-        "flipped": good[:300] + bytes([good[300] ^ 1]) + good[301:],
-        "foreign": Path("x.npy").read_bytes(),
-        "weights": with_fields(good, weights="0" * 16),
-        "huge": with_fields(good, count=2**40),
-        "sealed": with_fields(good, crc=1),
-    }
-    for name, content in bad.items():
-        Path(f"{name}.zoo").write_bytes(content)
-        message = zoo("decompress", f"{name}.zoo", "-o", "back.npy", "--quiet", code=1).stderr
+    for content in (b"", good[:-30], with_fields(good, weights="0" * 16), with_fields(good, crc=1)):
+        Path("bad.zoo").write_bytes(content)
+        message = zoo("decompress", "bad.zoo", "-o", "back.npy", "--quiet", code=1).stderr
         assert message.startswith("zoo: ")
         assert message.count("\n") == 1
     assert not Path("back.npy").exists()

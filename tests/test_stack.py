@@ -79,10 +79,10 @@ def test_tables_reach_the_coder_contiguous_with_a_smallest_mass() -> None:
     assert rows.min() == MIN_PROBABILITY
 
 
-@pytest.mark.parametrize("symbol", [-1.0, 3.0, 0.5, math.nan])
-def test_a_symbol_that_is_no_level_is_refused(symbol: float) -> None:
-    with pytest.raises(ZooError, match="from 0 to 2"):
-        Stack().push(torch.tensor([symbol]), torch.ones(1, 3))
+def test_a_symbol_that_is_no_level_is_refused() -> None:
+    for symbol in (-1.0, 3.0, 0.5, math.nan):
+        with pytest.raises(ZooError, match="from 0 to 2"):
+            Stack().push(torch.tensor([symbol]), torch.ones(1, 3))
 
 
 def test_words_that_no_stack_gives_are_refused() -> None:

@@ -94,25 +94,22 @@ def references(event: Event, train: Tensor, x: Tensor, path: Path | None = None)
 
     def measured_curves() -> dict[str, Tensor]:
         curves = {name: image_points(name, event, x) for name in SWEEPS} | {"pca": pca_points(event, train, x)}
-        return {name: _as_rows(points) for name, points in curves.items()}
+        return {
+            name: torch.tensor([[p.setting, p.bytes, p.peak, *p.errors] for p in points], dtype=torch.float64)
+            for name, points in curves.items()
+        }
+
+    def point(row: Tensor) -> Point:
+        setting, size, peak = row[:3].tolist()
+        return Point(setting, int(size), row[3:].numpy(), peak)
 
     rows = cached_tensors(path, _settings(), measured_curves)
-    return {name: list(map(_as_point, rows[name])) for name in (*SWEEPS, "pca")}
+    return {name: [point(row) for row in rows[name]] for name in (*SWEEPS, "pca")}
 
 
 def _settings() -> dict[str, str]:
     """What the sizes of standard codes depend on, besides the data."""
     return {"pillow": version("pillow"), "settings": str([FORMATS, SWEEPS, PCA_STEPS])}
-
-
-def _as_rows(points: Sequence[Point]) -> Tensor:
-    rows = [[point.setting, point.bytes, point.peak, *point.errors] for point in points]
-    return torch.tensor(rows, dtype=torch.float64)
-
-
-def _as_point(row: Tensor) -> Point:
-    setting, size, peak = row[:3].tolist()
-    return Point(setting, int(size), row[3:].numpy(), peak)
 
 
 def image_points(name: str, event: Event, x: Tensor) -> list[Point]:

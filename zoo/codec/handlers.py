@@ -19,12 +19,7 @@ from zoo.errors import ZooError
 
 
 class Pop(Messenger):
-    """Inside, each unobserved sample site takes its value from the stack, under its own distribution.
-
-    Args:
-        stack: popped from.
-        grid: of real values; ``None`` where there are none.
-    """
+    """Inside, each unobserved sample site takes its value from the stack, under its own distribution."""
 
     def __init__(self, stack: Stack, grid: Grid | None) -> None:
         super().__init__()
@@ -38,12 +33,7 @@ class Pop(Messenger):
 
 
 class Push(Messenger):
-    """On exit, pushes the values of the sample sites seen inside, the last one first; on an error, nothing.
-
-    Args:
-        stack: pushed to.
-        grid: of real values; ``None`` where there are none.
-    """
+    """On exit, pushes the values of the sample sites seen inside, the last one first; on an error, nothing."""
 
     def __init__(self, stack: Stack, grid: Grid | None) -> None:
         super().__init__()

@@ -67,10 +67,7 @@ class LossyCodec:
     def compress(self, x: Tensor, inferred: Inferred, width: float) -> bytes:
         """Data as bytes, decoded again to prove them.
 
-        Args:
-            x: data, shape ``(n, *event.shape)``.
-            inferred: what `infer` gave for them.
-            width: of the grid, in units of the guide's scales.
+        ``inferred`` is what `infer` gave for ``x``; ``width`` is in units of the guide's scales.
 
         Raises:
             ZooError: the bytes do not decode to the latents that were encoded.

@@ -26,13 +26,7 @@ REACH = struct.Struct("<H")
 
 @dataclass(frozen=True)
 class QuantisedNormal:
-    """d normal variables, each rounded with its own step: value = mean + step * symbol.
-
-    Args:
-        mean: shape ``(d,)`` or ``()``, as the other two.
-        deviation: standard deviations.
-        step: of the grid.
-    """
+    """d normal variables, each rounded with its own step, ``(d,)`` each: value = mean + step * symbol."""
 
     mean: Floats
     deviation: Floats

@@ -23,13 +23,7 @@ def search(model: Bottleneck, x: Tensor, latents: Inferred, width: float) -> Inf
         minimise |x - E(x | z)|² - λ log p(z),    λ = s² width² / 6
 
     s² is the mean squared error without rounding. Rounding a latent on a grid of that width costs s² width² / 12 in
-    squared error, so λ is twice that: what a nat is worth.
-
-    Args:
-        model: the pair.
-        x: data, shape ``(n, *event.shape)``.
-        latents: where to start.
-        width: of the grid, in units of the guide's scales.
+    squared error, so λ is twice that: what a nat is worth. The search starts from ``latents``.
     """
     error = ((model.reconstruct(latents.location) - x.cpu().double().numpy()) ** 2).mean()
     starts, scale = torch.from_numpy(latents.location).to(x), torch.from_numpy(latents.scale).to(x)

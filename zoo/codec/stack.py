@@ -107,8 +107,7 @@ def seed_words(count: int) -> Words:
 def normalised(tables: Tensor) -> NDArray[np.float64]:
     """Tables as the coder needs them: C-contiguous float64 rows that sum to one, no symbol below `MIN_PROBABILITY`.
 
-    Args:
-        tables: masses, shape ``(m, levels)``, a row for each symbol; rows need not be normalised.
+    ``tables`` are masses, shape ``(m, levels)``: a row for each symbol.
 
     Raises:
         ZooError: masses are negative, not finite or all zero, or there are fewer than two levels.

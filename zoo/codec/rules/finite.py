@@ -22,11 +22,7 @@ WINDOW = 128
 
 
 class FiniteCode:
-    """Integers from 0 to levels-1 by a table of their masses.
-
-    Args:
-        masses: shape ``(*shape, levels)`` for values of shape ``shape``; rows need not be normalised.
-    """
+    """Integers from 0 to levels-1 by their masses, shape ``(*shape, levels)``, which need not be normalised."""
 
     def __init__(self, masses: Tensor) -> None:
         self.masses = masses
@@ -39,13 +35,7 @@ class FiniteCode:
 
 
 class Mapped:
-    """Values that a bijection takes to the values of another code.
-
-    Args:
-        code: the other code.
-        forward: takes a value to the one that ``code`` pushes.
-        inverse: takes what ``code`` pops back.
-    """
+    """Values that the bijection ``forward`` takes to the values of another code."""
 
     def __init__(self, code: Code, forward: Callable[[Tensor], Tensor], inverse: Callable[[Tensor], Tensor]) -> None:
         self.code, self.forward, self.inverse = code, forward, inverse
@@ -60,9 +50,7 @@ class Mapped:
 class Windowed:
     """Unbounded integers: a table of the masses near a centre, and an escape into 32 plain bits for all others.
 
-    Args:
-        fn: a distribution over integers.
-        centre: of its batch shape.
+    ``centre`` is of the batch shape of the distribution ``fn``.
     """
 
     def __init__(self, fn: Any, centre: Tensor) -> None:

@@ -20,11 +20,9 @@ MIN_CELL_MASS = 1e-30
 
 
 class Binned:
-    """Real values of one dimension by their bins: the digits of a bin's number, most significant first.
+    """Real values of one dimension by the digits of their bin's number, most significant first.
 
-    Args:
-        fn: a distribution with a ``cdf``.
-        grid: the bins; a popped value is a bin's centre.
+    The distribution ``fn`` needs a ``cdf``. A popped value is the centre of a bin.
     """
 
     def __init__(self, fn: Any, grid: Grid) -> None:
@@ -61,10 +59,7 @@ class Binned:
 class CholeskyNormal:
     """A normal vector with covariance L Lᵀ, each entry given the ones before it.
 
-    Args:
-        loc: shape ``(*batch, d)``.
-        scale_tril: L, lower triangular, shape ``(*batch, d, d)``.
-        grid: the bins of each entry.
+    Shapes: ``loc`` is ``(*batch, d)``; L is lower triangular, ``(*batch, d, d)``.
     """
 
     def __init__(self, loc: Tensor, scale_tril: Tensor, grid: Grid) -> None:

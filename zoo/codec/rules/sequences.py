@@ -42,14 +42,7 @@ class Entrywise:
 
 
 class Blockwise:
-    """Vectors of shape ``(n, sum(sizes))`` block by block.
-
-    Args:
-        n: how many vectors.
-        sizes: of the blocks.
-        block: ``block(i, earlier)`` is the distribution of block i given the entries before it.
-        grid: for blocks of real latents.
-    """
+    """Vectors of shape ``(n, sum(sizes))``: block i under the distribution ``block(i, entries before it)``."""
 
     def __init__(self, n: int, sizes: Sequence[int], block: Callable[[int, Tensor], Any], grid: Grid | None) -> None:
         self.n, self.sizes, self.block, self.grid = n, list(sizes), block, grid

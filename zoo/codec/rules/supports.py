@@ -19,11 +19,7 @@ from zoo.codec.rules.registry import Code, codes, no_rule
 
 @codes(distributions.Distribution)
 def by_support(fn: Any, grid: Grid | None) -> Code:
-    """The code of a distribution over single integers or real numbers.
-
-    Raises:
-        ZooError: its values are vectors, or real without a grid.
-    """
+    """The code of a distribution over single integers or real numbers."""
     support = fn.support
     if isinstance(support, constraints.integer_interval):
         return _interval(fn, torch.as_tensor(support.lower_bound), torch.as_tensor(support.upper_bound))
