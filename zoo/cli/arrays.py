@@ -40,7 +40,7 @@ def read_array(path: Path) -> np.ndarray[Any, Any]:
     return array
 
 
-def compress_array(pair: Pair, array: np.ndarray[Any, Any], watch: Callable[[str, int], None]) -> bytes:
+def compress(pair: Pair, array: np.ndarray[Any, Any], watch: Callable[[str, int], None]) -> bytes:
     """An array as a coded file, decoded again to prove it.
 
     Args:
@@ -68,7 +68,7 @@ def compress_array(pair: Pair, array: np.ndarray[Any, Any], watch: Callable[[str
     return file
 
 
-def decompress_array(file: bytes, runs: Path, watch: Watch) -> np.ndarray[Any, Any]:
+def decompress(file: bytes, runs: Path, watch: Watch) -> np.ndarray[Any, Any]:
     """The array in a coded file, decoded with the run under ``runs`` that encoded it.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @app.command()
 def compress(
     name: Annotated[str, typer.Argument(help="A family (vae, vae+iaf), a Python file, or a run's folder.")],
-    array: Annotated[Path, typer.Argument(metavar="DATA.NPY", help="The array to compress, one datum per row.")],
+    array: Annotated[Path, typer.Argument(metavar="DATA.NPY", help="The array to compress, one datum a row.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="The file to write.")],
     with_: With = None,
     data: Data = "digits",
@@ -50,42 +50,44 @@ def compress(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Compress an array without loss by a family's run (trained first if needed), and prove that it decodes."""
+    """Compress an array without loss by a family's run (trained first if it is not), and prove that it decodes."""
     with answering():
-        from zoo.cli.arrays import compress_array, read_array
+        from zoo.cli.arrays import compress as code
+        from zoo.cli.arrays import read_array
         from zoo.files import write_bytes
 
         values = read_array(array)
-        run = _run_in(Path(name), with_)
-        if run is None:
+        given = _given(name, with_)
+        if given is None:
             from zoo.experiments.display import Watcher
 
             spec = spec_of(data, split, data_seed, event)
             dataset = spec.load(data_dir)
-            run, config = run_of(name, with_, spec, dataset, seed, sets, settings, precision, runs)
-            run.train(config, dataset, "auto", [Watcher(config.recipe.steps, quiet or as_json)])
+            given, config = run_of(name, with_, spec, dataset, seed, sets, settings, precision, runs)
+            given.train(config, dataset, "auto", [Watcher(config.recipe.steps, quiet or as_json)])
         with _progress(len(values), quiet or as_json) as watch:
-            file = compress_array(run.pair(), values, watch)
+            file = code(given.pair(), values, watch)
         write_bytes(out, file)
         bits = 8 * len(file) / values.size
         if as_json:
-            print_json({"file": str(out), "bytes": len(file), "bits_per_dim": bits, "run": str(run.folder)})
+            print_json({"file": str(out), "bytes": len(file), "bits_per_dim": bits, "run": str(given.folder)})
         elif not quiet:
             typer.echo(
-                f"{out}: {len(values)} data in {len(file)} bytes, {bits:.4g} bits per dimension, by {run.folder}"
+                f"{out}: {len(values)} data in {len(file)} bytes, {bits:.4g} bits per dimension, by {given.folder}"
             )
 
 
 @app.command()
 def decompress(
-    file: Annotated[Path, typer.Argument(metavar="FILE.ZOO", help="A file of zoo compress.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE.ZOO", help="What zoo compress wrote.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="The .npy file to write.")],
     runs: Runs = Path("runs"),
     quiet: Quiet = False,
 ) -> None:
-    """Write the array that zoo compress read, decoded with the run that compressed it."""
+    """Give back the array that zoo compress was given, by the run with the weights that it was compressed with."""
     with answering():
-        from zoo.cli.arrays import decompress_array, write_array
+        from zoo.cli.arrays import decompress as code
+        from zoo.cli.arrays import write_array
         from zoo.codec.container import unpack
         from zoo.errors import ZooError
 
@@ -93,36 +95,36 @@ def decompress(
             raise ZooError(f"an array is written to a .npy file, got {out.name!r}")
         content = file.read_bytes()
         with _progress(unpack(content)[0].count, quiet) as watch:
-            array = decompress_array(content, runs, lambda done: watch("decompressing", done))
+            array = code(content, runs, lambda done: watch("decompressing", done))
         write_array(out, array)
         if not quiet:
             typer.echo(f"{out}: {len(array)} data of shape {array.shape[1:]}, {array.dtype}")
 
 
-def _run_in(folder: Path, with_: list[Path] | None) -> Run | None:
-    """The run in a folder, if there is one."""
+def _given(name: str, with_: list[Path] | None) -> Run | None:
+    """The run whose folder was named, if one was."""
     from zoo.pairs.plugins import load_families
     from zoo.runs.run import Run
 
-    if not (folder / "config.json").is_file():
+    if not (Path(name) / "config.json").is_file():
         return None
     load_families(with_ or [])
-    return Run(folder)
+    return Run(Path(name))
 
 
 @contextmanager
 def _progress(total: int, quiet: bool) -> Iterator[Callable[[str, int], None]]:
-    """A progress bar for each stage on a terminal, nothing elsewhere."""
+    """A bar a stage on a terminal, nothing elsewhere."""
     from rich.console import Console
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress
 
     console = Console(stderr=True, quiet=quiet)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
-        tasks: dict[str, TaskID] = {}
+        tasks: dict[str, Any] = {}
 
-        def watch(stage: str, done: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total)
-            bars.update(tasks[stage], completed=done)
+        def watch(word: str, done: int) -> None:
+            if word not in tasks:
+                tasks[word] = bars.add_task(word, total=total)
+            bars.update(tasks[word], completed=done)
 
         yield watch
