@@ -214,11 +214,11 @@ def _packed(name: str, event: Event, levels: NDArray[Any]) -> int:
     return min(map(len, codes))
 
 
-def _image_bytes(name: str, event: Event, image: Pixels) -> int:
-    bits = name == "png" and event.support == "binary" and image.ndim == 2
-    picture = Image.fromarray(image * np.uint8(255)).convert("1") if bits else Image.fromarray(image)
-    code = _saved(picture, **FORMATS[name])
-    if (_opened(code, picture.mode) != image).any():
+def _image_bytes(name: str, event: Event, pixels: Pixels) -> int:
+    bits = name == "png" and event.support == "binary" and pixels.ndim == 2
+    image = Image.fromarray(pixels * np.uint8(255)).convert("1") if bits else Image.fromarray(pixels)
+    code = _saved(image, **FORMATS[name])
+    if (_opened(code, image.mode) != pixels).any():
         raise ZooError(f"{name} did not decode to what it encoded")
     return len(code)
 

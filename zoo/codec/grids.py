@@ -49,7 +49,7 @@ class Grid:
         return int(BASE**self.digits)
 
     def index(self, value: Tensor) -> Tensor:
-        """The number of the bin that holds ``value``, from 0: float64, same shape."""
+        """The number of the bin around ``value``, from 0: float64, same shape."""
         return ((value.double() / self.width).round() + self.bins // 2).clamp(0, self.bins - 1)
 
     def centre(self, index: Tensor) -> Tensor:

@@ -164,7 +164,9 @@ def precisely(pair: Pair) -> Iterator[None]:
     """Inside, ``pair`` is in evaluation mode and computes in float64 on the CPU with one thread; restored on exit."""
     device, threads, kind = pair.device, torch.get_num_threads(), torch.get_default_dtype()
     pair.to("cpu")
-    before = [(tensor, tensor.data) for tensor in _tensors(pair) if tensor.is_floating_point()]
+    tensors = [t for module in pair.modules.values() for t in (*module.parameters(), *module.buffers())]
+    tensors += pair.store["params"].values()
+    before = [(tensor, tensor.data) for tensor in tensors if tensor.is_floating_point()]
     try:
         torch.set_num_threads(1)
         torch.set_default_dtype(torch.float64)
@@ -178,13 +180,6 @@ def precisely(pair: Pair) -> Iterator[None]:
         for tensor, data in before:
             tensor.data = data
         pair.to(device)
-
-
-def _tensors(pair: Pair) -> Iterator[Tensor]:
-    for module in pair.modules.values():
-        yield from module.parameters()
-        yield from module.buffers()
-    yield from pair.store["params"].values()
 
 
 def _passes(trace: Any) -> int:

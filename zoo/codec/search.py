@@ -1,4 +1,4 @@
-"""The encoder's search: latents that give the better picture for the same bytes.
+"""The encoder's search: latents with a smaller error for the same bytes.
 
 Only the encoder runs it, so a decoder does not depend on it.
 """

@@ -45,19 +45,19 @@ class Stack:
             self._coder = constriction.stream.stack.AnsCoder(np.zeros(0, np.uint32) if words is None else words)
         except ValueError as error:
             raise RunError(f"these words are no coded bits ({error}): the file was cut or changed") from error
-        self._seeded, self._laid, self._unread = seeded, 0, 0
+        self._seeded, self._added, self._unread = seeded, 0, 0
         if seeded:
             self._add_seed()  # now, because words put under a state that is not yet full would change it
 
     @property
     def bits(self) -> int:
         """How many bits the stack has grown by: the seed bits not counted, negative if more were popped than pushed."""
-        return int(self._coder.num_valid_bits()) - 32 * self._laid
+        return int(self._coder.num_valid_bits()) - 32 * self._added
 
     @property
     def needed(self) -> int:
         """How many seed bits were read so far."""
-        return 32 * (self._laid - self._unread)
+        return 32 * (self._added - self._unread)
 
     def push(self, symbols: Tensor, tables: Tensor) -> None:
         """Push ``symbols``, shape ``(m,)``, each under its row of ``tables`` (see `normalised`), the last one first."""
@@ -93,9 +93,9 @@ class Stack:
     def _add_seed(self) -> None:
         """Put more seed words at the bottom; the symbols above stay."""
         words = self._coder.get_compressed()
-        below = seed_words(self._laid + SEED_WORDS)[:SEED_WORDS]
+        below = seed_words(self._added + SEED_WORDS)[:SEED_WORDS]
         self._coder = constriction.stream.stack.AnsCoder(np.concatenate([below, words]))
-        self._laid, self._unread = self._laid + SEED_WORDS, self._unread + SEED_WORDS
+        self._added, self._unread = self._added + SEED_WORDS, self._unread + SEED_WORDS
 
 
 def seed_words(count: int) -> Words:
@@ -117,5 +117,5 @@ def normalised(tables: Tensor) -> NDArray[np.float64]:
         raise ZooError(f"a table has rows of 2 to {int(0.5 / MIN_PROBABILITY)} levels, got shape {tuple(rows.shape)}")
     total = rows.sum(1, keepdim=True)
     if not bool((rows >= 0).all()) or not bool(((total > 0) & total.isfinite()).all()):
-        raise ZooError("a table of probabilities holds a negative number, a NaN, or a row that sums to zero")
+        raise ZooError("a table of probabilities contains a negative number, a NaN, or a row that sums to zero")
     return np.ascontiguousarray((rows / total).clamp(min=MIN_PROBABILITY).numpy())
