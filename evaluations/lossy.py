@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from zoo.codec.baselines import references
-from zoo.codec.lossy import LossyCodec, codes, no_bottleneck
+from zoo.codec.bottleneck import no_bottleneck
+from zoo.codec.lossy import LossyCodec, compress_at_widths
 from zoo.codec.rates import Point, bd_rate, least_gain, measured
 from zoo.pairs.registry import column, evaluation
 from zoo.report.verdicts import NOT_ASKED, Pooled, Row, Verdict, pool, yes_or_poor
@@ -72,7 +73,7 @@ def _of_pair(run: TrainedRun, settings: Settings) -> list[Score]:
     real = x.cpu().double().numpy()
     points = [
         measured(event, width, len(code), real, codec.reconstruct(codec.decode(code)))
-        for width, code in codes(codec, x, settings.seed, run.file("lossy")).items()
+        for width, code in compress_at_widths(codec, x, settings.seed, run.file("lossy")).items()
     ]
     theirs = references(event, run.data.train, x, run.file("references", shared=True))
     rows = _rows("", points, event.size)

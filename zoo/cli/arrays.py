@@ -1,4 +1,4 @@
-"""Arrays on disk to coded files and back."""
+"""Arrays on disk to coded files and back, with the runs that the files belong to."""
 
 from __future__ import annotations
 
@@ -18,71 +18,71 @@ from zoo.files import read_tensors, write_bytes
 from zoo.pairs.pair import Pair
 from zoo.runs.run import Run, find_runs
 
+DTYPES = {"bool", *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64))}
+DTYPES |= {"float16", "float32", "float64"}
+"""Types of numbers that an array to compress may have."""
+
 
 def read_array(path: Path) -> np.ndarray[Any, Any]:
     """The array of a ``.npy`` file.
 
     Raises:
-        ZooError: another kind of file, or a damaged one.
+        ZooError: another kind of file, a damaged one, or an array of something else than numbers.
     """
     if path.suffix != ".npy":
-        raise ZooError(f"data to compress are an array in a .npy file, got {path.name!r}")
+        raise ZooError(f"data to compress are an array in a .npy file, got {path.name!r}: write it by numpy.save")
     try:
         array = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
-        raise ZooError(f"{path} is not a whole .npy file ({error})") from error
+        raise ZooError(f"{path} is no complete .npy file ({error})") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "buif" or not array.dtype.isnative:
-        raise ZooError(f"{path} should hold one array of plain numbers")
+        raise ZooError(f"{path} should contain one array of plain numbers")
     return array
 
 
 def compress(pair: Pair, array: np.ndarray[Any, Any], watch: Callable[[str, int], None]) -> bytes:
-    """The coded file of ``array``, ``n`` data of the pair's event, flat or in its shape; decoded again as a check.
+    """An array as a coded file, decoded again to prove it.
+
+    Args:
+        pair: the trained pair.
+        array: n data of the pair's event, flat or in its shape.
+        watch: called with the stage (compressing, proving) and the number of data done.
 
     Raises:
-        ZooError: the array does not hold such data, or the pair is no lossless code.
-        RunError: the decoded array differs.
+        ZooError: the array contains no such data, or the pair has no lossless code.
+        RunError: the file does not decode to the array.
     """
     event = pair.event
-    if array.dtype.name not in ARRAYS or array.shape[1:] not in (event.shape, (event.size,)) or not len(array):
+    if array.dtype.name not in DTYPES or array.shape[1:] not in (event.shape, (event.size,)) or not len(array):
         raise ZooError(
             f"data for {event} are numbers of shape (n, {', '.join(map(str, event.shape))}), got {array.shape}"
         )
     x = torch.from_numpy(np.ascontiguousarray(array).astype(np.float32)).reshape(-1, *event.shape)
     if not np.array_equal(x.numpy().reshape(array.shape).astype(array.dtype), array):
-        raise ZooError(f"the data hold numbers that are not levels of {event}")
+        raise ZooError(f"the data contain numbers that are no levels of {event}")
     shape = None if array.shape[1:] == event.shape else list(array.shape[1:])
     file = encode(pair, x, dtype=array.dtype.name, shape=shape, watch=lambda done: watch("compressing", done))
-    back = decode(pair, file, watch=lambda done: watch("checking", done))
+    back = decode(pair, file, watch=lambda done: watch("proving", done))
     if not np.array_equal(as_array(unpack(file)[0], back), array):
-        raise RunError(f"{pair.label} does not decode to the array that was encoded; nothing was written")
+        raise RunError(f"{pair.label} does not decode to the data that were encoded; nothing was written")
     return file
 
 
 def decompress(file: bytes, runs: Path, watch: Watch) -> np.ndarray[Any, Any]:
-    """The array in a coded file, decoded by the run under ``runs`` that encoded it.
+    """The array in a coded file, decoded with the run under ``runs`` that encoded it.
 
     Raises:
-        RunError: a damaged file, no such run, or a machine that cannot decode it.
+        RunError: the file is damaged, there is no such run, or this machine cannot decode it.
     """
     header, _ = unpack(file)
-    pair = _run_of(header, runs).pair()
-    return as_array(header, decode(pair, file, watch=watch))
+    return as_array(header, decode(_run_of(header, runs).pair(), file, watch=watch))
 
 
 def write_array(path: Path, array: np.ndarray[Any, Any]) -> None:
-    """Write ``array`` as ``.npy``, whole or not at all."""
+    """Write ``array`` as ``.npy``, completely or not at all."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     write_bytes(path, buffer.getvalue())
-
-
-ARRAYS = frozenset({"bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"}) | {
-    "float16",
-    "float32",
-    "float64",
-}
-"""Types of numbers that an array may hold."""
 
 
 def _run_of(header: Header, runs: Path) -> Run:
@@ -94,6 +94,6 @@ def _run_of(header: Header, runs: Path) -> Run:
         if weights_digest(weights) == header.weights and Event.parse(run.config.event) == Event.parse(header.event):
             return run
     raise RunError(
-        f"no run of {header.family} under {runs} has the weights {header.weights} of the file; name their folder by "
-        "--runs"
+        f"no run of {header.family} under {runs} has the weights {header.weights} that the file was encoded with; "
+        "name the folder of the runs by --runs"
     )

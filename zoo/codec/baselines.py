@@ -1,4 +1,7 @@
-"""What standard codes make of the same data, lossless and lossy: bytes for a whole split, proven by decoding."""
+"""Standard codes on the same data, lossless and lossy: bytes for a whole split.
+
+Every lossless code is decoded again and compared.
+"""
 
 from __future__ import annotations
 
@@ -19,25 +22,25 @@ from PIL import Image
 from torch import Tensor
 
 from zoo.codec.quantised import pack, rounded, unpack
-from zoo.codec.rates import Floats, Point, measured
+from zoo.codec.rates import Point, measured
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.files import cached_tensors
 
 Pixels = NDArray[np.uint8]
-LARGEST_SIDE = 16383
+MAX_SIDE = 16383
 """Of a WebP image, in pixels."""
 PACKERS: dict[str, tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]] = {
     "zlib": (lambda raw: zlib.compress(raw, 9), zlib.decompress),
     "bz2": (lambda raw: bz2.compress(raw, 9), bz2.decompress),
     "lzma": (lambda raw: lzma.compress(raw, preset=9 | lzma.PRESET_EXTREME), lzma.decompress),
 }
-"""General compressors at their hardest setting: name -> (pack, unpack)."""
+"""General compressors at their strongest setting: name -> (compress, decompress)."""
 FORMATS: dict[str, dict[str, Any]] = {
     "png": {"format": "PNG", "optimize": True},
     "webp": {"format": "WEBP", "lossless": True, "quality": 100, "method": 6, "exact": True},
 }
-"""Lossless image formats at their hardest setting: name -> what Pillow's ``save`` is told."""
+"""Lossless image formats at their strongest setting: name -> arguments of Pillow's ``save``."""
 SWEEPS: dict[str, tuple[Sequence[int], Sequence[dict[str, Any]]]] = {
     "jpeg": (
         (1, 4, 6, 8, 10, 13, 16, 20, 25, 30, 40, 50, 60, 70, 80, 90, 95),
@@ -45,78 +48,74 @@ SWEEPS: dict[str, tuple[Sequence[int], Sequence[dict[str, Any]]]] = {
     ),
     "webp": ((0, 1, 2, 3, 5, 10, 20, 30, 45, 60, 75, 85, 95), [{"format": "WEBP", "method": 6}]),
 }
-"""Lossy image formats: name -> (qualities, what Pillow's ``save`` is told, of which the smallest file counts)."""
-STEPS = (1.5, 1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08, 0.05)
+"""Lossy image formats: name -> (qualities, alternative arguments of Pillow's ``save``; the smallest file counts)."""
+PCA_STEPS = (1.5, 1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08, 0.05)
 """Quantisation steps of the principal components, in units of the largest one's standard deviation."""
 
 
 def standard_codes(event: Event, x: Tensor, path: Path | None = None) -> dict[str, int]:
     """Bytes that each standard code takes for the data ``x``, shape ``(n, *event.shape)``, as integers 0 to K-1.
 
-    ``zlib``, ``bz2`` and ``lzma`` of all data in one piece: a byte an entry (two above 256 levels), binary data also
-    packed eight to the byte, whichever is smaller. Where a datum is a picture (see `as_images`), ``png`` and ``webp``
-    (lossless) of each datum by itself, and ``png_tiled`` and ``webp_tiled`` of all data side by side in one image,
-    which pays for one header. Nothing else is counted, no count of the data and no shape. What is kept at ``path`` must
-    be of the same data: it is not made again.
+    ``zlib``, ``bz2`` and ``lzma`` compress all data in one piece: a byte per entry (more above 256 levels), binary data
+    also eight entries per byte, whichever is smaller. Where a datum is an image (see `as_images`), ``png`` and ``webp``
+    (lossless) compress each datum by itself, ``png_tiled`` and ``webp_tiled`` all data side by side in one image, which
+    pays for one header. The number of data and their shape are not counted.
+
+    Args:
+        event: of the data.
+        x: the data.
+        path: a cache; it must be of the same data, which is not checked.
 
     Raises:
-        ZooError: real data, which have no levels to keep, or a code that does not give back what it was given.
+        ZooError: the data are real, or a code does not decode to what it encoded.
     """
 
-    def made() -> dict[str, Tensor]:
-        return {name: torch.tensor(size) for name, size in _sizes(event, x).items()}
+    def measured_sizes() -> dict[str, Tensor]:
+        levels = as_levels(event, x)
+        sizes = {name: _packed(name, event, levels) for name in PACKERS}
+        images = as_images(event, levels)
+        if images is not None:
+            for name in FORMATS:
+                sizes[name] = sum(_image_bytes(name, event, image) for image in images)
+                sizes[f"{name}_tiled"] = _image_bytes(name, event, tiled(images))
+        return {name: torch.tensor(size) for name, size in sizes.items()}
 
-    kept = cached_tensors(path, _by(), made)
+    sizes = cached_tensors(path, _settings(), measured_sizes)
     names = (*PACKERS, *(f"{name}{tiled}" for name in FORMATS for tiled in ("", "_tiled")))  # a file loses their order
-    return {name: int(kept[name]) for name in names if name in kept}
+    return {name: int(sizes[name]) for name in names if name in sizes}
 
 
 def references(event: Event, train: Tensor, x: Tensor, path: Path | None = None) -> dict[str, list[Point]]:
-    """`image_points` of every format, and `pca_points` as ``pca``; kept at ``path`` as `standard_codes` are.
+    """`image_points` of every format, and `pca_points` as ``pca``; cached at ``path`` like `standard_codes`.
 
     Raises:
         ZooError: see `pca_points`.
     """
 
-    def made() -> dict[str, Tensor]:
+    def measured_curves() -> dict[str, Tensor]:
         curves = {name: image_points(name, event, x) for name in SWEEPS} | {"pca": pca_points(event, train, x)}
-        return {name: _as_rows(points) for name, points in curves.items()}
+        return {
+            name: torch.tensor([[p.setting, p.bytes, p.peak, *p.errors] for p in points], dtype=torch.float64)
+            for name, points in curves.items()
+        }
 
-    kept = cached_tensors(path, _by(), made)
-    return {name: list(map(_as_point, kept[name])) for name in (*SWEEPS, "pca")}
+    def point(row: Tensor) -> Point:
+        setting, size, peak = row[:3].tolist()
+        return Point(setting, int(size), row[3:].numpy(), peak)
 
-
-def _by() -> dict[str, str]:
-    """What the sizes of standard codes hang on, besides the data."""
-    return {"pillow": version("pillow"), "settings": str([FORMATS, SWEEPS, STEPS])}
-
-
-def _as_rows(points: Sequence[Point]) -> Tensor:
-    rows = [[point.setting, point.bytes, point.peak, *point.errors] for point in points]
-    return torch.tensor(rows, dtype=torch.float64)
+    rows = cached_tensors(path, _settings(), measured_curves)
+    return {name: [point(row) for row in rows[name]] for name in (*SWEEPS, "pca")}
 
 
-def _as_point(row: Tensor) -> Point:
-    setting, size, peak = row[:3].tolist()
-    return Point(setting, int(size), row[3:].numpy(), peak)
-
-
-def _sizes(event: Event, x: Tensor) -> dict[str, int]:
-    levels = as_levels(event, x)
-    sizes = {name: _packed(name, event, levels) for name in PACKERS}
-    images = as_images(event, levels)
-    if images is None:
-        return sizes
-    for name in FORMATS:
-        sizes[name] = sum(_image_bytes(name, event, image) for image in images)
-        sizes[f"{name}_tiled"] = _image_bytes(name, event, tiled(images))
-    return sizes
+def _settings() -> dict[str, str]:
+    """What the sizes of standard codes depend on, besides the data."""
+    return {"pillow": version("pillow"), "settings": str([FORMATS, SWEEPS, PCA_STEPS])}
 
 
 def image_points(name: str, event: Event, x: Tensor) -> list[Point]:
-    """JPEG's or WebP's (``name``: a key of `SWEEPS`) curve for all data side by side in one image, header and all.
+    """The curve of an image format (a key of `SWEEPS`) for all data side by side in one image, header included.
 
-    Levels are spread over 0 to 255 before; empty where a datum is no picture. The setting is the quality.
+    Levels are first scaled to 0 ... 255. Empty if a datum is no image. The setting is the quality.
     """
     images = None if event.levels is None else as_images(event, as_levels(event, x))
     if images is None:
@@ -133,43 +132,45 @@ def image_points(name: str, event: Event, x: Tensor) -> list[Point]:
 
 
 def pca_points(event: Event, train: Tensor, x: Tensor) -> list[Point]:
-    """The curve of principal components, rounded on one grid for all and entropy-coded as normal variables.
+    """The curve of principal components, rounded on one grid and entropy-coded as normal variables.
 
-    Mean, basis and each component's deviation are of the ``train`` data and, like a model's weights, known to both
-    sides and not counted; the symbols are, and decoded again. The setting is the step, in units of the data.
+    Mean, basis and each component's deviation are those of the ``train`` data; like a model's weights they are known to
+    both sides and not counted. The setting is the step, in data units.
 
     Raises:
-        ZooError: the coder does not give back the symbols.
+        ZooError: the bytes do not decode to the components.
     """
-    seen, wanted = (part.cpu().double().flatten(1).numpy() for part in (train, x))
-    mean = seen.mean(0)
-    values, basis = np.linalg.eigh(np.cov(seen.T, ddof=0).reshape(len(mean), -1))
-    deviations = np.sqrt(np.maximum(values, 0))
+    known, flat = (part.cpu().double().flatten(1).numpy() for part in (train, x))
+    mean = known.mean(0)
+    variances, basis = np.linalg.eigh(np.cov(known.T, ddof=0).reshape(len(mean), -1))
+    deviations = np.sqrt(np.maximum(variances, 0))
     points = []
-    for step in deviations.max() * np.array(STEPS):
-        symbols = rounded((wanted - mean) @ basis / step)
-        code = pack(symbols, deviations / step)
-        if (unpack(code, len(symbols), deviations / step) != symbols).any():
-            raise ZooError("the coder did not give back the principal components")
+    for step in deviations.max() * np.array(PCA_STEPS):
+        symbols = rounded((flat - mean) @ basis / step)
+        packed = pack(symbols, deviations / step)
+        if (unpack(packed, len(symbols), deviations / step) != symbols).any():
+            raise ZooError("the bytes of the principal components did not decode to them")
         back = mean + step * symbols @ basis.T
-        points.append(measured(event, float(step), len(code), wanted, _within(event, back)))
+        if event.levels is not None:
+            back = np.clip(back, 0, event.levels - 1)
+        points.append(measured(event, float(step), len(packed), flat, back))
     return points
 
 
 def as_levels(event: Event, x: Tensor) -> NDArray[np.integer[Any]]:
     """Data as the smallest unsigned integers that hold their levels, shape ``(n, *event.shape)``."""
     if event.levels is None:
-        raise ZooError(f"standard codes take data with levels, got {event}: real data would first have to be rounded")
+        raise ZooError(f"standard codes take data with levels, got {event}: round them and declare the levels")
     kind = np.uint8 if event.levels <= 256 else np.uint16 if event.levels <= 2**16 else np.uint32
     levels: NDArray[np.integer[Any]] = x.cpu().numpy().round().astype(kind)
     return levels
 
 
 def as_images(event: Event, levels: NDArray[Any]) -> Pixels | None:
-    """The data as pictures, ``(n, h, w)`` or ``(n, h, w, 3)``; ``None`` if they are none or have over 256 levels.
+    """The data as images, ``(n, h, w)`` or ``(n, h, w, 3)``; ``None`` if they are none or have over 256 levels.
 
-    A datum of two axes is a grey picture; of three axes, three colours first, a coloured one; of one axis a square if
-    it can be one, else a line.
+    A datum of two axes is a grey image; of three axes with three colours first, a colour image; of one axis, a square
+    if its size is a square number, else a line.
     """
     if event.levels is None or event.levels > 256 or len(event.shape) > 3:
         return None
@@ -181,16 +182,16 @@ def as_images(event: Event, levels: NDArray[Any]) -> Pixels | None:
 
 
 def tiled(images: Pixels) -> Pixels:
-    """Images ``(n, h, w, ...)`` side by side in one near-square image, row by row; the last row is filled up by zeros.
+    """Images ``(n, h, w, ...)`` side by side in one near-square image, row by row; the last row is padded by zeros.
 
     Raises:
-        ZooError: so many that the image would be larger than its formats allow.
+        ZooError: the image would be larger than `MAX_SIDE`.
     """
     count, height, width, *colours = images.shape
     columns = max(1, min(count, round(math.sqrt(count * height / width))))
     lines = math.ceil(count / columns)
-    if max(lines * height, columns * width) > LARGEST_SIDE:
-        raise ZooError(f"{count} images of {height}x{width} do not fit into one of {LARGEST_SIDE}x{LARGEST_SIDE}")
+    if max(lines * height, columns * width) > MAX_SIDE:
+        raise ZooError(f"{count} images of {height}x{width} do not fit into one of side {MAX_SIDE}: code fewer data")
     sheet = np.zeros((lines * columns, height, width, *colours), images.dtype)
     sheet[:count] = images
     grid = sheet.reshape(lines, columns, height, width, *colours).swapaxes(1, 2)
@@ -209,29 +210,25 @@ def _packed(name: str, event: Event, levels: NDArray[Any]) -> int:
     raws = [levels.tobytes()] + ([np.packbits(levels).tobytes()] if event.support == "binary" else [])
     codes = [pack(raw) for raw in raws]
     if [unpack(code) for code in codes] != raws:
-        raise ZooError(f"{name} did not give back what it was given")
+        raise ZooError(f"{name} did not decode to what it encoded")
     return min(map(len, codes))
 
 
-def _image_bytes(name: str, event: Event, image: Pixels) -> int:
-    bits = name == "png" and event.support == "binary" and image.ndim == 2
-    picture = Image.fromarray(image * np.uint8(255)).convert("1") if bits else Image.fromarray(image)
-    code = _saved(picture, **FORMATS[name])
-    if (_opened(code, picture.mode) != image).any():
-        raise ZooError(f"{name} did not give back what it was given")
+def _image_bytes(name: str, event: Event, pixels: Pixels) -> int:
+    bits = name == "png" and event.support == "binary" and pixels.ndim == 2
+    image = Image.fromarray(pixels * np.uint8(255)).convert("1") if bits else Image.fromarray(pixels)
+    code = _saved(image, **FORMATS[name])
+    if (_opened(code, image.mode) != pixels).any():
+        raise ZooError(f"{name} did not decode to what it encoded")
     return len(code)
 
 
-def _saved(picture: Image.Image, **settings: Any) -> bytes:
+def _saved(image: Image.Image, **settings: Any) -> bytes:
     file = io.BytesIO()
-    picture.save(file, **settings)
+    image.save(file, **settings)
     return file.getvalue()
 
 
 def _opened(code: bytes, mode: str) -> Pixels:
-    """The pixels of a file in the mode of the picture that went into it; WebP gives its grey ones back in colours."""
+    """The pixels of a file in the mode of the original image; WebP decodes grey images to colours."""
     return np.asarray(Image.open(io.BytesIO(code)).convert(mode)).astype(np.uint8)
-
-
-def _within(event: Event, back: Floats) -> Floats:
-    return back if event.levels is None else np.clip(back, 0, event.levels - 1)

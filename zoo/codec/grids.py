@@ -1,7 +1,7 @@
-"""Where latents may lie: a uniform grid that model and guide share.
+"""Where real latents may lie: a uniform grid that model and guide share.
 
-A real number cannot be popped from a finite stack, a bin can. The bins are equally wide rather than equally probable
-under the prior, because a guide may draw a latent before the latents that its prior depends on.
+A real number cannot be popped from a finite stack, a bin can. Bins have equal width, not equal mass under the prior,
+because a guide may draw a latent before the latents that its prior depends on.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from zoo.pairs.pair import Pair
 from zoo.pairs.sites import random_sites
 from zoo.seeding import seeded
 
-FINENESS = 16
-"""Bins that one deviation of the posterior spans at least; a bin of width w costs about (w / deviation)² / 24 nats."""
+BINS_PER_DEVIATION = 16
+"""At least, of the posterior; a bin of width w costs about (w / deviation)² / 24 nats."""
 HALF_RANGE = 512
-"""Latents from minus to plus this have bins of their own; the outermost two bins take what lies beyond."""
+"""Latents up to this absolute value have bins of their own; the two outermost bins take all others."""
 BASE = 32
-"""A bin's number is coded digit by digit in this base, so that a table is never longer."""
-FINEST = 20
-"""The most that `Grid.exponent` may be."""
+"""A bin's number is coded digit by digit in this base, which keeps tables short."""
+MAX_EXPONENT = 20
+"""Of a `Grid`."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,16 @@ class Grid:
 
     @property
     def digits(self) -> int:
-        """Digits of a bin's number in base `BASE`."""
+        """Of a bin's number in base `BASE`."""
         return math.ceil((self.exponent + math.log2(2 * HALF_RANGE)) / math.log2(BASE))
 
     @property
     def bins(self) -> int:
-        """How many there are."""
+        """Their number."""
         return int(BASE**self.digits)
 
     def index(self, value: Tensor) -> Tensor:
-        """The number of the bin that holds ``value``, from 0: float64, same shape."""
+        """The number of the bin around ``value``, from 0: float64, same shape."""
         return ((value.double() / self.width).round() + self.bins // 2).clamp(0, self.bins - 1)
 
     def centre(self, index: Tensor) -> Tensor:
@@ -61,17 +61,17 @@ class Grid:
         return (index - self.bins // 2 - 0.5) * self.width
 
 
-def fitting(pair: Pair, x: Tensor, particles: int = 16) -> Grid:
-    """The coarsest grid on which the posterior of data ``x`` is still smooth: `FINENESS` bins to its deviation.
+def fit_grid(pair: Pair, x: Tensor, particles: int = 16) -> Grid:
+    """The coarsest grid that resolves the posterior of data ``x``: `BINS_PER_DEVIATION` bins to its deviation.
 
-    The deviation is that of ``particles`` draws of the guide for each datum, in every dimension of every latent; its
-    inverse squares are averaged, since it is they that a bin costs. A pair without latents has any grid.
+    The deviation is that of ``particles`` draws of the guide per datum, in every dimension of every latent, averaged as
+    inverse squares, because the cost of a bin is proportional to those. A pair without latents gets width 1.
     """
     with seeded(0):
         trace = poutine.trace(pair.guide).get_trace(x.repeat_interleave(particles, 0))
     values = [site["value"] for _, site in random_sites(trace) if not site["fn"].support.is_discrete]
-    spread = [value.reshape(len(x), particles, -1).var(1).flatten() for value in values]
-    if not spread:
+    variances = [value.reshape(len(x), particles, -1).var(1).flatten() for value in values]
+    if not variances:
         return Grid(0)
-    deviation = float((1 / torch.cat(spread).clamp(min=1e-12)).mean() ** -0.5)
-    return Grid(min(max(math.ceil(math.log2(FINENESS / deviation)), 0), FINEST))
+    deviation = float((1 / torch.cat(variances).clamp(min=1e-12)).mean() ** -0.5)
+    return Grid(min(max(math.ceil(math.log2(BINS_PER_DEVIATION / deviation)), 0), MAX_EXPONENT))

@@ -1,4 +1,7 @@
-"""Coding as an effect: two handlers that turn any program into half of a codec."""
+"""Coding as an effect: two handlers that turn any program into half of a codec.
+
+`Pop` draws each sample site from the stack; `Push` puts the sites' values onto it.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from zoo.errors import ZooError
 
 
 class Pop(Messenger):
-    """Inside, each sample site takes its value from the stack, under its own distribution, and the program goes on."""
+    """Inside, each unobserved sample site takes its value from the stack, under its own distribution."""
 
     def __init__(self, stack: Stack, grid: Grid | None) -> None:
         super().__init__()
@@ -30,7 +33,7 @@ class Pop(Messenger):
 
 
 class Push(Messenger):
-    """When it is left, the values of the sites seen inside go onto the stack, the last one first."""
+    """On exit, pushes the values of the sample sites seen inside, the last one first; on an error, nothing."""
 
     def __init__(self, stack: Stack, grid: Grid | None) -> None:
         super().__init__()
@@ -56,9 +59,9 @@ def _random(msg: Any) -> bool:
 
 @contextmanager
 def naming(msg: Any) -> Iterator[None]:
-    """An error says which site of which distribution it is about."""
+    """Errors inside name the site and its distribution."""
     try:
         yield
     except (ZooError, NotImplementedError) as error:
-        why = str(error) or "it has no cdf; write a coding rule for it with @zoo.codec.codes(ITS_TYPE)"
+        why = str(error) or f"it has no cdf; write a coding rule with @zoo.codec.codes({type(msg['fn']).__name__})"
         raise ZooError(f"site {msg['name']!r}, {msg['fn']}, cannot be coded: {why}") from error

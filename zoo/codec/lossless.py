@@ -1,11 +1,9 @@
-"""A batch of data to bits and back, from the pair alone: bits-back coding (Townsend et al. 2019, arXiv:1901.04866).
+"""Lossless coding by a pair: bits-back (Townsend et al. 2019, arXiv:1901.04866).
 
-To encode, the guide pops the latents off the stack and the model, replayed on them, pushes the data and the latents
-back; to decode, the model pops latents and data and the guide pushes the latents back. A pair without latents is
-plain entropy coding.
+To encode, the guide pops the latents and the model, replayed on them, pushes the data and the latents. To decode, the
+model pops latents and data and the guide pushes the latents back. Without latents this is plain entropy coding.
 
-What one side computes the other must compute again to the last bit that matters: both work in float64 on the CPU with
-one thread and the same batches.
+Both sides must compute the same probabilities: they use float64 on the CPU, one thread and the same batches.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from zoo.codec.grids import Grid, fitting
+from zoo.codec.grids import Grid, fit_grid
 from zoo.codec.handlers import Pop, Push, naming
 from zoo.codec.rules import code
 from zoo.codec.stack import Stack, Words
@@ -31,22 +29,22 @@ from zoo.pairs.sites import latent_sites, random_sites
 from zoo.pairs.traces import Capabilities, capabilities, traced
 
 Watch = Callable[[int], None]
-"""Is told how many data are done."""
-LOOKED_AT = 64
+"""A callback with the number of data done so far."""
+SAMPLE = 64
 """Data that a plan is made from."""
 MARGIN = 0.9
-"""Share of the bits on the stack that the next batch is meant to need."""
-SLOWEST, FASTEST = 0.05, 8.0
-"""Between these is the growth of batches whose latents are popped."""
+"""Share of the bits on the stack that the next batch may need."""
+MIN_GROWTH, MAX_GROWTH = 0.05, 8.0
+"""Of batches whose latents are popped."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How ``count`` data are cut into batches, and the grid of their latents.
+    """How ``count`` data are split into batches, and the grid of their latents.
 
-    The latents of a batch are popped before its data are pushed, so a batch needs bits from those before it: the first
-    is one datum, each other ``growth`` times all before it (1 to ``batch`` data). ``growth`` 0 means that nothing is
-    popped: batches are as large as they may be.
+    The latents of a batch are popped before its data are pushed, so a batch needs the bits of those before it: the
+    first is one datum, each other ``growth`` times all before it (1 to ``batch`` data). With ``growth`` 0 nothing is
+    popped and all batches are of ``batch`` data.
     """
 
     count: int
@@ -72,12 +70,12 @@ class Plan:
 
 
 def plan(pair: Pair, x: Tensor, batch: int = 512) -> Plan:
-    """A plan for coding data ``x`` made from some of them; call it inside `precisely`."""
-    some = x[:: max(1, len(x) // LOOKED_AT)][:LOOKED_AT].double()
-    grid = fitting(pair, some)
+    """A plan for coding data ``x``, measured on a subsample; call it inside `precisely`."""
+    subsample = x[:: max(1, len(x) // SAMPLE)][:SAMPLE].double()
+    grid = fit_grid(pair, subsample)
     stack = Stack(seeded=True)
-    push_batch(pair, stack, some, grid)
-    growth = min(max(MARGIN * stack.bits / stack.needed, SLOWEST), FASTEST) if stack.needed else 0.0
+    push_batch(pair, stack, subsample, grid)
+    growth = min(max(MARGIN * stack.bits / stack.needed, MIN_GROWTH), MAX_GROWTH) if stack.needed else 0.0
     return Plan(len(x), batch, round(growth, 2), grid.exponent)
 
 
@@ -92,15 +90,17 @@ def push_data(pair: Pair, x: Tensor, plan: Plan, watch: Watch = lambda done: Non
 
 
 def pop_data(pair: Pair, words: Words, plan: Plan, watch: Watch = lambda done: None) -> tuple[Tensor, Stack]:
-    """The data, shape ``(n, *event.shape)``, float64, and what is left on the stack: the seed bits it began with.
+    """The data, shape ``(n, *event.shape)``, float64, and the stack that is left: only seed bits, if all is well.
+
+    Call it inside `precisely`.
 
     Raises:
-        RunError: more data were asked for than there are bits.
+        RunError: there are fewer bits than the plan's data need.
     """
     stack, parts = Stack(words), list[Tensor]()
     for size in reversed(plan.sizes):
         if plan.growth and stack.bits == 0:
-            raise RunError("the bits are at an end before all data are decoded: this is no file that the zoo wrote")
+            raise RunError("the bits end before all data are decoded: the file was changed")
         parts.append(pop_batch(pair, stack, size, plan.grid))
         watch(sum(map(len, parts)))
     return torch.cat(parts[::-1]), stack
@@ -120,16 +120,17 @@ def pop_batch(pair: Pair, stack: Stack, n: int, grid: Grid) -> Tensor:
     blank = torch.zeros(n, *pair.event.shape, dtype=torch.float64)
     with poutine.trace() as drawn, Pop(stack, grid):
         poutine.uncondition(pair.model)(blank)
-    x = _output(drawn.trace).reshape(blank.shape).contiguous()
+    [value] = [site["value"] for _, site in random_sites(drawn.trace) if site["infer"].get("was_observed")]
+    x = value.reshape(blank.shape).contiguous()
     with Push(stack, grid):
         poutine.replay(pair.guide, trace=drawn.trace)(x)
     return x
 
 
-def check(pair: Pair, grid: Grid) -> int:
-    """A number that comes out the same wherever coding with these weights comes out the same.
+def probe(pair: Pair, grid: Grid) -> int:
+    """A checksum of the probabilities that this machine computes: equal where files of these weights decode.
 
-    Two data are decoded from seed bits, and all that came of it is summed up.
+    Two data are decoded from seed bits; the checksum is that of the data and the stack. Call it inside `precisely`.
     """
     stack = Stack(seeded=True)
     x = pop_batch(pair, stack, 2, grid)
@@ -137,37 +138,36 @@ def check(pair: Pair, grid: Grid) -> int:
 
 
 def why_not(pair: Pair) -> str:
-    """Why ``pair`` is no lossless code; empty if it is one."""
+    """Why ``pair`` has no lossless code; empty if it has one."""
     can = capabilities(pair)
     if can.likelihood == "none":
         return "an implicit model: it observes nothing, so there is no distribution to code under"
     if pair.event.levels is None or not can.discrete:
-        return "real data under a density: a density is no probability, and real numbers have no end to write down"
+        return "real data under a density: a density is no probability, and a real number has infinitely many digits"
     if can.dequantising:
         return (
-            "its density is over real numbers, and integers reach it by dequantisation, whose noise would take a code "
-            "of its own (local bits-back coding)"
+            "its density is over real numbers, which the data become by dequantisation: the noise would need a code of "
+            "its own (local bits-back coding)"
         )
     return _mismatch(pair, can)
 
 
 def passes(pair: Pair, plan: Plan) -> int:
-    """How many network passes, one after the other, coding takes one way."""
+    """How many network passes encoding (or decoding) takes, one after the other."""
     x = torch.zeros(2, *pair.event.shape, device=pair.device)
     with pair.evaluating():
         model_trace, guide_trace = traced(pair, x)
-    each = sum(_steps(trace) for trace in (model_trace, guide_trace) if list(random_sites(trace)))
-    return each * len(plan.sizes)
+    return sum(map(_passes, (model_trace, guide_trace))) * len(plan.sizes)
 
 
 @contextmanager
 def precisely(pair: Pair) -> Iterator[None]:
-    """Inside, ``pair`` is in evaluation mode and computes in float64 on the CPU with one thread; before and after, as
-    it was.
-    """
+    """Inside, ``pair`` is in evaluation mode and computes in float64 on the CPU with one thread; restored on exit."""
     device, threads, kind = pair.device, torch.get_num_threads(), torch.get_default_dtype()
     pair.to("cpu")
-    before = [(tensor, tensor.data) for tensor in _tensors(pair) if tensor.is_floating_point()]
+    tensors = [t for module in pair.modules.values() for t in (*module.parameters(), *module.buffers())]
+    tensors += pair.store["params"].values()
+    before = [(tensor, tensor.data) for tensor in tensors if tensor.is_floating_point()]
     try:
         torch.set_num_threads(1)
         torch.set_default_dtype(torch.float64)
@@ -183,31 +183,19 @@ def precisely(pair: Pair) -> Iterator[None]:
         pair.to(device)
 
 
-def _tensors(pair: Pair) -> Iterator[Tensor]:
-    for module in pair.modules.values():
-        yield from module.parameters()
-        yield from module.buffers()
-    yield from pair.store["params"].values()
-
-
-def _output(trace: Any) -> Tensor:
-    [value] = [site["value"] for _, site in random_sites(trace) if site["infer"].get("was_observed")]
-    return value
-
-
-def _steps(trace: Any) -> int:
-    """One pass a program, or one an entry where an event is coded entry by entry."""
+def _passes(trace: Any) -> int:
+    """None for a program without sites, else one, or one per entry of an event coded entry by entry."""
     kinds = [site["fn"] for _, site in random_sites(trace)]
-    return sum(fn.event.size for fn in kinds if isinstance(fn, Autoregressive)) or 1
+    return sum(fn.event.size for fn in kinds if isinstance(fn, Autoregressive)) or min(len(kinds), 1)
 
 
 def _mismatch(pair: Pair, can: Capabilities) -> str:
     x = torch.zeros(2, *pair.event.shape, device=pair.device)
     with pair.evaluating():
         model_trace, guide_trace = traced(pair, x)
-    strange = sorted(latent_sites(model_trace) ^ set(can.latents))
-    if strange:
-        return f"site {strange[0]!r} is in one of model and guide only"
+    unmatched = sorted(latent_sites(model_trace) ^ set(can.latents))
+    if unmatched:
+        return f"site {unmatched[0]!r} is in only one of model and guide"
     try:
         for _, site in (*random_sites(guide_trace), *random_sites(model_trace)):
             with naming(site):

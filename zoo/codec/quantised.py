@@ -1,8 +1,12 @@
-"""Tables of integers under normal distributions rounded to the integers: what quantised numbers are packed by."""
+"""Real numbers rounded on a grid and packed: each column's symbols under a normal distribution rounded to integers.
+
+Also the numbers that describe the grid, a byte each.
+"""
 
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 
 import numpy as np
 from constriction import stream
@@ -12,47 +16,77 @@ from zoo.codec.rates import Floats
 from zoo.errors import ZooError
 
 Symbols = NDArray[np.int32]
-MOST = 2**15 - 1
-"""The largest absolute value of a symbol; what lies farther out is put there."""
-NARROWEST = 2.0**-5
+MAX_SYMBOL = 2**15 - 1
+"""The largest absolute value of a symbol; larger ones are clipped."""
+MIN_DEVIATION = 2.0**-5
 """The smallest standard deviation of a column, in symbols: all its mass is on zero."""
-HEAD = struct.Struct("<H")
+REACH = struct.Struct("<H")
+"""The head of packed symbols: the largest absolute value among them."""
+
+
+@dataclass(frozen=True)
+class QuantisedNormal:
+    """d normal variables, each rounded with its own step, ``(d,)`` each: value = mean + step * symbol."""
+
+    mean: Floats
+    deviation: Floats
+    step: Floats
+
+    def pack(self, values: Floats) -> bytes:
+        """Values ``(n, d)``, rounded to the nearest symbols, as bytes."""
+        return pack(rounded((values - self.mean) / self.step), self.deviation / self.step)
+
+    def unpack(self, packed: bytes, n: int) -> Floats:
+        """What `pack` made of n rows, within half a step: shape ``(n, d)``.
+
+        Raises:
+            ZooError: `pack` did not make these bytes with these numbers.
+        """
+        return self.mean + self.step * unpack(packed, n, self.deviation / self.step)
 
 
 def rounded(values: Floats) -> Symbols:
     """The nearest symbols."""
-    return np.clip(np.rint(values), -MOST, MOST).astype(np.int32)
+    return np.clip(np.rint(values), -MAX_SYMBOL, MAX_SYMBOL).astype(np.int32)
 
 
 def pack(symbols: Symbols, deviations: Floats) -> bytes:
-    """The symbols ``(n, d)``, column j under N(0, deviations[j]²): two bytes for the largest, then a coder's words."""
+    """Symbols ``(n, d)``, column j under N(0, deviations[j]²): the head, then the entropy coder's words."""
     reach = max(1, int(np.abs(symbols).max(initial=0)))
     coder = stream.stack.AnsCoder()
-    coder.encode_reverse(
-        symbols.ravel(), stream.model.QuantizedGaussian(-reach, reach), *_parameters(len(symbols), deviations)
-    )
-    return HEAD.pack(reach) + coder.get_compressed().astype("<u4").tobytes()
+    coder.encode_reverse(symbols.ravel(), *_model(reach, len(symbols), deviations))
+    return REACH.pack(reach) + coder.get_compressed().astype("<u4").tobytes()
 
 
-def unpack(code: bytes, n: int, deviations: Floats) -> Symbols:
-    """What `pack` packed, ``(n, len(deviations))``.
+def unpack(packed: bytes, n: int, deviations: Floats) -> Symbols:
+    """What `pack` packed: shape ``(n, len(deviations))``.
 
     Raises:
-        ZooError: bytes that `pack` did not write for these deviations.
+        ZooError: `pack` did not make these bytes with these deviations.
     """
-    words = code[HEAD.size :]
-    if len(code) < HEAD.size or len(words) % 4:
-        raise ZooError(f"a code of quantised numbers is 2 bytes and words of 4, got {len(code)} bytes")
-    reach = HEAD.unpack_from(code)[0]
-    if not 1 <= reach <= MOST:
-        raise ZooError(f"the largest symbol is from 1 to {MOST}, got {reach}")
+    words = packed[REACH.size :]
+    if len(packed) < REACH.size or len(words) % 4:
+        raise ZooError(f"packed symbols are 2 bytes and words of 4, got {len(packed)} bytes: they were cut")
+    reach = REACH.unpack_from(packed)[0]
+    if not 1 <= reach <= MAX_SYMBOL:
+        raise ZooError(f"the largest packed symbol is from 1 to {MAX_SYMBOL}, got {reach}: the bytes were changed")
     coder = stream.stack.AnsCoder(np.frombuffer(words, "<u4").astype(np.uint32))
-    symbols = coder.decode(stream.model.QuantizedGaussian(-reach, reach), *_parameters(n, deviations))
+    symbols = coder.decode(*_model(reach, n, deviations))
     if not coder.is_empty():
-        raise ZooError(f"the code does not end where its {symbols.size} symbols do: it was cut or changed")
+        raise ZooError(f"bits are left after {symbols.size} packed symbols: the bytes were cut or changed")
     return symbols.reshape(n, len(deviations))
 
 
-def _parameters(n: int, deviations: Floats) -> tuple[Floats, Floats]:
-    tiled = np.tile(np.maximum(deviations, NARROWEST), n)
-    return np.zeros_like(tiled), tiled
+def _model(reach: int, n: int, deviations: Floats) -> tuple[stream.model.QuantizedGaussian, Floats, Floats]:
+    tiled = np.tile(np.maximum(deviations, MIN_DEVIATION), n)
+    return stream.model.QuantizedGaussian(-reach, reach), np.zeros_like(tiled), tiled
+
+
+def to_bytes(values: Floats) -> NDArray[np.uint8]:
+    """Positive numbers from 2^-16 to 2^15 as a byte each, within 4.5 %."""
+    return np.clip(128 + np.rint(8 * np.log2(np.maximum(values, 2.0**-16))), 0, 255).astype(np.uint8)
+
+
+def from_bytes(coarse: NDArray[np.uint8]) -> Floats:
+    """The numbers that `to_bytes` gave, rounded."""
+    return np.exp2((coarse.astype(float) - 128) / 8)

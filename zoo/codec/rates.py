@@ -1,4 +1,7 @@
-"""Rate against distortion: points, and how far two curves of them lie apart."""
+"""Rate against distortion: points of a curve, and comparisons of two curves.
+
+PSNR is in dB, rates are in bytes for all data.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Point:
-    """What a lossy code comes to at one setting: ``bytes`` for all data, and the error of each datum.
+    """A lossy code at one setting: ``bytes`` for all data, and the error of each datum.
 
-    ``errors`` is the mean squared error of each datum, shape ``(n,)``, in the data's units squared; ``peak`` the width
-    of the data's range in those units.
+    ``errors`` is the mean squared error of each datum, shape ``(n,)``, in squared data units; ``peak`` is the width of
+    the data's range in data units.
     """
 
     setting: float
@@ -40,6 +43,11 @@ class Point:
         return 10 * math.log10(self.peak**2 / self.mse) if self.mse > 0 else math.inf
 
     @property
+    def log_bytes(self) -> float:
+        """Natural logarithm of ``bytes``."""
+        return math.log(self.bytes)
+
+    @property
     def stderr(self) -> float | None:
         """Standard error of `psnr` over data, in dB."""
         if self.mse == 0 or len(self.errors) < 2:
@@ -48,13 +56,13 @@ class Point:
 
 
 def measured(event: Event, setting: float, size: int, x: NDArray[Any], back: NDArray[Any]) -> Point:
-    """The point of a code of ``size`` bytes that gives ``back`` for ``x``; both ``(n, *event.shape)``."""
+    """The point of a code of ``size`` bytes that decodes ``x`` to ``back``, both of shape ``(n, *event.shape)``."""
     peak = event.levels - 1.0 if event.levels else float(np.ptp(x))
     return Point(setting, size, ((back - x.astype(np.float64)) ** 2).reshape(len(x), -1).mean(1), peak)
 
 
 def frontier(points: Sequence[Point]) -> list[Point]:
-    """The points that no cheaper one equals, by rate; lossless ones, whose PSNR is infinite, left out."""
+    """The points better than all cheaper ones, by rate; without lossless ones, whose PSNR is infinite."""
     best: list[Point] = []
     for point in sorted(points, key=lambda point: (point.bytes, -point.psnr)):
         if point.psnr < math.inf and (not best or (point.psnr > best[-1].psnr and point.bytes > best[-1].bytes)):
@@ -63,43 +71,47 @@ def frontier(points: Sequence[Point]) -> list[Point]:
 
 
 def bd_rate(points: Sequence[Point], reference: Sequence[Point]) -> float | None:
-    """How many more bytes than ``reference`` at equal PSNR, as a share: -0.5 is half of them, the lower the better.
+    """The mean excess of bytes over ``reference`` at equal PSNR, as a share: -0.5 is half the bytes.
 
-    exp of the area between the two curves of log-bytes over PSNR, divided by the width of the range of PSNR that both
-    reach, less one (Bjøntegaard 2001, ITU-T VCEG-M33; curves by monotone cubics through the points instead of one
-    polynomial). ``None`` if they share no range.
+        exp(mean over the common range of PSNR of log bytes - log reference bytes) - 1
+
+    Curves are monotone cubics through the points.
+
+    Returns:
+        The share, or ``None`` if the curves have no common range.
+
+    Reference:
+        Bjøntegaard 2001, ITU-T VCEG-M33, which fits one polynomial instead.
     """
-    low, high = _common(frontier(points), frontier(reference), "psnr")
-    if low >= high:
+    if (common := _compared(points, reference, "psnr", "log_bytes")) is None:
         return None
-    areas = [_curve(each, "psnr", "log_bytes").integrate(low, high) for each in (points, reference)]
-    return math.expm1((areas[0] - areas[1]) / (high - low))
+    low, high, ours, theirs = common
+    return math.expm1((ours.integrate(low, high) - theirs.integrate(low, high)) / (high - low))
 
 
 def least_gain(points: Sequence[Point], reference: Sequence[Point]) -> float | None:
-    """The least gain of PSNR over ``reference`` at equal bytes, in dB, over all bytes for which both curves exist.
+    """The least gain of PSNR over ``reference`` at equal bytes, in dB, over the common range of bytes.
 
-    ``None`` if they share no range.
+    ``None`` if the curves have no common range.
     """
-    low, high = _common(frontier(points), frontier(reference), "log_bytes")
-    if low >= high:
+    if (common := _compared(points, reference, "log_bytes", "psnr")) is None:
         return None
+    low, high, ours, theirs = common
     at = np.linspace(low, high, 500)
-    ours, theirs = (_curve(each, "log_bytes", "psnr")(at) for each in (points, reference))
-    return float((ours - theirs).min())
+    return float((ours(at) - theirs(at)).min())
 
 
-def _common(ours: Sequence[Point], theirs: Sequence[Point], over: str) -> tuple[float, float]:
-    if len(ours) < 2 or len(theirs) < 2:
-        return 0.0, 0.0
-    ends = [(_read(each[0], over), _read(each[-1], over)) for each in (ours, theirs)]
-    return max(low for low, _ in ends), min(high for _, high in ends)
-
-
-def _curve(points: Sequence[Point], over: str, of: str) -> PchipInterpolator:
-    best = frontier(points)
-    return PchipInterpolator([_read(point, over) for point in best], [_read(point, of) for point in best])
-
-
-def _read(point: Point, what: str) -> float:
-    return point.psnr if what == "psnr" else math.log(point.bytes)
+def _compared(
+    points: Sequence[Point], reference: Sequence[Point], over: str, of: str
+) -> tuple[float, float, PchipInterpolator, PchipInterpolator] | None:
+    """The range of ``over`` that both curves reach, and the curves of ``of`` over it."""
+    curves = [frontier(points), frontier(reference)]
+    if min(map(len, curves)) < 2:
+        return None
+    low = max(getattr(curve[0], over) for curve in curves)
+    high = min(getattr(curve[-1], over) for curve in curves)
+    ours, theirs = (
+        PchipInterpolator([getattr(point, over) for point in curve], [getattr(point, of) for point in curve])
+        for curve in curves
+    )
+    return (low, high, ours, theirs) if low < high else None

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.codec.lossy import LossyCodec, codes, no_bottleneck
+from zoo.codec.bottleneck import no_bottleneck
+from zoo.codec.lossy import LossyCodec, compress_at_widths
 from zoo.data import Dataset
 from zoo.devices import pick_device
 from zoo.errors import RunError
@@ -124,7 +125,7 @@ def reconstructions(run: Run, data: Dataset) -> dict[str, Tensor]:
         if no_bottleneck(pair):
             return {}
         codec = LossyCodec(pair)
-        coded = codes(codec, data.reshaped(pair.event).test, path=run.folder / "lossy.safetensors")
+        coded = compress_at_widths(codec, data.reshaped(pair.event).test, path=run.folder / "lossy.safetensors")
         latents = {f"{width:g}": codec.decode(coded[width])[:CODED] for width in GRIDS}
         return {width: torch.from_numpy(codec.reconstruct(z)) for width, z in latents.items()}
 

@@ -1,0 +1,161 @@
+"""A pair as an autoencoder: its guide takes data to a vector of latents, its model takes the vector to expected data.
+
+What lossy coding needs of a pair is here; `zoo.codec.lossy` makes bytes of it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from zoo.codec.rates import Floats
+from zoo.distributions import DiscretisedNormal
+from zoo.errors import ZooError
+from zoo.event import Event
+from zoo.pairs.pair import Pair
+from zoo.pairs.sites import random_sites
+from zoo.pairs.traces import Capabilities, capabilities
+from zoo.seeding import seeded
+
+DRAWS = 64
+"""Draws of the guide per datum, of which mean and deviation are taken."""
+CHUNK = 1000
+"""Data per pass of the model."""
+
+
+def no_bottleneck(pair: Pair) -> str:
+    """Why ``pair`` has no lossy code; empty if it has one."""
+    can = capabilities(pair)
+    if not can.observed:
+        return "an implicit model: no guide infers the latents of a datum"
+    if not _latents(can):
+        return "no latents: there is nothing but the datum itself to quantise"
+    if not can.lossy(pair.event):
+        size = sum(map(math.prod, _latents(can).values()))
+        return f"no bottleneck: {size} latent dimensions for a datum of {pair.event.size}"
+    if pair.event.levels is not None and not can.dequantising:
+        x = torch.zeros(2, *pair.event.shape, device=pair.device)
+        with pair.evaluating(), seeded(0):
+            likelihood = poutine.trace(pair.model).get_trace(x).nodes[can.output]["fn"]
+        if _entries(likelihood).event_shape:
+            return "its entries depend on each other given the latents: they have no mean entry by entry"
+    return ""
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """The latents of n data, side by side in a vector of d numbers.
+
+    ``location`` is the guide's mean, shape ``(n, d)``; ``scale`` its deviation, the root mean square over data, shape
+    ``(d,)``: how precisely each latent has to be known.
+    """
+
+    location: Floats
+    scale: Floats
+
+
+class Bottleneck:
+    """A pair with fewer latent than data dimensions.
+
+    ``shapes`` are the latent sites with their event shapes; a vector of latents holds their entries in this order.
+
+    Raises:
+        ZooError: the pair has no bottleneck; the message says why.
+    """
+
+    def __init__(self, pair: Pair) -> None:
+        if reason := no_bottleneck(pair):
+            raise ZooError(f"{pair.label} is no lossy codec: {reason}")
+        self.pair, self.can = pair, capabilities(pair)
+        self.shapes = _latents(self.can)
+        self.sizes = [math.prod(shape) for shape in self.shapes.values()]
+
+    def infer(self, x: Tensor, seed: int = 0) -> Inferred:
+        """The latents of ``x``, shape ``(n, *event.shape)``, from `DRAWS` draws of the guide."""
+        total, square = np.zeros(()), np.zeros(())
+        with self.pair.evaluating(), seeded(seed):
+            for _ in range(DRAWS):
+                sites = poutine.trace(self.pair.guide).get_trace(x).nodes
+                z = torch.cat([sites[name]["value"].reshape(len(x), -1) for name in self.shapes], 1)
+                total, square = total + z.cpu().double().numpy(), square + z.cpu().double().numpy() ** 2
+        location = total / DRAWS
+        variance = np.maximum(square / DRAWS - location**2, 0).mean(0) * DRAWS / (DRAWS - 1)
+        return Inferred(location, np.sqrt(variance))
+
+    def reconstruct(self, z: Floats) -> Floats:
+        """The mean of the model's likelihood given latents ``(n, d)``: the data of least expected squared error.
+
+        Shape ``(n, *event.shape)``, within the range of the levels.
+
+        Raises:
+            ZooError: the likelihood has no mean over levels entry by entry.
+        """
+        with self.pair.evaluating(), seeded(0):
+            parts = [self.mean(self.trace(torch.from_numpy(part))) for part in np.split(z, range(CHUNK, len(z), CHUNK))]
+        mean = torch.cat(parts).cpu().double().numpy()
+        return mean if self.pair.event.levels is None else np.clip(mean, 0, self.pair.event.levels - 1)
+
+    def trace(self, z: Tensor) -> Any:
+        """The model's trace with latents ``z``, shape ``(n, d)``."""
+        x = torch.zeros(len(z), *self.pair.event.shape, device=self.pair.device)
+        parts = z.to(x).split(self.sizes, 1)
+        given = {name: part.reshape(-1, *shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
+        return poutine.trace(poutine.condition(self.pair.model, given)).get_trace(x)
+
+    def mean(self, trace: Any) -> Tensor:
+        """The likelihood's mean in a trace, shape ``(n, *event.shape)``."""
+        event = self.pair.event
+        if self.can.dequantising:  # x is the floor of a real number, on average half a level below it
+            return _expected(Event(event.shape, "real"), trace.nodes[self.can.dequantising[0]]["fn"]) - 0.5
+        return _expected(event, trace.nodes[self.can.output]["fn"])
+
+    def prior(self) -> tuple[Floats, Floats] | None:
+        """Mean and deviation of each latent, ``(d,)``, if all are normal and depend on nothing; else ``None``."""
+        x = torch.zeros(2, *self.pair.event.shape, device=self.pair.device)
+        with self.pair.evaluating(), seeded(0):
+            sites = dict(random_sites(poutine.trace(poutine.uncondition(self.pair.model)).get_trace(x)))
+        normals = [_entries(sites[name]["fn"]) for name in self.shapes]
+        if not all(isinstance(normal, dist.Normal) for normal in normals):
+            return None
+        mean, deviation = (
+            torch.cat([getattr(normal, name).expand(normal.batch_shape).reshape(2, -1) for normal in normals], 1)
+            for name in ("loc", "scale")
+        )
+        if any((moment[0] != moment[1]).any() for moment in (mean, deviation)):
+            return None  # they differ between two draws of the latents before
+        return mean[0].cpu().double().numpy(), deviation[0].cpu().double().numpy()
+
+
+def _latents(can: Capabilities) -> dict[str, tuple[int, ...]]:
+    """The latents with their event shapes, without those that only dequantise the datum."""
+    return {name: shape for name, shape in can.latents.items() if name not in can.dequantising}
+
+
+def _expected(event: Event, likelihood: Any) -> Tensor:
+    """The mean of a distribution of data, shape ``(n, *event.shape)``; over levels by summation."""
+    if event.levels is None:
+        return likelihood.mean
+    entries = _entries(likelihood)
+    if entries.event_shape:
+        raise ZooError(f"{type(entries).__name__} has no mean over levels entry by entry: its entries are dependent")
+    if isinstance(entries, (dist.Bernoulli, DiscretisedNormal)):
+        return entries.mean.reshape(-1, *event.shape)
+    levels = torch.arange(event.levels, dtype=torch.get_default_dtype())
+    if isinstance(entries, dist.Categorical):
+        return (entries.probs @ levels.to(entries.probs)).reshape(-1, *event.shape)
+    means = (level * entries.log_prob(level.expand(entries.batch_shape)).exp() for level in levels)
+    return sum(means, torch.zeros(())).reshape(-1, *event.shape)
+
+
+def _entries(fn: Any) -> Any:
+    """The distribution of single entries under ``to_event``."""
+    while isinstance(fn, torch.distributions.Independent):
+        fn = fn.base_dist
+    return fn

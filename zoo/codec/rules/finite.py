@@ -1,0 +1,111 @@
+"""Codes of integers: finite tables, a window with an escape for unbounded ones, and another code behind a bijection.
+
+The rules here are those of Bernoulli, categorical and floored values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, distributions
+
+from zoo.codec.grids import Grid
+from zoo.codec.rules.registry import Code, code, codes
+from zoo.codec.stack import Stack
+from zoo.distributions import Floor
+from zoo.errors import ZooError
+
+WINDOW = 128
+"""`Windowed` has a table entry for each integer at most this far from its centre."""
+
+
+class FiniteCode:
+    """Integers from 0 to levels-1 by their masses, shape ``(*shape, levels)``, which need not be normalised."""
+
+    def __init__(self, masses: Tensor) -> None:
+        self.masses = masses
+
+    def push(self, stack: Stack, value: Tensor) -> None:
+        stack.push(value.expand(self.masses.shape[:-1]).reshape(-1), self.masses.flatten(0, -2))
+
+    def pop(self, stack: Stack) -> Tensor:
+        return stack.pop(self.masses.flatten(0, -2)).reshape(self.masses.shape[:-1])
+
+
+class Mapped:
+    """Values that the bijection ``forward`` takes to the values of another code."""
+
+    def __init__(self, code: Code, forward: Callable[[Tensor], Tensor], inverse: Callable[[Tensor], Tensor]) -> None:
+        self.code, self.forward, self.inverse = code, forward, inverse
+
+    def push(self, stack: Stack, value: Tensor) -> None:
+        self.code.push(stack, self.forward(value))
+
+    def pop(self, stack: Stack) -> Tensor:
+        return self.inverse(self.code.pop(stack))
+
+
+class Windowed:
+    """Unbounded integers: a table of the masses near a centre, and an escape into 32 plain bits for all others.
+
+    ``centre`` is of the batch shape of the distribution ``fn``.
+    """
+
+    def __init__(self, fn: Any, centre: Tensor) -> None:
+        values = centre + torch.arange(-WINDOW, WINDOW + 1.0, dtype=torch.float64).reshape(-1, *[1] * centre.dim())
+        masses = fn.log_prob(values).exp().where(fn.support.check(values), 0.0).movedim(0, -1)
+        escape = (1 - masses.sum(-1, keepdim=True)).clamp(min=0)
+        self.table, self.centre = FiniteCode(torch.cat([masses, escape], -1)), centre
+
+    def push(self, stack: Stack, value: Tensor) -> None:
+        offset = (value - self.centre).expand(self.centre.shape)
+        escaped = offset.abs() > WINDOW
+        plain = offset[escaped] + 2**31
+        if bool((plain < 0).any()) or bool((plain >= 2**32).any()):
+            raise ZooError("a value is more than 32 bits away from the distribution's mean")
+        for byte in range(4):
+            stack.push((plain / 256**byte).floor() % 256, torch.ones(len(plain), 256))
+        self.table.push(stack, torch.where(escaped, 2.0 * WINDOW + 1, offset + WINDOW))
+
+    def pop(self, stack: Stack) -> Tensor:
+        symbol = self.table.pop(stack)
+        offset, escaped = symbol - WINDOW, symbol == 2 * WINDOW + 1
+        uniform = torch.ones(int(escaped.sum()), 256)
+        offset[escaped] = sum(256**byte * stack.pop(uniform) for byte in reversed(range(4))) - 2**31
+        return self.centre + offset
+
+
+class KnownValue:
+    """All mass on one value: it takes no bits."""
+
+    def __init__(self, value: Tensor) -> None:
+        self.value = value
+
+    def push(self, stack: Stack, value: Tensor) -> None:
+        if not torch.equal(value.to(self.value.dtype), self.value):
+            raise ZooError("a value of probability zero cannot be coded")
+
+    def pop(self, stack: Stack) -> Tensor:
+        return self.value
+
+
+@codes(distributions.Independent)
+def _independent(fn: Any, grid: Grid | None) -> Code:
+    return code(fn.base_dist, grid)
+
+
+@codes(distributions.Bernoulli)
+def _bernoulli(fn: Any, grid: Grid | None) -> Code:
+    return FiniteCode(torch.stack([1 - fn.probs, fn.probs], -1))
+
+
+@codes(distributions.Categorical)
+def _categorical(fn: Any, grid: Grid | None) -> Code:
+    return FiniteCode(fn.probs)
+
+
+@codes(Floor)
+def _floor(fn: Floor, grid: Grid | None) -> Code:
+    return KnownValue(fn.sample())
