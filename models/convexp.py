@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.flows.coupling import Affine, Coupling, dropout_for
-from zoo.flows.flow import Flow
+from zoo.flows.coupling import Affine, dropout_for, mlp_coupling
+from zoo.flows.flow import FLOW_RECIPE, Flow
 from zoo.flows.squeeze import Shape, Squeeze, channel_halves, checkerboard, image_shape, squeezable, squeezed
 from zoo.pairs.registry import family
 
@@ -23,15 +23,7 @@ TAPS = 3
     "convexp",
     group="flow",
     paper="Hoogeboom et al. 2020, arXiv:2006.01910",
-    recipe={
-        "steps": 1000,
-        "lr": 4e-3,
-        "optimiser": "adamw",
-        "weight_decay": 1e-2,
-        "schedule": "onecycle",
-        "average": 0.998,
-        "clip": 50.0,
-    },
+    recipe=FLOW_RECIPE,
 )
 def convexp(
     event: Event,
@@ -72,7 +64,7 @@ def convexp(
     order, dropout = half.argsort(stable=True), dropout_for(event, dropout)
     for i in range(layers):
         steps.append(ConvExp(shape, norm, padding))
-        steps.append(Coupling(order.flip(0) if i % 2 else order, Affine(), hidden, dropout))
+        steps.append(mlp_coupling(order.flip(0) if i % 2 else order, Affine(), hidden, dropout))
     return Flow(event, steps)
 
 

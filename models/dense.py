@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from zoo.event import Event
 from zoo.flows.coupling import Elementwise, orders
-from zoo.flows.flow import Flow
+from zoo.flows.flow import FLOW_RECIPE, Flow
 from zoo.flows.splines import RationalQuadratic, bound_for
 from zoo.pairs.registry import family
 
@@ -17,15 +17,7 @@ from zoo.pairs.registry import family
     "dense",
     group="flow",
     paper="Rippel & Adams 2013, arXiv:1302.5125",
-    recipe={
-        "steps": 800,
-        "lr": 1e-2,
-        "optimiser": "adamw",
-        "weight_decay": 1e-2,
-        "schedule": "onecycle",
-        "average": 0.998,
-        "clip": 50.0,
-    },
+    recipe=FLOW_RECIPE | {"steps": 800, "lr": 1e-2},
 )
 def dense(event: Event, *, layers: int = 4, bins: int = 8, bound: float | None = None) -> Flow:
     """Deep density model: a flow (`zoo.flows.flow.Flow`) of invertible dense layers, full weight matrices and all.
@@ -98,7 +90,7 @@ class Each(nn.Module):
         return h, slope.sum(1)
 
     def inverse(self, h: Tensor) -> Tensor:
-        return self.f.inverse(h, self._steering(h))
+        return self.f.inverse(h, self._steering(h))[0]
 
     def _steering(self, h: Tensor) -> Tensor:
         return torch.zeros_like(h).unsqueeze(-1) + self.steering  # a copy for each datum, as a network would give

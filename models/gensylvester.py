@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.flows.coupling import bounded, dropout_for, orders
-from zoo.flows.flow import Flow
+from zoo.flows.flow import FLOW_RECIPE, Flow
 from zoo.nn.mlp import MADE
 from zoo.pairs.registry import family
 
@@ -22,15 +22,7 @@ ITERATIONS = 500
     "gensylvester",
     group="flow",
     paper="Hoogeboom et al. 2020, arXiv:2006.01910",
-    recipe={
-        "steps": 1000,
-        "lr": 4e-3,
-        "optimiser": "adamw",
-        "weight_decay": 1e-2,
-        "schedule": "onecycle",
-        "average": 0.998,
-        "clip": 50.0,
-    },
+    recipe=FLOW_RECIPE,
 )
 def gensylvester(
     event: Event, *, layers: int = 6, hidden: int = 128, slope: float = 0.6, dropout: float | None = None

@@ -12,6 +12,7 @@ from zoo.distributions import Levels, level_counts
 from zoo.distributions.integer_transformed import IntegerTransformed
 from zoo.errors import ZooError
 from zoo.event import Event
+from zoo.flows.flow import FLOW_RECIPE
 from zoo.flows.integer import Arrange, Chain, Shift, coarse_to_fine
 from zoo.nn.mlp import MLP
 from zoo.pairs.registry import family
@@ -25,15 +26,7 @@ PSEUDOCOUNT = 0.5
     group="flow",
     paper="Tomczak 2020, arXiv:2011.15056",
     supports=("binary", "levels"),
-    recipe={
-        "steps": 3000,
-        "optimiser": "adamw",
-        "lr": 1e-2,
-        "weight_decay": 0.1,
-        "schedule": "onecycle",
-        "average": 0.99,
-        "clip": 50.0,
-    },
+    recipe=FLOW_RECIPE | {"steps": 3000, "lr": 1e-2, "weight_decay": 0.1, "average": 0.99},
 )
 class GIT(nn.Module):
     """General invertible transformations of integers: the entries in parts, each updated in turn given all the others.

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from zoo.event import Event
 from zoo.flows.coupling import Affine, dropout_for, orders
-from zoo.flows.flow import Flow
+from zoo.flows.flow import FLOW_RECIPE, Flow
 from zoo.flows.masked import MaskedAutoregressive
 from zoo.pairs.registry import family
 
@@ -15,15 +15,7 @@ from zoo.pairs.registry import family
     "iaf",
     group="flow",
     paper="Kingma et al. 2016, arXiv:1606.04934",
-    recipe={
-        "steps": 300,
-        "lr": 4e-3,
-        "optimiser": "adamw",
-        "weight_decay": 1e-2,
-        "schedule": "onecycle",
-        "average": 0.99,
-        "clip": 50.0,
-    },
+    recipe=FLOW_RECIPE | {"steps": 300, "average": 0.99},
 )
 def iaf(event: Event, *, layers: int = 2, hidden: int = 256, dropout: float | None = None) -> Flow:
     """A flow (`zoo.flows.flow.Flow`) whose every step, from the base to the data, shifts and scales each dimension
@@ -58,7 +50,7 @@ class Inverse(nn.Module):
         self.step = step
 
     def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        return self.step.sequential(h)
+        return self.step.inverse_and_logdet(h)
 
     def inverse(self, h: Tensor) -> Tensor:
         inverse: Tensor = self.step(h)[0]

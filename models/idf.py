@@ -14,6 +14,7 @@ from zoo.distributions import Levels, LogisticMixture, level_counts
 from zoo.distributions.integer_transformed import Blocks, IntegerTransformed
 from zoo.errors import ZooError
 from zoo.event import Event
+from zoo.flows.flow import FLOW_RECIPE
 from zoo.flows.integer import Arrange, Chain, Shift, coarse_to_fine
 from zoo.nn.mlp import MLP
 from zoo.pairs.registry import family
@@ -62,15 +63,7 @@ class Mixtures(nn.Module):
     group="flow",
     paper="Hoogeboom et al. 2019, arXiv:1905.07376",
     supports=("binary", "levels"),
-    recipe={
-        "steps": 400,
-        "optimiser": "adamw",
-        "lr": 2e-3,
-        "weight_decay": 0.1,
-        "schedule": "onecycle",
-        "average": 0.99,
-        "clip": 50.0,
-    },
+    recipe=FLOW_RECIPE | {"steps": 400, "lr": 2e-3, "weight_decay": 0.1, "average": 0.99},
 )
 class IDF(nn.Module):
     """Integer discrete flow: integers mapped onto integers by couplings that add rounded shifts; exact and lossless.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zoo.event import Event
 from zoo.flows.coupling import Affine, dropout_for, orders
-from zoo.flows.flow import Flow
+from zoo.flows.flow import FLOW_RECIPE, Flow
 from zoo.flows.masked import MaskedAutoregressive
 from zoo.pairs.registry import family
 
@@ -13,15 +13,7 @@ from zoo.pairs.registry import family
     "maf",
     group="flow",
     paper="Papamakarios et al. 2017, arXiv:1705.07057",
-    recipe={
-        "steps": 1000,
-        "lr": 4e-3,
-        "optimiser": "adamw",
-        "weight_decay": 1e-2,
-        "schedule": "onecycle",
-        "average": 0.998,
-        "clip": 50.0,
-    },
+    recipe=FLOW_RECIPE,
 )
 def maf(event: Event, *, layers: int = 4, hidden: int = 256, dropout: float | None = None) -> Flow:
     """A flow (`zoo.flows.flow.Flow`) whose every step shifts and scales each dimension given those before it.

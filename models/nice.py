@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.event import Event
-from zoo.flows.coupling import Additive, Coupling, dropout_for, orders
-from zoo.flows.flow import Flow
+from zoo.flows.coupling import Additive, dropout_for, mlp_coupling, orders
+from zoo.flows.flow import FLOW_RECIPE, Flow
 from zoo.pairs.registry import family
 
 
@@ -16,15 +16,7 @@ from zoo.pairs.registry import family
     "nice",
     group="flow",
     paper="Dinh et al. 2014, arXiv:1410.8516",
-    recipe={
-        "steps": 1000,
-        "lr": 4e-3,
-        "optimiser": "adamw",
-        "weight_decay": 1e-2,
-        "schedule": "onecycle",
-        "average": 0.998,
-        "clip": 50.0,
-    },
+    recipe=FLOW_RECIPE,
 )
 def nice(event: Event, *, layers: int = 12, hidden: int = 96, dropout: float | None = None) -> Flow:
     """Non-linear independent components: a flow (`zoo.flows.flow.Flow`) of additive couplings, scaled once at the end.
@@ -47,7 +39,7 @@ def nice(event: Event, *, layers: int = 12, hidden: int = 96, dropout: float | N
         ZooError: an event of one dimension, which has nothing to couple.
     """
     dropout = dropout_for(event, dropout)
-    couplings = [Coupling(order, Additive(), hidden, dropout) for order in orders(event, layers)]
+    couplings = [mlp_coupling(order, Additive(), hidden, dropout) for order in orders(event, layers)]
     return Flow(event, [*couplings, Scaling(event.size)], dist.Logistic)
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from zoo.event import Event
-from zoo.flows.coupling import Affine, Coupling, dropout_for, orders
-from zoo.flows.flow import Flow
+from zoo.flows.coupling import Affine, dropout_for, mlp_coupling, orders
+from zoo.flows.flow import FLOW_RECIPE, Flow
 from zoo.pairs.registry import family
 
 
@@ -12,15 +12,7 @@ from zoo.pairs.registry import family
     "realnvp",
     group="flow",
     paper="Dinh et al. 2016, arXiv:1605.08803",
-    recipe={
-        "steps": 2000,
-        "lr": 4e-3,
-        "optimiser": "adamw",
-        "weight_decay": 1e-2,
-        "schedule": "onecycle",
-        "average": 0.998,
-        "clip": 50.0,
-    },
+    recipe=FLOW_RECIPE | {"steps": 2000},
 )
 def realnvp(event: Event, *, layers: int = 12, hidden: int = 96, dropout: float | None = None) -> Flow:
     """Real-valued, non-volume-preserving transformations: a flow (`zoo.flows.flow.Flow`) of affine couplings.
@@ -44,4 +36,4 @@ def realnvp(event: Event, *, layers: int = 12, hidden: int = 96, dropout: float 
         ZooError: an event of one dimension, which has nothing to couple.
     """
     dropout = dropout_for(event, dropout)
-    return Flow(event, [Coupling(order, Affine(), hidden, dropout) for order in orders(event, layers)])
+    return Flow(event, [mlp_coupling(order, Affine(), hidden, dropout) for order in orders(event, layers)])

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from zoo.event import Event
 from zoo.flows.coupling import Affine, Elementwise, bounded, dropout_for
-from zoo.flows.flow import Flow
+from zoo.flows.flow import FLOW_RECIPE, Flow, Steps
 from zoo.flows.squeeze import Shape, Squeeze, channel_halves, checkerboard, image_shape, squeezable, squeezed
 from zoo.nn.dropout import Dropout
 from zoo.pairs.registry import family
@@ -20,16 +19,7 @@ from zoo.pairs.registry import family
     "realnvp-conv",
     group="flow",
     paper="Dinh et al. 2016, arXiv:1605.08803",
-    recipe={
-        "steps": 1000,
-        "batch": 64,
-        "lr": 4e-3,
-        "optimiser": "adamw",
-        "weight_decay": 1e-2,
-        "schedule": "onecycle",
-        "average": 0.998,
-        "clip": 50.0,
-    },
+    recipe=FLOW_RECIPE | {"batch": 64},
 )
 def realnvp_conv(
     event: Event, *, couplings: int = 3, hidden: int = 32, blocks: int = 1, dropout: float | None = None
@@ -84,22 +74,16 @@ class FactorOut(nn.Module):
 
     def __init__(self, steps: list[nn.Module]) -> None:
         super().__init__()
-        self.steps = nn.ModuleList(steps)
+        self.steps = Steps(steps)
 
     def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:
         done, going = h.chunk(2, 1)
-        total = h.new_zeros(len(h))
-        for step in self.steps:
-            going, logdet = step(going)
-            total = total + logdet
+        going, total = self.steps(going)
         return torch.cat([done, going], 1), total
 
     def inverse(self, h: Tensor) -> Tensor:
         done, going = h.chunk(2, 1)
-        steps: list[Any] = [*self.steps]
-        for step in reversed(steps):
-            going = step.inverse(going)
-        return torch.cat([done, going], 1)
+        return torch.cat([done, self.steps.inverse(going)], 1)
 
 
 class MaskedCoupling(nn.Module):
@@ -121,7 +105,7 @@ class MaskedCoupling(nn.Module):
         return h, slope.sum(1)
 
     def inverse(self, h: Tensor) -> Tensor:
-        return self.f.inverse(h, self._steering(h))
+        return self.f.inverse(h, self._steering(h))[0]
 
     def _steering(self, h: Tensor) -> Tensor:
         parameters: Tensor = self.net(self.seen * bounded(h))

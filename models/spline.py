@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from zoo.event import Event
-from zoo.flows.coupling import Coupling, dropout_for, orders
-from zoo.flows.flow import Flow
+from zoo.flows.coupling import dropout_for, mlp_coupling, orders
+from zoo.flows.flow import FLOW_RECIPE, Flow
 from zoo.flows.splines import RationalQuadratic, bound_for
 from zoo.pairs.registry import family
 
@@ -13,15 +13,7 @@ from zoo.pairs.registry import family
     "spline",
     group="flow",
     paper="Durkan et al. 2019, arXiv:1906.04032",
-    recipe={
-        "steps": 800,
-        "lr": 4e-3,
-        "optimiser": "adamw",
-        "weight_decay": 1e-2,
-        "schedule": "onecycle",
-        "average": 0.998,
-        "clip": 50.0,
-    },
+    recipe=FLOW_RECIPE | {"steps": 800},
 )
 def spline(
     event: Event,
@@ -52,4 +44,4 @@ def spline(
         ZooError: an event of one dimension, which has nothing to couple.
     """
     dropout, f = dropout_for(event, dropout), RationalQuadratic(bins, bound_for(event, bound))
-    return Flow(event, [Coupling(order, f, hidden, dropout) for order in orders(event, layers)])
+    return Flow(event, [mlp_coupling(order, f, hidden, dropout) for order in orders(event, layers)])

@@ -13,7 +13,7 @@ class MaskedAutoregressive(nn.Module):
     """h'_d = f(h_d), where the parameters of the elementwise f are a masked network's of h_1 ... h_(d-1).
 
     Dimensions are counted in ``order``, a permutation. ``forward`` takes one pass, ``inverse`` D sequential ones, as
-    does `sequential`, which also gives the log-determinant. It starts as the identity. The network is a `MADE` with two
+    does `inverse_and_logdet`. It starts as the identity. The network is a `MADE` with two
     hidden layers of about ``hidden`` units, of which a share of ``dropout`` is dropped; it sees h bounded.
     """
 
@@ -35,15 +35,16 @@ class MaskedAutoregressive(nn.Module):
         return h.index_select(1, self.back), slope.sum(1)
 
     def inverse(self, h: Tensor) -> Tensor:
-        return self.sequential(h)[0]
+        return self.inverse_and_logdet(h)[0]
 
-    def sequential(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        """What ``forward`` takes to ``h``, and log|det| of this inverse map."""
+    def inverse_and_logdet(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        """The vector that ``forward`` takes to ``h``, and log|det| of this inverse map."""
         stream, entries, total = self.net.stream(len(h)), [], h.new_zeros(len(h))
         parameters = next(stream)
         for target in h.index_select(1, self.order).unbind(1):
-            entries.append(self.f.inverse(target, parameters))
-            total = total - self.f.forward(entries[-1], parameters)[1]
+            entry, slope = self.f.inverse(target, parameters)
+            entries.append(entry)
+            total = total + slope
             if len(entries) < h.shape[1]:
-                parameters = stream.send(bounded(entries[-1]))
+                parameters = stream.send(bounded(entry))
         return torch.stack(entries, 1).index_select(1, self.back), total

@@ -49,7 +49,7 @@ class RationalQuadratic:
         image = bin_.y + bin_.height * (bin_.ratio * u**2 + bin_.left * curve) / below
         return torch.where(inside == h, image, h), torch.where(inside == h, bin_.log_slope(u), 0.0)
 
-    def inverse(self, h: Tensor, parameters: Tensor) -> Tensor:
+    def inverse(self, h: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         knots = self._knots(parameters)
         inside = h.clamp(-self.bound, self.bound)
         bin_ = knots.at(knots.y, inside)
@@ -57,7 +57,8 @@ class RationalQuadratic:
         bend = rise * (bin_.left + bin_.right - 2 * bin_.ratio)
         a, b, c = bin_.ratio - bin_.left + bend, bin_.left - bend, -bin_.ratio * rise
         u = 2 * c / (-b - (b**2 - 4 * a * c).clamp(min=0).sqrt())
-        return torch.where(inside == h, bin_.x + bin_.width * u, h)
+        place = torch.where(inside == h, bin_.x + bin_.width * u, h)
+        return place, torch.where(inside == h, -bin_.log_slope(u), 0.0)
 
     def _knots(self, parameters: Tensor) -> Knots:
         parameters = LIMIT * torch.tanh(parameters / LIMIT)
