@@ -179,7 +179,7 @@ class Conditioner(MLP):
 
     def forward(self, inputs: Tensor) -> Tensor:
         outputs = super().forward(inputs if self.view is None else self.view(inputs))
-        return outputs.unflatten(-1, (self.count, -1)).transpose(-1, -2)
+        return outputs.view(*outputs.shape[:-1], self.count, -1).mT
 
 
 def mlp_coupling(order: Tensor, f: Elementwise, hidden: int, dropout: float = 0.0) -> Coupling:
@@ -191,7 +191,7 @@ def mlp_coupling(order: Tensor, f: Elementwise, hidden: int, dropout: float = 0.
 
 def bounded(h: Tensor) -> Tensor:
     """A network's view of ``h``: 2 tanh(h / 4), within (-2, 2) however heavy the tails."""
-    return _squashed(h / 2)
+    return _squashed(0.5 * h)
 
 
 def _squashed(h: Tensor) -> Tensor:

@@ -83,8 +83,9 @@ class Flow(nn.Module):
             return observe(self.event, self.density(), x)
 
     def guide(self, x: Tensor) -> None:
-        with pyro.plate("data", len(x)):
-            dequantise(self.event, x)
+        if self.event.levels is not None:
+            with pyro.plate("data", len(x)):
+                dequantise(self.event, x)
 
     def initialise(self, x: Tensor) -> None:
         """Set f_0 from the training data, shape ``(n, *event.shape)``."""
