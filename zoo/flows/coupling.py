@@ -141,9 +141,10 @@ class ConditionedCoupling(Transform):
         self._known: tuple[Any, Any] = (None, None)  # the last x, and its log|det|
 
     def _call(self, x: Tensor) -> Tensor:
+        y: Tensor
         y, logdet = self.coupling(x, self.context)
         self._known = (x, logdet)
-        return y  # type: ignore[no-any-return] # of a module
+        return y
 
     def _inverse(self, y: Tensor) -> Tensor:
         x, logdet = self.coupling.inverse_and_logdet(y, self.context)

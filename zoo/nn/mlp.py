@@ -78,7 +78,7 @@ class MADE(nn.Module):
         return torch.cat([self.first.expand(len(h), 1, -1), self.out(h).unflatten(1, (-1, len(self.first)))], 1)
 
     def stream(self, n: int) -> Generator[Tensor, Tensor, None]:
-        """Yield the outputs for entry 1, shape ``(n, count)``; when sent entry 1, shape ``(n,)``, those for entry 2; ..."""
+        """Yield the outputs for entry 1, ``(n, count)``; when sent entry 1, ``(n,)``, those for entry 2; and so on."""
         entry = yield self.first.expand(n, -1)
         seen = [entry.new_zeros(n, 0)] * (len(self.body) + 1)
         for block in range(self.out.blocks):
@@ -91,7 +91,7 @@ class MADE(nn.Module):
 
 
 class BlockTriangular(nn.Linear):
-    """A linear layer from ``blocks`` blocks of ``inputs`` units to ``blocks`` of ``outputs``; block i sees blocks <= i."""
+    """A linear layer on ``blocks`` blocks of units, from ``inputs`` to ``outputs`` each; block i sees blocks up to i."""
 
     mask: Tensor
 
