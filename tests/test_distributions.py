@@ -69,7 +69,7 @@ def integers(make: Callable[..., Any], parameters: list[Any], levels: int, size:
 
 
 def reals(make: Callable[..., Any], parameters: list[Any], size: int, low: float, high: float) -> Case:
-    side = torch.linspace(low, high, 8001 if size == 1 else 401, dtype=torch.float64)
+    side = torch.linspace(low, high, 8001 if size < 2 else 401, dtype=torch.float64)
     points = torch.cartesian_prod(*[side] * max(1, size)).reshape(-1, *[size] * (size > 0))
     return Case(make, tensors(parameters), points, ((side[1] - side[0]) ** max(1, size)).expand(len(points)))
 
@@ -120,7 +120,7 @@ CASES = {
     ),
     "normals, 1": reals(NormalMixture, [[0.0, 1.0], [[0.0], [3.0]], [[0.5], [1.0]]], 1, -6, 9),
     "normals, 2": reals(
-        NormalMixture, [[0.0, 1.0], [[0.0, 1.0], [2.0, -1.0]], [[0.5, 1.0], [1.0, 0.6]]], 2, -6, 7
+        NormalMixture, [[0.0, 1.0], [[0.0, 1.0], [2.0, -1.0]], [[0.5, 1.0], [1.0, 0.6]]], 2, -7, 8
     ),
     "sphere": circle(lambda: SphereUniform(torch.zeros(2, dtype=torch.float64)), []),
     "von Mises-Fisher": circle(lambda kappa: VonMisesFisher(*tensors([MODE]), kappa), [3.0]),
@@ -144,7 +144,7 @@ def test_draws_lie_in_the_support_and_have_the_moments(case: Case) -> None:
     fn, _ = case.made()
     with seeded(0):
         x = fn.sample((N,))
-    assert fn.support.check(x).all()
+    assert fn.support.check(x.float()).all()  # a sphere's tolerance is a few roundings
     assert not x.requires_grad
     flat = x.double().reshape(N, -1)
     moments, expected = torch.cat([flat, flat**2], 1), case.expectation(fn)[1:]
