@@ -20,24 +20,26 @@ from zoo.pairs.registry import family
     recipe=FLOW_RECIPE | {"steps": 800, "lr": 1e-2},
 )
 def dense(event: Event, *, layers: int = 4, bins: int = 8, bound: float | None = None) -> Flow:
-    """Deep density model: a flow (`zoo.flows.flow.Flow`) of invertible dense layers, full weight matrices and all.
+    """Deep density model: a `Flow` of invertible dense layers with full weight matrices.
 
         h -> W h + b,  W = P L U        log|det W| = sum log U_dd, exactly
         h_d -> f_d(h_d)                 an increasing rational-quadratic spline for each dimension, between the layers
 
     P is a fixed random permutation, L lower triangular with a unit diagonal, U upper triangular with a positive one.
-    The paper's nonlinearity is a sigmoid with a prior that keeps weights well conditioned; here it is learnt, W is
-    invertible by construction, and there is no decoder: the map itself is inverted, by two triangular systems a layer.
-    It has no network: whatever depends on whatever does so through the matrices. Density and sampling take one pass.
+    The paper's nonlinearity is a sigmoid, with a prior for well-conditioned weights and a decoder; here it is learned,
+    and W is invertible by construction, by two triangular systems a layer. Density and sampling take one pass.
 
     Args:
         event: any shape, flattened to D dimensions; any support.
         layers: number of dense layers.
-        bins: of each spline.
+        bins: bins of each spline.
         bound: each spline is the identity outside [-bound, bound]; by default 8 for integer data and 3 for real data.
 
     Raises:
         ZooError: an event of one dimension, which has nothing to mix.
+
+    Reference:
+        Rippel & Adams 2013, arXiv:1302.5125.
     """
     f = RationalQuadratic(bins, bound_for(event, bound))
     first, *rest = orders(event, layers)

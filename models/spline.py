@@ -24,24 +24,27 @@ def spline(
     bound: float | None = None,
     dropout: float | None = None,
 ) -> Flow:
-    """Neural spline flow: a flow (`zoo.flows.flow.Flow`) of couplings by monotone rational-quadratic splines.
+    """Neural spline flow: a `Flow` of couplings by monotone rational-quadratic splines.
 
-        (a, b) -> (a, f(b))        f: a spline for each dimension of b, with knots and slopes a network's of a
+        (a, b) -> (a, f(b; net(a)))        f: a spline for each dimension of b
 
-    Within [-B, B] each spline (`zoo.flows.splines.RationalQuadratic`) has K bins, outside it is the identity. The
-    couplings stand in pairs that transform either half of a split given the other. In place of the paper's linear
-    layers between couplings the splits change; their networks are perceptrons. Density and sampling take one pass each.
+    Within [-B, B] each spline (`RationalQuadratic`) has K bins, outside it is the identity. The couplings come in pairs
+    that transform each half of a split given the other; changing splits take the place of the paper's linear layers.
+    Density and sampling take one pass each.
 
     Args:
         event: any shape, flattened to D dimensions; any support.
         layers: number of couplings.
-        hidden: width of the two hidden layers of each coupling's network.
+        hidden: width of the two hidden layers of each coupling's MLP.
         bins: K.
         bound: B; by default 8 for integer data (logistic as they enter) and 3 for real data (standardised).
-        dropout: share of hidden units dropped; by default 0.4 for integer data and none for real data.
+        dropout: share of hidden units dropped; by default 0.4 for integer data and 0 for real data.
 
     Raises:
         ZooError: an event of one dimension, which has nothing to couple.
+
+    Reference:
+        Durkan et al. 2019, arXiv:1906.04032.
     """
     dropout, f = dropout_for(event, dropout), RationalQuadratic(bins, bound_for(event, bound))
     return Flow(event, [mlp_coupling(order, f, hidden, dropout) for order in orders(event, layers)])

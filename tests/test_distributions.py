@@ -119,9 +119,7 @@ CASES = {
         lambda w, loc: Mixture(w, dist.Normal(loc, 0.7).to_event(1)), [[0.0, 1.0], [[0.0], [3.0]]], 1, -6, 9
     ),
     "normals, 1": reals(NormalMixture, [[0.0, 1.0], [[0.0], [3.0]], [[0.5], [1.0]]], 1, -6, 9),
-    "normals, 2": reals(
-        NormalMixture, [[0.0, 1.0], [[0.0, 1.0], [2.0, -1.0]], [[0.5, 1.0], [1.0, 0.6]]], 2, -7, 8
-    ),
+    "normals, 2": reals(NormalMixture, [[0.0, 1.0], [[0.0, 1.0], [2.0, -1.0]], [[0.5, 1.0], [1.0, 0.6]]], 2, -7, 8),
     "sphere": circle(lambda: SphereUniform(torch.zeros(2, dtype=torch.float64)), []),
     "von Mises-Fisher": circle(lambda kappa: VonMisesFisher(*tensors([MODE]), kappa), [3.0]),
 }

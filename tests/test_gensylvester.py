@@ -7,17 +7,17 @@ from torch.autograd.functional import jacobian
 
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.models.gensylvester import Sylvester, settle
+from zoo.models.gensylvester import SylvesterResidual, settle
 from zoo.pairs.build import build
 
 SIZES = [2, 5, 24]
 
 
-def step(size: int, strength: float = 0.5) -> Sylvester:
+def step(size: int, strength: float = 0.5) -> SylvesterResidual:
     """In float64, far from the identity."""
     with torch.random.fork_rng():
         torch.manual_seed(size)
-        made = Sylvester(torch.randperm(size), 32, 0.9, 0.0).double().eval()
+        made = SylvesterResidual(torch.randperm(size), 32, 0.9, 0.0).double().eval()
         with torch.no_grad():
             for parameter in made.parameters():
                 parameter += strength * torch.randn(parameter.shape, dtype=torch.float64)

@@ -10,11 +10,21 @@ from zoo.nn.mlp import MADE
 
 
 class MaskedAutoregressive(nn.Module):
-    """h'_d = f(h_d), where the parameters of the elementwise f are a masked network's of h_1 ... h_(d-1).
+    """Map each dimension given those before it, by a masked network.
 
-    Dimensions are counted in ``order``, a permutation. ``forward`` takes one pass, ``inverse`` D sequential ones, as
-    does `inverse_and_logdet`. It starts as the identity. The network is a `MADE` with two
-    hidden layers of about ``hidden`` units, of which a share of ``dropout`` is dropped; it sees h bounded.
+        h'_d = f(h_d; net(h_1, ..., h_(d-1)))
+
+    ``forward`` takes one pass, ``inverse`` and `inverse_and_logdet` D sequential ones. It starts as the identity. The
+    network is a `MADE`, which sees h bounded.
+
+    Args:
+        order: a permutation, in which dimensions are counted.
+        f: an `Elementwise` map.
+        hidden: units, about, of each of the network's two hidden layers.
+        dropout: share of those units dropped.
+
+    Reference:
+        Papamakarios et al. 2017, arXiv:1705.07057.
     """
 
     order: Tensor

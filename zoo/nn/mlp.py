@@ -91,7 +91,7 @@ class MADE(nn.Module):
 
 
 class BlockTriangular(nn.Linear):
-    """A linear layer on ``blocks`` blocks of units, from ``inputs`` to ``outputs`` each; block i sees blocks up to i."""
+    """A linear layer between ``blocks`` blocks of ``inputs`` and ``outputs`` units; block i sees blocks up to i."""
 
     mask: Tensor
 
