@@ -117,7 +117,8 @@ class MaskedCoupling(nn.Module):
 class Convolutions(nn.Module):
     """A residual CNN from flat images ``(n, D)`` to ``count`` numbers for each entry, ``(n, D, count)``.
 
-    It gives 0 before training. 3x3 convolutions with ``hidden`` channels; a learned vector for each place is added after the first.
+    It gives 0 before training. The convolutions are 3x3 with ``hidden`` channels; a learned vector for each place is
+    added after the first.
     """
 
     def __init__(self, shape: Shape, hidden: int, blocks: int, count: int, dropout: float) -> None:

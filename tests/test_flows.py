@@ -164,7 +164,7 @@ MAPS = [Affine(), Additive(), RationalQuadratic(6, 3.0)]
 
 
 @pytest.mark.parametrize("f", MAPS, ids=lambda f: type(f).__name__)
-def test_an_elementwise_map_increases_and_is_the_identity_at_zero(f: Elementwise) -> None:
+def test_elementwise_maps_increase_and_start_as_the_identity(f: Elementwise) -> None:
     h = torch.linspace(-5, 5, 1001, dtype=torch.float64).requires_grad_()
     parameters = torch.randn(f.count, generator=torch.Generator().manual_seed(0)).double().expand(1001, -1)
     image, slope = f.forward(h, parameters)
@@ -214,7 +214,7 @@ def test_a_masked_networks_stream_gives_the_outputs_of_its_pass(size: int) -> No
     torch.testing.assert_close(torch.stack(outputs, 1), net(x), rtol=0, atol=1e-12)
 
 
-def test_dropout_drops_the_same_units_for_value_and_determinant() -> None:
+def test_value_and_determinant_share_dropped_units() -> None:
     """In training too, the log-determinant of a sequential pass is that of the map with the same units dropped."""
     step = MaskedAutoregressive(torch.arange(5), Affine(), 40, dropout=0.5).double().train()
     with torch.no_grad():
@@ -232,7 +232,7 @@ def test_dropout_drops_the_same_units_for_value_and_determinant() -> None:
     torch.testing.assert_close(logdet, torch.linalg.slogdet(jacobian).logabsdet, rtol=0, atol=1e-8)
 
 
-def test_the_inverse_autoregressive_flow_is_the_masked_one_backwards() -> None:
+def test_iaf_is_maf_backwards() -> None:
     event = Event(5, "real")
     forwards, backwards = build("maf", event, SMALL, 3).extras, build("iaf", event, SMALL, 3).extras
     for one, other in zip(forwards.steps, backwards.steps, strict=True):
