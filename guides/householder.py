@@ -23,12 +23,24 @@ def householder(
     layers: int = 1,
     dropout: float = 0.1,
 ) -> AmortizedGuide:
-    """Householder flow: z_0 ~ N(mu, diag sigma^2), then z_t = z_(t-1) - 2 v_t (v_t·z_(t-1)) / |v_t|^2.
+    """Householder flow: reflections of a normal, which keep volumes.
 
-    Tomczak & Welling 2016, section 3.2: reflections, which keep volumes; with as many as z has dimensions less one, z
-    is a normal of any covariance. One network computes mu, sigma and every v from x (the paper's v_t is a linear layer
-    on v_(t-1), so as here affine in the last hidden layer). A latent of one dimension stays as it is. Of several
-    latents each is also given those drawn before it.
+        z_0 ~ N(mu, diag sigma^2),  z_t = z_(t-1) - 2 v_t (v_t·z_(t-1)) / |v_t|^2
+
+    With one reflection fewer than z has dimensions, z is a normal of any covariance. One network computes mu, sigma and
+    every v from x (the paper's v_t is a linear layer on v_(t-1), so both are affine in the last hidden layer). A latent
+    of one dimension stays as it is. With several latents each also depends on those drawn before it.
+
+    Args:
+        event: the data's event.
+        latents: the latents' names and shapes, in the model's order.
+        steps: number of reflections.
+        hidden: width of the encoder's hidden layers.
+        layers: number of those layers.
+        dropout: share of their units dropped.
+
+    Reference:
+        Tomczak & Welling 2016, arXiv:1611.09630, section 3.2.
     """
 
     def site(inputs: int, size: int) -> AmortizedFlow:
@@ -39,5 +51,5 @@ def householder(
 
 
 def reflection(v: Tensor) -> Transform:
-    """The reflection that takes ``v``, shape ``(..., d)``, to minus itself."""
+    """The reflection that maps ``v``, shape ``(..., d)``, to -v."""
     return ConditionedHouseholder(v.unsqueeze(-2))

@@ -26,13 +26,27 @@ def iaf(
     layers: int = 1,
     dropout: float = 0.1,
 ) -> AmortizedGuide:
-    """Inverse autoregressive flow: z_0 ~ N(mu(x), diag sigma(x)^2), then z_t = s_t z_(t-1) + (1 - s_t) m_t.
+    """Inverse autoregressive flow of a normal.
 
-    Kingma et al. 2016, section 4 and algorithm 1, with its gated update: (m_t, logit s_t) is a masked network (MADE)
-    of ``width`` units over z_(t-1), given ``context`` numbers h(x) of the encoder; its order is reversed from step to
-    step. A draw and its own density take one pass a step, the density of any other value one pass a step and
-    dimension. A latent of one dimension has nothing to be autoregressive in and stays normal. Of several latents each
-    is also given those drawn before it.
+        z_0 ~ N(mu(x), diag sigma(x)^2),  z_t = s_t z_(t-1) + (1 - s_t) m_t
+        (m_t, logit s_t) = MADE_t(z_(t-1), h(x))
+
+    The order of the dimensions is reversed from step to step. A draw and its own density take one pass a step, the
+    density of any other value one pass a step and dimension. A latent of one dimension stays normal. With several
+    latents each also depends on those drawn before it.
+
+    Args:
+        event: the data's event.
+        latents: the latents' names and shapes, in the model's order.
+        steps: number of autoregressive steps.
+        width: hidden units of each step's masked network; at least as many as dimensions are used.
+        context: dimensions of h, which the encoder computes along with mu and sigma.
+        hidden: width of the encoder's hidden layers.
+        layers: number of those layers.
+        dropout: share of their units dropped.
+
+    Reference:
+        Kingma et al. 2016, arXiv:1606.04934, section 4 and algorithm 1, with its gated update.
     """
 
     def site(inputs: int, size: int) -> ConditionalFlow:

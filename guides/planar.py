@@ -27,12 +27,24 @@ def planar(
     layers: int = 1,
     dropout: float = 0.1,
 ) -> AmortizedGuide:
-    """Amortised planar flows: z_0 ~ N(mu, diag sigma^2), then z_k = z_(k-1) + u_k tanh(w_k·z_(k-1) + b_k).
+    """Amortised planar flows of a normal.
 
-    Rezende & Mohamed 2015, sections 4.1 and 4.2: one network computes mu, sigma and every u, w, b from x; u is
-    corrected so that w·u > -1, which makes each step invertible (appendix A.1). A draw and its own density take one
-    pass, the density of any other value a bisection a step. Of several latents each is also given those drawn before
-    it.
+        z_0 ~ N(mu, diag sigma^2),  z_k = z_(k-1) + u_k tanh(w_k·z_(k-1) + b_k)
+
+    One network computes mu, sigma and every u, w, b from x; u is corrected so that w·u > -1, which makes each step
+    invertible. A draw and its own density take one pass, the density of any other value a bisection a step. With
+    several latents each also depends on those drawn before it.
+
+    Args:
+        event: the data's event.
+        latents: the latents' names and shapes, in the model's order.
+        steps: number of planar maps.
+        hidden: width of the encoder's hidden layers.
+        layers: number of those layers.
+        dropout: share of their units dropped.
+
+    Reference:
+        Rezende & Mohamed 2015, arXiv:1505.05770, sections 4.1 and 4.2, appendix A.1.
     """
 
     def site(inputs: int, size: int) -> AmortizedFlow:
@@ -44,8 +56,13 @@ def planar(
 class Planar(Transform):
     """y = x + v tanh(w·x + b) on vectors, with v = u + (m(w·u) - w·u) w / |w|^2, so that w·v = m(w·u) > -1.
 
-    m(a) = softplus(a + log(e - 1)) - 1: the paper's m, shifted to m(0) = 0. Shapes: ``u`` and ``w`` are ``(..., d)``,
-    ``b`` is ``(..., 1)``. The inverse is a root on a line, found by bisection.
+    m(a) = softplus(a + log(e - 1)) - 1 is the paper's m, shifted to m(0) = 0. The inverse is a root on a line, found by
+    bisection.
+
+    Args:
+        u: shape ``(..., d)``.
+        w: shape ``(..., d)``.
+        b: shape ``(..., 1)``.
     """
 
     domain = constraints.real_vector
@@ -63,7 +80,7 @@ class Planar(Transform):
         return x + self.v * self._tanh(x)
 
     def _inverse(self, y: Tensor) -> Tensor:
-        """Solve s + m tanh(s + b) = w·y, which grows with s = w·x."""
+        """Solve s + m tanh(s + b) = w·y, which increases with s = w·x."""
         target, m = (self.w * y).sum(-1, keepdim=True), self.m_plus_one - 1
 
         def excess(s: Tensor) -> Tensor:

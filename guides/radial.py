@@ -25,11 +25,23 @@ def radial(
     layers: int = 1,
     dropout: float = 0.1,
 ) -> AmortizedGuide:
-    """Amortised radial flows: z_0 ~ N(mu, diag sigma^2), then z_k = z_(k-1) + b_k (z_(k-1) - c_k) / (a_k + r_k).
+    """Amortised radial flows of a normal.
 
-    r_k = |z_(k-1) - c_k|. Rezende & Mohamed 2015, section 4.1 and appendix A.2: each step contracts around c or expands
-    from it; one network computes mu, sigma and every c, a > 0 and b > -a from x. The inverse is the root of a quadratic
-    equation. Of several latents each is also given those drawn before it.
+        z_0 ~ N(mu, diag sigma^2),  z_k = z_(k-1) + b_k (z_(k-1) - c_k) / (a_k + |z_(k-1) - c_k|)
+
+    Each step contracts around c or expands from it; one network computes mu, sigma and every c, a > 0 and b > -a from
+    x. The inverse solves a quadratic equation. With several latents each also depends on those drawn before it.
+
+    Args:
+        event: the data's event.
+        latents: the latents' names and shapes, in the model's order.
+        steps: number of radial maps.
+        hidden: width of the encoder's hidden layers.
+        layers: number of those layers.
+        dropout: share of their units dropped.
+
+    Reference:
+        Rezende & Mohamed 2015, arXiv:1505.05770, section 4.1 and appendix A.2.
     """
 
     def site(inputs: int, size: int) -> AmortizedFlow:
@@ -42,7 +54,7 @@ class Radial(Transform):
     """y = x + b (x - c) / (a + |x - c|) on vectors, with a = softplus(``raw_a``) and a + b = softplus(``raw_m``).
 
     a + b > 0 makes it invertible. Shapes: ``c`` is ``(..., d)``, the others are ``(..., 1)``. Equal raw numbers give
-    the identity. Pyro's own does not invert any value but its last.
+    the identity. Pyro's radial flow inverts only the value that it computed last.
     """
 
     domain = constraints.real_vector
@@ -58,7 +70,7 @@ class Radial(Transform):
         return self.c + away * self._stretch(_norm(away))
 
     def _inverse(self, y: Tensor) -> Tensor:
-        """|x - c| = r solves r (m + r) = |y - c| (a + r), in the form of the root that does not cancel."""
+        """|x - c| = r solves r (m + r) = |y - c| (a + r); the form without cancellation is used."""
         away = y - self.c
         far = _norm(away)
         half = (far - self.m) / 2

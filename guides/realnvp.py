@@ -26,23 +26,37 @@ def realnvp(
     layers: int = 1,
     dropout: float = 0.1,
 ) -> AmortizedGuide:
-    """Amortised affine couplings: z_0 ~ N(mu, diag sigma^2), then (a, b) -> (a, b exp s(a, h) + t(a, h)).
+    """Amortised affine couplings of a normal.
 
-    a is the first half of z, b the other; from step to step the order of the dimensions is reversed. s and t are one
-    network of ``width`` units, given ``context`` numbers h(x) of the encoder. Dinh et al. 2016, section 3.2. Draw and
-    density, of any value, take one pass. A latent of one dimension has nothing to be coupled with and stays normal. Of
-    several latents each is also given those drawn before it.
+        z_0 ~ N(mu(x), diag sigma(x)^2),  (a, b) -> (a, b exp s(a, h(x)) + t(a, h(x))) in steps
+
+    a is the first half of z, b the other; the order of the dimensions is reversed from step to step. Draw and density,
+    of any value, take one pass. A latent of one dimension stays normal. With several latents each also depends on those
+    drawn before it.
+
+    Args:
+        event: the data's event.
+        latents: the latents' names and shapes, in the model's order.
+        steps: number of couplings.
+        width: hidden units of each coupling's network.
+        context: dimensions of h, which the encoder computes along with mu and sigma.
+        hidden: width of the encoder's hidden layers.
+        layers: number of those layers.
+        dropout: share of their units dropped.
+
+    Reference:
+        Dinh et al. 2016, arXiv:1605.08803, section 3.2.
     """
 
     def site(inputs: int, size: int) -> ConditionalFlow:
-        couplings = [Coupling(size, context, width) for _ in range(steps if size > 1 else 0)]
+        couplings = [ReversedCoupling(size, context, width) for _ in range(steps if size > 1 else 0)]
         return ConditionalFlow(inputs, size, couplings, context, (hidden,) * layers, dropout)
 
     return AmortizedGuide(event, latents, site)
 
 
-class Coupling(nn.Module):
-    """An affine coupling of ``size`` dimensions that are then reversed, given ``context`` numbers."""
+class ReversedCoupling(nn.Module):
+    """Pyro's affine coupling of ``size`` dimensions given a context, followed by a reversal of their order."""
 
     def __init__(self, size: int, context: int, width: int) -> None:
         super().__init__()

@@ -15,8 +15,8 @@ from zoo.flows.bisection import increasing_root
 from zoo.nn.amortised import AmortizedFlow, AmortizedGuide, Step
 from zoo.pairs.registry import guide
 
-LIMIT = 0.999
-"""Of the entries on the diagonals of R and S, so that 1 + R_ii S_ii > 0.001 whatever the network says."""
+MAX_DIAGONAL = 0.999
+"""Bounds the diagonals of R and S, so that 1 + R_ii S_ii > 0.001 whatever the network computes."""
 PAPER = "van den Berg et al. 2018, arXiv:1803.05649"
 
 
@@ -31,12 +31,24 @@ def ortho(
     layers: int = 1,
     dropout: float = 0.1,
 ) -> AmortizedGuide:
-    """Sylvester flow (see `Sylvester`) whose Q is M = ``bottleneck`` orthonormal columns, amortised (O-SNF).
+    """Sylvester flow (see `Sylvester`) whose Q has M orthonormal columns, amortised (O-SNF).
 
-    z_0 ~ N(mu, diag sigma^2), then z_k = z_(k-1) + Q R tanh(S Q'z_(k-1) + b); one network computes mu, sigma and every
-    Q, R, S, b from x. Van den Berg et al. 2018, section 4.1, orthogonalises Q by iteration to a tolerance; here it is
-    the Q of a QR decomposition, exact. M is at most one less than z has dimensions (the last column would not be free).
-    Of several latents each is also given those drawn before it.
+        z_0 ~ N(mu, diag sigma^2),  z_k = z_(k-1) + Q R tanh(S Q'z_(k-1) + b)
+
+    One network computes mu, sigma and every Q, R, S, b from x. The paper orthogonalises Q by iteration to a tolerance;
+    here it is the exact Q of a QR decomposition. With several latents each also depends on those drawn before it.
+
+    Args:
+        event: the data's event.
+        latents: the latents' names and shapes, in the model's order.
+        steps: number of Sylvester maps.
+        bottleneck: M; at most one less than z has dimensions is used (the last column would not be free).
+        hidden: width of the encoder's hidden layers.
+        layers: number of those layers.
+        dropout: share of their units dropped.
+
+    Reference:
+        van den Berg et al. 2018, arXiv:1803.05649, section 4.1.
     """
 
     def site(inputs: int, size: int) -> AmortizedFlow:
@@ -58,11 +70,25 @@ def householder(
     layers: int = 1,
     dropout: float = 0.1,
 ) -> AmortizedGuide:
-    """Sylvester flow (see `Sylvester`) whose Q is a product of ``reflections``, amortised (H-SNF).
+    """Sylvester flow (see `Sylvester`) whose Q is a product of reflections, amortised (H-SNF).
 
-    z_0 ~ N(mu, diag sigma^2), then z_k = z_(k-1) + Q R tanh(S Q'z_(k-1) + b), where Q = prod_h (I - 2 v_h v_h' /
-    |v_h|^2) is square; one network computes mu, sigma and every v, R, S, b from x. Van den Berg et al. 2018, section
-    4.2. Of several latents each is also given those drawn before it.
+        z_0 ~ N(mu, diag sigma^2),  z_k = z_(k-1) + Q R tanh(S Q'z_(k-1) + b)
+        Q = prod_h (I - 2 v_h v_h' / |v_h|^2), square
+
+    One network computes mu, sigma and every v, R, S, b from x. With several latents each also depends on those drawn
+    before it.
+
+    Args:
+        event: the data's event.
+        latents: the latents' names and shapes, in the model's order.
+        steps: number of Sylvester maps.
+        reflections: number of factors of each Q.
+        hidden: width of the encoder's hidden layers.
+        layers: number of those layers.
+        dropout: share of their units dropped.
+
+    Reference:
+        van den Berg et al. 2018, arXiv:1803.05649, section 4.2.
     """
 
     def site(inputs: int, size: int) -> AmortizedFlow:
@@ -82,11 +108,23 @@ def triangular(
     layers: int = 1,
     dropout: float = 0.1,
 ) -> AmortizedGuide:
-    """Sylvester flow (see `Sylvester`) whose Q is the identity and the reversal of the dimensions in turn (T-SNF).
+    """Sylvester flow (see `Sylvester`) whose Q alternates between the identity and a reversal (T-SNF).
 
-    z_0 ~ N(mu, diag sigma^2), then z_k = z_(k-1) + Q R tanh(S Q'z_(k-1) + b), R and S upper triangular; one network
-    computes mu, sigma and every R, S, b from x. Van den Berg et al. 2018, section 4.3. Of several latents each is also
-    given those drawn before it.
+        z_0 ~ N(mu, diag sigma^2),  z_k = z_(k-1) + Q R tanh(S Q'z_(k-1) + b)
+
+    R and S are upper triangular; one network computes mu, sigma and every R, S, b from x. With several latents each
+    also depends on those drawn before it.
+
+    Args:
+        event: the data's event.
+        latents: the latents' names and shapes, in the model's order.
+        steps: number of Sylvester maps.
+        hidden: width of the encoder's hidden layers.
+        layers: number of those layers.
+        dropout: share of their units dropped.
+
+    Reference:
+        van den Berg et al. 2018, arXiv:1803.05649, section 4.3.
     """
 
     def site(inputs: int, size: int) -> AmortizedFlow:
@@ -99,10 +137,19 @@ def triangular(
 class Sylvester(Transform):
     """y = x + Q R tanh(S Q'x + b) on vectors, Q of orthonormal columns, R and S upper triangular, R_ii S_ii > -1.
 
-    Van den Berg et al. 2018, theorems 1 and 2: det(dy/dx) = prod_i (1 + tanh'_i R_ii S_ii) is positive, so it is
-    invertible. Shapes: ``Q`` is ``(..., d, M)``, ``R`` and ``S`` (the paper's R with a tilde) are ``(..., M, M)``,
-    ``b`` is ``(..., M)``. The inverse takes the M coordinates Q'x one after the other from the last, each the root of
-    an increasing function. Pyro's own has parameters of its own and no inverse.
+        det(dy/dx) = prod_i (1 + tanh'_i R_ii S_ii) > 0
+
+    The inverse solves for the M coordinates Q'x from the last to the first, each the root of an increasing function.
+    Pyro's Sylvester transform cannot be amortised and has no inverse.
+
+    Args:
+        Q: shape ``(..., d, M)``.
+        R: shape ``(..., M, M)``.
+        S: the paper's R with a tilde, shape ``(..., M, M)``.
+        b: shape ``(..., M)``.
+
+    Reference:
+        van den Berg et al. 2018, arXiv:1803.05649, theorems 1 and 2.
     """
 
     domain = constraints.real_vector
@@ -181,7 +228,7 @@ def reversal(raw: Tensor, size: int, columns: int) -> Tensor:
 
 
 def _numbers(columns: int) -> tuple[int, int, int]:
-    """How many `steered` takes besides those of Q."""
+    """The sizes of `steered`'s arguments other than Q."""
     return columns**2, columns, columns
 
 
@@ -191,8 +238,8 @@ def steered(
     """R is the upper triangle of ``square`` and its diagonal, S the lower one, transposed, and ``diagonal``."""
     columns = b.shape[-1]
     square = square.unflatten(-1, (columns, columns))
-    R = square.triu(1) + (LIMIT * square.diagonal(dim1=-2, dim2=-1).tanh()).diag_embed()
-    S = square.tril(-1).mT + (LIMIT * diagonal.tanh()).diag_embed()
+    R = square.triu(1) + (MAX_DIAGONAL * square.diagonal(dim1=-2, dim2=-1).tanh()).diag_embed()
+    S = square.tril(-1).mT + (MAX_DIAGONAL * diagonal.tanh()).diag_embed()
     return Sylvester(turn(raw_Q, size, columns), R, S, b)
 
 

@@ -10,12 +10,12 @@ from torch.nn import functional as F
 
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.flows.coupling import Affine, Coupling, dropout_for
-from zoo.flows.flow import Flow
+from zoo.flows.coupling import Affine, dropout_for, mlp_coupling
+from zoo.flows.flow import FLOW_RECIPE, Flow
 from zoo.flows.squeeze import Shape, Squeeze, channel_halves, checkerboard, image_shape, squeezable, squeezed
 from zoo.pairs.registry import family
 
-TAPS = 3
+KERNEL_SIDE = 3
 """Rows and columns of a kernel."""
 
 
@@ -23,15 +23,7 @@ TAPS = 3
     "convexp",
     group="flow",
     paper="Hoogeboom et al. 2020, arXiv:2006.01910",
-    recipe={
-        "steps": 1000,
-        "lr": 4e-3,
-        "optimiser": "adamw",
-        "weight_decay": 1e-2,
-        "schedule": "onecycle",
-        "average": 0.998,
-        "clip": 50.0,
-    },
+    recipe=FLOW_RECIPE,
 )
 def convexp(
     event: Event,
@@ -42,26 +34,29 @@ def convexp(
     hidden: int = 96,
     dropout: float | None = None,
 ) -> Flow:
-    """Convolution exponentials between affine couplings (`zoo.flows.flow.Flow`), on images.
+    """A `Flow` on images of convolution exponentials and affine couplings.
 
         y -> exp(M) y = y + m * y + m * (m * y) / 2! + ...        log|det| = tr M
 
-    A convolution of all channels with all channels need not be invertible; its exponential always is, mixes pixels as
-    far apart as there are terms, and costs a convolution a term (see `ConvExp`). It is linear, so affine couplings
-    stand between, as in the paper; they split the channels in two halves, which take turns. An image with even sides
-    is squeezed once at the entry, four channels for one; one channel that cannot be is split by checkerboard. There are
-    no multi-scale levels, and the couplings' networks are perceptrons. Density and sampling take one pass each.
+    A convolution of all channels with all channels need not be invertible; its exponential always is, and mixes pixels
+    as far apart as there are terms (see `ConvExp`). It is linear, so affine couplings stand between, as in the paper;
+    they transform the two halves of the channels by turns. An image with even sides is squeezed once at the entry; a
+    single channel that cannot be squeezed is split by checkerboard. There are no multi-scale levels. Density and
+    sampling take one pass each.
 
     Args:
         event: an image ``(channels, height, width)``, ``(height, width)`` or a row of pixels ``(width,)``; any support.
         layers: number of exponentials, each followed by a coupling.
-        norm: greatest norm of each M: exp(M) makes no largest entry e^norm times larger or smaller.
+        norm: upper bound of the norm of each M: exp(M) changes the largest entry at most e^norm times.
         padding: what surrounds an image: ``zeros``, or itself on a torus (``circular``).
-        hidden: width of the two hidden layers of each coupling's network.
-        dropout: share of those units dropped; by default 0.4 for integer data and none for real data.
+        hidden: width of the two hidden layers of each coupling's MLP.
+        dropout: share of those units dropped; by default 0.4 for integer data and 0 for real data.
 
     Raises:
         ZooError: an event that is no image, or of one dimension; another padding, or a torus one pixel wide.
+
+    Reference:
+        Hoogeboom et al. 2020, arXiv:2006.01910, section 3.
     """
     shape = image_shape(event)
     steps: list[nn.Module] = []
@@ -72,25 +67,26 @@ def convexp(
     order, dropout = half.argsort(stable=True), dropout_for(event, dropout)
     for i in range(layers):
         steps.append(ConvExp(shape, norm, padding))
-        steps.append(Coupling(order.flip(0) if i % 2 else order, Affine(), hidden, dropout))
+        steps.append(mlp_coupling(order.flip(0) if i % 2 else order, Affine(), hidden, dropout))
     return Flow(event, steps)
 
 
 class ConvExp(nn.Module):
-    """h -> exp(M) h, where M h = m * h is a convolution of images (Hoogeboom et al. 2020).
+    """h -> exp(M) h, where M h = m * h is a convolution of images.
 
-    The series h + M h + M² h / 2! + ... needs convolutions only; it ends where what is left out is below the rounding
-    error. The inverse is the same series of -m. log|det exp(M)| = tr M = height x width x (sum over channels of the
-    kernel's centre tap): M's diagonal holds a centre tap for every place of every channel, whatever lies around. That
-    is exact where zeros surround the image, and on a torus (``padding="circular"``) as long as no other tap comes round
-    to the place itself, that is, as long as both sides are greater than the kernel's reach.
+        exp(M) h = h + M h + M² h / 2! + ...
+        log|det exp(M)| = tr M = height x width x (sum over channels of the kernel's centre)
 
-    The greatest sum over a row of |M| (its operator norm on the maximum norm) is kept to at most ``norm``, so the
-    number of terms is known beforehand. It starts as the identity.
+    The series needs convolutions only and ends where the remainder is below the rounding error; the inverse is the
+    series of -m. M's diagonal holds a kernel's centre for every place of every channel. That is exact with zero
+    padding, and on a torus (``padding="circular"``) as long as both sides are greater than the kernel's reach.
+
+    The largest sum over a row of |M| (its operator norm on the maximum norm) is bounded by ``norm``, so the number of
+    terms is known beforehand. It starts as the identity.
 
     Args:
         shape: channels, height and width; ``h`` is flat, ``(n, channels * height * width)``.
-        norm: the greatest norm of M.
+        norm: upper bound of the norm of M.
         padding: what surrounds the image: ``zeros``, or itself on a torus (``circular``).
 
     Raises:
@@ -102,7 +98,7 @@ class ConvExp(nn.Module):
         if padding not in ("zeros", "circular") or (padding == "circular" and min(shape[1:]) < 2):
             raise ZooError(f"padding is zeros, or circular for sides of two or more pixels; got {padding}, {shape}")
         self.shape, self.norm, self.padding = shape, norm, padding
-        height, width = (min(TAPS, 2 * side - 1) for side in shape[1:])  # a wider one would never touch the image
+        height, width = (min(KERNEL_SIDE, 2 * side - 1) for side in shape[1:])  # no wider than the image's reach
         self.reach = (height // 2, width // 2)
         self.raw = nn.Parameter(torch.zeros(shape[0], shape[0], height, width))
 
@@ -136,9 +132,9 @@ class ConvExp(nn.Module):
 
 
 def terms(norm: float, epsilon: float) -> int:
-    """How many terms of the series of exp(M) h leave out at most ``epsilon`` |h| where |M| <= ``norm``.
+    """The number of terms after which the remainder of exp(M) h is at most ``epsilon`` |h|, for |M| <= ``norm``.
 
-    What is left out after N terms is at most norm^N / N! e^norm.
+    The remainder after N terms is at most norm^N / N! e^norm.
     """
     left, count = math.exp(norm), 0
     while left > epsilon:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from zoo.event import Event
 from zoo.flows.coupling import Elementwise, orders
-from zoo.flows.flow import Flow
+from zoo.flows.flow import FLOW_RECIPE, Flow
 from zoo.flows.splines import RationalQuadratic, bound_for
 from zoo.pairs.registry import family
 
@@ -17,35 +17,29 @@ from zoo.pairs.registry import family
     "dense",
     group="flow",
     paper="Rippel & Adams 2013, arXiv:1302.5125",
-    recipe={
-        "steps": 800,
-        "lr": 1e-2,
-        "optimiser": "adamw",
-        "weight_decay": 1e-2,
-        "schedule": "onecycle",
-        "average": 0.998,
-        "clip": 50.0,
-    },
+    recipe=FLOW_RECIPE | {"steps": 800, "lr": 1e-2},
 )
 def dense(event: Event, *, layers: int = 4, bins: int = 8, bound: float | None = None) -> Flow:
-    """Deep density model: a flow (`zoo.flows.flow.Flow`) of invertible dense layers, full weight matrices and all.
+    """Deep density model: a `Flow` of invertible dense layers with full weight matrices.
 
         h -> W h + b,  W = P L U        log|det W| = sum log U_dd, exactly
         h_d -> f_d(h_d)                 an increasing rational-quadratic spline for each dimension, between the layers
 
     P is a fixed random permutation, L lower triangular with a unit diagonal, U upper triangular with a positive one.
-    The paper's nonlinearity is a sigmoid with a prior that keeps weights well conditioned; here it is learnt, W is
-    invertible by construction, and there is no decoder: the map itself is inverted, by two triangular systems a layer.
-    It has no network: whatever depends on whatever does so through the matrices. Density and sampling take one pass.
+    The paper's nonlinearity is a sigmoid, with a prior for well-conditioned weights and a decoder; here it is learned,
+    and W is invertible by construction, by two triangular systems a layer. Density and sampling take one pass.
 
     Args:
         event: any shape, flattened to D dimensions; any support.
         layers: number of dense layers.
-        bins: of each spline.
+        bins: bins of each spline.
         bound: each spline is the identity outside [-bound, bound]; by default 8 for integer data and 3 for real data.
 
     Raises:
         ZooError: an event of one dimension, which has nothing to mix.
+
+    Reference:
+        Rippel & Adams 2013, arXiv:1302.5125.
     """
     f = RationalQuadratic(bins, bound_for(event, bound))
     first, *rest = orders(event, layers)
@@ -98,7 +92,7 @@ class Each(nn.Module):
         return h, slope.sum(1)
 
     def inverse(self, h: Tensor) -> Tensor:
-        return self.f.inverse(h, self._steering(h))
+        return self.f.inverse(h, self._steering(h))[0]
 
     def _steering(self, h: Tensor) -> Tensor:
         return torch.zeros_like(h).unsqueeze(-1) + self.steering  # a copy for each datum, as a network would give

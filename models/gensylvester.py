@@ -10,64 +10,66 @@ from torch import Tensor, nn
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.flows.coupling import bounded, dropout_for, orders
-from zoo.flows.flow import Flow
+from zoo.flows.flow import FLOW_RECIPE, Flow
 from zoo.nn.mlp import MADE
 from zoo.pairs.registry import family
 
-ITERATIONS = 500
-"""At most so many steps of an inverse's fixed-point iteration."""
+MAX_ITERATIONS = 500
+"""Of the fixed-point iteration of an inverse."""
 
 
 @family(
     "gensylvester",
     group="flow",
     paper="Hoogeboom et al. 2020, arXiv:2006.01910",
-    recipe={
-        "steps": 1000,
-        "lr": 4e-3,
-        "optimiser": "adamw",
-        "weight_decay": 1e-2,
-        "schedule": "onecycle",
-        "average": 0.998,
-        "clip": 50.0,
-    },
+    recipe=FLOW_RECIPE,
 )
 def gensylvester(
     event: Event, *, layers: int = 6, hidden: int = 128, slope: float = 0.6, dropout: float | None = None
 ) -> Flow:
-    """Generalised Sylvester flow (`zoo.flows.flow.Flow`): autoregressive residuals, each in a learnt orthogonal basis.
+    """Generalised Sylvester flow: a `Flow` of autoregressive residuals, each in a learned orthogonal basis.
 
         y -> y + Q f(Q' y)                        log|det| = sum_i log(1 + df_i / du_i), u = Q' y
         f_i(u) = slope s_i tanh(r_i u_i + a_i) + b_i       |r_i|, |s_i| < 1; r, s, a, b functions of u_1 ... u_(i-1)
 
-    No couplings: the residuals are all of its nonlinearity. Sylvester flows (van den Berg et al. 2018) have f
-    elementwise between two triangular matrices; any autoregressive f with slopes df_i / du_i > -1 will do (theorem 1).
-    The functions are those of a masked perceptron. The paper's bases, for large images, are 1x1 and exponential
-    convolutions; here Q = exp(A - A') P, with a permutation P, costs D³ a step. Density takes one pass, sampling
-    iterates to a fixed point (see `Sylvester`).
+    There are no couplings. In Sylvester flows f is elementwise between two triangular matrices; any autoregressive f
+    with slopes df_i / du_i > -1 is invertible too (theorem 1). The functions are a masked MLP's. The paper's bases,
+    for large images, are 1x1 and exponential convolutions; here Q = exp(A - A') P, with a permutation P, costs D³ a
+    step. Density takes one pass, sampling iterates to a fixed point (see `SylvesterResidual`).
 
     Args:
         event: any shape, flattened to D dimensions; any support.
-        layers: number of residuals; checkerboard and random orders of the dimensions in turn, each and its reverse.
+        layers: number of residuals; checkerboard and random orders of the dimensions by turns, each and its reverse.
         hidden: width of the two hidden layers of each residual's network.
-        slope: greatest slope |df_i / du_i|, below 1.
-        dropout: share of hidden units dropped; by default 0.4 for integer data and none for real data.
+        slope: upper bound of |df_i / du_i|, below 1.
+        dropout: share of hidden units dropped; by default 0.4 for integer data and 0 for real data.
 
     Raises:
         ZooError: an event of one dimension; a slope outside (0, 1).
+
+    Reference:
+        Hoogeboom et al. 2020, arXiv:2006.01910, section 4; van den Berg et al. 2018, arXiv:1803.05649.
     """
     dropout = dropout_for(event, dropout)
-    return Flow(event, [Sylvester(order, hidden, slope, dropout) for order in orders(event, layers)])
+    return Flow(event, [SylvesterResidual(order, hidden, slope, dropout) for order in orders(event, layers)])
 
 
-class Sylvester(nn.Module):
+class SylvesterResidual(nn.Module):
     """h -> h + Q f(Q' h), with Q orthogonal and f autoregressive (see `gensylvester`).
 
-    The Jacobian of u -> u + f(u) is triangular. In that basis the inverse is the fixed point of u <- v - f(u). Where
-    |df_i / du_i| < slope < 1 and f's other slopes are bounded, as a perceptron's are, that is a contraction in the norm
-    max_i |u_i| / c^i for a large enough c: it converges from anywhere, though not at once in the usual norm. It ends
-    when nothing moves any more; a datum of which something still does after `ITERATIONS` becomes not-a-number, so a
-    draw that is no inverse image is never given as one.
+    The Jacobian of u -> u + f(u) is triangular. In that basis the inverse is the fixed point of u <- v - f(u). If
+    |df_i / du_i| < slope < 1 and f's other slopes are bounded, as an MLP's are, that is a contraction in the norm
+    max_i |u_i| / c^i for a large enough c: it converges from anywhere, though not monotonically in the usual norm. A
+    datum that has not converged after `MAX_ITERATIONS` becomes not-a-number, so a wrong inverse is never returned.
+
+    Args:
+        order: the permutation P.
+        hidden: width of the two hidden layers of f's network.
+        slope: upper bound of |df_i / du_i|.
+        dropout: share of hidden units dropped.
+
+    Raises:
+        ZooError: a slope outside (0, 1).
     """
 
     order: Tensor
@@ -75,7 +77,7 @@ class Sylvester(nn.Module):
     def __init__(self, order: Tensor, hidden: int, slope: float, dropout: float) -> None:
         super().__init__()
         if not 0 < slope < 1:
-            raise ZooError(f"the greatest slope lies between 0 and 1, or the inverse may not converge; got {slope}")
+            raise ZooError(f"slope should lie between 0 and 1, or the inverse may not converge; got {slope}")
         self.slope = slope
         self.register_buffer("order", order)
         self.skew = nn.Parameter(torch.zeros(len(order), len(order)))
@@ -107,13 +109,13 @@ class Sylvester(nn.Module):
 
 
 def settle(move: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
-    """The fixed point that ``move`` comes to from ``start``, row by row of shape ``(n, D)``.
+    """The fixed point of ``move`` from ``start``, row by row, shape ``(n, D)``.
 
-    Rows that do not come to rest within `ITERATIONS` are not-a-number.
+    Rows that do not converge within `MAX_ITERATIONS` are not-a-number.
     """
     tolerance = torch.finfo(start.dtype).eps ** (2 / 3)
     point = start
-    for _ in range(ITERATIONS):
+    for _ in range(MAX_ITERATIONS):
         point, last = move(point), point
         moving = (point - last).abs() > tolerance * (1 + point.abs())
         if moving.is_meta or not moving.any():  # the meta device has no values to wait for

@@ -12,6 +12,7 @@ from zoo.distributions import Levels, level_counts
 from zoo.distributions.integer_transformed import IntegerTransformed
 from zoo.errors import ZooError
 from zoo.event import Event
+from zoo.flows.flow import FLOW_RECIPE
 from zoo.flows.integer import Arrange, Chain, Shift, coarse_to_fine
 from zoo.nn.mlp import MLP
 from zoo.pairs.registry import family
@@ -25,40 +26,33 @@ PSEUDOCOUNT = 0.5
     group="flow",
     paper="Tomczak 2020, arXiv:2011.15056",
     supports=("binary", "levels"),
-    recipe={
-        "steps": 3000,
-        "optimiser": "adamw",
-        "lr": 1e-2,
-        "weight_decay": 0.1,
-        "schedule": "onecycle",
-        "average": 0.99,
-        "clip": 50.0,
-    },
+    recipe=FLOW_RECIPE | {"steps": 3000, "lr": 1e-2, "weight_decay": 0.1, "average": 0.99},
 )
 class GIT(nn.Module):
-    """General invertible transformations of integers: the entries in parts, each updated in turn given all the others.
+    """General invertible transformations of integers: parts of the entries, each updated given all the others.
 
-        z_p ~ Categorical, every entry of its own                    all entries independent
+        z_d ~ Categorical_d, independent
         x_p -> (x_p + round(t_p(x_1, ..., x_(p-1), x_(p+1), ...))) mod K    for p = P, ..., 1; ``rounds`` times
 
-    P = 4 is the paper's IDF4 and P = 8 its IDF8 (section 3.2, equations 14 to 17, with the sum of integers as the
-    operation); P = 2 is the coupling of integer discrete flows. The mass is exact and a datum is coded losslessly by
-    coding z. On the finite alphabet the operation is the sum modulo K, so that x and z have the same K levels; the base
-    is a free categorical distribution for each entry, which starts at the training data's counts, and every t at zero.
-    So the flow starts as the model of independent entries, and whatever it gains on it is the couplings' gain. The
-    parts are lattices of the grid, coarse to fine.
+    P = 4 is the paper's IDF4 and P = 8 its IDF8; P = 2 is the coupling of integer discrete flows. The mass is exact,
+    and a datum is coded losslessly by coding z. On the finite alphabet sums are modulo K, so that x and z have the same
+    K levels. The base starts at the training data's counts and every t at zero, so the flow starts as the model of
+    independent entries. The parts are lattices of the grid, coarse to fine.
+
+    Not promised: the gains of conditional models; a shift moves a distribution, it does not reshape it.
 
     Args:
         event: any shape, flattened; binary or of K levels.
         parts: P, at most the event's size.
-        rounds: how often every part is updated; from the second on, the parts are random.
+        rounds: how often every part is updated; from the second round on, the parts are random.
         hidden: width of the two hidden layers of each t.
         dropout: share of those units dropped.
 
     Raises:
         ZooError: fewer than two parts, or an event of one dimension.
 
-    Not promised: gains on the scale of conditional models; a shift moves a distribution, it does not reshape it.
+    Reference:
+        Tomczak 2020, arXiv:2011.15056, section 3.2, equations 14 to 17.
     """
 
     def __init__(
@@ -94,7 +88,7 @@ class GIT(nn.Module):
 
 
 def _small(net: MLP) -> MLP:
-    """The network with an output near zero, so that every rounded shift starts at zero."""
+    """``net`` with outputs near zero, so that every rounded shift starts at zero."""
     nn.init.normal_(net.out.weight, std=0.01)
     nn.init.zeros_(net.out.bias)
     return net

@@ -14,6 +14,7 @@ from zoo.distributions import Levels, LogisticMixture, level_counts
 from zoo.distributions.integer_transformed import Blocks, IntegerTransformed
 from zoo.errors import ZooError
 from zoo.event import Event
+from zoo.flows.flow import FLOW_RECIPE
 from zoo.flows.integer import Arrange, Chain, Shift, coarse_to_fine
 from zoo.nn.mlp import MLP
 from zoo.pairs.registry import family
@@ -23,7 +24,7 @@ class Mixtures(nn.Module):
     """Mixtures of discretised logistics, one for each of ``size`` entries, given ``inputs`` other entries.
 
     From ``(n, inputs)``, integers, to batch shape ``(n,)``, event shape ``(size,)``. The components start evenly
-    spread over the levels, with the weights of the training data's counts.
+    spaced over the levels, weighted by the training data's counts.
     """
 
     centres: Tensor
@@ -47,7 +48,7 @@ class Mixtures(nn.Module):
         self.bias[:, 0] = (counts @ near + 1).log()
 
     def forward(self, x: Tensor) -> Any:
-        """The mixtures, each as the categorical distribution of its masses."""
+        """The mixtures, each as a categorical distribution."""
         parameters = self.bias.expand(*x.shape[:-1], *self.bias.shape)
         if self.net:
             parameters = parameters + self.net(x * (2 / (self.levels - 1)) - 1).reshape(parameters.shape)
@@ -62,46 +63,41 @@ class Mixtures(nn.Module):
     group="flow",
     paper="Hoogeboom et al. 2019, arXiv:1905.07376",
     supports=("binary", "levels"),
-    recipe={
-        "steps": 400,
-        "optimiser": "adamw",
-        "lr": 2e-3,
-        "weight_decay": 0.1,
-        "schedule": "onecycle",
-        "average": 0.99,
-        "clip": 50.0,
-    },
+    recipe=FLOW_RECIPE | {"steps": 400, "lr": 2e-3, "weight_decay": 0.1, "average": 0.99},
 )
 class IDF(nn.Module):
-    """Integer discrete flow: integers mapped onto integers by couplings that add rounded shifts; exact and lossless.
+    """Integer discrete flow: integers mapped to integers by couplings that add rounded shifts; exact and lossless.
 
         (a, b) -> (a, (b + round(t(a))) mod K)            a coupling, its inverse the same with a minus
         x -> f_1 -> (h_1, z_1),   h_1 -> f_2 -> (h_2, z_2),   ...,   z_(L+1) = f_(L+1)(h_L)
         P(x) = P(z_1 | h_1) P(z_2 | h_2) ... P(z_L | h_L) P(z_(L+1))
 
-    Each f is ``rounds`` couplings of either half given the other. Each level factors out half of the entries, z_l,
-    under a distribution given the half that goes on, h_l (section 4, figure 4); entries of z_l are independent given
-    h_l, each of a mixture of discretised logistics whose weights, means and scales a perceptron makes of h_l. Gradients
-    pass rounding straight through (section 3.2), here to linear interpolation (see `zoo.flows.integer`).
+    Each f is ``rounds`` pairs of couplings of each half given the other. Each level factors out half of the entries,
+    z_l, whose distributions given the other half, h_l, are independent mixtures of discretised logistics with
+    parameters from an MLP. Gradients pass rounding straight through, here to linear interpolation (see
+    `zoo.distributions.integer_transformed`).
 
     The paper's alphabet is all integers; here it is that of the data, {0, ..., K-1}: sums are modulo K and the edge
-    levels take the logistics' tails, so no mass lies where no datum is. The halves are lattices of the grid, coarse and
-    fine; perceptrons stand for the paper's dense blocks.
+    levels take the logistics' tails, so no mass lies outside. The halves are lattices of the grid, coarse and fine;
+    MLPs take the place of the paper's dense blocks.
+
+    Not promised: that couplings help where the base is conditional. On small images the factored-out halves do the
+    work, and ``rounds=0`` reaches the same log-probability.
 
     Args:
         event: any shape, flattened to D entries; binary or of K levels.
         depth: L, as far as there are two entries to split; 0 is a flow with an unconditional base.
-        rounds: pairs of couplings on each level; 0 leaves the conditional base alone.
+        rounds: pairs of couplings on each level; 0 leaves only the conditional base.
         components: logistics in each mixture, two or more.
         hidden: width of the two hidden layers of the base's networks.
         narrow: width of the two hidden layers of each t.
         dropout: share of all those units dropped.
 
-    Not promised: that couplings help where the base is conditional. On small images the factored-out halves do the
-    work, and ``rounds=0`` reaches the same log-probability.
-
     Raises:
         ZooError: an event of one dimension, which has nothing to couple, or fewer than two components.
+
+    Reference:
+        Hoogeboom et al. 2019, arXiv:1905.07376, sections 3.2 and 4.
     """
 
     def __init__(

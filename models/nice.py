@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.event import Event
-from zoo.flows.coupling import Additive, Coupling, dropout_for, orders
-from zoo.flows.flow import Flow
+from zoo.flows.coupling import Additive, dropout_for, mlp_coupling, orders
+from zoo.flows.flow import FLOW_RECIPE, Flow
 from zoo.pairs.registry import family
 
 
@@ -16,43 +16,38 @@ from zoo.pairs.registry import family
     "nice",
     group="flow",
     paper="Dinh et al. 2014, arXiv:1410.8516",
-    recipe={
-        "steps": 1000,
-        "lr": 4e-3,
-        "optimiser": "adamw",
-        "weight_decay": 1e-2,
-        "schedule": "onecycle",
-        "average": 0.998,
-        "clip": 50.0,
-    },
+    recipe=FLOW_RECIPE,
 )
 def nice(event: Event, *, layers: int = 12, hidden: int = 96, dropout: float | None = None) -> Flow:
-    """Non-linear independent components: a flow (`zoo.flows.flow.Flow`) of additive couplings, scaled once at the end.
+    """Non-linear independent components estimation: a `Flow` of additive couplings and one final scaling.
 
-        (a, b) -> (a, b + t(a))        unit Jacobian
+        (a, b) -> (a, b + t(a))        log|det| = 0
         h -> h exp s                   the last step, one s for each dimension: log|det| = sum s
         z ~ Logistic(0, 1)^D           the base, for real data too
 
-    The couplings stand in pairs that transform either half of a split given the other; their networks are perceptrons.
-    Integer data enter by the logit of each dimension's marginal distribution function, where the paper rescales them to
-    [0, 1]. Density and sampling take one pass each.
+    The couplings come in pairs that transform each half of a split given the other. Integer data enter by the logit of
+    each dimension's marginal distribution function; the paper rescales them to [0, 1]. Density and sampling take one
+    pass each.
 
     Args:
         event: any shape, flattened to D dimensions; any support.
         layers: number of couplings.
-        hidden: width of the two hidden layers of each coupling's network.
-        dropout: share of those units dropped; by default 0.4 for integer data and none for real data.
+        hidden: width of the two hidden layers of each coupling's MLP.
+        dropout: share of those units dropped; by default 0.4 for integer data and 0 for real data.
 
     Raises:
         ZooError: an event of one dimension, which has nothing to couple.
+
+    Reference:
+        Dinh et al. 2014, arXiv:1410.8516, section 3.
     """
     dropout = dropout_for(event, dropout)
-    couplings = [Coupling(order, Additive(), hidden, dropout) for order in orders(event, layers)]
+    couplings = [mlp_coupling(order, Additive(), hidden, dropout) for order in orders(event, layers)]
     return Flow(event, [*couplings, Scaling(event.size)], dist.Logistic)
 
 
 class Scaling(nn.Module):
-    """h' = h exp s, with one learnt s for each of ``size`` dimensions (section 3.3)."""
+    """h' = h exp s, with one learned s for each of ``size`` dimensions (section 3.3)."""
 
     def __init__(self, size: int) -> None:
         super().__init__()

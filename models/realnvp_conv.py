@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from zoo.event import Event
 from zoo.flows.coupling import Affine, Elementwise, bounded, dropout_for
-from zoo.flows.flow import Flow
+from zoo.flows.flow import FLOW_RECIPE, Flow, Steps
 from zoo.flows.squeeze import Shape, Squeeze, channel_halves, checkerboard, image_shape, squeezable, squeezed
 from zoo.nn.dropout import Dropout
 from zoo.pairs.registry import family
@@ -20,43 +19,37 @@ from zoo.pairs.registry import family
     "realnvp-conv",
     group="flow",
     paper="Dinh et al. 2016, arXiv:1605.08803",
-    recipe={
-        "steps": 1000,
-        "batch": 64,
-        "lr": 4e-3,
-        "optimiser": "adamw",
-        "weight_decay": 1e-2,
-        "schedule": "onecycle",
-        "average": 0.998,
-        "clip": 50.0,
-    },
+    recipe=FLOW_RECIPE | {"batch": 64},
 )
 def realnvp_conv(
     event: Event, *, couplings: int = 3, hidden: int = 32, blocks: int = 1, dropout: float | None = None
 ) -> Flow:
-    """The multi-scale architecture of RealNVP for images (`zoo.flows.flow.Flow`): masked couplings, squeeze, factor
-    out.
+    """The multi-scale RealNVP for images: a `Flow` of masked convolutional couplings, squeezes and factoring out.
 
         h -> b h + (1 - b) (h + t(b h)) exp s(b h)        log|det| = sum (1 - b) s(b h),  b a mask of 0 and 1
 
-    A scale (section 3.6) has ``couplings`` by checkerboard masks; a squeeze, four channels of half the sides for one;
-    ``couplings`` by masks of half the channels; then the first half of the channels is done and the next scale goes on
-    with the second. The last scale, whose image has an odd side or no more than four pixels, has one more
-    coupling, all by checkerboard: an 8x8 image has three scales, 1x8x8, 2x4x4 and 4x2x2. Neighbouring masks are each
-    other's complement.
+    A scale (section 3.6) has ``couplings`` with checkerboard masks; a squeeze, four channels of half the sides for one;
+    ``couplings`` with masks of half the channels; then the first half of the channels is factored out and the next
+    scale transforms the second. The last scale, where a side is odd or there are at most four pixels, has one more
+    coupling, all with checkerboard masks: an 8x8 image has three scales, 1x8x8, 2x4x4 and 4x2x2. Masks alternate with
+    their complements.
 
-    The networks are residual convolutions which also see where a pixel is; there is no batch normalisation. Integer
-    data enter as in `zoo.flows.entry.Marginals`, not by the paper's logit. Density and sampling take one pass each.
+    The networks are residual convolutions with a learned vector for each place; there is no batch normalisation.
+    Integer data enter as in `zoo.flows.entry.Marginals`, not by the paper's logit. Density and sampling take one pass
+    each.
 
     Args:
         event: an image ``(channels, height, width)``, ``(height, width)`` or a row of pixels ``(width,)``; any support.
         couplings: number of couplings between two changes of shape.
         hidden: channels of each coupling's network.
         blocks: residual convolutions of each network.
-        dropout: share of its activations dropped; by default 0.4 for integer data and none for real data.
+        dropout: share of its activations dropped; by default 0.4 for integer data and 0 for real data.
 
     Raises:
         ZooError: an event that is no image, or of one dimension.
+
+    Reference:
+        Dinh et al. 2016, arXiv:1605.08803, sections 3.4 and 3.6.
     """
     dropout = dropout_for(event, dropout)
 
@@ -67,7 +60,7 @@ def realnvp_conv(
 
 
 def scales(shape: Shape, coupling: Callable[[Shape, Tensor], nn.Module], count: int) -> list[nn.Module]:
-    """The steps of a scale and of those after it; ``coupling(shape, seen)`` makes one, ``seen`` its mask b."""
+    """The steps of a scale and of those after it; ``coupling(shape, seen)`` makes a coupling with mask ``seen``."""
     board, last = checkerboard(shape), not squeezable(shape) or shape[1] * shape[2] <= 4
     first = [coupling(shape, board if i % 2 else 1 - board) for i in range(count + last)]
     if last:
@@ -80,33 +73,26 @@ def scales(shape: Shape, coupling: Callable[[Shape, Tensor], nn.Module], count: 
 
 
 class FactorOut(nn.Module):
-    """The first half of h is done, ``steps`` go on with the second (Dinh et al. 2016, section 3.6)."""
+    """Keep the first half of h and apply ``steps`` to the second (Dinh et al. 2016, section 3.6)."""
 
     def __init__(self, steps: list[nn.Module]) -> None:
         super().__init__()
-        self.steps = nn.ModuleList(steps)
+        self.steps = Steps(steps)
 
     def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:
         done, going = h.chunk(2, 1)
-        total = h.new_zeros(len(h))
-        for step in self.steps:
-            going, logdet = step(going)
-            total = total + logdet
+        going, total = self.steps(going)
         return torch.cat([done, going], 1), total
 
     def inverse(self, h: Tensor) -> Tensor:
         done, going = h.chunk(2, 1)
-        steps: list[Any] = [*self.steps]
-        for step in reversed(steps):
-            going = step.inverse(going)
-        return torch.cat([done, going], 1)
+        return torch.cat([done, self.steps.inverse(going)], 1)
 
 
 class MaskedCoupling(nn.Module):
-    """Each number that is not ``seen`` goes through the elementwise f, steered by a network of all that are.
+    """A coupling by masks: the elementwise f maps each dimension that is not ``seen``, given all that are.
 
-    ``seen`` is 1 or 0 for each of the D dimensions, ``net`` a network ``(n, D)`` to ``(n, D, f.count)``. The Jacobian
-    is triangular, since what is seen stays as it is.
+    ``seen`` is 1 or 0 for each of the D dimensions, ``net`` a network from ``(n, D)`` to ``(n, D, f.count)``.
     """
 
     seen: Tensor
@@ -121,7 +107,7 @@ class MaskedCoupling(nn.Module):
         return h, slope.sum(1)
 
     def inverse(self, h: Tensor) -> Tensor:
-        return self.f.inverse(h, self._steering(h))
+        return self.f.inverse(h, self._steering(h))[0]
 
     def _steering(self, h: Tensor) -> Tensor:
         parameters: Tensor = self.net(self.seen * bounded(h))
@@ -129,10 +115,10 @@ class MaskedCoupling(nn.Module):
 
 
 class Convolutions(nn.Module):
-    """Flat images ``(n, D)`` to ``count`` numbers for each of their entries, ``(n, D, count)``; all 0 to begin with.
+    """A residual CNN from flat images ``(n, D)`` to ``count`` numbers for each entry, ``(n, D, count)``.
 
-    3x3 convolutions with ``hidden`` channels; a learned vector for each place is added to the first, as a digit is not
-    the same everywhere.
+    It gives 0 before training. The convolutions are 3x3 with ``hidden`` channels; a learned vector for each place is
+    added after the first.
     """
 
     def __init__(self, shape: Shape, hidden: int, blocks: int, count: int, dropout: float) -> None:

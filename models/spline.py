@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from zoo.event import Event
-from zoo.flows.coupling import Coupling, dropout_for, orders
-from zoo.flows.flow import Flow
+from zoo.flows.coupling import dropout_for, mlp_coupling, orders
+from zoo.flows.flow import FLOW_RECIPE, Flow
 from zoo.flows.splines import RationalQuadratic, bound_for
 from zoo.pairs.registry import family
 
@@ -13,15 +13,7 @@ from zoo.pairs.registry import family
     "spline",
     group="flow",
     paper="Durkan et al. 2019, arXiv:1906.04032",
-    recipe={
-        "steps": 800,
-        "lr": 4e-3,
-        "optimiser": "adamw",
-        "weight_decay": 1e-2,
-        "schedule": "onecycle",
-        "average": 0.998,
-        "clip": 50.0,
-    },
+    recipe=FLOW_RECIPE | {"steps": 800},
 )
 def spline(
     event: Event,
@@ -32,24 +24,27 @@ def spline(
     bound: float | None = None,
     dropout: float | None = None,
 ) -> Flow:
-    """Neural spline flow: a flow (`zoo.flows.flow.Flow`) of couplings by monotone rational-quadratic splines.
+    """Neural spline flow: a `Flow` of couplings by monotone rational-quadratic splines.
 
-        (a, b) -> (a, f(b))        f: a spline for each dimension of b, with knots and slopes a network's of a
+        (a, b) -> (a, f(b; net(a)))        f: a spline for each dimension of b
 
-    Within [-B, B] each spline (`zoo.flows.splines.RationalQuadratic`) has K bins, outside it is the identity. The
-    couplings stand in pairs that transform either half of a split given the other. In place of the paper's linear
-    layers between couplings the splits change; their networks are perceptrons. Density and sampling take one pass each.
+    Within [-B, B] each spline (`RationalQuadratic`) has K bins, outside it is the identity. The couplings come in pairs
+    that transform each half of a split given the other; changing splits take the place of the paper's linear layers.
+    Density and sampling take one pass each.
 
     Args:
         event: any shape, flattened to D dimensions; any support.
         layers: number of couplings.
-        hidden: width of the two hidden layers of each coupling's network.
+        hidden: width of the two hidden layers of each coupling's MLP.
         bins: K.
         bound: B; by default 8 for integer data (logistic as they enter) and 3 for real data (standardised).
-        dropout: share of hidden units dropped; by default 0.4 for integer data and none for real data.
+        dropout: share of hidden units dropped; by default 0.4 for integer data and 0 for real data.
 
     Raises:
         ZooError: an event of one dimension, which has nothing to couple.
+
+    Reference:
+        Durkan et al. 2019, arXiv:1906.04032.
     """
     dropout, f = dropout_for(event, dropout), RationalQuadratic(bins, bound_for(event, bound))
-    return Flow(event, [Coupling(order, f, hidden, dropout) for order in orders(event, layers)])
+    return Flow(event, [mlp_coupling(order, f, hidden, dropout) for order in orders(event, layers)])

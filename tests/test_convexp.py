@@ -90,10 +90,3 @@ def test_the_series_ends_at_rounding_error_and_not_long_after(norm: float, epsil
 
 def test_one_kernel_reaches_no_further_than_the_image() -> None:
     assert build("convexp", Event(5, "real")).extras.steps[0].raw.shape == (1, 1, 1, 3)
-
-
-def test_shapes_that_are_no_image_are_refused() -> None:
-    with pytest.raises(ZooError, match="an image has shape"):
-        build("convexp", Event((2, 2, 2, 2), "real"))
-    with pytest.raises(ZooError, match="two or more dimensions"):
-        build("convexp", Event(1, "real"))

@@ -7,17 +7,17 @@ from torch.autograd.functional import jacobian
 
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.models.gensylvester import Sylvester, settle
+from zoo.models.gensylvester import SylvesterResidual, settle
 from zoo.pairs.build import build
 
 SIZES = [2, 5, 24]
 
 
-def step(size: int, strength: float = 0.5) -> Sylvester:
+def step(size: int, strength: float = 0.5) -> SylvesterResidual:
     """In float64, far from the identity."""
     with torch.random.fork_rng():
         torch.manual_seed(size)
-        made = Sylvester(torch.randperm(size), 32, 0.9, 0.0).double().eval()
+        made = SylvesterResidual(torch.randperm(size), 32, 0.9, 0.0).double().eval()
         with torch.no_grad():
             for parameter in made.parameters():
                 parameter += strength * torch.randn(parameter.shape, dtype=torch.float64)
@@ -36,52 +36,33 @@ def test_the_basis_is_orthogonal(size: int) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_residual_is_autoregressive_and_its_own_slopes_are_held(size: int) -> None:
+def test_the_residual_is_autoregressive_with_bounded_slopes(size: int) -> None:
     made, u = step(size, 3.0), data(size, 4)
     slopes = made.residual(u)[1]
     assert slopes.abs().max() < 0.9
-    for one, told in zip(u, slopes, strict=True):
+    for one, own in zip(u, slopes, strict=True):
         slope = jacobian(lambda v: made.residual(v[None])[0][0], one)
         assert (slope.triu(1) == 0).all()
-        assert slope.tril(-1).abs().max() > 0.9  # what lies beside the diagonal is free
-        torch.testing.assert_close(slope.diagonal(), told, rtol=0, atol=1e-10)
-
-
-@pytest.mark.parametrize("size", SIZES)
-def test_the_log_determinant_is_that_of_autograds_jacobian(size: int) -> None:
-    made, h = step(size), data(size, 3)
-    assert made(h)[1].abs().min() > 1e-3
-    for one, logdet in zip(h, made(h)[1], strict=True):
-        whole = jacobian(lambda v: made(v[None])[0][0], one)
-        torch.testing.assert_close(logdet, torch.linalg.slogdet(whole).logabsdet, rtol=0, atol=1e-8)
-
-
-@pytest.mark.parametrize(("scale", "tolerance"), [(2.0, 1e-8), (1000.0, 1e-6)])
-@pytest.mark.parametrize("size", SIZES)
-@torch.no_grad()
-def test_the_iteration_inverts(size: int, scale: float, tolerance: float) -> None:
-    made, h = step(size), data(size, 50, scale)
-    moved, _ = made(h)
-    assert (moved - h).abs().mean() > 0.1
-    torch.testing.assert_close(made.inverse(moved), h, rtol=0, atol=tolerance)
+        assert slope.tril(-1).abs().max() > 0.9  # below the diagonal they are free
+        torch.testing.assert_close(slope.diagonal(), own, rtol=0, atol=1e-10)
 
 
 def test_the_iteration_contracts_in_a_weighted_norm() -> None:
-    """|f(u) - f(w)| <= (1 + slope) / 2 |u - w| in max |u_i| / c^i, with c of the greatest slope beside the diagonal."""
+    """|f(u) - f(w)| <= (1 + slope) / 2 |u - w| in max |u_i| / c^i, c from the slopes below the diagonal."""
     made, size = step(5), 5
     pairs = data(size, 4000)
     u, w = pairs.chunk(2)
     with torch.no_grad():
         f, g = made.residual(u)[0], made.residual(w)[0]
     steepest = max(float(jacobian(lambda v: made.residual(v[None])[0][0], one).abs().max()) for one in u[:50])
-    c = 1 + 4 * steepest / (1 - 0.9)  # twice what the sum of a geometric series asks for
+    c = 1 + 4 * steepest / (1 - 0.9)  # twice what the geometric series needs
     weight = c ** torch.arange(size, dtype=torch.float64)
     ratio = ((f - g) / weight).abs().amax(1) / ((u - w) / weight).abs().amax(1)
     assert 0.01 < float(ratio.max()) < 0.95
-    assert float(((f - g).abs().amax(1) / (u - w).abs().amax(1)).max()) > 1  # it is none in the plain norm
+    assert float(((f - g).abs().amax(1) / (u - w).abs().amax(1)).max()) > 1  # not in the plain norm
 
 
-def test_what_does_not_settle_is_not_a_number() -> None:
+def test_rows_that_do_not_converge_are_not_a_number() -> None:
     slopes = torch.tensor([[0.5], [-0.9], [1.5], [-1.0]], dtype=torch.float64)
     point = settle(lambda u: 1 - slopes * u, torch.full((4, 2), 0.3, dtype=torch.float64))
     torch.testing.assert_close(point[:2], (1 / (1 + slopes[:2])).expand(2, 2), rtol=0, atol=1e-9)
@@ -92,8 +73,3 @@ def test_what_does_not_settle_is_not_a_number() -> None:
 def test_slopes_that_may_not_contract_are_refused(slope: float) -> None:
     with pytest.raises(ZooError, match="between 0 and 1"):
         build("gensylvester", Event(3, "real"), {"slope": slope})
-
-
-def test_one_dimension_is_refused() -> None:
-    with pytest.raises(ZooError, match="two or more dimensions"):
-        build("gensylvester", Event(1, "real"))

@@ -96,14 +96,6 @@ def test_it_is_exact_and_lossless(name: str) -> None:
     assert (able.likelihood, able.latents, able.lossless) == ("exact", {}, True)
 
 
-@pytest.mark.parametrize(("name", "hyper"), CASES)
-def test_a_datum_is_worth_the_same_in_any_batch(name: str, hyper: dict[str, Any]) -> None:
-    pair, x = wild(name, hyper), everything(4, 3).reshape(-1, 1, 3)
-    whole = log_prob(pair, x).detach()
-    alone = torch.cat([log_prob(pair, one).detach() for one in x.split(1)])
-    torch.testing.assert_close(alone, whole, rtol=0, atol=1e-12)
-
-
 def test_rounding_is_exact_and_its_gradient_the_difference_of_neighbours() -> None:
     t = torch.tensor([0.2, -0.3, 0.7, 4.6, -1.4], dtype=torch.float64, requires_grad=True)
     value = torch.tensor([0.0, 1.0, 5.0, 2.0, -3.0], dtype=torch.float64)
@@ -129,7 +121,7 @@ def chance(table: list[float]) -> Any:
     return Levels(logits=torch.tensor([table]).double().log()).to_event(1)
 
 
-def test_blocks_multiply_what_each_has_given_the_earlier() -> None:
+def test_blocks_multiply_conditional_masses() -> None:
     seen: list[tuple[int, ...]] = []
 
     def given(earlier: Tensor) -> Any:
@@ -146,12 +138,10 @@ def test_blocks_multiply_what_each_has_given_the_earlier() -> None:
     torch.testing.assert_close(blocks.log_prob(x).exp(), expected)
     assert seen == [(8, 1), (8, 2)]
     assert (blocks.block(2, x[:, :2]).batch_shape, blocks.block(0, x[:, :0]).batch_shape) == ((8,), (8,))
-    assert blocks.expand((5,)).sample().shape == (5, 3)
-    assert blocks.sample((2, 4)).shape == (2, 4, 3)
 
 
-def test_the_gradient_sees_what_comes_after_the_last_level() -> None:
-    """Level 2 on a base that likes 0: moving up by one pays, across the edge of the alphabet."""
+def test_gradients_see_across_the_edge_of_the_alphabet() -> None:
+    """From level 2, one up is level 0, which the base prefers."""
     net = nn.Linear(1, 1).double()
     nn.init.zeros_(net.weight)
     nn.init.constant_(net.bias, 0.1)
@@ -195,7 +185,7 @@ def test_git_starts_as_the_independent_floor() -> None:
     torch.testing.assert_close(ours, floor, rtol=0, atol=1e-3)
 
 
-def test_couplings_find_what_they_can_take_away() -> None:
+def test_couplings_learn_a_dependence() -> None:
     """Two entries that are always equal: a coupling makes one of them constant."""
     x = torch.tensor([0.0] * 60 + [1.0] * 25 + [2.0] * 15).unsqueeze(1).expand(-1, 2)
     data = Dataset("equal", Event(2, 3), x, x, x, "made up")

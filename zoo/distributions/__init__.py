@@ -1,6 +1,6 @@
 """Distributions that Pyro does not have, as `pyro.distributions` classes, and how an event is observed under one.
 
-They know events and nothing else of the zoo; each is tested like a distribution of Pyro.
+This room depends on events only. Each distribution is swept by the laws in tests/test_distributions.py.
 """
 
 from zoo.distributions.dequantisation import ClosedUniform, Floor, dequantise, observe

@@ -2,8 +2,7 @@
 
 Entries are counted in row-major order. Scoring is parallel: one pass of a causal network gives the logits of all
 entries. Sampling is sequential, by a *stream*: a generator that yields the next entry's logits, shape ``(n, levels)``,
-and is sent the entries drawn from them, shape ``(n,)``. Whatever a stream remembers of earlier entries lives and dies
-with it.
+and is sent the entries drawn from them, shape ``(n,)``. A stream owns its cache of earlier entries.
 """
 
 from __future__ import annotations
@@ -22,26 +21,36 @@ from zoo.event import Event
 
 Logits = Callable[[Tensor], Tensor]
 Stream = Generator[Tensor, Tensor, None]
-MOST_FEATURES = 16
-"""At most this many features of one level."""
+MAX_FEATURES = 16
+"""Largest number of `CosineFeatures`."""
 
 
 class Autoregressive(TorchDistribution):
     """A discrete event whose every entry has a categorical distribution given the entries before it.
 
+        p(x) = prod_i Categorical(x_i; logits_i(x_1, ..., x_{i-1}))
+
+    Values are floats with integer values. ``log_prob`` is in nats. Draws invert the cumulative distribution with one
+    uniform number per entry, so two streams of equal logits give equal draws from equal random numbers.
+
     Args:
         event: what is drawn; its event shape is ``event.shape``.
         logits: a causal network: ``(n, *event.shape)`` to unnormalised log-probabilities ``(n, *event.shape,
-            levels)``, those of an entry a function of the entries before it.
-        stream: ``stream(n)`` is a stream (see above) of the same logits for ``n`` data; `whole_passes` makes one of
-            any ``logits``.
+            levels)``; those of an entry depend on the entries before it only.
+        stream: ``stream(n)`` is a stream (see the module's docstring) of the same logits for ``n`` data;
+            `whole_passes` makes one from any ``logits``.
         batch_shape: independent copies; a ``pyro.plate`` of size ``n`` makes it ``(n,)``.
-
-    Values are floats with integer values. ``log_prob`` is in nats. Draws invert the cumulative distribution with one
-    uniform number an entry and datum, so two streams of equal logits give equal draws from equal random numbers.
 
     Raises:
         ZooError: the event is real.
+
+    Example:
+        >>> event = Event(3, "binary")
+        >>> def logits(x):
+        ...     return torch.zeros(*x.shape, 2)
+        >>> coin_flips = Autoregressive(event, logits, whole_passes(event, logits, torch.zeros(())))
+        >>> coin_flips.log_prob(torch.tensor([0.0, 1.0, 1.0])).exp()
+        tensor(0.1250)
     """
 
     arg_constraints: dict[str, Any] = {}  # noqa: RUF012 (torch's own interface)
@@ -86,14 +95,14 @@ class Autoregressive(TorchDistribution):
 
 
 def draw(logits: Tensor) -> Tensor:
-    """One level for each row of ``logits``, shape ``(n, levels)`` to ``(n,)``, by one uniform number each."""
+    """Draw a level from each row of ``logits``, ``(n, levels)`` to ``(n,)``, with one uniform number each."""
     u = torch.rand(logits.shape[:-1], dtype=logits.dtype, device=logits.device)
     below = logits.softmax(-1).cumsum(-1)[..., :-1]
     return (below < u.unsqueeze(-1)).sum(-1).to(logits.dtype)
 
 
 def whole_passes(event: Event, logits: Logits, like: Tensor) -> Callable[[int], Stream]:
-    """The stream of any causal network: a whole pass for each entry. ``like`` gives data type and device."""
+    """A stream from any causal network, by a whole pass for each entry. ``like`` gives data type and device."""
 
     def stream(n: int) -> Stream:
         x = like.new_zeros(n, event.size)
@@ -104,17 +113,17 @@ def whole_passes(event: Event, logits: Logits, like: Tensor) -> Callable[[int], 
 
 
 class CosineFeatures(nn.Module):
-    """Levels as features: cos(pi f (x + 1/2) / levels) for f = 1, 2, ...: shape ``(...)`` to ``(..., size)``.
+    """Levels as features: cos(pi f (x + 1/2) / levels) for f = 1, 2, ..., shape ``(...)`` to ``(..., size)``.
 
-    They are a rotation of one-hot codes (the cosine transform, its constant left out) up to `MOST_FEATURES` + 1 levels,
-    and its smooth part beyond; smooth in ``x``, so gradients show what depends on what.
+    Up to `MAX_FEATURES` + 1 levels they are a rotation of one-hot codes (the cosine transform without its constant),
+    above that its low frequencies. They are smooth in ``x``, so gradients show the dependencies.
     """
 
     frequencies: Tensor
 
     def __init__(self, event: Event) -> None:
         super().__init__()
-        self.size = min(levels(event) - 1, MOST_FEATURES)
+        self.size = min(levels(event) - 1, MAX_FEATURES)
         angles = torch.pi / levels(event) * torch.arange(1, self.size + 1)
         self.register_buffer("frequencies", angles, persistent=False)
 

@@ -14,11 +14,23 @@ from zoo.distributions.levels import Levels
 
 
 class DiscretisedLogistic(TorchDistribution):
-    """A logistic variable rounded to {0, ..., levels-1}: P(x) = s((x + 1/2 - loc) / scale) - s((x - 1/2 - loc) /
-    scale).
+    """A logistic variable rounded to {0, ..., levels-1}.
 
-    The edge levels take the tails, so the mass sums to one (Salimans et al. 2017, PixelCNN++, section 2.1). ``loc``
-    and ``scale`` are in units of levels.
+        P(x) = s((x + 1/2 - loc) / scale) - s((x - 1/2 - loc) / scale)        s: the logistic function
+
+    The edge levels take the tails, so the mass sums to one.
+
+    Args:
+        loc: the mean, in levels.
+        scale: in levels, positive; broadcast with ``loc`` to the batch shape.
+        levels: K.
+
+    Example:
+        >>> DiscretisedLogistic(torch.tensor(1.0), torch.tensor(0.1), levels=4).log_prob(torch.tensor(1.0)).exp()
+        tensor(0.9866)
+
+    Reference:
+        Salimans et al. 2017, arXiv:1701.05517, section 2.1.
     """
 
     arg_constraints = {"loc": constraints.real, "scale": constraints.positive}  # noqa: RUF012 (torch's own interface)
@@ -49,10 +61,14 @@ class DiscretisedLogistic(TorchDistribution):
 
 
 class LogisticMixture(TorchDistribution):
-    """A mixture of `DiscretisedLogistic` variables: P(x) = sum_m w_m P(x; loc_m, scale_m), w = softmax(logits).
+    """A mixture of `DiscretisedLogistic` variables.
 
-    ``logits``, ``loc`` and ``scale`` have the components last, shape ``(*batch, components)``; ``loc`` and ``scale``
-    are in units of levels. Hoogeboom et al. 2019, section 4, on a finite alphabet.
+        P(x) = sum_m w_m P(x; loc_m, scale_m)        w = softmax(logits)
+
+    ``logits``, ``loc`` and ``scale`` have shape ``(*batch, components)``; ``loc`` and ``scale`` are in levels.
+
+    Reference:
+        Hoogeboom et al. 2019, arXiv:1905.07376, section 4, on a finite alphabet.
     """
 
     arg_constraints = {  # noqa: RUF012 (torch's own interface)
@@ -89,10 +105,12 @@ class LogisticMixture(TorchDistribution):
 
 
 class DiscretisedNormal(TorchDistribution):
-    """A normal variable rounded down to {0, ..., levels-1}: P(x) = Phi((x + 1 - loc) / scale) - Phi((x - loc) / scale).
+    """A normal variable rounded down to {0, ..., levels-1}.
 
-    The edge levels take the tails, so the mass sums to one: what `Floor` makes of a normal ``y``, ``y`` summed out.
-    ``loc`` and ``scale`` are in units of levels.
+        P(x) = Phi((x + 1 - loc) / scale) - Phi((x - loc) / scale)
+
+    The edge levels take the tails, so the mass sums to one: it is the distribution of the `Floor` of a normal ``y``.
+    ``loc`` and ``scale`` are in levels.
     """
 
     arg_constraints = {"loc": constraints.real, "scale": constraints.positive}  # noqa: RUF012 (torch's own interface)
@@ -116,20 +134,20 @@ class DiscretisedNormal(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         lower, upper = (value - self.loc) / self.scale, (value + 1 - self.loc) / self.scale
-        lower = torch.where(value <= 0, upper.clamp(max=0) - FAR, lower)
-        upper = torch.where(value >= self.levels - 1, lower.clamp(min=0) + FAR, upper)
-        flip = lower + upper > 0  # the same mass in the other tail, where a difference keeps its digits
+        lower = torch.where(value <= 0, upper.clamp(max=0) - MAX_DEVIATIONS, lower)
+        upper = torch.where(value >= self.levels - 1, lower.clamp(min=0) + MAX_DEVIATIONS, upper)
+        flip = lower + upper > 0  # to the lower tail, where a difference of masses does not cancel
         a, b = torch.where(flip, -upper, lower), torch.where(flip, -lower, upper)
         below, above = torch.special.log_ndtr(a), torch.special.log_ndtr(b)
         return above + torch.log(-torch.expm1(below - above))
 
     @property
     def mean(self) -> Tensor:
-        """The sum of P(x >= k) over the levels k from 1 up."""
+        """The mean, as the sum of P(x >= k) over k = 1, ..., levels-1."""
         edges = torch.arange(1, self.levels, dtype=self.loc.dtype, device=self.loc.device)
         reached: Tensor = torch.special.ndtr((self.loc.unsqueeze(-1) - edges) / self.scale.unsqueeze(-1)).sum(-1)
         return reached
 
 
-FAR = 40.0
-"""Standard deviations beyond which a normal has no mass that a float could hold."""
+MAX_DEVIATIONS = 40.0
+"""Standard deviations beyond which the mass of a normal is below the smallest float."""

@@ -1,14 +1,13 @@
 """Integers mapped onto integers: distributions of a bijection's values, and of vectors cut in blocks.
 
-A bijection takes a batch of integers {0, ..., K-1} (floats, as all data here) to integers of the same alphabet, one to
-one, so no volume changes and the mass of a datum is the mass of its value, exactly: P(x) = P_base(f(x)). Couplings add
-a rounded function of the entries that they leave alone to the others (Hoogeboom et al. 2019, arXiv:1905.07376), here
-modulo K, so that nothing leaves the alphabet.
+A bijection maps a batch of integers {0, ..., K-1} (as floats) to integers of the same alphabet, so there is no change
+of volume: P(x) = P_base(f(x)), exactly. Couplings add a rounded function of the entries that they leave unchanged to
+the others (Hoogeboom et al. 2019, arXiv:1905.07376), here modulo K.
 
-For gradients, integers are written as *codes*: one number for each of the K levels, one-hot. A coupling's rounding is
-exact forwards; backwards it is straight through to linear interpolation between the two nearest levels, so that a
-gradient is the true difference of log-masses between them. (The derivative of a smooth base at an integer, which is
-what is passed straight through on an unbounded alphabet, does not see that K-1 and 0 are neighbours.)
+For gradients, integers are represented as one-hot *codes* of K numbers. A coupling rounds in the forward pass; in the
+backward pass it interpolates linearly between the two nearest levels (a straight-through estimator), so the gradient is
+the difference of their log-masses. (The derivative of a smooth base, which is used on an unbounded alphabet, would not
+see that K-1 and 0 are neighbours.)
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ from torch import Tensor
 
 
 class Bijection(Protocol):
-    """Integers to integers, one to one, datum by datum.
+    """A one-to-one map of integers to integers, datum by datum.
 
-    Calling it takes x, shape ``(n, *shape)``, to z; ``inv`` takes z back, exactly, because both compute the same
-    numbers from the same entries; ``relaxed`` takes x's codes, shape ``(n, *shape, levels)``, to z's, with gradients.
+    Calling it maps x, shape ``(n, *shape)``, to z; ``inv`` maps z back exactly, as both compute the same shifts from
+    the same entries; ``relaxed`` maps x's codes, shape ``(n, *shape, levels)``, to z's, with gradients.
     """
 
     def __call__(self, x: Tensor) -> Tensor: ...
@@ -43,7 +42,7 @@ class IntegerTransformed(TorchDistribution):
             ``Levels(logits).to_event(1)``.
         bijection: from x, shape ``(n, *shape)``, to z, shape ``(n, D)``.
         levels: K.
-        shape: the event shape of x; ``(D,)`` if it is not told.
+        shape: the event shape of x; by default ``(D,)``.
         batch_shape: independent copies.
 
     To code x, code ``bijection(x)`` under ``base``; to decode, decode z and take ``bijection.inv(z)``.
@@ -82,7 +81,7 @@ class IntegerTransformed(TorchDistribution):
         return total.expand(torch.broadcast_shapes(lead, self.batch_shape))
 
     def score(self, codes: Tensor) -> Tensor:
-        """log P of x given as codes, shape ``(n, *shape, levels)`` to ``(n,)``."""
+        """log P of the x with these codes, shape ``(n, *shape, levels)`` to ``(n,)``."""
         return score(self.base, self.bijection.relaxed(codes))
 
 
@@ -90,20 +89,20 @@ Given = Callable[[Tensor], Any]
 
 
 class Blocks(TorchDistribution):
-    """A vector of integers cut in blocks, each of a distribution given the ones before it.
+    """A vector of integers in blocks, each with a distribution given the blocks before it.
 
         P(x) = P(x_1) P(x_2 | x_1) P(x_3 | x_1, x_2) ...
 
     Args:
         first: the distribution of x_1, batch shape ``()``, event shape ``(size,)``.
         rest: for each further block its size and a function of the entries before it: from ``(n, sizes so far)`` to a
-            distribution of batch shape ``(n,)`` and event shape ``(size,)``. Distributions are those that a base of
+            distribution of batch shape ``(n,)`` and event shape ``(size,)``, of the kinds that a base of
             `IntegerTransformed` may be.
         levels: K.
         batch_shape: independent copies.
 
-    Decode the blocks in their order, block i under ``block(i, earlier)`` once ``earlier`` is known; a codec that works
-    as a stack therefore encodes them from the last to the first.
+    Decode the blocks in order, block i under ``block(i, earlier)``; a stack codec therefore encodes from the last to
+    the first.
     """
 
     arg_constraints: dict[str, Any] = {}  # noqa: RUF012 (torch's own interface)
@@ -121,7 +120,7 @@ class Blocks(TorchDistribution):
         return Blocks(self.first, *self.rest, levels=self.levels, batch_shape=batch_shape)
 
     def block(self, i: int, earlier: Tensor) -> Any:
-        """The distribution of block ``i`` (from 0) given ``earlier``, the blocks before it side by side.
+        """The distribution of block ``i`` (from 0) given ``earlier``, the concatenated blocks before it.
 
         From shape ``(n, sum(sizes[:i]))`` to batch shape ``(n,)``, event shape ``(sizes[i],)``.
         """
@@ -141,14 +140,14 @@ class Blocks(TorchDistribution):
         return total.expand(torch.broadcast_shapes(lead, self.batch_shape))
 
     def score(self, codes: Tensor) -> Tensor:
-        """log P of x given as codes, shape ``(n, D, levels)`` to ``(n,)``."""
+        """log P of the x with these codes, shape ``(n, D, levels)`` to ``(n,)``."""
         x, starts = decoded(codes), itertools.accumulate(self.sizes, initial=0)
         parts = zip(starts, codes.split(self.sizes, 1), strict=False)
         return torch.stack([score(self.block(i, x[:, :at]), part) for i, (at, part) in enumerate(parts)]).sum(0)
 
 
 def score(distribution: Any, codes: Tensor) -> Tensor:
-    """log P of integers given as codes, shape ``(n, D, levels)`` to ``(n,)``; linear in each entry's code."""
+    """log P of the integers with these codes, ``(n, D, levels)`` to ``(n,)``; linear in each entry's code."""
     if isinstance(distribution, (Blocks, IntegerTransformed)):
         return distribution.score(codes)
     return (codes * distribution.base_dist.logits).sum((-2, -1))

@@ -10,7 +10,12 @@ from torch import Tensor
 
 
 class Levels(dist.Categorical):
-    """`Categorical` whose draws are floats, like the data of this project, by inversion (faster than torch's own)."""
+    """`Categorical` whose draws are floats, like this project's data, drawn by inversion (faster than torch's own).
+
+    Example:
+        >>> Levels(logits=torch.tensor([0.0, 100.0, 0.0])).sample()
+        tensor(1.)
+    """
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
         with torch.no_grad():
@@ -21,9 +26,12 @@ class Levels(dist.Categorical):
 
 
 def level_counts(levels: int, x: Tensor) -> Tensor:
-    """How often each level occurs in each entry of the data ``x``, shape ``(n, *event.shape)``: shape
-    ``(*event.shape, levels)``.
+    """Count how often each level occurs in each entry of ``x``: ``(n, *event.shape)`` to ``(*event.shape, levels)``.
 
-    Intensities between two levels count for both in proportion, which is what a random rounding gives in expectation.
+    A value between two levels counts for both in proportion, which is the expected count after random rounding.
+
+    Example:
+        >>> level_counts(3, torch.tensor([[0.0], [2.0], [0.5]]))
+        tensor([[1.5000, 0.5000, 1.0000]])
     """
     return torch.stack([(1 - (x - level).abs()).clamp(min=0).sum(0) for level in range(levels)], -1)

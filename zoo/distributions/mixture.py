@@ -1,4 +1,4 @@
-"""Mixtures of joint densities: one component is drawn for the whole vector, never one for each dimension."""
+"""Mixtures of joint densities: one component for the whole vector, not one for each dimension."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from torch.nn.functional import log_softmax
 
 
 class Mixture(TorchDistribution):
-    """p(z) = sum_k softmax(logits)_k p_k(z), z a vector.
+    """A mixture of joint densities of a vector; draws are not reparameterised.
+
+        p(z) = sum_k softmax(logits)_k p_k(z)
 
     Args:
         logits: shape ``(K,)``.
         components: p_1 ... p_K as one distribution of batch shape ``(K,)`` and event shape ``(L,)``.
         batch_shape: independent copies; a ``pyro.plate`` of size ``n`` makes it ``(n,)``.
-
-    Draws are not reparameterised.
     """
 
     arg_constraints: dict[str, Any] = {}  # noqa: RUF012 (torch's own interface)
@@ -51,12 +51,21 @@ class Mixture(TorchDistribution):
 
 
 class NormalMixture(TorchDistribution):
-    """sum_k w_k N(z; mu_k, diag sigma_k^2) with w = softmax(``logits``), reparameterised.
+    """A mixture of diagonal normals whose draws have gradients (implicit reparameterisation).
 
-    Shapes: ``logits`` is ``(..., K)``, ``loc`` and ``scale`` are ``(..., K, d)``. A draw z keeps F(z_i | z_1, ...,
-    z_(i-1)) fixed in each dimension, F the conditional distribution function, a mixture too; so dz_i = -dF / p(z_i |
-    z_1, ..., z_(i-1)), which is what Graves 2016 takes as the gradient (implicit reparameterisation, Figurnov et al.
-    2018, arXiv:1805.08498). Pyro's `MixtureOfDiagNormals` has it for two dimensions or more, outside recorded graphs.
+        p(z) = sum_k w_k N(z; mu_k, diag sigma_k^2)        w = softmax(logits)
+        dz_i = -dF(z_i | z_1, ..., z_{i-1}) / p(z_i | z_1, ..., z_{i-1})
+
+    F, the conditional distribution function, is a mixture too. Pyro's `MixtureOfDiagNormals` requires two or more
+    dimensions and does not work in recorded graphs.
+
+    Args:
+        logits: shape ``(..., K)``.
+        loc: mu, shape ``(..., K, d)``.
+        scale: sigma, of the same shape.
+
+    Reference:
+        Graves 2016, arXiv:1607.05690; Figurnov et al. 2018, arXiv:1805.08498.
     """
 
     arg_constraints = {  # noqa: RUF012 (torch's own interface)
@@ -85,14 +94,14 @@ class NormalMixture(TorchDistribution):
         return (log_softmax(self.logits, -1) + each).logsumexp(-1)
 
     def _draw(self) -> Tensor:
-        """A draw without gradients."""
+        """A draw, without gradients."""
         chosen = dist.Categorical(logits=self.logits, validate_args=False).sample()[..., None, None]
         index = chosen.expand(*self.batch_shape, 1, *self.event_shape)
         loc, scale = (each.gather(-2, index).squeeze(-2) for each in (self.loc, self.scale))
         return dist.Normal(loc, scale, validate_args=False).sample()
 
     def _pathwise(self, value: Tensor) -> Tensor:
-        """``value`` with the gradient of a draw."""
+        """``value``, with the gradients of a draw."""
         log_w = log_softmax(self.logits, -1)  # of the components, given the dimensions before
         columns: list[Tensor] = []
         for fixed, loc, scale in zip(value.unbind(-1), self.loc.unbind(-1), self.scale.unbind(-1), strict=True):

@@ -1,4 +1,4 @@
-"""The unit sphere in m dimensions: the von Mises-Fisher distribution, the uniform one, and what lies between them.
+"""Distributions on the unit sphere in R^m: von Mises-Fisher and uniform, and their divergence.
 
 Densities are with respect to the sphere's surface, in nats.
 """
@@ -16,12 +16,12 @@ from torch import Tensor
 from torch.distributions import register_kl
 from torch.nn.functional import normalize
 
-PROPOSALS = 32
-"""For each draw; all are refused once in 10^15 or less."""
-HIGH = 20.0
-"""From this order on, `_uniform` gives Bessel functions to 10^-11."""
-NODES = 48
-"""Of the quadrature behind the gradient of a draw."""
+PROPOSALS_PER_DRAW = 32
+"""The probability that all of a draw's proposals are rejected is below 10^-15."""
+MIN_ORDER_OF_EXPANSION = 20.0
+"""From this order on, `_uniform_expansion` gives Bessel functions to 10^-11."""
+QUADRATURE_NODES = 48
+"""Nodes of the quadrature for the gradient of a draw."""
 
 
 class SphereUniform(TorchDistribution):
@@ -47,14 +47,26 @@ class SphereUniform(TorchDistribution):
 
 
 class VonMisesFisher(TorchDistribution):
-    """p(z) = C_m(kappa) exp(kappa mu·z) on the unit sphere in R^m (Davidson et al. 2018, section 3.1).
+    """The von Mises-Fisher distribution on the unit sphere in R^m.
 
-    ``mu``, shape ``(..., m)``, are unit vectors, ``kappa``, shape ``(...)``, at least 0. No number overflows up to
-    kappa = 10^6 at least, in single precision either.
+        p(z) = C_m(kappa) exp(kappa mu·z)
+        z = w mu + sqrt(1 - w^2) v        v uniform on the unit vectors orthogonal to mu, w = mu·z by rejection
 
-    A draw is w mu + sqrt(1 - w^2) v: v uniform among the unit vectors orthogonal to mu, w = mu·z by rejection (Ulrich
-    1984; Davidson et al., algorithm 1) from a fixed number of proposals. Its gradient is exact: w's distribution
-    function F stays where it is, so dw/dkappa = -(dF/dkappa) / p(w) (Figurnov et al. 2018), by quadrature.
+    The gradient of a draw is exact: dw/dkappa = -(dF/dkappa) / p(w), F the distribution function of w, by quadrature.
+    Nothing overflows up to kappa = 10^6, in single precision too.
+
+    Args:
+        mu: the mode, unit vectors, shape ``(..., m)``.
+        kappa: the concentration, at least 0, shape ``(...)``.
+
+    Example:
+        >>> north = torch.tensor([0.0, 0.0, 1.0])
+        >>> VonMisesFisher(north, torch.tensor(10.0)).mean
+        tensor([0.0000, 0.0000, 0.9000])
+
+    Reference:
+        Davidson et al. 2018, arXiv:1804.00891, section 3 and algorithm 1; Ulrich 1984; gradients: Figurnov et al. 2018,
+        arXiv:1805.08498.
     """
 
     arg_constraints = {"mu": constraints.sphere, "kappa": constraints.nonnegative}  # noqa: RUF012 (torch's own interface)
@@ -103,39 +115,39 @@ def log_area(m: int) -> float:
 
 
 def log_peak(kappa: Tensor, m: int) -> Tensor:
-    """log C_m(kappa) + kappa, the log-density at the mode, for any kappa >= 0."""
+    """The log-density at the mode, log C_m(kappa) + kappa, for any kappa >= 0."""
     bessel = log_bessel(kappa.double(), m / 2 - 1).to(kappa.dtype)
     return -m / 2 * math.log(2 * math.pi) - bessel
 
 
 def mean_length(kappa: Tensor, m: int) -> Tensor:
-    """A_m(kappa) = I_(m/2)(kappa) / I_(m/2-1)(kappa), the length of the mean."""
+    """The length of the mean, A_m(kappa) = I_(m/2)(kappa) / I_(m/2-1)(kappa)."""
     return kappa * _ratios(kappa, m / 2)[0]
 
 
 def log_bessel(kappa: Tensor, v: float) -> Tensor:
     """log I_v(kappa) - v log kappa - kappa, smooth from kappa = 0 on, for an order v >= 0.
 
-    By the expansion for high orders (DLMF 10.41.3), and the ratios of neighbours down from there.
+    By the expansion for high orders (DLMF 10.41.3) and the ratios of neighbouring orders below.
     """
     ratios = _ratios(kappa, v + 1)
-    return _uniform(kappa, v + len(ratios)) - torch.stack(ratios).log().sum(0)
+    return _uniform_expansion(kappa, v + len(ratios)) - torch.stack(ratios).log().sum(0)
 
 
 def _ratios(kappa: Tensor, v: float) -> list[Tensor]:
     """I_u(kappa) / (kappa I_(u-1)(kappa)) for the orders u = v, v + 1, ... up to a high one.
 
-    Continued from the highest down (DLMF 10.29.1), which loses nothing.
+    By downward recurrence (DLMF 10.29.1), which is stable.
     """
-    top = v + max(0, math.ceil(HIGH - v))
-    found = [(_uniform(kappa, top) - _uniform(kappa, top - 1)).exp()]
+    top = v + max(0, math.ceil(MIN_ORDER_OF_EXPANSION - v))
+    found = [(_uniform_expansion(kappa, top) - _uniform_expansion(kappa, top - 1)).exp()]
     while top > v:
         top -= 1
         found.append(1 / (2 * top + kappa**2 * found[-1]))
     return found[::-1]
 
 
-def _uniform(kappa: Tensor, v: float) -> Tensor:
+def _uniform_expansion(kappa: Tensor, v: float) -> Tensor:
     """`log_bessel` for high orders."""
     root = (v**2 + kappa**2).sqrt()
     t = v / root
@@ -152,7 +164,7 @@ def _uniform(kappa: Tensor, v: float) -> Tensor:
 
 
 class _Angle(torch.autograd.Function):
-    """The angle of a draw from mu, shape that of ``kappa``: density p(t) ~ sin(t)^(m-2) exp(kappa cos t) on (0, pi)."""
+    """The angle between a draw and mu, of ``kappa``'s shape: p(t) ~ sin(t)^(m-2) exp(kappa cos t) on (0, pi)."""
 
     @staticmethod
     def forward(kappa: Tensor, m: int) -> Tensor:
@@ -170,12 +182,12 @@ class _Angle(torch.autograd.Function):
 
 
 def _draw_angle(kappa: Tensor, m: int) -> Tensor:
-    """Ulrich's rejection sampler, in terms of 1 - w: near the mode w itself would be rounded away."""
+    """Ulrich's rejection sampler, in terms of 1 - w, which keeps its digits near the mode."""
     n, root = m - 1, (4 * kappa**2 + (m - 1) ** 2).sqrt()
     b = n / (2 * kappa + root)
     a = (n + 2 * kappa + root) / 4
     d = 4 * a * b / (1 + b) - n * math.log(n)
-    g = torch.randn(PROPOSALS, *kappa.shape, m, dtype=kappa.dtype, device=kappa.device)
+    g = torch.randn(PROPOSALS_PER_DRAW, *kappa.shape, m, dtype=kappa.dtype, device=kappa.device)
     e = (1 + g[..., 0] / g.norm(dim=-1)) / 2  # Beta(n / 2, n / 2): a coordinate of a uniform point on the sphere
     bottom = 1 - (1 - b) * e
     t = 2 * a * b / bottom
@@ -185,16 +197,16 @@ def _draw_angle(kappa: Tensor, m: int) -> Tensor:
 
 
 def angle_slope(theta: Tensor, kappa: Tensor, m: int) -> Tensor:
-    """d theta / d kappa at a fixed share of draws below: - int_0^theta (cos t - A) p(t) dt / p(theta).
+    """d theta / d kappa at a fixed quantile: - int_0^theta (cos t - A) p(t) dt / p(theta).
 
-    By Gauss-Legendre quadrature in double precision; beyond the mean of cos the integral is taken from theta to
-    pi, which is its negative, as far as the density reaches.
+    By Gauss-Legendre quadrature in double precision. Where cos theta < A the integral from theta to pi, its negative,
+    is used, cut off where the density vanishes.
     """
     t, k = theta.double()[..., None], kappa.double()[..., None]
     mean = mean_length(k, m)
     far = t.cos() < mean
     end = torch.where(far, torch.minimum(t + 12 / k.sqrt(), t.new_tensor(math.pi)), t.new_zeros(()))
-    nodes, weights = (t.new_tensor(each) for each in np.polynomial.legendre.leggauss(NODES))
+    nodes, weights = (t.new_tensor(each) for each in np.polynomial.legendre.leggauss(QUADRATURE_NODES))
     s = end + (t - end) * (nodes + 1) / 2
     log_ratio = (m - 2) * (s.sin() / t.sin()).log() + k * (s.cos() - t.cos())
     integral = ((s.cos() - mean) * log_ratio.exp() * weights).sum(-1) * (t - end).squeeze(-1) / 2

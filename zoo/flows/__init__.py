@@ -1,4 +1,4 @@
-"""Normalizing flows: an invertible chain with an exact density, its couplings and masked steps, on reals and integers.
+"""Normalizing flows on reals and integers: an invertible chain with an exact density, couplings, masked steps.
 
-A new kind of step is a module with ``forward`` and ``inverse`` (see `zoo.flows.flow`); no training or evaluation here.
+A new kind of step is a module with ``forward`` and ``inverse`` (see `zoo.flows.flow`). No training or evaluation here.
 """

@@ -1,4 +1,4 @@
-"""Roots of increasing functions, where an inverse has no formula."""
+"""Roots of increasing functions, for inverses without a closed form."""
 
 from __future__ import annotations
 
@@ -8,15 +8,28 @@ import torch
 from torch import Tensor
 
 HALVINGS = 64
+"""Steps of a bisection."""
 
 
 def increasing_root(
     f: Callable[[Tensor], Tensor], slope: Callable[[Tensor], Tensor], low: Tensor, high: Tensor
 ) -> Tensor:
-    """The s within [low, high] where ``f``, which grows with each entry of s, crosses zero: by bisection.
+    """The root of ``f`` by bisection, with the gradients of the implicit function.
 
-    ``slope`` is the derivative of ``f``. By it the gradient of the root is that of the implicit function, in whatever
-    ``f`` depends on.
+    Args:
+        f: an increasing function of each entry, which may depend on tensors with gradients.
+        slope: its derivative.
+        low: below the root.
+        high: above the root.
+
+    Returns:
+        The root of each entry, of the shape of ``low``.
+
+    Example:
+        >>> a = torch.tensor([4.0], requires_grad=True)
+        >>> root = increasing_root(lambda s: s**2 - a, lambda s: 2 * s, torch.zeros(1), torch.full((1,), 9.0))
+        >>> root, torch.autograd.grad(root, a)
+        (tensor([2.], grad_fn=<SubBackward0>), (tensor([0.2500]),))
     """
     with torch.no_grad():
         for _ in range(HALVINGS):

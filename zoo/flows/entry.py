@@ -1,4 +1,4 @@
-"""The first map of a flow: set from the training data, not learnt."""
+"""The first map of a flow: set from the training data, not learned."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from zoo.distributions import level_counts
 
 PSEUDOCOUNT = 0.1
 """Added to each level's count in `Marginals`."""
-SQUEEZE = 1e-5
-"""How far `Marginals` keeps shares from 0 and 1 before their logit is taken."""
-SMALLEST_DEVIATION = 1e-3
-"""Real dimensions that hardly vary are given this standard deviation, in the data's units."""
+MARGIN = 1e-5
+"""The distance from 0 and 1 that `Marginals` keeps before the logit."""
+MIN_DEVIATION = 1e-3
+"""Lower bound of the standard deviation in `Standardise`, in the data's units."""
 
 
 class Standardise(nn.Module):
-    """Real y in units of the training data's mean and standard deviation."""
+    """h = (y - m) / s, with the training data's mean m and standard deviation s."""
 
     loc: Tensor
     scale: Tensor
@@ -29,7 +29,7 @@ class Standardise(nn.Module):
     def initialise(self, x: Tensor) -> None:
         """Set mean and deviation from ``x``, shape ``(n, D)``."""
         self.loc.copy_(x.mean(0))
-        self.scale.copy_(x.std(0).clamp(min=SMALLEST_DEVIATION))
+        self.scale.copy_(x.std(0).clamp(min=MIN_DEVIATION))
 
     def forward(self, y: Tensor) -> tuple[Tensor, Tensor]:
         return (y - self.loc) / self.scale, -self.scale.log().sum().expand(len(y))
@@ -39,10 +39,11 @@ class Standardise(nn.Module):
 
 
 class Marginals(nn.Module):
-    """h_d = logit F_d(y_d): F_d is the distribution function of dimension d, dequantised.
+    """h_d = logit F_d(y_d), F_d the distribution function of dimension d, dequantised.
 
-    On level k, F_d(y) = P_d(X < k) + P_d(X = k) (y - k), linear also beyond 0 and K. It is squeezed to
-    e + (1 - 2e) F_d, e = `SQUEEZE`, so that 0 and K themselves have a finite logit.
+        F_d(y) = P_d(X < k) + P_d(X = k) (y - k)        on level k; linear beyond 0 and K too
+
+    e + (1 - 2e) F_d with e = `MARGIN` takes the place of F_d, so that the logits at 0 and K are finite.
     """
 
     mass: Tensor
@@ -60,12 +61,12 @@ class Marginals(nn.Module):
     def forward(self, y: Tensor) -> tuple[Tensor, Tensor]:
         level = y.detach().floor().clamp(0, self.levels - 1)
         mass, below = self._at(level)
-        share = SQUEEZE + (1 - 2 * SQUEEZE) * (below + mass * (y - level))
-        slope = (mass * (1 - 2 * SQUEEZE)).log() - share.log() - (-share).log1p()
+        share = MARGIN + (1 - 2 * MARGIN) * (below + mass * (y - level))
+        slope = (mass * (1 - 2 * MARGIN)).log() - share.log() - (-share).log1p()
         return share.log() - (-share).log1p(), slope.sum(1)
 
     def inverse(self, h: Tensor) -> Tensor:
-        share = (h.sigmoid() - SQUEEZE) / (1 - 2 * SQUEEZE)
+        share = (h.sigmoid() - MARGIN) / (1 - 2 * MARGIN)
         level = torch.searchsorted(self._below()[:, 1:].contiguous(), share.T.contiguous(), right=True).T
         mass, below = self._at(level)
         return level + (share - below) / mass

@@ -1,4 +1,4 @@
-"""Bijections of vectors of integers: rounded coupling shifts modulo K, chains, and reordering."""
+"""Bijections of vectors of integers: rounded coupling shifts modulo K, chains, reordering."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from zoo.distributions.integer_transformed import decoded
 
 
 class Shift(nn.Module):
-    """x_b -> (x_b + round(t(x_a))) mod K, the other entries a as they are: a bijection of {0, ..., K-1}^D.
+    """A coupling of integers: x_b -> (x_b + round(t(x_a))) mod K, a bijection of {0, ..., K-1}^D.
 
     Args:
-        places: the entries b, distinct, of {0, ..., size-1}; a are all the others.
+        places: the indices b, distinct, within {0, ..., size-1}; a are all the others, which do not change.
         size: D.
         levels: K.
-        net: t, from ``(n, D - len(places))``, levels spread over [-1, 1], to ``(n, len(places))``, in levels.
+        net: t, from ``(n, D - len(places))``, levels scaled to [-1, 1], to ``(n, len(places))``, in levels.
+
+    Reference:
+        Hoogeboom et al. 2019, arXiv:1905.07376, section 3.
     """
 
     a: Tensor
@@ -44,7 +47,7 @@ class Shift(nn.Module):
         return torch.cat([a, shifted(b, self.amount(decoded(a)))], 1)[:, self.back]
 
     def amount(self, a: Tensor) -> Tensor:
-        """t(a), not yet rounded."""
+        """t(a), before rounding."""
         moved: Tensor = self.net(a * (2 / (self.levels - 1)) - 1)
         return moved
 
@@ -57,7 +60,7 @@ class Shift(nn.Module):
 def shifted(codes: Tensor, t: Tensor) -> Tensor:
     """The codes of (x + round(t)) mod K: ``codes`` of x, shape ``(..., K)``, and ``t``, shape ``(...)``.
 
-    The gradient of ``t`` is that of interpolating between the shifts by its two neighbours.
+    The gradient of ``t`` is that of interpolation between the shifts by the two nearest integers.
     """
     level = torch.arange(codes.shape[-1], dtype=t.dtype, device=t.device)
     whole = t.detach().round().unsqueeze(-1)
@@ -68,7 +71,7 @@ def shifted(codes: Tensor, t: Tensor) -> Tensor:
 
 
 class Chain(nn.Module):
-    """Bijections one after the other."""
+    """Bijections in sequence."""
 
     def __init__(self, *steps: nn.Module) -> None:
         super().__init__()
@@ -93,7 +96,7 @@ class Chain(nn.Module):
 
 
 class Arrange(nn.Module):
-    """An event of ``shape`` as a vector, its entries in the given ``order``."""
+    """Flatten an event of ``shape`` into a vector with its entries in the given ``order``."""
 
     order: Tensor
     back: Tensor
@@ -115,11 +118,15 @@ class Arrange(nn.Module):
 
 
 def coarse_to_fine(shape: tuple[int, ...]) -> Tensor:
-    """The entries of a grid, counted in row-major order, from its coarsest lattice to what the last refinement adds.
+    """Row-major indices of a grid, from its coarsest lattice to its finest.
 
-    The finest are the places whose coordinates add up to an odd number (a checkerboard), then those of odd coordinates
-    among the rest, then the same again on the lattice of even coordinates: on a square of side 2^k each refinement
-    doubles the number of places.
+    The finest are the places whose coordinates have an odd sum (a checkerboard), then those of odd coordinates among
+    the rest, then the same on the lattice of even coordinates. On a square of side 2^k each refinement doubles the
+    number of places.
+
+    Example:
+        >>> coarse_to_fine((2, 2))
+        tensor([0, 3, 1, 2])
     """
     places = itertools.product(*map(range, shape))
     order = sorted(enumerate(places), key=lambda entry: -_fineness(entry[1]))
@@ -127,7 +134,7 @@ def coarse_to_fine(shape: tuple[int, ...]) -> Tensor:
 
 
 def _fineness(place: tuple[int, ...]) -> int:
-    """How many refinements later than the last one a place is already there."""
+    """The number of refinements, counted from the last, that a place does not need; large for the origin."""
     if not any(place):
         return 10**6
     if sum(place) % 2:

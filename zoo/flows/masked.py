@@ -10,11 +10,21 @@ from zoo.nn.mlp import MADE
 
 
 class MaskedAutoregressive(nn.Module):
-    """h'_d = f(h_d), where the parameters of the elementwise f are a masked network's of h_1 ... h_(d-1).
+    """Map each dimension given those before it, by a masked network.
 
-    Dimensions are counted in ``order``, a permutation. ``forward`` takes one pass, ``inverse`` D sequential ones, as
-    does `sequential`, which also gives the log-determinant. It starts as the identity. The network is a `MADE` with two
-    hidden layers of about ``hidden`` units, of which a share of ``dropout`` is dropped; it sees h bounded.
+        h'_d = f(h_d; net(h_1, ..., h_(d-1)))
+
+    ``forward`` takes one pass, ``inverse`` and `inverse_and_logdet` D sequential ones. It starts as the identity. The
+    network is a `MADE`, which sees h bounded.
+
+    Args:
+        order: a permutation, in which dimensions are counted.
+        f: an `Elementwise` map.
+        hidden: units, about, of each of the network's two hidden layers.
+        dropout: share of those units dropped.
+
+    Reference:
+        Papamakarios et al. 2017, arXiv:1705.07057.
     """
 
     order: Tensor
@@ -35,15 +45,16 @@ class MaskedAutoregressive(nn.Module):
         return h.index_select(1, self.back), slope.sum(1)
 
     def inverse(self, h: Tensor) -> Tensor:
-        return self.sequential(h)[0]
+        return self.inverse_and_logdet(h)[0]
 
-    def sequential(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        """What ``forward`` takes to ``h``, and log|det| of this inverse map."""
+    def inverse_and_logdet(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        """The vector that ``forward`` takes to ``h``, and log|det| of this inverse map."""
         stream, entries, total = self.net.stream(len(h)), [], h.new_zeros(len(h))
         parameters = next(stream)
         for target in h.index_select(1, self.order).unbind(1):
-            entries.append(self.f.inverse(target, parameters))
-            total = total - self.f.forward(entries[-1], parameters)[1]
+            entry, slope = self.f.inverse(target, parameters)
+            entries.append(entry)
+            total = total + slope
             if len(entries) < h.shape[1]:
-                parameters = stream.send(bounded(entries[-1]))
+                parameters = stream.send(bounded(entry))
         return torch.stack(entries, 1).index_select(1, self.back), total

@@ -1,4 +1,4 @@
-"""Flat events seen as images: their channels, height and width, and the space-to-depth move between them."""
+"""Flat events seen as images: their channels, height and width, and the squeeze (space to depth)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ Shape = tuple[int, int, int]
 
 
 def image_shape(event: Event) -> Shape:
-    """Channels, height and width of an event ``(channels, height, width)`` or ``(height, width)``; one of a single
-    axis is a row of pixels.
+    """Channels, height and width of an event ``(channels, height, width)``, ``(height, width)`` or ``(width,)``.
 
     Raises:
         ZooError: an event of more axes, or of one dimension only.
@@ -40,9 +39,12 @@ def squeezable(shape: Shape) -> bool:
 
 
 class Squeeze(nn.Module):
-    """Each 2x2 square of pixels becomes four channels: ``(C, H, W)`` to ``(4 C, H / 2, W / 2)``, images kept flat.
+    """Turn each 2x2 square of pixels into four channels: ``(C, H, W)`` to ``(4 C, H / 2, W / 2)``, images flat.
 
-    Dinh et al. 2016, section 3.6. Channels are ordered by the old channel, then by row and column in the square.
+    New channels are ordered by the old channel, then by row and column in the square.
+
+    Reference:
+        Dinh et al. 2016, arXiv:1605.08803, section 3.6.
     """
 
     def __init__(self, shape: Shape) -> None:

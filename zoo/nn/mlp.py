@@ -14,7 +14,20 @@ from zoo.nn.dropout import Dropout
 
 
 class MLP(nn.Module):
-    """A perceptron from ``(..., inputs)`` to ``(..., outputs)``: each layer of ``hidden`` is linear, SiLU, dropout."""
+    """A multilayer perceptron from ``(..., inputs)`` to ``(..., outputs)``.
+
+    Each hidden layer is linear, SiLU, dropout; the output layer, ``out``, is linear.
+
+    Args:
+        inputs: size of the last axis.
+        hidden: width of each hidden layer; may be empty.
+        outputs: size of the last axis of the result.
+        dropout: share of hidden units dropped in training.
+
+    Example:
+        >>> MLP(3, (16, 16), 2)(torch.zeros(5, 3)).shape
+        torch.Size([5, 2])
+    """
 
     def __init__(self, inputs: int, hidden: tuple[int, ...], outputs: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -29,11 +42,24 @@ class MLP(nn.Module):
 
 
 class MADE(nn.Module):
-    """A perceptron whose outputs for entry d see the entries before it only (Germain et al. 2015, arXiv:1502.03509).
+    """A masked MLP whose outputs for entry d depend on the entries before it only.
 
-    From ``(n, size)`` to ``(n, size, count)``; ``size`` is two or more. Each hidden layer (linear, SiLU, dropout) has a
-    block of units for each entry but the last, about ``hidden`` units in all, and that of entry d sees the entries up
-    to d. One pass gives all outputs; a `stream` gives them one after another, each unit computed once.
+    From ``(n, size)`` to ``(n, size, count)``. Each hidden layer (linear, SiLU, dropout) has a block of units for each
+    entry but the last; the block of entry d depends on the entries up to d. One pass gives all outputs; a `stream`
+    gives them one after another, each unit computed once.
+
+    Args:
+        size: number of entries, two or more.
+        hidden: total units of each hidden layer, rounded to whole blocks.
+        count: outputs of each entry.
+        dropout: share of hidden units dropped in training.
+
+    Example:
+        >>> MADE(4, (12, 12), 2)(torch.zeros(5, 4)).shape
+        torch.Size([5, 4, 2])
+
+    Reference:
+        Germain et al. 2015, arXiv:1502.03509.
     """
 
     def __init__(self, size: int, hidden: tuple[int, ...], count: int, dropout: float = 0.0) -> None:
@@ -52,7 +78,7 @@ class MADE(nn.Module):
         return torch.cat([self.first.expand(len(h), 1, -1), self.out(h).unflatten(1, (-1, len(self.first)))], 1)
 
     def stream(self, n: int) -> Generator[Tensor, Tensor, None]:
-        """Yields the outputs for entry 1, shape ``(n, count)``, is sent entry 1, shape ``(n,)``, yields those for 2."""
+        """Yield the outputs for entry 1, ``(n, count)``; when sent entry 1, ``(n,)``, those for entry 2; and so on."""
         entry = yield self.first.expand(n, -1)
         seen = [entry.new_zeros(n, 0)] * (len(self.body) + 1)
         for block in range(self.out.blocks):
@@ -65,7 +91,7 @@ class MADE(nn.Module):
 
 
 class BlockTriangular(nn.Linear):
-    """A linear layer from ``blocks`` blocks of ``inputs`` units to as many of ``outputs``; each sees those up to it."""
+    """A linear layer between ``blocks`` blocks of ``inputs`` and ``outputs`` units; block i sees blocks up to i."""
 
     mask: Tensor
 
@@ -79,7 +105,7 @@ class BlockTriangular(nn.Linear):
         return F.linear(h, self.weight * self.mask, self.bias)
 
     def block(self, block: int, h: Tensor) -> Tensor:
-        """The outputs of one block (0-based), given the blocks up to it."""
+        """The outputs of one block (0-based), given the inputs of the blocks up to it."""
         units = self.out_features // self.blocks
         rows = slice(block * units, (block + 1) * units)
         return F.linear(h, self.weight[rows, : h.shape[1]], self.bias[rows])

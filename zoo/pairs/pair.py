@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Protocol, runtime_checkable
 
 import pyro
@@ -156,7 +157,8 @@ class Pair:
     @property
     def device(self) -> torch.device:
         """The device of the parameters; the CPU for a pair without any."""
-        return next((tensor.device for tensor in self.state().values()), torch.device("cpu"))
+        held = (chain(module.parameters(), module.buffers()) for module in self.modules.values())
+        return next(chain(*held, self.store["params"].values()), torch.empty(0)).device
 
     def parameters(self) -> list[nn.Parameter]:
         """Every trainable tensor, once."""
@@ -214,14 +216,15 @@ class Pair:
     @contextmanager
     def evaluating(self) -> Iterator[None]:
         """Evaluation mode without gradients inside the block; the previous modes are restored afterwards."""
-        modes = [(part, part.training) for module in self.modules.values() for part in module.modules()]
-        self.train(False)
+        training = [part for module in self.modules.values() for part in module.modules() if part.training]
+        if training:
+            self.train(False)
         try:
             with torch.no_grad(), pyro.validation_enabled(False):
                 yield
         finally:
-            for part, mode in modes:
-                part.training = mode
+            for part in training:
+                part.training = True
 
     def _loose(self) -> dict[str, Any]:
         """The (unconstrained) tensors of the store that belong to no module."""

@@ -53,7 +53,7 @@ def test_bessel_functions_agree_with_scipy(v: float) -> None:
 
 @pytest.mark.parametrize("m", [2, 3, 16])
 @pytest.mark.parametrize("kappa", KAPPAS)
-def test_the_normaliser_and_the_divergence_agree_with_numerical_integration(kappa: float, m: int) -> None:
+def test_normaliser_and_divergence_agree_with_numerical_integration(kappa: float, m: int) -> None:
     """KL(vMF || U) = E[log p] + log area, both expectations from one-dimensional integrals."""
     total, fall = integral(kappa, m, 0), integral(kappa, m, 1)
     fn, k = vmf(kappa, m), torch.tensor(kappa, dtype=torch.float64)
@@ -121,7 +121,7 @@ def test_gradients_of_draws_are_those_of_the_expectation(kappa: float, m: int) -
 
 
 @pytest.mark.parametrize("kappa", [0.3, 5.0, 200.0, 1e4])
-def test_the_slope_of_an_angle_agrees_with_the_closed_form_in_three_dimensions(kappa: float) -> None:
+def test_the_slope_of_an_angle_is_exact_in_three_dimensions(kappa: float) -> None:
     """There w has the distribution function (e^(kappa w) - e^(-kappa)) / (e^kappa - e^(-kappa))."""
     u = torch.linspace(1e-6, 1 - 1e-6, 401, dtype=torch.float64)
 
@@ -137,7 +137,7 @@ def test_the_slope_of_an_angle_agrees_with_the_closed_form_in_three_dimensions(k
     assert torch.allclose(slope, expected, rtol=1e-6, atol=1e-9)
 
 
-def test_gradients_turn_with_the_mode() -> None:
+def test_gradients_follow_the_mode() -> None:
     """E[f(z)] for a linear f: its gradient with respect to mu, along the sphere, is A f."""
     n, f = 50_000, torch.tensor([0.3, 0.5, -1.0], dtype=torch.float64)
     raw = torch.tensor([0.6, -0.8, 0.0], dtype=torch.float64, requires_grad=True)
