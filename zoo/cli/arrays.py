@@ -1,4 +1,4 @@
-"""Arrays on disk to coded files and back."""
+"""Arrays on disk to coded files and back; the runs that coded files were made by."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def read_array(path: Path) -> np.ndarray[Any, Any]:
 
 
 def compress(pair: Pair, array: np.ndarray[Any, Any], watch: Callable[[str, int], None]) -> bytes:
-    """The coded file of ``array``, ``n`` data of the pair's event, flat or in its shape; decoded again as a check.
+    """The coded file of ``array``: ``n`` data of the pair's event, flat or in its shape; decoded again for proof.
 
     Raises:
         ZooError: the array does not hold such data, or the pair is no lossless code.
-        RunError: the decoded array differs.
+        RunError: the proof failed.
     """
     event = pair.event
     if array.dtype.name not in ARRAYS or array.shape[1:] not in (event.shape, (event.size,)) or not len(array):
@@ -50,24 +50,25 @@ def compress(pair: Pair, array: np.ndarray[Any, Any], watch: Callable[[str, int]
         )
     x = torch.from_numpy(np.ascontiguousarray(array).astype(np.float32)).reshape(-1, *event.shape)
     if not np.array_equal(x.numpy().reshape(array.shape).astype(array.dtype), array):
-        raise ZooError(f"the data hold numbers that are not levels of {event}")
+        raise ZooError(f"the data hold numbers that are no levels of {event}")
     shape = None if array.shape[1:] == event.shape else list(array.shape[1:])
     file = encode(pair, x, dtype=array.dtype.name, shape=shape, watch=lambda done: watch("compressing", done))
-    back = decode(pair, file, watch=lambda done: watch("checking", done))
+    back = decode(pair, file, watch=lambda done: watch("proving", done))
     if not np.array_equal(as_array(unpack(file)[0], back), array):
-        raise RunError(f"{pair.label} does not decode to the array that was encoded; nothing was written")
+        raise RunError(f"{pair.label} does not give back what was put in; nothing was written")
     return file
 
 
 def decompress(file: bytes, runs: Path, watch: Watch) -> np.ndarray[Any, Any]:
-    """The array in a coded file, decoded by the run under ``runs`` that encoded it.
+    """The array that a coded file holds, by the run under ``runs`` that it was made with.
 
     Raises:
         RunError: a damaged file, no such run, or a machine that cannot decode it.
     """
     header, _ = unpack(file)
     pair = _run_of(header, runs).pair()
-    return as_array(header, decode(pair, file, watch=watch))
+    array: np.ndarray[Any, Any] = as_array(header, decode(pair, file, watch=watch))
+    return array
 
 
 def write_array(path: Path, array: np.ndarray[Any, Any]) -> None:
@@ -82,18 +83,18 @@ ARRAYS = frozenset({"bool", "int8", "int16", "int32", "int64", "uint8", "uint16"
     "float32",
     "float64",
 }
-"""Types of numbers that an array may hold."""
+"""Kinds of numbers that an array may hold."""
 
 
 def _run_of(header: Header, runs: Path) -> Run:
     for run in find_runs(runs, header.family):
         try:
             weights, _ = read_tensors(run.folder / "weights.safetensors")
-        except RunError:  # unfinished or damaged
+        except RunError:  # unfinished or damaged: not the one
             continue
         if weights_digest(weights) == header.weights and Event.parse(run.config.event) == Event.parse(header.event):
             return run
     raise RunError(
-        f"no run of {header.family} under {runs} has the weights {header.weights} of the file; name their folder by "
-        "--runs"
+        f"no run of {header.family} under {runs} has the weights {header.weights} that the file was made with; "
+        "say where they are by --runs"
     )
