@@ -23,7 +23,7 @@ from zoo import Dataset, Event, Pair, Score, ZooError, build, load_data
 from zoo.codec.baselines import image_points, pca_points, references
 from zoo.codec.bottleneck import Inferred, no_bottleneck
 from zoo.codec.lossy import WIDTHS, LossyCodec, compress_at_widths
-from zoo.codec.quantised import MAX_SYMBOL, pack, rounded, unpack
+from zoo.codec.quantised import MAX_SYMBOL, pack_symbols, rounded, unpack_symbols
 from zoo.codec.rates import Point, bd_rate, frontier, least_gain, measured
 from zoo.codec.search import search
 from zoo.event import EXAMPLES
@@ -51,23 +51,23 @@ def test_packed_symbols_come_back(n: int, d: int, spread: float, seed: int) -> N
     symbols = rounded(rng.standard_cauchy(size=(n, d)) * spread)
     deviations = np.exp(rng.uniform(-8, 6, d))
     assert np.abs(symbols).max(initial=0) <= MAX_SYMBOL
-    assert (unpack(pack(symbols, deviations), n, deviations) == symbols).all()
+    assert (unpack_symbols(pack_symbols(symbols, deviations), n, deviations) == symbols).all()
 
 
 def test_packed_symbols_take_their_entropy() -> None:
     deviations = np.array([0.05, 0.5, 3.0, 100.0])
     symbols = rounded(np.random.default_rng(0).normal(size=(5000, 4)) * deviations)
     mass = norm.cdf((symbols + 0.5) / deviations) - norm.cdf((symbols - 0.5) / deviations)
-    assert 8 * len(pack(symbols, deviations)) == pytest.approx(-np.log2(mass).sum(), rel=1e-3, abs=64)
+    assert 8 * len(pack_symbols(symbols, deviations)) == pytest.approx(-np.log2(mass).sum(), rel=1e-3, abs=64)
 
 
 def test_bytes_that_were_not_packed_are_refused() -> None:
     deviations = np.ones(3)
-    code = pack(rounded(3 * np.random.default_rng(0).normal(size=(50, 3))), deviations)
+    code = pack_symbols(rounded(3 * np.random.default_rng(0).normal(size=(50, 3))), deviations)
     damaged = (b"", code[:1], code[:-1], code[:-4], code + b"\0\0\0\1", b"\0\0" + code[2:], b"\xff\xff" + code[2:])
     for packed, n in (*((each, 50) for each in damaged), (code, 20)):
         with pytest.raises(ZooError, match=r"cut|changed"):
-            unpack(packed, n, deviations)
+            unpack_symbols(packed, n, deviations)
 
 
 # ---------------------------------------------------------------- curves

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from zoo.codec.quantised import pack, rounded, unpack
+from zoo.codec.quantised import pack_symbols, rounded, unpack_symbols
 from zoo.codec.rates import Point, measured
 from zoo.errors import ZooError
 from zoo.event import Event
@@ -147,8 +147,8 @@ def pca_points(event: Event, train: Tensor, x: Tensor) -> list[Point]:
     points = []
     for step in deviations.max() * np.array(PCA_STEPS):
         symbols = rounded((flat - mean) @ basis / step)
-        packed = pack(symbols, deviations / step)
-        if (unpack(packed, len(symbols), deviations / step) != symbols).any():
+        packed = pack_symbols(symbols, deviations / step)
+        if (unpack_symbols(packed, len(symbols), deviations / step) != symbols).any():
             raise ZooError("the bytes of the principal components did not decode to them")
         back = mean + step * symbols @ basis.T
         if event.levels is not None:
@@ -206,10 +206,10 @@ def untiled(sheet: Pixels, count: int, height: int, width: int) -> Pixels:
 
 
 def _packed(name: str, event: Event, levels: NDArray[Any]) -> int:
-    pack, unpack = PACKERS[name]
+    compress, decompress = PACKERS[name]
     raws = [levels.tobytes()] + ([np.packbits(levels).tobytes()] if event.support == "binary" else [])
-    codes = [pack(raw) for raw in raws]
-    if [unpack(code) for code in codes] != raws:
+    codes = [compress(raw) for raw in raws]
+    if [decompress(code) for code in codes] != raws:
         raise ZooError(f"{name} did not decode to what it encoded")
     return min(map(len, codes))
 

@@ -34,7 +34,7 @@ class QuantisedNormal:
 
     def pack(self, values: Floats) -> bytes:
         """Values ``(n, d)``, rounded to the nearest symbols, as bytes."""
-        return pack(rounded((values - self.mean) / self.step), self.deviation / self.step)
+        return pack_symbols(rounded((values - self.mean) / self.step), self.deviation / self.step)
 
     def unpack(self, packed: bytes, n: int) -> Floats:
         """What `pack` made of n rows, within half a step: shape ``(n, d)``.
@@ -42,7 +42,7 @@ class QuantisedNormal:
         Raises:
             ZooError: `pack` did not make these bytes with these numbers.
         """
-        return self.mean + self.step * unpack(packed, n, self.deviation / self.step)
+        return self.mean + self.step * unpack_symbols(packed, n, self.deviation / self.step)
 
 
 def rounded(values: Floats) -> Symbols:
@@ -50,7 +50,7 @@ def rounded(values: Floats) -> Symbols:
     return np.clip(np.rint(values), -MAX_SYMBOL, MAX_SYMBOL).astype(np.int32)
 
 
-def pack(symbols: Symbols, deviations: Floats) -> bytes:
+def pack_symbols(symbols: Symbols, deviations: Floats) -> bytes:
     """Symbols ``(n, d)``, column j under N(0, deviations[j]²): the head, then the entropy coder's words."""
     reach = max(1, int(np.abs(symbols).max(initial=0)))
     coder = stream.stack.AnsCoder()
@@ -58,11 +58,11 @@ def pack(symbols: Symbols, deviations: Floats) -> bytes:
     return REACH.pack(reach) + coder.get_compressed().astype("<u4").tobytes()
 
 
-def unpack(packed: bytes, n: int, deviations: Floats) -> Symbols:
-    """What `pack` packed: shape ``(n, len(deviations))``.
+def unpack_symbols(packed: bytes, n: int, deviations: Floats) -> Symbols:
+    """What `pack_symbols` packed: shape ``(n, len(deviations))``.
 
     Raises:
-        ZooError: `pack` did not make these bytes with these deviations.
+        ZooError: `pack_symbols` did not make these bytes with these deviations.
     """
     words = packed[REACH.size :]
     if len(packed) < REACH.size or len(words) % 4:
