@@ -13,8 +13,7 @@ from zoo.distributions.integer_transformed import IntegerTransformed
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.flows.flow import FLOW_RECIPE
-from zoo.flows.integer import Arrange, Chain, Shift, coarse_to_fine
-from zoo.nn.mlp import MLP
+from zoo.flows.integer import Arrange, Chain, Shift, coarse_to_fine, small_mlp
 from zoo.pairs.registry import family
 
 PSEUDOCOUNT = 0.5
@@ -64,7 +63,7 @@ class GIT(nn.Module):
         self.event, self.levels = event, event.levels or 0
         size = event.size
         steps = [
-            Shift(part, size, self.levels, _small(MLP(size - len(part), (hidden, hidden), len(part), dropout)))
+            Shift(part, size, self.levels, small_mlp(size - len(part), hidden, len(part), dropout))
             for order in (torch.arange(size) if i == 0 else torch.randperm(size) for i in range(rounds))
             for part in reversed(order.chunk(parts))
         ]
@@ -85,10 +84,3 @@ class GIT(nn.Module):
         """Start the base at the counts of ``x``, shape ``(n, *event.shape)``."""
         arrange: Any = self.flow.steps[0]
         self.logits.copy_((level_counts(self.levels, arrange(x)) + PSEUDOCOUNT).log())
-
-
-def _small(net: MLP) -> MLP:
-    """``net`` with outputs near zero, so that every rounded shift starts at zero."""
-    nn.init.normal_(net.out.weight, std=0.01)
-    nn.init.zeros_(net.out.bias)
-    return net

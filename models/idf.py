@@ -15,8 +15,7 @@ from zoo.distributions.integer_transformed import Blocks, IntegerTransformed
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.flows.flow import FLOW_RECIPE
-from zoo.flows.integer import Arrange, Chain, Shift, coarse_to_fine
-from zoo.nn.mlp import MLP
+from zoo.flows.integer import Arrange, Chain, Shift, coarse_to_fine, small_mlp
 from zoo.pairs.registry import family
 
 
@@ -33,10 +32,7 @@ class Mixtures(nn.Module):
     def __init__(self, inputs: int, size: int, levels: int, components: int, hidden: int, dropout: float) -> None:
         super().__init__()
         self.size, self.levels, self.components = size, levels, components
-        self.net = MLP(inputs, (hidden, hidden), 3 * size * components, dropout) if inputs else None
-        if self.net:
-            nn.init.normal_(self.net.out.weight, std=0.01)
-            nn.init.zeros_(self.net.out.bias)
+        self.net = small_mlp(inputs, hidden, 3 * size * components, dropout) if inputs else None
         self.bias = nn.Parameter(torch.zeros(size, 3, components))
         self.register_buffer("centres", torch.linspace(0, levels - 1, components), persistent=False)
         self.register_buffer("level", torch.arange(float(levels))[:, None], persistent=False)
@@ -157,7 +153,4 @@ def _couplings(size: int, levels: int, hidden: int, dropout: float, rounds: int)
     """The fine half given the coarse one, then the coarse given the fine, ``rounds`` times."""
     halves = torch.arange(size).tensor_split([size // 2])
     for places in [*reversed(halves)] * (rounds if size > 1 else 0):
-        net = MLP(size - len(places), (hidden, hidden), len(places), dropout)
-        nn.init.normal_(net.out.weight, std=0.01)
-        nn.init.zeros_(net.out.bias)
-        yield Shift(places, size, levels, net)
+        yield Shift(places, size, levels, small_mlp(size - len(places), hidden, len(places), dropout))

@@ -14,7 +14,7 @@ from zoo.distributions import Levels
 from zoo.distributions.integer_transformed import Blocks, IntegerTransformed, coded, decoded
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.flows.integer import Arrange, Chain, Shift, coarse_to_fine, shifted
+from zoo.flows.integer import Shift, coarse_to_fine, shifted
 from zoo.pairs.build import build
 from zoo.pairs.pair import Pair
 from zoo.pairs.registry import families
@@ -160,12 +160,6 @@ def test_coarse_comes_before_fine() -> None:
     assert all((i // 4 + i % 4) % 2 for i in order[8:])
     assert sorted(coarse_to_fine((3, 5)).tolist()) == list(range(15))
     assert coarse_to_fine((5,)).tolist() == [0, 4, 2, 1, 3]
-
-
-def test_arranging_is_undone() -> None:
-    arrange, x = Arrange((2, 3), coarse_to_fine((2, 3))), torch.arange(12.0).reshape(2, 2, 3)
-    assert torch.equal(Chain(arrange).inv(arrange(x)), x)
-    assert torch.equal(decoded(arrange.relaxed(coded(x, 12))), arrange(x))
 
 
 @pytest.mark.parametrize("make", [lambda: build("idf", Event(1, 3)), lambda: build("git", Event(4, 3), {"parts": 1})])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.distributions.integer_transformed import decoded
+from zoo.nn.mlp import MLP
 
 
 class Shift(nn.Module):
@@ -55,6 +56,14 @@ class Shift(nn.Module):
         a, b = x[:, self.a], x[:, self.b]
         moved = (b + sign * self.amount(a).round()).remainder(self.levels)
         return torch.cat([a, moved], 1)[:, self.back]
+
+
+def small_mlp(inputs: int, hidden: int, outputs: int, dropout: float) -> MLP:
+    """An MLP with two hidden layers and outputs near zero, so that rounded shifts start at zero."""
+    net = MLP(inputs, (hidden, hidden), outputs, dropout)
+    nn.init.normal_(net.out.weight, std=0.01)
+    nn.init.zeros_(net.out.bias)
+    return net
 
 
 def shifted(codes: Tensor, t: Tensor) -> Tensor:
