@@ -37,7 +37,7 @@ def kl(name: str, family: str = "independent", factor: float | None = None) -> S
 
 
 @pytest.mark.parametrize("factor", [1.0, 0.5])
-def test_kl_of_a_scaled_truth_is_minus_the_log_of_the_scale(factor: float) -> None:
+def test_kl_of_a_scaled_truth_is_minus_its_log(factor: float) -> None:
     assert kl("rings", factor=factor).value == pytest.approx(-math.log(factor), abs=1e-4)
 
 
