@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from zoo.data import Dataset
 from zoo.devices import pick_device
-from zoo.engine.cost import Mode, choose_engine
-from zoo.engine.engine import Engine
+from zoo.engine.cost import Mode
+from zoo.engine.engine import Engine, choose_engine, compile
 from zoo.engine.objectives import elbo
-from zoo.engine.precision import precision
+from zoo.engine.precision import autocast
 from zoo.engine.stepping import Stepper
 from zoo.pairs.pair import HasInitialise, HasPlayers, Pair, Player
 from zoo.pairs.traces import capabilities
@@ -34,8 +34,6 @@ from zoo.training.validation import discrepancy, validation_score
 
 READ_EVERY = 20
 """Steps between two looks at the loss (each look waits for the device)."""
-FEWEST_STEPS = 200
-"""With fewer to come, all runs together, nothing is worth recording."""
 EXPLOSION = 1e4
 """A loss this many nats per dimension of the event is an explosion."""
 
@@ -193,17 +191,15 @@ class Loop:
 
     def _engine(self, runs: int) -> Engine:
         recipe, told = self.recipe, self.progress
-        engine = Engine(self.pair, elbo(recipe.particles), bf16=recipe.precision == "bf16")
-        engine.set_mode(told.engine or (self._what_pays(engine, runs) if recipe.engine == "auto" else recipe.engine))
+        mode = told.engine or (self._what_pays(runs) if recipe.engine == "auto" else recipe.engine)
+        engine = compile(self.pair, elbo(recipe.particles), mode=mode, precision=recipe.precision)
         told.engine = engine.mode
         return engine
 
-    def _what_pays(self, engine: Engine, runs: int) -> Mode:
+    def _what_pays(self, runs: int) -> Mode:
         """The engine that has the steps done choose_engine, told by one plain step on the first data."""
-        steps = self.recipe.steps if self.pair.parameters() else 0
-        if steps * runs < FEWEST_STEPS:
-            return "eager"
-        return choose_engine(engine.work(self._batch(0)), steps, runs)
+        objective = elbo(self.recipe.particles)
+        return choose_engine(self.pair, self._batch(0), self.recipe.steps, objective=objective, runs=runs)
 
     def _players(self) -> Sequence[Player]:
         """The family's own players, else one whose engine leaves the gradients of the ELBO."""
@@ -226,7 +222,7 @@ class Loop:
     def _played(self, player: Player, optimiser: torch.optim.Optimizer, x: Tensor) -> Tensor:
         """The loss of one of the family's own players, its gradients left where the optimiser looks for them."""
         optimiser.zero_grad(set_to_none=True)
-        with precision(self.recipe.precision == "bf16"):
+        with autocast(self.recipe.precision, x.device):
             loss = player.loss(x)
             loss.backward(inputs=list(player.parameters))
         return loss
