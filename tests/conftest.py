@@ -1,7 +1,8 @@
-"""One torch thread for each test process: small networks are faster so, and results do not depend on the machine."""
+"""One torch thread for each test process, and no calibration: results do not depend on the machine."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import hypothesis
@@ -12,6 +13,7 @@ from zoo.data import Dataset
 from zoo.event import Event
 from zoo.pairs.registry import families, load_shelves
 
+os.environ["ZOO_CALIBRATION"] = "off"
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("zoo", deadline=None)  # no test asserts a time
 hypothesis.settings.load_profile("zoo")

@@ -14,8 +14,9 @@ from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from torch import Tensor, nn
 
 from zoo.engine.aot import CompilationError
-from zoo.engine.engine import CompiledSVI, Engine
+from zoo.engine.engine import compile
 from zoo.engine.objectives import Objective, elbo, importance_weighted, mean_field_elbo
+from zoo.engine.svi import CompiledSVI
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.pairs.build import build
@@ -78,7 +79,7 @@ def test_the_recorded_gradient_is_pyros_own(name: str, support: str, dtype: torc
     pair, x = ready(name, event, dtype), data(event, dtype=dtype)
     torch.manual_seed(5)
     value, theirs = pyro_step(pair, x, Trace_ELBO(), beta=0.7)
-    engine = Engine(pair, mode="traced")
+    engine = compile(pair, mode="traced")
     engine(x, 0.7)
     torch.manual_seed(5)
     loss = engine(x, 0.7)
@@ -148,7 +149,7 @@ def test_objectives_are_pyros(made: Any, ours: Objective, theirs: Any, mode: Any
     pair = pair_of(made())
     torch.manual_seed(1)
     value, expected = pyro_step(pair, X, theirs)
-    engine = Engine(pair, ours, mode)
+    engine = compile(pair, ours, mode=mode)
     engine(X)
     torch.manual_seed(1)
     assert float(engine(X)) == pytest.approx(value, rel=1e-5)
@@ -161,7 +162,7 @@ def test_the_importance_weighted_bound_tightens_with_particles() -> None:
     pair = pair_of(Small())
     losses = []
     for particles in (1, 64):
-        engine = Engine(pair, importance_weighted(particles), "traced")
+        engine = compile(pair, importance_weighted(particles))
         losses.append(sum(float(engine(X)) for _ in range(50)) / 50)
     assert engine.reason == ""
     assert losses[1] < losses[0]
@@ -185,7 +186,7 @@ def test_plain_functions_with_pyro_params_are_recorded() -> None:
     pair = Pair(Event(3, "binary"), model, guide)
     torch.manual_seed(2)
     _, expected = pyro_step(pair, X, Trace_ELBO())
-    engine = Engine(pair)
+    engine = compile(pair)
     engine(X)
     torch.manual_seed(2)
     engine(X)
@@ -197,7 +198,7 @@ def test_plain_functions_with_pyro_params_are_recorded() -> None:
 def test_a_ragged_batch_another_mode_and_frozen_parameters_are_recorded_anew() -> None:
     torch.manual_seed(0)
     pair = pair_of(Small())
-    engine = Engine(pair)
+    engine = compile(pair)
     for x in (X, X[:5], X.repeat(2, 1)):
         torch.manual_seed(3)
         value, expected = pyro_step(pair, x, Trace_ELBO())
@@ -232,7 +233,7 @@ def test_buffers_move_as_they_do_without_the_graph() -> None:
     for mode in ("eager", "traced"):
         torch.manual_seed(0)
         pair = pair_of(Normed())
-        engine = Engine(pair, mode=mode)  # type: ignore[arg-type]  # one of the modes
+        engine = compile(pair, mode=mode)  # type: ignore[arg-type]  # one of the modes
         for _ in range(3):
             engine(X)
         assert engine.reason == ""
@@ -279,7 +280,7 @@ def test_shared_weights_have_the_gradient_of_all_their_uses() -> None:
         found = []
         for mode in ("eager", "traced"):
             torch.manual_seed(1)
-            engine = Engine(pair, mode=mode)  # type: ignore[arg-type]  # one of the modes
+            engine = compile(pair, mode=mode)  # type: ignore[arg-type]  # one of the modes
             engine(X)
             torch.manual_seed(2)
             engine(X)
@@ -313,7 +314,7 @@ class ByNumber(Small):
 def test_what_a_graph_cannot_hold_falls_back_and_says_why(made: Any) -> None:
     torch.manual_seed(0)
     pair = pair_of(made())
-    engine = Engine(pair)
+    engine = compile(pair)
     torch.manual_seed(4)
     random.seed(4)
     loss = engine(X)
@@ -328,7 +329,7 @@ def test_the_reason_is_that_of_the_last_batch() -> None:
             super().guide(x * random.random() if len(x) == 5 else x)
 
     torch.manual_seed(0)
-    engine = Engine(pair_of(Odd()))
+    engine = compile(pair_of(Odd()))
     for x, plain in ((X, False), (X[:5], True), (X, False)):
         engine(x)
         assert bool(engine.reason) == plain
@@ -337,7 +338,7 @@ def test_the_reason_is_that_of_the_last_batch() -> None:
 def test_without_a_compiler_it_is_recorded_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zoo.engine.engine.has_compiler", lambda: False)
     torch.manual_seed(0)
-    engine = Engine(pair_of(Small()), mode="compiled")
+    engine = compile(pair_of(Small()), mode="compiled")
     engine(X)
     assert engine.mode == "traced"
     assert "no C++ compiler" in engine.reason
@@ -353,7 +354,7 @@ def test_what_fails_to_compile_is_recorded_and_says_so(monkeypatch: pytest.Monke
     pair = pair_of(Small())
     losses = []
     for mode in ("eager", "compiled"):
-        engine = Engine(pair, mode=mode)  # type: ignore[arg-type]  # one of the modes
+        engine = compile(pair, mode=mode)  # type: ignore[arg-type]  # one of the modes
         engine(X)
         torch.manual_seed(6)
         losses.append(float(engine(X)))
@@ -369,7 +370,7 @@ def test_svi_alone_learns_and_an_unknown_engine_is_refused() -> None:
     assert svi.reason == ""
     assert sum(losses[-20:]) < sum(losses[:20])
     with pytest.raises(ZooError, match="engine is one of"):
-        Engine(pair_of(made), mode="warp")  # type: ignore[arg-type]  # the mistake is the test
+        compile(pair_of(made), mode="warp")  # type: ignore[arg-type]  # the mistake is the test
 
 
 @pytest.mark.slow
@@ -377,7 +378,7 @@ def test_svi_alone_learns_and_an_unknown_engine_is_refused() -> None:
 def test_the_compiled_gradient_is_pyros_own() -> None:
     torch.manual_seed(0)
     pair = pair_of(Small())
-    engine = Engine(pair, mode="compiled")
+    engine = compile(pair, mode="compiled")
     fixed = torch._inductor.config.patch(fallback_random=True)
     with fixed:
         engine(X)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from zoo.distributions import likelihood as likelihood
     from zoo.distributions import observe as observe
     from zoo.distributions import parameters_per_entry as parameters_per_entry
-    from zoo.engine.engine import CompiledSVI as CompiledSVI
+    from zoo.engine.svi import CompiledSVI as CompiledSVI
     from zoo.errors import ZooError as ZooError
     from zoo.event import Event as Event
     from zoo.pairs.build import build as build
@@ -40,7 +40,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "zoo.data": ("Dataset", "load_data"),
     "zoo.distributions": ("dequantise", "likelihood", "observe", "parameters_per_entry"),
-    "zoo.engine.engine": ("CompiledSVI",),
+    "zoo.engine.svi": ("CompiledSVI",),
     "zoo.errors": ("ZooError",),
     "zoo.event": ("Event",),
     "zoo.pairs.build": ("build",),

@@ -24,8 +24,8 @@ from zoo.bench.models import in_numpyro
 from zoo.bench.rows import Row
 from zoo.bench.task import Contenders, Entrant, SkippedError, Task
 from zoo.distributions.autoregressive import Autoregressive, whole_passes
-from zoo.engine.cost import Mode
-from zoo.engine.engine import MODES, CompiledSVI
+from zoo.engine.cost import MODES, Mode
+from zoo.engine.svi import CompiledSVI
 
 LR = 1e-3
 WHOLE_SECONDS = 60.0

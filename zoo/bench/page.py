@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from zoo.bench.measure import Block, Timing, blocks, cell, notes, write_csv
 from zoo.bench.rows import rows
-from zoo.engine.engine import MODES
+from zoo.engine.cost import MODES
 from zoo.files import write_text
 from zoo.report.figures.svg import LETTER, Scale, drawing, label, line, tag
 

@@ -75,9 +75,13 @@ class Prepared:
 
     def train(self, device: str, quiet: bool, *callbacks: Callback) -> None:
         """Train the run if it is not finished, with its progress on a terminal."""
+        from zoo.experiments.calibrate import calibrate
         from zoo.experiments.display import Watcher
 
-        self.run.train(self.config, self.dataset, device, [Watcher(self.config.recipe.steps, quiet), *callbacks])
+        watcher = Watcher(self.config.recipe.steps, quiet)
+        if not self.run.done:
+            calibrate([self.config], watcher.console)
+        self.run.train(self.config, self.dataset, device, [watcher, *callbacks])
 
 
 def split_of(text: str | None) -> tuple[float, float, float] | None:

@@ -1,239 +1,219 @@
-"""One step of SVI at the speed of the hardware: Pyro's handlers run once, and a flat graph remains.
+"""Steps of SVI in three modes: ``eager`` (Pyro's handlers at every step), ``traced`` and ``compiled``.
 
-The gradient of an objective is recorded, effect handlers and all, as a graph of tensor operations (``traced``), which
-a compiler may then fuse (``compiled``). What a graph cannot hold is noticed, and the plain engine (``eager``) takes
-over and says why. All three draw the same random numbers, but for dropout of channels-last tensors, whose mask a graph
-lays out in another order.
+The gradient of an objective, effect handlers and all, is recorded as a graph of tensor operations (``traced``), which a
+compiler may fuse (``compiled``). A step that a graph cannot represent runs eagerly, and ``reason`` says why. All modes
+draw the same random numbers, except dropout of channels-last tensors, whose mask a graph fills in another order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import pyro
 import torch
 from torch import Tensor, nn
 
-from zoo.engine.aot import CompilationError, Flat, compiled, has_compiler
-from zoo.engine.cost import Mode, Work, work_of
+from zoo.engine.aot import CompilationError, compiled, has_compiler
+from zoo.engine.cost import FEWEST_STEPS, MODES, Mode, fastest_mode, work_of
+from zoo.engine.machine import load_calibration
 from zoo.engine.objectives import Objective, elbo
-from zoo.engine.precision import precision
-from zoo.engine.products import use_onednn
-from zoo.engine.stepping import Stepper
-from zoo.engine.tracing import Recording, UnrecordableError, record
+from zoo.engine.precision import Precision, autocast
+from zoo.engine.private import Graph, walk
+from zoo.engine.products import Products, use_onednn
+from zoo.engine.tracing import UnrecordableError, record
 from zoo.errors import ZooError
-from zoo.event import Event
-from zoo.pairs.pair import Pair, Program, no_guide
+from zoo.pairs.pair import Pair
 from zoo.seeding import seeded
 
-MODES: tuple[Mode, ...] = ("eager", "traced", "compiled")
-
 
 @dataclass(frozen=True)
-class Graph:
-    """A recorded step that is ready to run, or why there is none, or none that is compiled."""
+class _Recorded:
+    """A recorded step with the names of its inputs, and why it is not compiled, or why there is none."""
 
-    run: Flat | None = None
-    recording: Recording | None = None
+    run: Graph | None = None
     reason: str = ""
+    parameters: tuple[str, ...] = ()
+    buffers: tuple[str, ...] = ()
+    moving: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class BoundGraph:
-    """A graph with the tensors that it takes; ``held`` keeps alive what the bond is known by."""
+class _Bound:
+    """A recorded step with its first inputs; ``held`` keeps the tensors alive whose addresses are in the cache key."""
 
-    graph: Graph
+    recorded: _Recorded
     parameters: list[nn.Parameter]
+    strides: list[tuple[int, ...]]
     buffers: list[Tensor]
     moving: list[Tensor]
     held: list[Tensor]
 
-    @cached_property
-    def tensors(self) -> list[Tensor]:
-        """The graph's first inputs."""
-        return [*self.parameters, *self.buffers]
+    def step(self, run: Graph, x: Tensor, beta: Tensor) -> Tensor:
+        """Run the graph; gradients are left in ``.grad`` in the layout of their parameters, as fused Adam assumes."""
+        with torch.no_grad():
+            loss, *rest = run(*self.parameters, *self.buffers, x, beta)
+            for parameter, stride, gradient in zip(self.parameters, self.strides, rest, strict=False):
+                same = gradient.stride() == stride
+                parameter.grad = gradient if same else torch.empty_like(parameter).copy_(gradient)
+            if self.moving:
+                for tensor, moved in zip(self.moving, rest[len(self.parameters) :], strict=True):
+                    tensor.copy_(moved)
+        return loss
 
 
 class Engine:
-    """Losses of batches, and their gradients into the parameters of ``pair``.
+    """``engine(x, beta)`` is the loss of a batch; gradients are left in ``.grad`` of the parameters of ``pair``.
 
-    Graphs are recorded anew for another shape, layout, type or device of ``x``, another mode (training or evaluation)
-    or another set of trained parameters; each is recorded twice, with other random numbers, and used only if both
-    agree. ``reason`` says in one line why the last batch ran on a plainer engine, if it did.
+    Made by `compile`. A graph is recorded for each shape, layout, type and device of ``x``, each mode (training or
+    evaluation) and each set of trained parameters. Each is recorded twice, with different random numbers, and used only
+    if both agree.
 
-    Raises:
-        ZooError: an unknown mode.
+    Attributes:
+        mode: ``eager``, ``traced`` or ``compiled``.
+        products: the library of large products in recorded steps.
+        reason: why the last batch ran in a plainer mode, in one line; empty if it did not.
     """
 
-    def __init__(
-        self, pair: Pair, objective: Objective | None = None, mode: Mode = "traced", bf16: bool = False
-    ) -> None:
-        self.pair, self.objective, self.bf16 = pair, objective or elbo(), bf16
-        self._graphs: dict[Any, Graph] = {}
-        self._bonds: dict[Any, BoundGraph] = {}
-        self._beta: tuple[Any, Tensor] = None, torch.empty(0)
-        self.set_mode(mode)
-
-    def set_mode(self, mode: Mode) -> None:
-        """Compute what follows by ``mode``, or by ``traced`` where there is nothing to compile with."""
+    def __init__(self, pair: Pair, objective: Objective, mode: Mode, products: Products, precision: Precision) -> None:
         if mode not in MODES:
             raise ZooError(f"engine is one of {', '.join(MODES)}; got {mode!r}")
-        self.mode, self.reason, self._lack = mode, "", ""
+        self.pair, self.objective, self.products, self.precision = pair, objective, products, precision
+        self.mode, self.reason, self._no_compiler = mode, "", ""
         if mode == "compiled" and not has_compiler():
-            self.mode, self._lack = "traced", "there is no C++ compiler on this machine: recorded, not compiled"
-
-    def work(self, x: Tensor) -> Work:
-        """What a plain step on a batch does; nothing is left of it."""
-        before = {name: tensor.clone() for name, tensor in self.pair.state().items()}
-        with seeded(0):
-            work = work_of(lambda: self._plain(x, 1.0))
-        self.pair.load(before)
-        return work
+            self.mode, self._no_compiler = "traced", "there is no C++ compiler on this machine: recorded, not compiled"
+        self._recorded: dict[Any, _Recorded] = {}
+        self._bound: dict[Any, _Bound] = {}
+        self._beta: tuple[Any, Tensor] = None, torch.empty(0)
 
     def __call__(self, x: Tensor, beta: float = 1.0) -> Tensor:
-        """The loss of a batch, a scalar tensor not yet read; gradients are left in ``.grad`` of each parameter."""
-        if self.mode == "eager":
-            return self._plain(x, beta)
-        bound = self._bound(x)
-        self.reason = bound.graph.reason or self._lack
-        if bound.graph.run is None:
-            return self._plain(x, beta)
-        with torch.no_grad():
-            loss, *rest = bound.graph.run(*bound.tensors, x, self._weight(beta, x))
-            for parameter, gradient in zip(bound.parameters, rest, strict=False):
-                parameter.grad = laid_out_like(parameter, gradient)
-            for tensor, moved in zip(bound.moving, rest[len(bound.parameters) :], strict=True):
-                tensor.copy_(moved)
-        return loss
+        """The loss of a batch in nats per datum, a scalar tensor that has not been waited for.
 
-    def _plain(self, x: Tensor, beta: float) -> Tensor:
+        Args:
+            x: a batch, shape ``(n, *event.shape)``.
+            beta: the weight of the latents' terms.
+        """
+        if self.mode == "eager":
+            return self._eager(x, beta)
+        bound = self._find(x)
+        self.reason = bound.recorded.reason or self._no_compiler
+        if bound.recorded.run is None:
+            return self._eager(x, beta)
+        if self._beta[0] != (beta, x.dtype, x.device):
+            self._beta = (beta, x.dtype, x.device), x.new_tensor(beta)
+        return bound.step(bound.recorded.run, x, self._beta[1])
+
+    def _eager(self, x: Tensor, beta: float) -> Tensor:
         parameters = self.pair.parameters()
         for parameter in parameters:
             parameter.grad = None
-        with pyro.validation_enabled(False), precision(self.bf16):
-            surrogate, loss = self.objective(self.pair, x, beta)
+        with pyro.validation_enabled(False):
+            with autocast(self.precision, x.device):
+                surrogate, loss = self.objective(self.pair, x, beta)
             if surrogate.requires_grad:
                 surrogate.backward(inputs=parameters)
         return loss
 
-    def _bound(self, x: Tensor) -> BoundGraph:
-        parts = list(self.pair.modules.values())
-        for part in parts:  # and what is added below; torch's own walk takes three times as long
-            parts += filter(None, part._modules.values())
-        held = [t for part in parts for t in (*part._parameters.values(), *part._buffers.values()) if t is not None]
+    def _find(self, x: Tensor) -> _Bound:
+        parts, held = walk(self.pair.modules.values())
         held += self.pair.store["params"].values()
         like = (x.shape, x.stride(), x.dtype, x.device, tuple([part.training for part in parts]))
-        known_by = (like, tuple([(id(each), each.data_ptr(), each.requires_grad) for each in held]))
-        if known_by not in self._bonds:
-            self._bonds[known_by] = self._bind(x, like, held)
-        return self._bonds[known_by]
+        key = (like, tuple([(id(each), each.data_ptr(), each.requires_grad) for each in held]))
+        if key not in self._bound:
+            self._bound[key] = self._bind(x, like, held)
+        return self._bound[key]
 
-    def _bind(self, x: Tensor, like: Any, held: list[Tensor]) -> BoundGraph:
+    def _bind(self, x: Tensor, like: Any, held: list[Tensor]) -> _Bound:
         named, state = self.pair.named_parameters(), self.pair.state()
         key = (like, tuple(named), tuple((name, each.shape, each.stride(), each.dtype) for name, each in state.items()))
-        if key not in self._graphs:
-            self._graphs[key] = self._made(x)
-        graph = self._graphs[key]
-        names = graph.recording
-        return BoundGraph(
-            graph,
-            parameters=[named[name] for name in names.parameters] if names else [],
-            buffers=[state[name] for name in names.buffers] if names else [],
-            moving=[state[name] for name in names.moving] if names else [],
+        if key not in self._recorded:
+            self._recorded[key] = self._record(x, state)
+        recorded = self._recorded[key]
+        parameters = [named[name] for name in recorded.parameters]
+        return _Bound(
+            recorded,
+            parameters,
+            strides=[each.stride() for each in parameters],
+            buffers=[state[name] for name in recorded.buffers],
+            moving=[state[name] for name in recorded.moving],
             held=held,
         )
 
-    def _made(self, x: Tensor) -> Graph:
+    def _record(self, x: Tensor, state: dict[str, Tensor]) -> _Recorded:
         try:
-            recording = record(self.pair, self.objective, x, self.bf16)
+            recording = record(self.pair, self.objective, x, self.precision)
         except UnrecordableError as error:
-            return Graph(reason=str(error))
-        graph = use_onednn(recording.graph)
+            return _Recorded(reason=str(error))
+        graph = use_onednn(recording.graph) if self.products == "onednn" else recording.graph
+        names = (recording.parameters, recording.buffers, recording.moving)
         if self.mode == "traced":
-            return Graph(graph, recording)
-        state = self.pair.state()
+            return _Recorded(graph, "", *names)
         inputs = [state[name] for name in (*recording.parameters, *recording.buffers)]
         try:
-            return Graph(compiled(graph, [*inputs, x, x.new_tensor(1.0)]), recording)
+            return _Recorded(compiled(graph, [*inputs, x, x.new_tensor(1.0)]), "", *names)
         except CompilationError as error:
-            return Graph(graph, recording, f"{error}: recorded, not compiled")
-
-    def _weight(self, beta: float, x: Tensor) -> Tensor:
-        """``beta`` as a tensor, made anew only when it has changed."""
-        if self._beta[0] != (beta, x.dtype, x.device):
-            self._beta = (beta, x.dtype, x.device), x.new_tensor(beta)
-        return self._beta[1]
+            return _Recorded(graph, f"{error}: recorded, not compiled", *names)
 
 
-class CompiledSVI:
-    """`pyro.infer.SVI` for a plain Pyro pair, with the step recorded and compiled.
+def compile(
+    pair: Pair,
+    objective: Objective | None = None,
+    *,
+    mode: Mode = "traced",
+    products: Products | None = None,
+    precision: Precision = "float32",
+) -> Engine:
+    """Make a function that computes losses of batches and leaves their gradients in ``.grad``.
 
-    >>> svi = CompiledSVI(model, guide, lambda parameters: torch.optim.Adam(parameters, lr=1e-3))
-    >>> loss = svi.step(x)
+    What cannot be recorded or compiled runs in a plainer mode, and ``reason`` of the result says why.
 
     Args:
-        model, guide: programs over a batch ``x``; the guide may be left out where nothing is latent.
-        optim: makes any torch optimiser of a list of parameters.
-        loss: see `zoo.engine.objectives`; the ELBO if not told.
-        engine: ``compiled``, ``traced`` or ``eager``.
-        clip: the largest norm of the gradient, if it is to be clipped.
+        pair: the model and guide whose parameters are trained.
+        objective: see `zoo.engine.objectives`; the ELBO with one particle by default.
+        mode: ``eager``, ``traced`` or ``compiled``; see `choose_engine`.
+        products: the library of large float32 products; by default the one that the calibration of the machine found
+            faster, and torch's own without a calibration.
+        precision: ``float32``, or ``bf16`` for matrix products in bfloat16.
 
-    After the first step ``optimiser`` and ``pair`` are there: schedulers of torch take the one, and
-    ``pair.named_parameters()`` of the other are what one averages.
+    Returns:
+        ``step(x, beta=1.0) -> loss``, in nats per datum, with attributes ``mode``, ``products`` and ``reason``.
+
+    Raises:
+        ZooError: an unknown mode.
+
+    Example:
+        >>> import torch, zoo
+        >>> from zoo import engine
+        >>> pair = zoo.build("ppca", zoo.Event(2, "real"))
+        >>> step = engine.compile(pair, mode="traced")
+        >>> step(torch.zeros(8, 2)).shape, step.mode, step.reason
+        (torch.Size([]), 'traced', '')
     """
-
-    def __init__(
-        self,
-        model: Program,
-        guide: Program = no_guide,
-        optim: Callable[[list[nn.Parameter]], torch.optim.Optimizer] = torch.optim.Adam,
-        loss: Objective | None = None,
-        engine: Mode = "compiled",
-        clip: float | None = None,
-    ) -> None:
-        self.model, self.guide, self.optim, self.loss, self.mode, self.clip = model, guide, optim, loss, engine, clip
-        self._begun: tuple[Engine, Stepper] | None = None
-
-    def step(self, x: Tensor, beta: float = 1.0) -> Tensor:
-        """Take one step on a batch; the loss in nats per datum, a tensor that is not waited for."""
-        self._begun = self._begun or self._begin(x)
-        engine, stepper = self._begun
-        loss = engine(x, beta)
-        if self.clip:
-            torch.nn.utils.clip_grad_norm_(engine.pair.parameters(), self.clip)
-        stepper.step()
-        return loss
-
-    @property
-    def pair(self) -> Pair:
-        """What is trained (after the first step)."""
-        return self._after_the_first_step()[0].pair
-
-    @property
-    def optimiser(self) -> torch.optim.Optimizer:
-        """What trains it (after the first step)."""
-        return self._after_the_first_step()[1].optimiser
-
-    @property
-    def reason(self) -> str:
-        """Why the last step ran on the plain engine; empty if it did not."""
-        return self._begun[0].reason if self._begun else ""
-
-    def _begin(self, x: Tensor) -> tuple[Engine, Stepper]:
-        pair = Pair(Event(tuple(x.shape[1:]) or (1,), "real"), self.model, self.guide, example=x)
-        return Engine(pair, self.loss, self.mode), Stepper(self.optim(pair.parameters()))
-
-    def _after_the_first_step(self) -> tuple[Engine, Stepper]:
-        if self._begun is None:
-            raise ZooError("parameters are made by the first step: call step(x) before")
-        return self._begun
+    if products is None:
+        calibration = load_calibration()
+        products = calibration.products if calibration else "torch"
+    return Engine(pair, objective or elbo(), mode, products, precision)
 
 
-def laid_out_like(parameter: Tensor, gradient: Tensor) -> Tensor:
-    """The gradient in its parameter's memory layout, which fused optimisers take for granted."""
-    if gradient.stride() == parameter.stride():
-        return gradient
-    return torch.empty_like(parameter).copy_(gradient)
+def choose_engine(pair: Pair, x: Tensor, steps: int, *, objective: Objective | None = None, runs: int = 1) -> Mode:
+    """The mode that is expected to finish first on this machine.
+
+    It is ``eager`` without a calibration, and on devices other than the CPU, which are not calibrated.
+
+    The choice depends on the calibration and on the operations of one step, not on timing, so it can be repeated.
+
+    Args:
+        pair: the model and guide to train; it is left as it was.
+        x: a batch like those of the steps to come.
+        steps: the number of steps of a run.
+        objective: see `zoo.engine.objectives`; the ELBO with one particle by default.
+        runs: the number of runs that share the cost of compiling.
+    """
+    calibration = load_calibration()
+    if calibration is None or x.device.type != "cpu" or not pair.parameters() or steps * runs < FEWEST_STEPS:
+        return "eager"
+    before = {name: tensor.clone() for name, tensor in pair.state().items()}
+    with seeded(0):
+        work = work_of(lambda: compile(pair, objective, mode="eager")(x))
+    pair.load(before)
+    return fastest_mode(work, steps, runs, calibration)

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from pyro.distributions.util import is_identically_zero, scale_and_mask
-from pyro.infer.trace_elbo import _compute_log_r
 from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 from torch.distributions import kl_divergence
 
+from zoo.engine.private import log_ratio_of_sites
 from zoo.pairs.pair import Pair
 from zoo.pairs.traces import log_weights, tempered, traced
 
@@ -98,6 +98,6 @@ def _surrogate(model_trace: Any, guide_trace: Any) -> Tensor:
         if not is_identically_zero(entropy):
             total = total - entropy.sum()
         if not is_identically_zero(score):
-            log_ratio = _compute_log_r(model_trace, guide_trace).sum_to(site["cond_indep_stack"])
+            log_ratio = log_ratio_of_sites(model_trace, guide_trace).sum_to(site["cond_indep_stack"])
             total = total + (log_ratio * score).sum()
     return total

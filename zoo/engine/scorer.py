@@ -1,4 +1,4 @@
-"""Scoring many batches of one shape, as quickly as their number deserves."""
+"""Scores of many batches of one shape."""
 
 from __future__ import annotations
 
@@ -8,44 +8,57 @@ from contextlib import suppress
 import torch
 from torch import Tensor
 
-from zoo.engine.aot import CompilationError, Flat, compiled, has_compiler
-from zoo.engine.cost import choose_engine, work_of
-from zoo.engine.products import use_onednn
+from zoo.engine.aot import CompilationError, compiled
+from zoo.engine.cost import Mode, fastest_mode, work_of
+from zoo.engine.machine import load_calibration
+from zoo.engine.private import Graph
+from zoo.engine.products import Products, use_onednn
 from zoo.engine.tracing import UnrecordableError, record_scores
 from zoo.pairs.pair import Pair
 
 Score = Callable[[Pair, Tensor], Tensor]
-FEWEST = 8
-"""With fewer batches nothing is worth recording."""
+FEWEST_BATCHES = 8
+"""With fewer, recording does not pay."""
 
 
-def scorer(pair: Pair, score: Score, x: Tensor, batches: int) -> Callable[[Tensor], Tensor]:
-    """``score(pair, x)`` for ``batches`` batches like ``x``, in evaluation mode: the same numbers to float tolerance.
+def compile_scores(pair: Pair, score: Score, batches: int) -> Callable[[Tensor], Tensor]:
+    """``score(pair, x)`` as a function of ``x`` in evaluation mode, without gradients, to float rounding.
 
-    Many batches run through a recorded graph, compiled where that pays; a batch of another shape, few batches, and
-    what a graph cannot hold run as they are.
+    The first of many batches runs plainly and its operations are counted; those after it run through a recorded graph,
+    or a compiled one, where the calibration of the machine expects that to be faster. A batch of another shape, and
+    what cannot be recorded, run plainly.
+
+    Args:
+        pair: the model and guide, in evaluation mode.
+        score: scores of a batch; any shape.
+        batches: how many batches like the first there are.
     """
+    calibration = load_calibration() if batches >= FEWEST_BATCHES else None
+    if calibration is None:
+        return lambda x: score(pair, x)
+    graphs: dict[torch.Size, Graph | None] = {}
 
-    def plain(part: Tensor) -> Tensor:
-        return score(pair, part)
+    def scored(x: Tensor) -> Tensor:
+        if not graphs:
+            first: list[Tensor] = []
+            work = work_of(lambda: first.append(score(pair, x)))
+            mode = fastest_mode(work, batches - 1, 1, calibration)
+            graphs[x.shape] = None if mode == "eager" else _graph(pair, score, x, mode, calibration.products)
+            return first[0]
+        graph = graphs.get(x.shape)
+        return score(pair, x) if graph is None else graph(x)[0]
 
-    if batches < FEWEST:
-        return plain
+    return scored
+
+
+def _graph(pair: Pair, score: Score, x: Tensor, mode: Mode, products: Products) -> Graph | None:
     try:
-        graph = use_onednn(record_scores(pair, score, x))
+        graph = record_scores(pair, score, x)
     except UnrecordableError:
-        return plain
+        return None
+    run: Graph = use_onednn(graph) if products == "onednn" else graph
     state = list(pair.state().values())
-    run: Flat = graph
-    if has_compiler() and choose_engine(work_of(lambda: plain(x)), batches) == "compiled":
+    if mode == "compiled":
         with suppress(CompilationError):
             run = compiled(graph, [*state, x])
-
-    def quick(part: Tensor) -> Tensor:
-        if part.shape != x.shape:
-            return plain(part)
-        with torch.no_grad():
-            (made,) = run(*state, part)
-        return made
-
-    return quick
+    return torch.no_grad()(lambda part: run(*state, part))

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad_and_value
 from torch.fx import GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
-from torch.nn.utils.stateless import _reparametrize_module
 
 from zoo.engine.objectives import Objective
-from zoo.engine.precision import precision
+from zoo.engine.precision import Precision, autocast
+from zoo.engine.private import graph_of, reparametrized
 from zoo.errors import ZooError
 from zoo.pairs.pair import Pair
 from zoo.seeding import seeded
@@ -24,24 +23,15 @@ Tensors = dict[str, Tensor]
 
 
 class UnrecordableError(ZooError):
-    """What a graph cannot hold, in one line."""
-
-
-def graph_of(program: Callable[..., object]) -> Callable[..., GraphModule]:
-    """``graph_of(program)(*tensors)`` is the graph of its tensor operations.
-
-    The tensors are told by their shapes only: nothing is computed, nothing large is held, and what hangs on a value of
-    theirs raises an error.
-    """
-    return make_fx(program, tracing_mode="fake", _allow_non_fake_inputs=True)
+    """Why a step cannot be recorded as a graph, in one line."""
 
 
 @dataclass(frozen=True)
 class Recording:
     """The step of one shape of batch: ``graph(*parameters, *buffers, x, beta)`` is ``(loss, *gradients, *moved)``.
 
-    ``parameters`` and ``buffers`` are names in `Pair.state`; ``moving`` those of the buffers that a step changes, such
-    as running means. The tensors themselves are inputs, so one recording serves every pair of the same structure.
+    ``parameters`` and ``buffers`` are names in `Pair.state`; ``moving`` are the buffers that a step changes, such as
+    running means. The tensors themselves are inputs, so one recording serves every pair of the same structure.
     """
 
     graph: GraphModule
@@ -50,32 +40,48 @@ class Recording:
     moving: tuple[str, ...]
 
 
-def record(pair: Pair, objective: Objective, x: Tensor, bf16: bool = False, others: Sequence[Pair] = ()) -> Recording:
-    """Record loss and gradients of ``objective`` from shapes alone, twice, with other random numbers.
-
-    Of ``others``, pairs of the same structure, the graph must be the same, constants included.
+def record(pair: Pair, objective: Objective, x: Tensor, precision: Precision = "float32") -> Recording:
+    """Record loss and gradients of ``objective`` with fake tensors, twice, with different random numbers.
 
     Raises:
-        UnrecordableError: it fails, as what hangs on a value does, or the two differ: something in it hangs on Python's
-            own chance, and would be frozen.
+        UnrecordableError: tracing fails, or the two graphs differ: there is data-dependent control flow or Python
+            randomness, which a graph would freeze.
     """
     aliases = _aliases(pair)
     named = [name for name in pair.named_parameters() if name not in aliases]
     buffers = [name for name in pair.state() if name not in named and name not in aliases]
     moving: list[str] = []
 
+    def step(*flat: Tensor) -> list[Tensor]:
+        *tensors, x, beta = flat
+        trained = dict(zip(named, tensors, strict=False))
+        held = dict(zip(buffers, tensors[len(named) :], strict=True))
+
+        def scored(trained: Tensors) -> tuple[Tensor, tuple[Tensor, list[Tensor]]]:
+            kept = {name: tensor.clone() if name in moving else tensor for name, tensor in held.items()}
+            with _substituted(pair, trained | kept), pyro.validation_enabled(False), autocast(precision, x.device):
+                surrogate, loss = objective(pair, x, beta)
+                moved = [_current(pair, name) for name in moving]
+            return surrogate, (loss, moved)
+
+        gradients, (_, (loss, moved)) = grad_and_value(scored, has_aux=True)(trained)
+        return [loss, *gradients.values(), *moved]
+
+    def trace(seed: int) -> GraphModule:
+        state = pair.state()
+        with seeded(seed):
+            return graph_of(step)(*[state[name] for name in [*named, *buffers]], x, x.new_tensor(1.0))
+
     def traces() -> list[GraphModule]:
         with seeded(0):
             moving.extend(_moving(pair, objective, x, buffers))
-        names = (named, buffers, moving)
-        return [_trace(each, objective, x, names, bf16, seed) for seed, each in enumerate((pair, *(others or (pair,))))]
+        return [trace(0), trace(1)]
 
-    first = _agreed(traces)
-    return Recording(first, tuple(named), tuple(buffers), tuple(moving))
+    return Recording(_agreed(traces), tuple(named), tuple(buffers), tuple(moving))
 
 
 def record_scores(pair: Pair, score: Callable[[Pair, Tensor], Tensor], x: Tensor) -> GraphModule:
-    """Record ``score(pair, x)`` in evaluation mode: ``graph(*state, x)`` is a list of it, of `Pair.state`'s values.
+    """Record ``score(pair, x)`` in evaluation mode: ``graph(*state, x)`` is ``[scores]``, of `Pair.state`'s values.
 
     Raises:
         UnrecordableError: see `record`.
@@ -90,60 +96,35 @@ def record_scores(pair: Pair, score: Callable[[Pair, Tensor], Tensor], x: Tensor
         with pair.evaluating(), seeded(seed):
             return graph_of(run)(*pair.state().values(), x)
 
-    return _agreed(lambda: [trace(seed) for seed in (0, 1)])
+    return _agreed(lambda: [trace(0), trace(1)])
 
 
 def _agreed(traces: Callable[[], Sequence[GraphModule]]) -> GraphModule:
-    """The first of two or more traces, if all are the same."""
+    """The first of two traces, if both are the same."""
     try:
-        first, *rest = traces()
-    except Exception as error:  # a stranger's program may raise anything: the plain engine runs it, and says why
+        first, second = traces()
+    except Exception as error:  # a user's program may raise anything: the plain engine runs it, and says why
         line = str(error).splitlines()[0] if str(error) else ""
         raise UnrecordableError(f"it cannot be recorded as a graph ({type(error).__name__}: {line})") from error
-    if difference := next(filter(None, (_difference(first, other) for other in rest)), ""):
+    if difference := _difference(first, second):
         raise UnrecordableError(f"recorded twice, its graph differs ({difference}): it depends on values or on chance")
     return first
 
 
-def _trace(
-    pair: Pair, objective: Objective, x: Tensor, names: tuple[list[str], list[str], list[str]], bf16: bool, seed: int
-) -> GraphModule:
-    parameters, buffers, moving = names
-    state = pair.state() | {name: tensor.detach() for name, tensor in pair.named_parameters().items()}
-
-    def scored(trained: Tensors, held: Tensors, x: Tensor, beta: Tensor) -> tuple[Tensor, tuple[Tensor, list[Tensor]]]:
-        kept = {name: tensor.clone() if name in moving else tensor for name, tensor in held.items()}
-        with _substituted(pair, trained | kept), pyro.validation_enabled(False):
-            surrogate, loss = objective(pair, x, beta)
-            moved = [current(pair, name) for name in moving]
-        return surrogate, (loss, moved)
-
-    def step(*flat: Tensor) -> list[Tensor]:
-        *tensors, x, beta = flat
-        trained = dict(zip(parameters, tensors, strict=False))
-        held = dict(zip(buffers, tensors[len(parameters) :], strict=True))
-        with precision(bf16):
-            gradients, (_, (loss, moved)) = grad_and_value(scored, has_aux=True)(trained, held, x, beta)
-        return [loss, *gradients.values(), *moved]
-
-    with seeded(seed):
-        return graph_of(step)(*[state[name] for name in [*parameters, *buffers]], x, x.new_tensor(1.0))
-
-
 def _moving(pair: Pair, objective: Objective, x: Tensor, buffers: list[str]) -> list[str]:
-    """The buffers that a step changes; they are left as they were."""
-    before = {name: current(pair, name).clone() for name in buffers}
+    """The buffers that a step changes; they are restored."""
+    before = {name: _current(pair, name).clone() for name in buffers}
     with torch.no_grad(), pyro.validation_enabled(False):
         objective(pair, x, 1.0)
-    changed = [name for name in buffers if not torch.equal(current(pair, name), before[name])]
+    changed = [name for name in buffers if not torch.equal(_current(pair, name), before[name])]
     for name in changed:
-        current(pair, name).copy_(before[name])
+        _current(pair, name).copy_(before[name])
     return changed
 
 
 @contextmanager
 def _substituted(pair: Pair, tensors: Mapping[str, Tensor]) -> Iterator[None]:
-    """Inside, the pair's programs compute with ``tensors`` in the place of its own."""
+    """Inside, the pair's programs compute with ``tensors`` instead of its own."""
     own = pair.store["params"]
     homes = _homes(pair)
     tensors = {**tensors, **{alias: tensors[name] for alias, name in _aliases(pair).items()}}
@@ -152,7 +133,7 @@ def _substituted(pair: Pair, tensors: Mapping[str, Tensor]) -> Iterator[None]:
         with ExitStack() as stack:
             for part, module in pair.modules.items():
                 held = {name.removeprefix(f"{part}."): t for name, t in tensors.items() if name.startswith(f"{part}.")}
-                stack.enter_context(_reparametrize_module(module, held))
+                stack.enter_context(reparametrized(module, held))
             pair.store["params"] = {name: tensors.get(f"param.{name}", tensor) for name, tensor in own.items()}
             yield
     finally:
@@ -160,7 +141,7 @@ def _substituted(pair: Pair, tensors: Mapping[str, Tensor]) -> Iterator[None]:
 
 
 def _aliases(pair: Pair) -> dict[str, str]:
-    """Further names in the pair's state of tensors that it holds more than once, with the first name of each."""
+    """For tensors that the pair's state holds more than once: each further name -> the first name."""
     first: dict[int, str] = {}
     named = [
         (f"{part}.{name}", tensor)
@@ -171,18 +152,18 @@ def _aliases(pair: Pair) -> dict[str, str]:
 
 
 def _homes(pair: Pair) -> set[str]:
-    """The names of the tensors under the first name of each module: a module that is held twice is replaced in once."""
+    """Names of all tensors, each under the first name of its module: a module that is held twice is replaced once."""
     seen: set[nn.Module] = set()
     return {
         ".".join(filter(None, (part, path, name)))
         for part, module in pair.modules.items()
         for path, each in module.named_modules(memo=seen)
-        for name in (*each._parameters, *each._buffers)
+        for name, _ in (*each.named_parameters(recurse=False), *each.named_buffers(recurse=False))
     }
 
 
-def current(pair: Pair, name: str) -> Tensor:
-    """The module's tensor that is called ``name`` in the pair's state, itself, as it is now."""
+def _current(pair: Pair, name: str) -> Tensor:
+    """The tensor that the module holds now under ``name`` of the pair's state: itself, not detached."""
     part, path = next((part, name.removeprefix(f"{part}.")) for part in pair.modules if name.startswith(f"{part}."))
     home, _, last = path.rpartition(".")
     found: Tensor | nn.Parameter = getattr(pair.modules[part].get_submodule(home), last)
@@ -190,7 +171,7 @@ def current(pair: Pair, name: str) -> Tensor:
 
 
 def _difference(first: GraphModule, second: GraphModule) -> str:
-    """What differs between two graphs, constants included; empty if nothing does."""
+    """The first difference between two graphs, constants included; empty if there is none."""
     one, other = (list(graph.graph.nodes) for graph in (first, second))
     if len(one) != len(other):
         return f"{len(one)} and {len(other)} operations"

@@ -19,6 +19,7 @@ from zoo.data import Dataset
 from zoo.devices import pick_device
 from zoo.errors import RunError, ZooError
 from zoo.event import Event
+from zoo.experiments.calibrate import calibrate
 from zoo.experiments.display import Display
 from zoo.experiments.plan import Entry, Options, Planned, plan
 from zoo.experiments.processes import Job, cores, orphaned, run_jobs
@@ -57,6 +58,7 @@ def compare(suite: Suite, options: Options, display: Display) -> Study:
     settings = Settings(particles=suite.particles, memory=options.memory)
     asked = [evaluations[name] for name in suite.evaluations if evaluations[name].over == "run"]
     together, alone = ([each.name for each in asked if each.alone is quiet] for quiet in (False, True))
+    calibrate([entry.planned.config for entry in entries if entry.planned], display.console, options.threads)
     entries = _run_stage("train", entries, suite, together, settings, options, display)
     if alone:
         entries = _run_stage("measure", entries, suite, alone, settings, replace(options, workers=1), display)

@@ -7,7 +7,7 @@ from importlib import import_module
 
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which stops this process too
 
-from zoo.engine.aot import COMPILER  # noqa: E402
+from zoo.engine.private import COMPILER  # noqa: E402
 from zoo.pairs.registry import load_shelves  # noqa: E402 (imports torch: seconds in which Ctrl-C would be a traceback)
 
 SKLEARN = ("sklearn.datasets", "sklearn.ensemble", "sklearn.model_selection")

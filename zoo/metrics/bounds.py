@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from zoo.engine.scorer import scorer
+from zoo.engine.private import DispatchMode
+from zoo.engine.scorer import compile_scores
 from zoo.pairs.pair import Pair
 from zoo.pairs.traces import log_prob, weight_parts
 from zoo.seeding import seeded
@@ -71,7 +71,7 @@ def particle_parts(pair: Pair, x: Tensor, particles: int, *, memory: int = MEMOR
     with pair.evaluating(), seeded(seed):
         rows = rows_within(memory, x, lambda part: _both(pair, part))
         chunks = list(_chunks(len(x), particles, rows))
-        score = scorer(pair, _both, _repeated(x, *chunks[0]), len(chunks))
+        score = compile_scores(pair, _both, len(chunks))
         for data, draws in chunks:
             made = score(_repeated(x, data, draws))
             parts[:, data, draws] = made.reshape(2, -1, draws.stop - draws.start).cpu().double()
@@ -158,7 +158,7 @@ def _allocated(work: Callable[[Tensor], Any], x: Tensor) -> int:
     return seen.total
 
 
-class _Allocated(TorchDispatchMode):
+class _Allocated(DispatchMode):
     """Adds up the bytes of every operation's results: more than is ever held at once."""
 
     def __init__(self) -> None:

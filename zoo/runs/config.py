@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from zoo.data import Dataset, load_data
+from zoo.engine.cost import FEWEST_STEPS
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.pairs.build import fitting_event, read_name
@@ -57,6 +58,11 @@ class RunConfig(BaseModel):
     def name(self) -> str:
         """See `zoo.scores.label`."""
         return label(self.family, self.guide)
+
+    @property
+    def uses_calibration(self) -> bool:
+        """Whether the engine of the run depends on the calibration of the machine (`zoo.engine.calibration`)."""
+        return self.recipe.engine != "eager" and self.recipe.steps >= FEWEST_STEPS
 
     @property
     def digest(self) -> str:

@@ -31,7 +31,7 @@ class Progress:
     """Why training diverged or stopped early."""
     engine: Literal["", "eager", "traced", "compiled"] = ""
     """How steps are computed, once it is chosen; a resumed run keeps it."""
-    products: str = ""
+    products: Literal["", "torch", "onednn"] = ""
     """The library of large matrix products, where the engine chose one; a resumed run keeps it."""
     remark: str = ""
     """Why steps ran on a plainer engine, if they did."""

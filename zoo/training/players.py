@@ -12,18 +12,13 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from zoo.engine.cost import choose_engine
-from zoo.engine.engine import Engine
+from zoo import engine
 from zoo.engine.objectives import elbo
-from zoo.engine.precision import precision
-from zoo.engine.stepping import Stepper
 from zoo.pairs.pair import HasPlayers, Pair, Player
 from zoo.training.callbacks import Progress
 from zoo.training.recipe import Recipe
 
 Gradients = Callable[[Tensor, float], Tensor]
-FEWEST_STEPS = 200
-"""With fewer steps to come, over all runs together, tracing does not pay."""
 OPTIMISERS: dict[str, Any] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
@@ -53,7 +48,7 @@ class ActivePlayer:
         settings = {"lr": recipe.lr, "weight_decay": recipe.weight_decay} | fused | dict(options or {})
         self.lr_factor = settings["lr"] / recipe.lr
         self.optimiser: torch.optim.Optimizer = OPTIMISERS[recipe.optimiser](self.parameters, **settings)
-        self._stepper = Stepper(self.optimiser)
+        self._stepper = engine.Stepper(self.optimiser)
 
     def step(self, lr: float) -> None:
         """Take one optimiser step."""
@@ -81,8 +76,9 @@ def own_gradients(pair: Pair, player: Player, recipe: Recipe) -> Gradients:
     def gradients(x: Tensor, beta: float) -> Tensor:
         for parameter in parameters:
             parameter.grad = None
-        with pair.scope(), pyro.validation_enabled(False), precision(recipe.precision == "bf16"):
-            loss = player.loss(x)
+        with pair.scope(), pyro.validation_enabled(False):
+            with engine.autocast(recipe.precision, x.device):
+                loss = player.loss(x)
             loss.backward(inputs=parameters)
         return loss
 
@@ -95,17 +91,16 @@ def elbo_gradients(pair: Pair, recipe: Recipe, progress: Progress, x: Tensor, ru
     ``auto`` becomes the engine that is expected to finish ``runs`` such runs first, judged by one plain step on the
     batch ``x``. The choice is noted in ``progress``.
     """
-    engine = Engine(pair, elbo(recipe.particles), bf16=recipe.precision == "bf16")
-    mode = progress.engine or recipe.engine
+    objective, mode = elbo(recipe.particles), progress.engine or recipe.engine
     if mode == "auto":
-        few = not pair.parameters() or recipe.steps * runs < FEWEST_STEPS
-        mode = "eager" if few else choose_engine(engine.work(x), recipe.steps, runs)
-    engine.set_mode(mode)
-    progress.engine = engine.mode
+        mode = engine.choose_engine(pair, x, recipe.steps, objective=objective, runs=runs)
+    products = progress.products or None
+    step = engine.compile(pair, objective, mode=mode, products=products, precision=recipe.precision)
+    progress.engine, progress.products = step.mode, step.products
 
     def gradients(x: Tensor, beta: float) -> Tensor:
-        loss = engine(x, beta)
-        progress.remark = engine.reason
+        loss = step(x, beta)
+        progress.remark = step.reason
         return loss
 
     return gradients

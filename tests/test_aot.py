@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from zoo.engine import aot as compiling
-from zoo.engine.aot import COMPILER, LIBRARY, PROGRAM, CompilationError, compiled, has_compiler
-from zoo.engine.tracing import graph_of
+from zoo.engine import aot
+from zoo.engine.aot import LIBRARY, PROGRAM, CompilationError, compiled, has_compiler
+from zoo.engine.private import COMPILER, graph_of
 
 A, B = torch.linspace(-1.0, 1.0, 12).reshape(3, 4), torch.linspace(0.0, 2.0, 8).reshape(4, 2)
 
@@ -40,7 +40,7 @@ def test_a_library_made_by_another_process_is_right_and_made_once(shelf: Path, m
     first = compiled(graph, [A, B])
     assert torch.equal(torch.get_rng_state(), before)
     for name in ("build", "_build_elsewhere"):
-        monkeypatch.setattr(compiling, name, build_nothing)
+        monkeypatch.setattr(aot, name, build_nothing)
     for run in (first, compiled(graph, [A, B])):
         torch.manual_seed(3)
         expected = program(A, B)
@@ -78,11 +78,11 @@ def test_of_two_that_make_the_same_library_one_is_kept(shelf: Path, monkeypatch:
         (folder / LIBRARY).write_text("this one")
         begun.append(folder)
         if len(begun) == 1:
-            nested.append(compiling._library("program"))
+            nested.append(aot._library("program", shelf))
 
     begun, nested = list[Path](), list[Path]()
     monkeypatch.setitem(sys.modules, COMPILER, sys)
-    monkeypatch.setattr(compiling, "build", build)
-    assert compiling._library("program") == nested[0]
+    monkeypatch.setattr(aot, "build", build)
+    assert aot._library("program", shelf) == nested[0]
     assert nested[0].read_text() == "this one"
     assert [path.name for path in shelf.iterdir()] == [nested[0].parent.name]
