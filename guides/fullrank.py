@@ -36,7 +36,8 @@ class FullRankSite(nn.Module):
         self.net = MLP(inputs, hidden, sum(self.split), dropout)
 
     def forward(self, inputs: Tensor) -> TorchDistributionMixin:
-        loc, raw, below = self.net(inputs).split(self.split, -1)
+        outputs = self.net(inputs).to(inputs.dtype)  # linear algebra has no bfloat16, which autocast may give
+        loc, raw, below = outputs.split(self.split, -1)
         return dist.MultivariateNormal(loc, scale_tril=_lower(positive(raw), below))
 
 
