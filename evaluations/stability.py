@@ -88,6 +88,9 @@ def stability(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
 
     Returns:
         The scores above; all skipped for a family that is fitted in closed form.
+
+    Reference:
+        Gretton et al. 2012, A kernel two-sample test, for MMD.
     """
     trained = [run for run in runs if run.status != "failed"]
     if not trained:

@@ -32,13 +32,16 @@ def toy_kl(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
 
     Returns:
         The one score.
+
+    Reference:
+        Kullback & Leibler 1951, On information and sufficiency.
     """
     (run,) = runs
     return unmeasurable(run, METRICS) or attempt(METRICS, _of_run, run, settings)
 
 
 def _of_run(run: TrainedRun, settings: Settings) -> list[Score]:
-    toy = datasets.get(run.data.name)
+    toy = datasets.get(run.data.name) if run.data.registered else None
     if toy is None or toy.log_density is None or toy.sampler is None:
         known = ", ".join(source.name for source in datasets if source.sampler)
         return [Score.skipped("kl", f"the true density of {run.data.name} is not known; of {known} it is")]

@@ -76,11 +76,11 @@ def test_a_failure_is_one_line_and_leaves_nothing_behind(shelf: Path, monkeypatc
 def test_of_two_that_make_the_same_library_one_is_kept(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def build(folder: Path) -> None:
         (folder / LIBRARY).write_text("this one")
-        begun.append(folder)
-        if len(begun) == 1:
+        started.append(folder)
+        if len(started) == 1:
             nested.append(aot._library("program", shelf))
 
-    begun, nested = list[Path](), list[Path]()
+    started, nested = list[Path](), list[Path]()
     monkeypatch.setitem(sys.modules, COMPILER, sys)
     monkeypatch.setattr(aot, "build", build)
     assert aot._library("program", shelf) == nested[0]

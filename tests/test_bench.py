@@ -179,13 +179,13 @@ def test_failures_are_rows_with_their_reason(field: Callable[..., None]) -> None
 
     nothing = partial(Entrant, lambda: math.nan)
     field(broken=broken, absent=absent, late=late, nan=lambda task: nothing())
-    told = {timing.contender: (timing.status, timing.reason) for timing in quickly(ROW)}
-    assert told.pop("pyro") == ("ok", "")
-    assert told["broken"] == ("failed", "RuntimeError: no luck")
-    assert told["absent"] == ("skipped", "not here")
-    assert told["late"][0] == "failed"
-    assert told["late"][1].startswith("StopIteration")
-    assert told["nan"] == ("failed", "ZooError: its loss became nan")
+    found = {timing.contender: (timing.status, timing.reason) for timing in quickly(ROW)}
+    assert found.pop("pyro") == ("ok", "")
+    assert found["broken"] == ("failed", "RuntimeError: no luck")
+    assert found["absent"] == ("skipped", "not here")
+    assert found["late"][0] == "failed"
+    assert found["late"][1].startswith("StopIteration")
+    assert found["nan"] == ("failed", "ZooError: its loss became nan")
 
 
 def test_a_missing_reference_leaves_times_without_ratios(
@@ -263,9 +263,9 @@ def test_the_csv_is_tidy_and_the_table_square(tmp_path: Path) -> None:
 def test_the_command_prints_and_writes(field: Callable[..., None], tmp_path: Path) -> None:
     field(eager=TRAINING["eager"])
     asked = ["bench", "--quick", "--threads", "1", "--reports", str(tmp_path), "--quiet"]
-    told = CliRunner().invoke(app, asked)
-    assert told.exit_code == 0, told.output
-    assert told.stdout.startswith("ratio to pyro")
+    found = CliRunner().invoke(app, asked)
+    assert found.exit_code == 0, found.output
+    assert found.stdout.startswith("ratio to pyro")
     assert (tmp_path / "bench" / "bench.csv").read_text().count("\n") == 3
     assert "vae-small" in (tmp_path / "bench" / "index.html").read_text()
     answer = json.loads(CliRunner().invoke(app, [*asked, "--json"]).stdout)
@@ -337,9 +337,9 @@ def test_memory_is_that_of_a_process_of_its_own() -> None:
 def test_peaks_are_measured_and_set_against_the_plain_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     def here(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
         """The command's work, in this process."""
-        with redirect_stdout(io.StringIO()) as told:
+        with redirect_stdout(io.StringIO()) as printed:
             memory.main(*command[3:])
-        return subprocess.CompletedProcess(command, 0, told.getvalue(), "")
+        return subprocess.CompletedProcess(command, 0, printed.getvalue(), "")
 
     def absent(task: Task) -> Entrant:
         raise SkippedError("not here")

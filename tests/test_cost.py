@@ -9,7 +9,7 @@ import torch
 
 from zoo.engine.cost import Calibration, Work, fastest_mode, work_of
 
-ONEDNN = Calibration("one where oneDNN wins", "2", 1, "onednn", 1e-11, -5e-7, 3e-6, 1e-10, 1e-3, 8.0)
+ONEDNN = Calibration("one where oneDNN wins", "2", 1, "onednn", 1e-11, 0.0, -5e-7, 3e-6, 1e-10, 1e-3, 8.0)
 TORCH = replace(ONEDNN, processor="one where it loses", products="torch", product=0.0)
 VAE = Work(operations=250, numbers=5_000_000, multiplications=200_000_000)
 

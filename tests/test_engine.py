@@ -195,7 +195,7 @@ def test_plain_functions_with_pyro_params_are_recorded() -> None:
     assert list(pyro.get_param_store().keys()) == []
 
 
-def test_a_ragged_batch_another_mode_and_frozen_parameters_are_recorded_anew() -> None:
+def test_a_ragged_batch_another_mode_and_frozen_parameters_are_recorded_again() -> None:
     torch.manual_seed(0)
     pair = pair_of(Small())
     engine = compile(pair)

@@ -15,7 +15,7 @@ from zoo.engine import machine
 from zoo.engine.cost import Calibration
 from zoo.engine.machine import calibration, load_calibration
 
-FAST = Calibration("made up", torch.__version__, 1, "onednn", 1e-9, 1e-3, 2e-3, 1e-9, 1e-6, 1e-3)
+FAST = Calibration("made up", torch.__version__, 1, "onednn", 1e-9, 0.0, 1e-3, 2e-3, 1e-9, 1e-6, 1e-3)
 
 
 @pytest.fixture(autouse=True)
@@ -82,3 +82,4 @@ def test_a_measured_calibration_is_complete() -> None:
     assert made.recording > 0
     assert made.compiling > 0
     assert made.number >= 0
+    assert made.handlers > 0

@@ -1,4 +1,4 @@
-"""Large float32 products go to another library and come to the same numbers."""
+"""Large float32 products by another library are the same numbers."""
 
 from __future__ import annotations
 

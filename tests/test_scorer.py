@@ -15,7 +15,7 @@ from zoo.engine.cost import Calibration
 from zoo.engine.scorer import FEWEST_BATCHES, compile_scores
 from zoo.pairs.pair import Pair
 
-TRACING = Calibration("made up", torch.__version__, 1, "onednn", 1e-9, 1e-3, 0.0, 0.0, 1e-9, 1e9)
+TRACING = Calibration("made up", torch.__version__, 1, "onednn", 1e-9, 0.0, 1e-3, 0.0, 0.0, 1e-9, 1e9)
 
 
 def calibrate(path: Path, known: Calibration, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""A step without book-keeping is the optimiser's own, to the bit."""
+"""A step without bookkeeping is the optimiser's own, to the bit."""
 
 from __future__ import annotations
 

@@ -107,10 +107,10 @@ def naive(task: Task) -> Entrant:
     stream = whole_passes(task.event, made.logits, task.x)
     passes = partial(_passes, stream, n)
     passes(2)
-    begun = time.perf_counter()
+    began = time.perf_counter()
     count = min(PASSES, size)
     passes(count)
-    seconds = (time.perf_counter() - begun) / count * size
+    seconds = (time.perf_counter() - began) / count * size
     if seconds > WHOLE_SECONDS:
         note = f"extrapolated from {count} of {size} passes a round"
         return Entrant(lambda: passes(count), count / size, lambda: note, seconds * count / size)

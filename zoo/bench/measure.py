@@ -1,4 +1,4 @@
-"""Contenders in turn, round by round, so that what slows the machine for a while slows all of them."""
+"""Timings of contenders that alternate round by round, so that a slowdown of the machine affects all of them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from zoo.provenance import provenance
 
 WARM_STEPS = 5
 LIBRARIES = ("numpyro", "jax", "zuko", "normflows", "nflows")
-"""Told among the versions where they are installed."""
+"""Listed among the versions where they are installed."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ def bench(
 ) -> list[Timing]:
     """Measure ``rows``: ``rounds`` rounds in which each contender has a turn of about ``turn`` seconds.
 
-    Contenders whose turn is long have fewer rounds. ``watch`` is told what goes on. A contender that fails is a timing
-    with status ``failed`` and its reason, one that cannot take part here is ``skipped``.
+    Contenders whose turn is long have fewer rounds. ``watch`` is called with a line on each step. A contender that
+    fails is a timing with status ``failed`` and its reason, one that cannot take part here is ``skipped``.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -131,12 +131,12 @@ def _refused(row: Row, name: str, error: Exception) -> Timing:
 
 def _ready(prepare: Callable[[], Entrant], rounds: int, turn: float) -> Racer:
     """Get ready, warm up, and see how many steps make a turn."""
-    begun = time.perf_counter()
+    began = time.perf_counter()
     racer = Racer(prepare())
     entrant, cost = racer.entrant, racer.entrant.cost
     if cost is None:
         _turn(entrant, 1, turn)
-        racer.first = time.perf_counter() - begun
+        racer.first = time.perf_counter() - began
         cost = min(_turn(entrant, 1, turn) for _ in range(WARM_STEPS if racer.first < WHOLE_SECONDS / 10 else 2))
     racer.repeats = max(1, round(turn / cost))
     racer.rounds = max(1, min(rounds, int(WHOLE_SECONDS / (cost * racer.repeats))))
@@ -154,19 +154,19 @@ def _round(racers: Mapping[str, Racer], number: int, turn: float) -> None:
 
 
 def _turn(entrant: Entrant, repeats: int, turn: float) -> float:
-    """Seconds a step, of ``repeats`` steps or of those begun within twice the ``turn``, should the machine be busy.
+    """Seconds a step, of ``repeats`` steps or of as many as start within twice the ``turn`` on a busy machine.
 
     The last one's number is read, so that all work is done.
 
     Raises:
         ZooError: it is not finite.
     """
-    begun, steps = time.perf_counter(), 0
-    while steps == 0 or (steps < repeats and time.perf_counter() - begun < 2 * turn):
+    began, steps = time.perf_counter(), 0
+    while steps == 0 or (steps < repeats and time.perf_counter() - began < 2 * turn):
         number = entrant.step()
         steps += 1
     value = float(number)
-    seconds = (time.perf_counter() - begun) / steps
+    seconds = (time.perf_counter() - began) / steps
     if not math.isfinite(value):
         raise ZooError(f"its loss became {value}")
     return seconds
@@ -239,17 +239,17 @@ def unit_of(work: str) -> str:
 
 
 def notes(timings: Sequence[Timing]) -> list[Timing]:
-    """Those that a reader must be told something of."""
+    """The timings that failed, were skipped or carry a remark."""
     return [timing for timing in timings if timing.reason or timing.status != "ok"]
 
 
 def table(timings: Sequence[Timing]) -> str:
     """The ratios against each row's reference, block by block; below, what a reader must know."""
-    told = [
+    remarks = [
         f"{timing.row}, {timing.contender}: {timing.status}{': ' * bool(timing.reason)}{timing.reason}"
         for timing in notes(timings)
     ]
-    return "\n".join([*map(_written, blocks(timings)), *told])
+    return "\n".join([*map(_written, blocks(timings)), *remarks])
 
 
 def _written(block: Block) -> str:
@@ -258,8 +258,8 @@ def _written(block: Block) -> str:
     lines = [f"{'ratio to ' + block.reference:<20}{block.reference + ' ' + block.unit:>11}{head}"]
     for row, timings in block.rows.items():
         base = timings[block.reference].value
-        told = [cell(timings.get(name)) for name in block.contenders]
-        line = "".join(f"{text:>{width}}" for text, width in zip(told, widths, strict=True))
+        cells = [cell(timings.get(name)) for name in block.contenders]
+        line = "".join(f"{text:>{width}}" for text, width in zip(cells, widths, strict=True))
         lines.append(f"{row:<20}{f'{base:.2f}' if base else '-':>11}{line}")
     return "\n".join(lines)
 
@@ -277,9 +277,9 @@ def cell(timing: Timing | None) -> str:
 
 def _where() -> tuple[str, str]:
     """The machine, and the versions of what ran."""
-    told = provenance(torch.device("cpu"))
-    own = [f"{name} {told[name]}" for name in ("python", "pyro-zoo", "torch", "pyro-ppl")]
-    return told["processor"], "; ".join([*own, *_others()])
+    facts = provenance(torch.device("cpu"))
+    own = [f"{name} {facts[name]}" for name in ("python", "pyro-zoo", "torch", "pyro-ppl")]
+    return facts["processor"], "; ".join([*own, *_others()])
 
 
 def _others() -> Iterator[str]:

@@ -1,6 +1,6 @@
-"""The most memory that training takes: each contender in a fresh process, which holds nothing of the others'.
+"""The most memory that training takes: each contender in a fresh process, which holds nothing of the others.
 
-``python -m zoo.bench.memory ROW CONTENDER THREADS``, the row as JSON, tells its peak as JSON. The peak is of the whole
+``python -m zoo.bench.memory ROW CONTENDER THREADS``, the row as JSON, prints its peak as JSON. The peak is of the whole
 process, libraries included; a compiler's own helper processes are not counted.
 """
 
@@ -36,10 +36,10 @@ def peak_of(row: Row, contender: str, threads: int) -> tuple[float, str]:
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise ZooError(f"its process failed: {last}")
-    told = json.loads(done.stdout.splitlines()[-1])
-    if told["skipped"]:
-        raise SkippedError(told["skipped"])
-    return told["mib"], told["note"]
+    answer = json.loads(done.stdout.splitlines()[-1])
+    if answer["skipped"]:
+        raise SkippedError(answer["skipped"])
+    return answer["mib"], answer["note"]
 
 
 def main(row: str, contender: str, threads: str) -> None:

@@ -30,7 +30,7 @@ SENTENCES = {
     "zoo": "The quickest library of flows takes {} of this project's time.",
     "eager": "The hungriest engine takes {} of the plain one's memory.",
 }
-"""Reference -> what the ratios come to."""
+"""Reference -> the sentence that sums up the ratios."""
 WIDTH, BAR, LEAST = 420.0, 19.0, 1.25
 """Of a figure in px, of a bar with its gap, and the smallest ratio that its axis ends at."""
 FARTHEST = 4.0
@@ -83,7 +83,7 @@ def render(timings: Sequence[Timing]) -> str:
 
 
 def summary(timings: Sequence[Timing]) -> str:
-    """What the ratios come to, in a sentence for each block."""
+    """The ratios in one sentence per block."""
     return " ".join(filter(None, map(_said, blocks(timings)))) or "Nothing was measured."
 
 
@@ -100,8 +100,8 @@ def bars(timings: Sequence[Timing], reference: str) -> str:
     parts = [line(x(1.0), 0, x(1.0), bottom, "floor")]
     for number, (ratio, timing) in enumerate(measured):
         parts += _bar(timing, ratio, base, x, BAR * (number + 0.5))
-    told = "; ".join(f"{timing.contender} {ratio:.3g}" for ratio, timing in measured)
-    return drawing(WIDTH, bottom + 4, f"Ratio to {reference}; less is better", told, *parts)
+    described = "; ".join(f"{timing.contender} {ratio:.3g}" for ratio, timing in measured)
+    return drawing(WIDTH, bottom + 4, f"Ratio to {reference}; less is better", described, *parts)
 
 
 def _bar(timing: Timing, ratio: float, base: float, x: Scale, y: float) -> list[str]:

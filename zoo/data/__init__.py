@@ -6,6 +6,7 @@ data files.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from zoo.data.dataset import Dataset
@@ -65,4 +66,5 @@ def load_data(
         raise ZooError(f"data set {spec!r}: its function should return a zoo.Dataset, got {type(data).__name__}")
     if data.name != spec:
         raise ZooError(f"data set {spec!r}: its Dataset should have that name, got {data.name!r}")
+    data = replace(data, registered=True)
     return data if event is None else data.reshaped(event)

@@ -25,6 +25,7 @@ class Dataset:
         source: where the data come from, how they are split and any threshold, in one sentence.
         binarise: ``train`` holds intensities in [0, 1] and every batch of it is a new Bernoulli draw. ``validation``
             and ``test`` are drawn once, before.
+        registered: the data are those of the registered data set called ``name``, not of a file of that name.
 
     Raises:
         ZooError: a split of another dtype or shape.
@@ -44,6 +45,7 @@ class Dataset:
     test: Tensor
     source: str
     binarise: bool = False
+    registered: bool = False
 
     def __post_init__(self) -> None:
         for word in ("train", "validation", "test"):

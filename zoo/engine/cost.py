@@ -34,6 +34,7 @@ class Calibration:
         threads: of torch.
         products: the faster library of large float32 products.
         product: saved per multiplication of large products in a recorded step, by that library.
+        handlers: saved per recorded step, in which Pyro's handlers do not run.
         traced: saved per operation of the plain step by tracing; negative where tracing is slower.
         compiled: saved per operation by compiling.
         number: saved by compiling per number that an operation makes, as it need not go through memory.
@@ -46,6 +47,7 @@ class Calibration:
     threads: int
     products: Products = "torch"
     product: float = 0.0
+    handlers: float = 0.0
     traced: float = 0.0
     compiled: float = 0.0
     number: float = 0.0
@@ -80,9 +82,9 @@ def fastest_mode(work: Work, steps: int, runs: int, calibration: Calibration | N
     if calibration is None:
         return "eager"
     recording = work.operations * calibration.recording
-    by_products = work.multiplications * calibration.product
-    by_tracing = by_products + work.operations * calibration.traced
-    by_compiling = by_products + work.operations * calibration.compiled + work.numbers * calibration.number
+    by_recording = calibration.handlers + work.multiplications * calibration.product
+    by_tracing = by_recording + work.operations * calibration.traced
+    by_compiling = by_recording + work.operations * calibration.compiled + work.numbers * calibration.number
     seconds: dict[Mode, float] = {
         "eager": 0.0,
         "traced": runs * (recording - steps * by_tracing),

@@ -1,7 +1,7 @@
-"""What SVI minimises, as functions of traces that never read a tensor's value, so that they can be recorded as a graph.
+"""Objectives of SVI as functions of traces; they never read the value of a tensor, so they can be recorded as a graph.
 
-Each gives ``(surrogate, loss)`` per datum, in nats: ``loss`` is the number that a person watches, the gradient of
-``surrogate`` is that of the expected loss (they differ where a latent is not reparameterised).
+Each gives ``(surrogate, loss)`` per datum, in nats. ``loss`` is reported; the gradient of ``surrogate`` estimates that
+of the expected loss (they differ where a latent is not reparameterised).
 """
 
 from __future__ import annotations
@@ -24,13 +24,21 @@ Objective = Callable[[Pair, Tensor, Tensor | float], tuple[Tensor, Tensor]]
 
 
 def elbo(particles: int = 1) -> Objective:
-    """Minus the ELBO as `pyro.infer.Trace_ELBO` estimates it, score-function terms for the rest included."""
+    """Minus the ELBO as `pyro.infer.Trace_ELBO` estimates it.
+
+        -(1/S) sum_s [log p(x, z_s) - log q(z_s | x)],  z_s ~ q(z | x)
+
+    Latents that are not reparameterised add score-function terms to the surrogate.
+
+    Args:
+        particles: S, draws of the guide for each datum.
+    """
 
     def objective(pair: Pair, x: Tensor, beta: Tensor | float) -> tuple[Tensor, Tensor]:
         surrogate, loss = x.new_zeros(()), x.new_zeros(())
         with tempered(beta):
             for model_trace, guide_trace in _traces(pair, x, particles):
-                loss = loss - _log_ratio(model_trace, guide_trace)
+                loss = loss - (model_trace.log_prob_sum() - guide_trace.log_prob_sum())
                 surrogate = surrogate - _surrogate(model_trace, guide_trace)
         n = len(x) * particles
         return surrogate / n, loss.detach() / n
@@ -41,7 +49,12 @@ def elbo(particles: int = 1) -> Objective:
 def mean_field_elbo(particles: int = 1) -> Objective:
     """Minus the ELBO with analytic Kullback-Leibler terms, as `pyro.infer.TraceMeanField_ELBO` estimates it.
 
-    Latents must be reparameterised and have a registered divergence (torch raises NotImplementedError where not).
+        -(1/S) sum_s log p(x | z_s) + KL(q(z | x) || p(z)),  z_s ~ q(z | x)
+
+    Latents must be reparameterised, and their divergence registered with torch (else NotImplementedError).
+
+    Args:
+        particles: S, draws of the guide for each datum.
     """
 
     def objective(pair: Pair, x: Tensor, beta: Tensor | float) -> tuple[Tensor, Tensor]:
@@ -63,9 +76,17 @@ def mean_field_elbo(particles: int = 1) -> Objective:
 
 
 def importance_weighted(particles: int) -> Objective:
-    """Minus the bound of ``particles`` importance weights for each datum (Burda et al. 2016, eq. 8).
+    """Minus the importance-weighted bound.
 
-    Latents must be reparameterised; their terms are not weighted by ``beta``, which would leave no bound.
+        -log (1/S) sum_s p(x, z_s) / q(z_s | x),  z_s ~ q(z | x)
+
+    Latents must be reparameterised; their terms are not weighted by ``beta``, as the result would not be a bound.
+
+    Args:
+        particles: S, draws of the guide for each datum.
+
+    Reference:
+        Burda et al. 2016, arXiv:1509.00519, eq. 8.
     """
 
     def objective(pair: Pair, x: Tensor, beta: Tensor | float) -> tuple[Tensor, Tensor]:
@@ -77,16 +98,12 @@ def importance_weighted(particles: int) -> Objective:
 
 
 def _traces(pair: Pair, x: Tensor, particles: int) -> Iterator[tuple[Any, Any]]:
-    """Traces of model and guide with their log-probabilities, one pair a particle."""
+    """Traces of model and guide with their log-probabilities, one pair per particle."""
     for _ in range(particles):
         model_trace, guide_trace = (prune_subsample_sites(trace) for trace in traced(pair, x))
         model_trace.compute_log_prob()
         guide_trace.compute_score_parts()
         yield model_trace, guide_trace
-
-
-def _log_ratio(model_trace: Any, guide_trace: Any) -> Tensor:
-    return model_trace.log_prob_sum() - guide_trace.log_prob_sum()
 
 
 def _surrogate(model_trace: Any, guide_trace: Any) -> Tensor:

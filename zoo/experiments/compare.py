@@ -223,7 +223,7 @@ def _pictures(suite: Suite, entries: Sequence[Entry]) -> dict[str, dict[str, Any
 def _real(data: Dataset) -> dict[str, Any]:
     """The real data, with the true density where it is known."""
     densities = {}
-    source = datasets.get(data.name)
+    source = datasets.get(data.name) if data.registered else None
     if source and source.log_density and data.event.shape == (2,):
         around = grid(frame(data.test[:POINTS].cpu().numpy()))
         densities[TRUTH] = _rounded(source.log_density(around).reshape(SIDE, SIDE))

@@ -18,26 +18,30 @@ from zoo.pairs.traces import log_prob, weight_parts
 from zoo.seeding import seeded
 
 MEMORY = 2**30
-"""Bytes that one chunk may take unless told otherwise."""
+"""Bytes that one chunk may take by default."""
 CHUNK = 2**28
-"""Bytes that one chunk takes at most, however many it may: larger ones were up to twice as slow, never quicker."""
+"""Bytes that one chunk takes at most, however many it may: larger ones were up to twice as slow and never faster."""
 LARGEST_KHAT = 0.7
-"""Above it importance weights have too heavy a tail for their mean to be trusted (Vehtari et al. 2024, section 3.2)."""
+"""Above it the tail of the weights is too heavy for their mean to be trusted (Vehtari et al. 2024, section 3.2)."""
 FEWEST_PARTICLES = 25
 """With fewer, the tail is too short to fit."""
-EVEN = 1e-3
-"""Log-weights that differ by less than this many nats (float32 rounds sums of hundreds so) have no tail to fit."""
+CONSTANT = 1e-3
+"""Log-weights within this many nats of each other (float32 rounds sums of hundreds so) have no tail to fit."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What the importance weights w of ``particles`` draws say of each datum: shapes ``(n,)``, float64, on the CPU.
+    """The bounds that ``particles`` importance weights w of each datum give: shapes ``(n,)``, float64, on the CPU.
 
-    ``elbo`` and ``importance`` are lower bounds on log p(x) in nats: the mean of log w, and the log of the mean of w
-    (Burda et al. 2016, eq. 8). ``ess`` is (Σw)² / Σw², between 1 and ``particles``. ``khat`` is the Pareto shape of the
-    weights' tail, above `LARGEST_KHAT` where the bound cannot be trusted to be tight, NaN below `FEWEST_PARTICLES`.
-    ``kl`` is the ELBO's part that is due to the latents, the mean of log q(z|x) - log p(z); the rest of minus the ELBO
-    is the reconstruction's (see `zoo.pairs.traces.weight_parts`).
+    Attributes:
+        elbo: a lower bound on log p(x) in nats, the mean of log w.
+        importance: a tighter one, the log of the mean of w (Burda et al. 2016, eq. 8).
+        ess: the effective sample size (Σw)² / Σw², between 1 and ``particles``.
+        khat: the Pareto shape of the weights' tail; above `LARGEST_KHAT` the bound cannot be trusted to be tight. NaN
+            below `FEWEST_PARTICLES`.
+        kl: the part of minus the ELBO that is due to the latents, the mean of log q(z|x) - log p(z); the rest is the
+            reconstruction's (see `zoo.pairs.traces.weight_parts`).
+        particles: the number of draws of the guide for each datum.
     """
 
     elbo: Tensor
@@ -49,12 +53,24 @@ class Bounds:
 
 
 def bounds(pair: Pair, x: Tensor, particles: int = 512, *, memory: int = MEMORY, seed: int = 0) -> Bounds:
-    """Bound log p(x) for each datum of ``x``, shape ``(n, *event.shape)``, by that many draws of the guide for each.
+    """Bound log p(x) for each datum, in evaluation mode.
 
-    Draws are made in chunks that fit in ``memory`` bytes; everything in evaluation mode.
+    Args:
+        pair: a model and its guide.
+        x: data, shape ``(n, *event.shape)``.
+        particles: draws of the guide for each datum.
+        memory: bytes that a chunk of draws may take.
+        seed: of the draws.
 
     Raises:
-        ContractError: log-probabilities that are not per datum (see `zoo.pairs.traces.log_weights`).
+        ContractError: log-probabilities are not per datum (see `zoo.pairs.traces.log_weights`).
+
+    Example:
+        >>> import torch, zoo
+        >>> pair = zoo.build("ppca", zoo.Event(2, "real"))
+        >>> found = bounds(pair, torch.zeros(3, 2), particles=50)
+        >>> found.importance.shape, bool((found.elbo <= found.importance + 1e-6).all())
+        (torch.Size([3]), True)
     """
     reconstruction, latents = particle_parts(pair, x, particles, memory=memory, seed=seed)
     return summarise(reconstruction + latents, -latents.mean(1))
@@ -67,27 +83,24 @@ def particle_weights(pair: Pair, x: Tensor, particles: int, *, memory: int = MEM
 
 def particle_parts(pair: Pair, x: Tensor, particles: int, *, memory: int = MEMORY, seed: int = 0) -> Tensor:
     """`particle_weights` in the two parts of `zoo.pairs.traces.weight_parts`: shape ``(2, n, particles)``."""
+
+    def both(pair: Pair, part: Tensor) -> Tensor:
+        return torch.stack(weight_parts(pair, part))
+
     parts = torch.empty(2, len(x), particles, dtype=torch.float64)
     with pair.evaluating(), seeded(seed):
-        rows = rows_within(memory, x, lambda part: _both(pair, part))
+        rows = rows_within(memory, x, lambda part: both(pair, part))
         chunks = list(_chunks(len(x), particles, rows))
-        score = compile_scores(pair, _both, len(chunks))
+        score = compile_scores(pair, both, len(chunks))
         for data, draws in chunks:
-            made = score(_repeated(x, data, draws))
-            parts[:, data, draws] = made.reshape(2, -1, draws.stop - draws.start).cpu().double()
+            count = draws.stop - draws.start
+            made = score(x[data].repeat_interleave(count, 0))
+            parts[:, data, draws] = made.reshape(2, -1, count).cpu().double()
     return parts
 
 
-def _both(pair: Pair, x: Tensor) -> Tensor:
-    return torch.stack(weight_parts(pair, x))
-
-
-def _repeated(x: Tensor, data: slice, draws: slice) -> Tensor:
-    return x[data].repeat_interleave(draws.stop - draws.start, 0)
-
-
 def log_probs(pair: Pair, x: Tensor, *, memory: int = MEMORY, seed: int = 0) -> Tensor:
-    """The exact log-probabilities of ``x``, in chunks that fit in ``memory``: shape ``(n,)``, nats, float64, CPU."""
+    """The exact log-probabilities of ``x`` in nats, in chunks that fit in ``memory``: shape ``(n,)``, float64, CPU."""
     with pair.evaluating(), seeded(seed):
         rows = rows_within(memory, x, lambda part: log_prob(pair, part))
         return torch.cat([log_prob(pair, part).cpu().double() for part in x.split(rows)])
@@ -107,9 +120,9 @@ def summarise(weights: Tensor, kl: Tensor) -> Bounds:
 
 
 def pareto_shapes(weights: Tensor) -> Tensor:
-    """k-hat of each row of log-weights, shape ``(n, particles)`` to ``(n,)``: one fit a datum, never one for the batch.
+    """k-hat of each row of log-weights, shape ``(n, particles)`` to ``(n,)``: one fit per datum, not one per batch.
 
-    Weights that are all alike have no tail: minus infinity. A row whose largest is not finite is past trust: infinity.
+    Constant weights have no tail: minus infinity. A row whose largest weight is not finite cannot be trusted: infinity.
     """
     if weights.shape[1] < FEWEST_PARTICLES:
         return torch.full(weights.shape[:1], torch.nan, dtype=torch.float64)
@@ -117,9 +130,11 @@ def pareto_shapes(weights: Tensor) -> Tensor:
 
 
 def rows_within(memory: int, x: Tensor, work: Callable[[Tensor], Any]) -> int:
-    """How many rows of ``x`` a call of ``work`` may take at once, as told by all that it allocates for a few.
+    """The number of rows of ``x`` that a call of ``work`` can take within ``memory`` bytes, which is an upper bound.
 
-    ``memory`` is an upper bound, which chunks need not fill (`CHUNK`).
+    Estimated from everything that calls with 2 and with 6 rows allocate. A fixed number of rows would have to suit the
+    largest family: families need 15 kB to 2 MB for a digit, and chunks of so few rows took 1.4 to 4.6 times as long
+    for the others (docs/speed.md).
     """
     few, more = (_allocated(work, x[:1].repeat_interleave(n, 0)) for n in (2, 6))
     return max(1, 4 * min(memory, CHUNK) // max(more - few, 1))
@@ -129,17 +144,12 @@ def _pareto_shape(row: Tensor) -> float:
     top = float(row.max())
     if not math.isfinite(top):
         return math.inf
-    if top - float(row.min()) < EVEN:
+    if top - float(row.min()) < CONSTANT:
         return -math.inf
-    return float(_psislw()((row - top).numpy())[1])
-
-
-def _psislw() -> Callable[..., Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # arviz announces its next major version on import
         from arviz import psislw  # here, because it takes seconds to import
-    untyped: Callable[..., Any] = psislw
-    return untyped
+    return float(psislw((row - top).numpy())[1])
 
 
 def _chunks(n: int, particles: int, rows: int) -> Iterator[tuple[slice, slice]]:
@@ -152,8 +162,7 @@ def _chunks(n: int, particles: int, rows: int) -> Iterator[tuple[slice, slice]]:
 
 
 def _allocated(work: Callable[[Tensor], Any], x: Tensor) -> int:
-    seen = _Allocated()
-    with seen:
+    with _Allocated() as seen:
         work(x)
     return seen.total
 
@@ -163,7 +172,7 @@ class _Allocated(DispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.total: int = 0
+        self.total = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out: Any = func(*args, **(kwargs or {}))

@@ -1,4 +1,4 @@
-"""Dropout that is quickly drawn, and alike in every engine."""
+"""Dropout whose mask is cheap to draw and the same in every engine."""
 
 from __future__ import annotations
 
@@ -8,17 +8,30 @@ from torch import Tensor, nn
 from zoo.errors import ZooError
 
 PIECES = 2**8
-"""How many values a piece of a random number takes."""
+"""The number of values of a byte."""
 
 
 class Dropout(nn.Module):
-    """x b / (1 - p), b ~ Bernoulli(1 - p) for each entry, in training; x itself in evaluation (Srivastava et al. 2014).
+    """Dropout: x b / (1 - p) with b ~ Bernoulli(1 - p) for each entry in training, x itself in evaluation.
 
-    Each random 64-bit integer is cut into eight, so p is rounded to a multiple of 2^-8 and a CPU draws a mask in
-    a fraction of torch's own time. Entries take their pieces in row-major order, whatever their layout in memory.
+    Each random 64-bit integer gives eight entries a byte, in row-major order whatever the memory layout, so p is
+    rounded to a multiple of 2^-8. With it a step of the family ``vae`` takes 0.92 (eager) and 0.74 (compiled) of the
+    time with torch's own dropout (docs/speed.md).
+
+    Args:
+        p: the probability that an entry is dropped.
 
     Raises:
         ZooError: ``p`` is not in [0, 1), or rounds to none or all.
+
+    Example:
+        >>> import torch
+        >>> layer = Dropout(0.5)
+        >>> sorted(set(layer(torch.ones(100)).tolist())), bool((layer.eval()(torch.ones(3)) == 1).all())
+        ([0.0, 2.0], True)
+
+    Reference:
+        Srivastava et al. 2014, JMLR 15.
     """
 
     def __init__(self, p: float) -> None:

@@ -38,7 +38,7 @@ class MLP(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         outputs: Tensor = self.out(self.body(inputs))
-        return outputs
+        return outputs.to(inputs.dtype)  # under autocast, distributions take float32 parameters
 
 
 class MADE(nn.Module):

@@ -36,6 +36,13 @@ class TrainedRun:
         reason: why it diverged or failed.
         folder: for files of this run, if it is on disk.
         shared: for files that depend only on the data.
+
+    Example:
+        >>> import zoo
+        >>> data = zoo.load_data("digits")
+        >>> run = TrainedRun(zoo.build("uniform", data.event), data, seed=0, history=[])
+        >>> run.status, run.file("samples")
+        ('finished', None)
     """
 
     pair: Pair
@@ -63,6 +70,10 @@ class Settings:
             noise depends on it.
         seed: of every random number that an evaluation draws.
         samples: the most samples, and the most test data, that sample quality is measured on.
+
+    Example:
+        >>> Settings(particles=64).samples
+        1000
     """
 
     particles: int = 512
@@ -126,7 +137,13 @@ def unmeasurable(run: TrainedRun, metrics: Sequence[str]) -> list[Score]:
 
 
 def mean_score(metric: str, values: Tensor, unit: str, kind: Kind) -> Score:
-    """The mean of one value per datum, shape ``(n,)``, with its standard error; failed if any value is not finite.
+    """The mean of one value per datum with its standard error; failed if any value is not finite.
+
+    Args:
+        metric: the name of the score.
+        values: one for each datum, shape ``(n,)``.
+        unit: of the values.
+        kind: ``exact``, ``lower bound`` or ``estimate``; see `zoo.scores.Score`.
 
     Example:
         >>> import torch
