@@ -28,7 +28,7 @@ from zoo.bench.contenders import BY_HAND, REFERENCE, SAMPLING, TRAINING
 from zoo.bench.flows import DENSITY, FLOWS
 from zoo.bench.measure import Timing, bench, table, write_csv
 from zoo.bench.memory import peak_of
-from zoo.bench.models import VAE, in_numpyro
+from zoo.bench.models import HandmadeVAE, in_numpyro
 from zoo.bench.page import CHAPTERS, SENTENCES, bars, render, summary
 from zoo.bench.rows import Row, rows
 from zoo.bench.task import Entrant, SkippedError, Task
@@ -103,7 +103,7 @@ def test_numpyros_loss_is_the_same_in_expectation() -> None:
     import numpyro
 
     task, particles = Task(ROW), 500
-    vae: VAE = task.vae()
+    vae: HandmadeVAE = task.vae()
     objective = numpyro.infer.Trace_ELBO(num_particles=particles)
     model, guide = in_numpyro(vae)
     theirs = float(objective.loss(jax.random.PRNGKey(0), {}, model, guide, task.x.numpy())) / len(task.x)

@@ -25,7 +25,7 @@ from zoo.pairs.traces import log_prob, sample
 
 
 @dataclass(frozen=True)
-class Flow:
+class FlowContender:
     """A density over flattened data: ``log_prob`` of ``(n, D)`` gives ``(n,)``, ``sample(n)`` gives ``(n, D)``."""
 
     log_prob: Callable[[Tensor], Tensor]
@@ -33,7 +33,7 @@ class Flow:
     parameters: int
 
 
-def own(task: Task) -> Flow:
+def own(task: Task) -> FlowContender:
     """The row's family, as its traces score it and as the zoo draws from it."""
     pair = task.pair().train(False)
 
@@ -41,19 +41,19 @@ def own(task: Task) -> Flow:
         with pyro.validation_enabled(False):
             return log_prob(pair, x)
 
-    return Flow(density, partial(sample, pair), sum(each.numel() for each in pair.parameters()))
+    return FlowContender(density, partial(sample, pair), sum(each.numel() for each in pair.parameters()))
 
 
-def in_zuko(task: Task) -> Flow:
+def in_zuko(task: Task) -> FlowContender:
     """``zuko.flows.RealNVP``."""
     zuko, size = _library("zuko"), task.event.size
     layers, hidden = _size(task)
     flow = zuko.flows.RealNVP(size, transforms=layers, hidden_features=(hidden, hidden), activation=nn.SiLU).eval()
     density = flow()
-    return Flow(density.log_prob, lambda n: density.sample((n,)), _count(flow))
+    return FlowContender(density.log_prob, lambda n: density.sample((n,)), _count(flow))
 
 
-def in_normflows(task: Task) -> Flow:
+def in_normflows(task: Task) -> FlowContender:
     """``normflows.NormalizingFlow`` of affine coupling blocks; with a draw comes its log-density, asked for or not."""
     normflows, size = _library("normflows"), task.event.size
     layers, hidden = _size(task)
@@ -63,10 +63,10 @@ def in_normflows(task: Task) -> Flow:
         steps += [normflows.flows.AffineCouplingBlock(net), normflows.flows.Permute(size, mode="swap")]
     base = normflows.distributions.DiagGaussian(size, trainable=False)
     flow = normflows.NormalizingFlow(base, steps).eval()
-    return Flow(flow.log_prob, lambda n: flow.sample(n)[0], _count(flow))
+    return FlowContender(flow.log_prob, lambda n: flow.sample(n)[0], _count(flow))
 
 
-def in_nflows(task: Task) -> Flow:
+def in_nflows(task: Task) -> FlowContender:
     """``nflows.flows.Flow`` of affine coupling transforms."""
     _library("nflows")
     modules = ("distributions.normal", "flows.base", "transforms.base", "transforms.coupling")
@@ -75,7 +75,7 @@ def in_nflows(task: Task) -> Flow:
     masks = [(torch.arange(size) + i) % 2 for i in range(layers)]
     steps = [coupling.AffineCouplingTransform(mask, lambda m, n: _Contextless(m, hidden, n)) for mask in masks]
     flow = base.Flow(transforms.CompositeTransform(steps), normal.StandardNormal([size])).eval()
-    return Flow(flow.log_prob, flow.sample, _count(flow))
+    return FlowContender(flow.log_prob, flow.sample, _count(flow))
 
 
 class _Contextless(MLP):
@@ -88,19 +88,19 @@ class _Contextless(MLP):
         return super().forward(inputs)
 
 
-def density(task: Task, make: Callable[[Task], Flow]) -> Entrant:
+def density(task: Task, make: Callable[[Task], FlowContender]) -> Entrant:
     """The log-densities of one batch."""
     flow, x = make(task), task.x.flatten(1)
     return Entrant(torch.no_grad()(lambda: flow.log_prob(x).mean()), note=lambda: _apart(flow, task))
 
 
-def draws(task: Task, make: Callable[[Task], Flow]) -> Entrant:
+def draws(task: Task, make: Callable[[Task], FlowContender]) -> Entrant:
     """One batch of draws."""
     flow, n = make(task), task.row.batch
     return Entrant(torch.no_grad()(lambda: flow.sample(n).mean()), note=lambda: _apart(flow, task))
 
 
-def _apart(flow: Flow, task: Task) -> str:
+def _apart(flow: FlowContender, task: Task) -> str:
     """What differs in size."""
     ours = sum(each.numel() for each in task.pair().parameters())
     return "" if flow.parameters == ours else f"has {flow.parameters:,} parameters, the zoo's has {ours:,}"
@@ -121,7 +121,7 @@ def _library(name: str) -> Any:
         raise SkippedError(f"{error.name or name} is not installed: pip install 'pyro-zoo[bench]'") from None
 
 
-FLOWS: dict[str, Callable[[Task], Flow]] = {
+FLOWS: dict[str, Callable[[Task], FlowContender]] = {
     "zoo": own,
     "zuko": in_zuko,
     "normflows": in_normflows,

@@ -28,7 +28,7 @@ class Programs(Protocol):
         """What is trained."""
 
 
-class VAE(nn.Module):
+class HandmadeVAE(nn.Module):
     """z ~ N(0, I), x | z ~ Bernoulli(f(z)), q(z | x) = N(mu(x), diag sigma(x)^2): one hidden ReLU layer each.
 
     ``model`` and ``guide`` are the Pyro pair, `loss` the same by hand: for the same random numbers they agree.
@@ -79,7 +79,7 @@ class OfTheZoo(nn.Module):
             return self._guide(x)
 
 
-def in_numpyro(vae: VAE) -> tuple[Any, Any]:
+def in_numpyro(vae: HandmadeVAE) -> tuple[Any, Any]:
     """The model and guide of ``vae`` in NumPyro, from the same initial weights.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.bench.models import VAE, OfTheZoo, Programs
+from zoo.bench.models import HandmadeVAE, OfTheZoo, Programs
 from zoo.bench.rows import Row
 from zoo.errors import ZooError
 from zoo.event import Event
@@ -45,10 +45,10 @@ class Task:
         with seeded(seed):
             self.x = _data(self.event, row.batch)
 
-    def vae(self) -> VAE:
+    def vae(self) -> HandmadeVAE:
         """The row's VAE, with the same weights at each call."""
         with seeded(self.seed):
-            return VAE(self.event.size, **self.row.by_hand)
+            return HandmadeVAE(self.event.size, **self.row.by_hand)
 
     def pair(self) -> Pair:
         """The row's pair of the zoo, with the same weights at each call."""
