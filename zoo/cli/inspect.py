@@ -20,7 +20,7 @@ def list_(with_: With = None, as_json: Json = False) -> None:
     with answering():
         from zoo.experiments.suite import load_suite, suite_names
         from zoo.pairs.plugins import load_families
-        from zoo.pairs.registry import datasets, evaluations, families, guides, priors
+        from zoo.pairs.registry import columns, datasets, evaluations, families, guides, priors
 
         load_families(with_ or [])
         shelves: dict[str, list[dict[str, Any]]] = {
@@ -31,6 +31,7 @@ def list_(with_: With = None, as_json: Json = False) -> None:
             "guides": [{"name": g.name, "about": _first(g.doc)} for g in guides],
             "priors": [{"name": p.name, "about": _first(p.doc)} for p in priors],
             "evaluations": [{"name": e.name, "about": _first(e.doc)} for e in evaluations],
+            "columns": [{"name": c.name, "about": _first(c.doc)} for c in columns],
             "data": [{"name": d.name, "about": d.about} for d in datasets],
             "suites": [{"name": name, "about": load_suite(name).about} for name in suite_names()],
         }

@@ -95,6 +95,7 @@ def bench(
 ) -> None:
     """Time training, sampling, flows and memory against Pyro, torch, NumPyro and libraries of flows."""
     with answering():
+        from zoo import engine
         from zoo.bench.measure import bench as measure
         from zoo.bench.measure import table
         from zoo.bench.page import write_bench
@@ -107,6 +108,7 @@ def bench(
             if not quiet:
                 typer.echo(news, err=True)
 
+        engine.calibration(threads)
         timings = measure(chosen, rounds, threads, turn, watch)
         paths = write_bench(timings, reports / "bench")
         print_json([asdict(timing) for timing in timings]) if as_json else typer.echo(table(timings))

@@ -73,7 +73,7 @@ def compile_in_process(graph: GraphModule, inputs: Sequence[Tensor]) -> Graph:
 
 
 def library_key() -> tuple[object, ...]:
-    """What decides, beside the program, which library is made."""
+    """What else than the program decides which library is built."""
     return OPTIONS, LIBRARY_OPTIONS, torch.__version__, torch.cpu.get_capabilities()
 
 

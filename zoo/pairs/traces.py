@@ -39,8 +39,8 @@ class Capabilities:
 
     @property
     def lossless(self) -> bool:
-        """The pair is a lossless code, directly or by bits-back: every observed site is discrete."""
-        return self.likelihood != "none" and self.discrete
+        """The pair is a lossless code: every observed site is discrete, and none is dequantised."""
+        return self.likelihood != "none" and self.discrete and not self.dequantising
 
     def lossy(self, event: Event) -> bool:
         """Its quantised latents are a lossy code: they have fewer dimensions than the data."""
