@@ -23,7 +23,7 @@ EVENTS = {"binary": Event((4, 4), "binary"), "levels": Event((4, 4), 5), "real":
 TINY = {"binary": Event((2, 2), "binary"), "levels": Event((2, 2), 3)}
 MEMBERS = members()
 CAN = {member: capabilities(build(member[0], EVENTS[member[1]], small(member[0]))) for member in MEMBERS}
-DISCRETE = [member for member, can in CAN.items() if can.lossless]
+DISCRETE = [member for member, can in CAN.items() if can.discrete and can.likelihood != "none"]
 WITH_BOTH = [member for member, can in CAN.items() if can.analytic and can.latents]
 """An analytic log-probability, and latents that bound it."""
 
