@@ -15,7 +15,7 @@ from zoo.metrics.two_sample import Share
 from zoo.pairs.build import build
 from zoo.pairs.pair import HasInitialise
 from zoo.pairs.registry import column, evaluation
-from zoo.pairs.traces import capabilities
+from zoo.pairs.traces import Capabilities, capabilities
 from zoo.report.verdicts import Pooled, Row, Verdict
 from zoo.runs.evaluation import Settings, TrainedRun, attempt, mean_score, unmeasurable
 from zoo.scores import Score
@@ -49,7 +49,8 @@ def likelihood(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
     """Negative log-likelihood of the test split in evaluation mode; lower is better.
 
     - ``nats`` per datum with its standard error over data: exact where it is derivable, else the importance-weighted
-      bound. ``bits_per_dim`` = nats / (ln 2 · size). For real data both are of a density and may be negative.
+      bound. Latents that all data share are averaged over draws of the guide: the value bounds its posterior
+      predictive. ``bits_per_dim`` = nats / (ln 2 · size). For real data both are of a density and may be negative.
     - ``elbo``: the negative ELBO in nats, the sum of ``kl``, the mean of log q(z|x) - log p(z), near zero where the
       latents carry no information, and ``reconstruction``, the mean of -log p(x|z). A dequantised datum is part of x.
     - ``ess``: mean effective sample size of the particles. ``khat_share``: share of data with a Pareto k-hat above 0.7.
@@ -80,18 +81,31 @@ def _of_pair(run: TrainedRun, settings: Settings) -> list[Score]:
         return _skipped(OF_PAIR, "an implicit model: it observes nothing, so it has no likelihood")
     x, memory, seed = run.data.test, settings.memory, settings.seed
     exact = log_probs(run.pair, x, memory=memory, seed=seed) if can.likelihood == "exact" else None
-    bound = bounds(run.pair, x, settings.particles, memory=memory, seed=seed) if can.latents else None
+    sampled = can.latents or can.shared
+    bound = bounds(run.pair, x, settings.particles, memory=memory, seed=seed) if sampled else None
     if exact is not None:
         nats = mean_score("nats", -exact, "nats", "exact")
     else:
         assert bound is not None  # a pair without latents is exact
         nats = mean_score("nats", -bound.importance, "nats", "lower bound")
+    nats = replace(nats, reason=_remark(can, bound)) if nats.status == "ok" else nats
     return [
         nats,
         _per_dimension(nats, run.data.event.size),
         *_of_weights(bound, informative=bool(set(can.latents) - set(can.dequantising))),
         _gap(exact, bound),
     ]
+
+
+def _remark(can: Capabilities, bound: Bounds | None) -> str:
+    """What the value is of, where latents are summed or shared."""
+    summed, remarks = ", ".join(can.enumerated), list[str]()
+    if summed and not can.analytic:
+        remarks.append(f"exact by enumeration of {summed}" if can.likelihood == "exact" else f"{summed} summed exactly")
+    if can.shared and can.likelihood == "bound" and bound is not None:
+        shared, draws = ", ".join(can.shared), bound.particles
+        remarks.append(f"of the posterior predictive of the guide: log of the mean over {draws} draws of {shared}")
+    return "; ".join(remarks)
 
 
 def _per_dimension(nats: Score, size: int) -> Score:

@@ -35,6 +35,10 @@ def no_bottleneck(pair: Pair) -> str:
     can = capabilities(pair)
     if not can.observed:
         return "an implicit model: no guide infers the latents of a datum"
+    if can.shared:
+        return f"all data share {', '.join(can.shared)}: a code of the latents would need their values as well"
+    if can.enumerated:
+        return f"{', '.join(can.enumerated)} is summed: a reconstruction would need its value"
     if not _latents(can):
         return "no latents: there is nothing but the datum itself to quantise"
     if not can.lossy(pair.event):

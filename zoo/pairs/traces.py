@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
-from dataclasses import dataclass
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from zoo.errors import ContractError
 from zoo.event import Event
+from zoo.pairs.enumeration import per_datum_parts, per_datum_weights
 from zoo.pairs.pair import HasLogProb, Pair
 from zoo.pairs.sites import dequantising_sites, latent_sites, observed_sites, output_site, per_datum, random_sites
 
@@ -27,7 +28,7 @@ class Capabilities:
     analytic: bool
     """The pair has a ``log_prob`` of its own."""
     latents: dict[str, tuple[int, ...]]
-    """The guide's sites with their event shapes."""
+    """The latents of each datum that the guide samples, with their event shapes."""
     observed: tuple[str, ...]
     """The observed sites."""
     output: str
@@ -36,14 +37,21 @@ class Capabilities:
     """Every observed site is discrete."""
     dequantising: tuple[str, ...] = ()
     """Latents whose floor is the datum itself (`zoo.distributions.observe`): they carry no information beyond it."""
+    enumerated: Mapping[str, int] = field(default_factory=dict)
+    """Latents that are summed exactly, with their number of values."""
+    shared: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Latents that all data share, with their event shapes."""
 
     @property
     def lossless(self) -> bool:
-        """The pair is a lossless code: every observed site is discrete, and none is dequantised."""
-        return self.likelihood != "none" and self.discrete and not self.dequantising
+        """The pair is a lossless code: all observed are discrete, none dequantised, and no latent summed or shared."""
+        plain = not (self.dequantising or self.enumerated or self.shared)
+        return self.likelihood != "none" and self.discrete and plain
 
     def lossy(self, event: Event) -> bool:
         """Its quantised latents are a lossy code: they have fewer dimensions than the data."""
+        if self.enumerated or self.shared:
+            return False
         shapes = [shape for name, shape in self.latents.items() if name not in self.dequantising]
         return 0 < sum(torch.Size(shape).numel() for shape in shapes) < event.size
 
@@ -75,21 +83,23 @@ def capabilities(pair: Pair) -> Capabilities:
     """
     x = torch.zeros(3, *pair.event.shape, device=pair.device)
     with pair.evaluating():
-        model_trace, guide_trace = traced(pair, x)
-    latents = {name: tuple(site["fn"].event_shape) for name, site in random_sites(guide_trace)}
+        model_trace, _ = traced(pair, x)
+    structure = pair.structure
     observed = {name: site for name, site in random_sites(model_trace) if site["is_observed"]}
     analytic = isinstance(pair.extras, HasLogProb)
     likelihood: Likelihood = "none"
     if observed:
-        likelihood = "exact" if analytic or not latents else "bound"
+        likelihood = "exact" if analytic or not (structure.sampled or structure.shared) else "bound"
     return Capabilities(
         likelihood=likelihood,
         analytic=analytic,
-        latents=latents,
+        latents=dict(structure.sampled),
         observed=tuple(observed),
         output=output_site(model_trace, pair.event),
         discrete=bool(observed) and all(site["fn"].support.is_discrete for site in observed.values()),
         dequantising=dequantising_sites(model_trace, observed),
+        enumerated=structure.enumerated,
+        shared=structure.shared,
     )
 
 
@@ -117,6 +127,8 @@ def log_weights(pair: Pair, x: Tensor) -> Tensor:
         >>> log_weights(pair, torch.zeros(7, 2, 2)).shape
         torch.Size([7])
     """
+    if not pair.structure.plain:
+        return per_datum_weights(pair, x)
     return _log_ratio(*_matched(pair, x), x)
 
 
@@ -125,6 +137,8 @@ def weight_parts(pair: Pair, x: Tensor) -> tuple[Tensor, Tensor]:
 
     A latent that dequantises belongs to ``x``: the first part is then log p(y | z) - log q(y | x).
     """
+    if not pair.structure.plain:
+        return per_datum_parts(pair, x)
     traces = _matched(pair, x)
     seen = observed_sites(traces[0])
     seen |= set(dequantising_sites(traces[0], seen))
@@ -133,14 +147,8 @@ def weight_parts(pair: Pair, x: Tensor) -> tuple[Tensor, Tensor]:
 
 def _matched(pair: Pair, x: Tensor) -> tuple[Any, Any]:
     """Traces of model and guide whose latents are the same."""
-    model_trace, guide_trace = traced(pair, x)
-    unmatched = latent_sites(model_trace) ^ {name for name, _ in random_sites(guide_trace)}
-    if unmatched:
-        raise ContractError(
-            f"the guide's sites should be the model's latents; {', '.join(sorted(unmatched))} is in one of them only: "
-            "sample the same names in both"
-        )
-    return model_trace, guide_trace
+    pair.structure.require_sound()
+    return traced(pair, x)
 
 
 def _log_ratio(model_trace: Any, guide_trace: Any, x: Tensor, names: Container[str] | None = None) -> Tensor:
@@ -172,14 +180,20 @@ def log_prob(pair: Pair, x: Tensor) -> Tensor:
         if value.shape != (len(x),):
             raise ContractError(f"log_prob(x) should have shape ({len(x)},), got {tuple(value.shape)}")
         return value
+    if pair.structure.enumerated and not (pair.structure.sampled or pair.structure.shared):
+        return per_datum_weights(pair, x)
     model_trace, guide_trace = traced(pair, x)
     if list(random_sites(guide_trace)) or not observed_sites(model_trace):
         raise ContractError(f"{pair.label} has no exact log-probability: it has latents, or observes nothing")
+    pair.structure.require_sound()
     return per_datum(model_trace, len(x))
 
 
 def sample(pair: Pair, n: int, chunk: int = 1000) -> Tensor:
     """Draw data by running the model forwards, in evaluation mode and without gradients.
+
+    Latents that all data share are drawn from the guide, for each datum anew, so that data are independent draws of the
+    posterior predictive.
 
     Args:
         pair: any pair.
@@ -202,8 +216,12 @@ def sample(pair: Pair, n: int, chunk: int = 1000) -> Tensor:
 
 
 def _draw(pair: Pair, n: int) -> Tensor:
+    shared = pair.structure.shared
+    if shared and n > 1:
+        return torch.cat([_draw(pair, 1) for _ in range(n)])
     x = torch.zeros(n, *pair.event.shape, device=pair.device)
-    trace = poutine.trace(poutine.uncondition(pair.model)).get_trace(x)
+    drawn = poutine.trace(poutine.block(pair.guide, expose=list(shared))).get_trace(x) if shared else poutine.Trace()
+    trace = poutine.trace(poutine.replay(poutine.uncondition(pair.model), trace=drawn)).get_trace(x)
     value = trace.nodes[output_site(trace, pair.event)]["value"]
     if value.numel() != x.numel():
         raise ContractError(
