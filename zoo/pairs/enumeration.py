@@ -167,6 +167,8 @@ def _traces(pair: Pair, x: Tensor) -> tuple[Any, Any]:
     guide, model = (poutine.infer_config(program, config_fn=mark) for program in (pair.guide, pair.model))
     with EnumMessenger(first_available_dim=-1 - structure.nesting):
         guide_trace = poutine.trace(guide).get_trace(x)
+    for plate in structure.plates.intersection(guide_trace.nodes):
+        guide_trace.remove_node(plate)  # some AutoGuides make every plate of the batch that they saw first
     replayed = poutine.replay(EnumMessenger()(model), trace=guide_trace)
     return prune_subsample_sites(guide_trace), prune_subsample_sites(poutine.trace(replayed).get_trace(x))
 

@@ -78,7 +78,7 @@ def read_structure(model: Program, guide: Program, datum: Tensor) -> Structure:
     sampled = {name: shape for name, shape in guided.items() if _local(guide_sites[name], plates)}
     shared = {name: shape for name, shape in guided.items() if name not in sampled}
     problems = (
-        _not_amortised(guide_sites, plates),
+        _not_amortised(guide_sites, auxiliary, plates),
         _unmatched(latents, guide_sites, auxiliary, enumerated, plates),
         _no_density(latents, guide_sites, auxiliary, shared),
         _depends_on_data(guide, batches[0], shared),
@@ -117,10 +117,10 @@ def _dimensions(site: Any) -> int:
     return max(len(site["fn"].batch_shape), *(-frame.dim for frame in site["cond_indep_stack"] if frame.vectorized), 0)
 
 
-def _not_amortised(guide_sites: Sites, plates: frozenset[str]) -> str:
+def _not_amortised(guide_sites: Sites, auxiliary: Container[str], plates: frozenset[str]) -> str:
     for name, site in guide_sites.items():
         for frame in site["cond_indep_stack"]:
-            if frame.name in plates and frame.size != SIZES[0]:
+            if name not in auxiliary and frame.name in plates and frame.size != SIZES[0]:
                 return (
                     f"the guide has {frame.size} values of {name!r} whatever the batch: it is not amortised, as no "
                     "AutoGuide is; compute what belongs to a datum from x, as the guides of the shelf do, and leave "
