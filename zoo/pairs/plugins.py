@@ -61,7 +61,7 @@ def _declared(path: Path, module: ModuleType) -> Family:
         return _programs(_execute(path), path)
 
     make.__doc__ = module.__doc__
-    return Family(path.stem, make, group=group, recipe=getattr(module, "recipe", {}), event=event)
+    return Family(path.stem, make, group=group, guide="", recipe=getattr(module, "recipe", {}), event=event)
 
 
 def _programs(module: ModuleType, path: Path) -> Any:

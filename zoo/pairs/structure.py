@@ -42,6 +42,10 @@ class Structure:
     problem: str = ""
     """Why log-probabilities cannot be computed; empty if they can."""
 
+    def is_local(self, site: Any) -> bool:
+        """Whether a site is in the data plate."""
+        return _local(site, self.plates)
+
     @property
     def plain(self) -> bool:
         """Every latent is local and sampled by the guide."""
