@@ -19,6 +19,7 @@ from zoo import Event, Pair, engine
 from zoo.engine.objectives import elbo, importance_weighted, mean_field_elbo
 from zoo.errors import ContractError, ZooError
 from zoo.metrics.bounds import bounds
+from zoo.pairs.enumeration import misread_sites
 from zoo.pairs.pair import no_guide
 from zoo.pairs.traces import capabilities, log_prob, log_weights, sample, weight_parts
 from zoo.seeding import seeded
@@ -291,6 +292,25 @@ def test_training_a_mixture_finds_its_weights() -> None:
     assert progress.status == "finished"
     with pair.scope():
         assert abs(float(pyro.param("weights").detach()[1]) - 0.8) < 0.06
+
+
+def recentred(x: Tensor) -> None:
+    """Subtracts a mean over data, which under enumeration is a mean over the values of k."""
+    with pyro.plate("data", len(x)):
+        centres = CENTRES[pyro.sample("k", dist.Categorical(WEIGHTS))]
+        pyro.sample("x", dist.Normal(centres - centres.mean(0), 1.0).to_event(1), obs=x)
+
+
+def test_sites_that_misread_enumerated_values_are_found() -> None:
+    assert misread_sites(Pair(PLANE, recentred), torch.randn(5, 2)) == ["x"]
+    assert misread_sites(Pair(PLANE, mixture), torch.randn(5, 2)) == []
+    assert misread_sites(Pair(Event(4, "real"), pixels), torch.randn(5, 4)) == []
+    assert misread_sites(Pair(Event(STEPS, "binary"), hmm), torch.ones(5, STEPS)) == []
+
+
+@pytest.mark.parametrize(("model", "guide"), CASES)
+def test_sites_that_read_them_well_are_not(model: Program, guide: Program) -> None:
+    assert misread_sites(Pair(PLANE, model, guide), torch.randn(5, 2)) == []
 
 
 def test_samples_are_drawn_without_enumeration() -> None:

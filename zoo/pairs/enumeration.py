@@ -26,7 +26,7 @@ from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 
 from zoo.errors import ContractError
-from zoo.pairs.pair import Pair
+from zoo.pairs.pair import Pair, Program
 from zoo.pairs.sites import random_sites
 
 Packed: TypeAlias = Any
@@ -119,8 +119,6 @@ def read_factors(pair: Pair, x: Tensor) -> Factors:
     structure.require_sound()
     guide_trace, model_trace = _traces(pair, x)
     symbols = dict.fromkeys(sorted(structure.plates), DATA)
-    guide_trace.symbolize_dims(symbols)
-    model_trace.symbolize_dims(symbols)
     run = Factors(len(x))
 
     def factor(site: Any, value: Tensor, masked: bool = True) -> Factor:
@@ -135,6 +133,7 @@ def read_factors(pair: Pair, x: Tensor) -> Factors:
         return Factor(frozenset(symbols[frame.name] for frame in plates.values()), packed.pack(value, symbol_of), scale)
 
     with explained(pair):
+        guide_trace.symbolize_dims(symbols)
         for name, site in random_sites(guide_trace):
             parts = site["fn"].score_parts(site["value"], *site["args"], **site["kwargs"])
             if name in structure.enumerated:
@@ -145,8 +144,9 @@ def read_factors(pair: Pair, x: Tensor) -> Factors:
             run.sampled.append(factor(site, parts.log_prob))
             if not is_identically_zero(parts.score_function):
                 run.upstream.append(factor(site, parts.score_function - parts.score_function.detach()))
+        model_trace.symbolize_dims(symbols)  # not before: sites of both traces share what it writes
         for name, site in random_sites(model_trace):
-            value = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
+            value = _log_prob(site)
             summed = name in structure.enumerated
             # Where it is masked, a latent of the model alone is summed all the same: its probabilities add up to one.
             made = factor(site, value, masked=not summed)
@@ -171,6 +171,49 @@ def _traces(pair: Pair, x: Tensor) -> tuple[Any, Any]:
         guide_trace.remove_node(plate)  # some AutoGuides make every plate of the batch that they saw first
     replayed = poutine.replay(EnumMessenger()(model), trace=guide_trace)
     return prune_subsample_sites(guide_trace), prune_subsample_sites(poutine.trace(replayed).get_trace(x))
+
+
+def misread_sites(pair: Pair, x: Tensor) -> list[str]:
+    """Names of the sites that take another distribution when a latent is enumerated than when it has one value.
+
+    A program that counts dimensions from the left, for example, may run on enumerated values and mean something else.
+    Each summed latent is fixed to one of its values, chosen at random, and both programs are run without enumeration.
+
+    Args:
+        pair: in evaluation mode.
+        x: a few data, shape ``(n, *event.shape)``.
+    """
+    chosen: dict[int, int] = {}
+    values: dict[str, Tensor] = {}
+    expected: list[tuple[Program, dict[str, Tensor]]] = []
+
+    def at_choice(value: Tensor, site: Any, event_dim: int) -> Tensor:
+        """The entry of an enumerated tensor, in the shape of the site's plates."""
+        for dim, key in site["infer"]["_dim_to_id"].items():
+            place = dim - event_dim
+            if value.dim() >= -place and value.shape[place] > 1:
+                count = value.shape[place]
+                value = value.narrow(place, chosen.setdefault(key, int(torch.randint(count, ()))), 1)
+        plates = {frame.dim: frame.size for frame in site["cond_indep_stack"] if frame.vectorized}
+        shape = [plates.get(dim, 1) for dim in range(min(plates, default=0), 0)]
+        event = value.shape[value.dim() - event_dim :]
+        return value.reshape(value.shape[max(0, value.dim() - event_dim - len(shape)) :]).expand([*shape, *event])
+
+    for program, trace in zip((pair.guide, pair.model), _traces(pair, x), strict=True):
+        sites = dict(random_sites(trace))
+        values |= {name: at_choice(site["value"], site, site["fn"].event_dim) for name, site in sites.items()}
+        expected.append((program, {name: at_choice(_log_prob(site), site, 0) for name, site in sites.items()}))
+    return [
+        name
+        for program, log_probs in expected
+        for name, site in random_sites(poutine.trace(poutine.condition(program, values)).get_trace(x))
+        if not torch.allclose(_log_prob(site), log_probs[name], rtol=1e-4, atol=1e-4, equal_nan=True)
+    ]
+
+
+def _log_prob(site: Any) -> Tensor:
+    value: Tensor = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
+    return value
 
 
 @contextmanager
