@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from pyro import poutine
+from pyro.infer.autoguide import AutoGuide
 from torch.distributions import transform_to
 
 from zoo.contract.case import Case
 from zoo.contract.findings import BrokenError, NotApplicableError
 from zoo.errors import ContractError
 from zoo.event import Event
-from zoo.pairs.pair import HasPlayers
+from zoo.pairs.pair import HasPlayers, Pair
 from zoo.pairs.sites import is_discrete, observed_sites, per_datum, random_sites
 from zoo.pairs.traces import capabilities, log_prob, require_matched, traced
 
@@ -21,8 +23,25 @@ def runs(case: Case) -> None:
     with pair.evaluating():
         capabilities(pair)
         pair.model(case.x(case.sizes[0]))  # with draws of its own
-        for n in case.sizes:
+        for n in [] if _is_automatic(pair) else case.sizes:  # an AutoGuide of local latents takes one size only
             traced(pair, case.x(n))
+
+
+def are_amortised(case: Case) -> None:
+    pair, n = case.pair, case.sizes[0]
+    if not _is_automatic(pair):
+        return
+    with pair.evaluating():
+        trace = poutine.trace(pair.model).get_trace(case.x(n))
+    for name, site in random_sites(trace):
+        if not site["is_observed"] and any(frame.size == n for frame in site["cond_indep_stack"]):
+            raise BrokenError(
+                f"{name!r} is not amortised: an AutoGuide has parameters for each datum of the batch that it first saw"
+            )
+
+
+def _is_automatic(pair: Pair) -> bool:
+    return any(isinstance(module, AutoGuide) for module in pair.modules.values())
 
 
 def lie_in_the_plate(case: Case) -> None:
