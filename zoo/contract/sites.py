@@ -21,9 +21,11 @@ from zoo.pairs.traces import capabilities, log_prob, require_matched, traced
 def runs(case: Case) -> None:
     pair = case.pair
     with pair.evaluating():
-        capabilities(pair)
         pair.model(case.x(case.sizes[0]))  # with draws of its own
-        for n in [] if _is_automatic(pair) else case.sizes:  # an AutoGuide of local latents takes one size only
+        if _is_automatic(pair):
+            return  # one of local latents takes one size of batch only: the next law
+        capabilities(pair)
+        for n in case.sizes:
             traced(pair, case.x(n))
 
 
