@@ -154,6 +154,25 @@ def test_an_entry_that_no_site_observes_is_named() -> None:
         ground_laws(Pair(EVENT, model), data())
 
 
+class Doubled(dist.Categorical):  # type: ignore[misc] # Pyro is not typed
+    """Every probability is twice what it should be."""
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
+        return Doubled(logits=self.logits.expand(*batch_shape, -1))
+
+    def log_prob(self, value: Tensor) -> Any:
+        return super().log_prob(value) + math.log(2)
+
+
+def test_probabilities_that_sum_to_more_than_one_are_refused() -> None:
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", Doubled(logits=torch.zeros(2, 3, 7)).to_event(2), obs=x)
+
+    with pytest.raises(ContractError, match="the levels of an entry have a total probability of 2"):
+        ground_laws(Pair(EVENT, model), data())
+
+
 # --- programs over real data whose numbers are known ------------------------------------------------------------------
 
 

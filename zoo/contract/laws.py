@@ -64,7 +64,8 @@ GROUND = (
         "what the model observes is x",
         observes_x,
         "observe x itself, obs=x, whole or in parts: scale it by the distribution (an AffineTransform counts its "
-        "Jacobian), and threshold or round the data before they are given to the zoo",
+        "Jacobian), dequantise it by zoo.observe and zoo.dequantise, and threshold or round the data before they are "
+        "given to the zoo",
     ),
     Law(
         "the model reads x by obs=x only",

@@ -17,6 +17,9 @@ from zoo.pairs.pair import HasPlayers, Pair
 from zoo.pairs.sites import is_discrete, observed_sites, per_datum, random_sites
 from zoo.pairs.traces import capabilities, log_prob, require_matched, traced
 
+PROBABILITY = 1e-3
+"""By how much a sum of probabilities may exceed one, by rounding."""
+
 
 def runs(case: Case) -> None:
     pair = case.pair
@@ -123,6 +126,19 @@ def _observes(event: Event, name: str, site: Any) -> None:
         raise BrokenError(
             f"{name!r} is observed under a {_name(site)} of support {support}, which does not take all of {event}"
         )
+    entries = site["fn"]
+    while isinstance(entries, torch.distributions.Independent):
+        entries = entries.base_dist
+    if event.levels is not None and not entries.event_shape:
+        levels = torch.arange(event.levels, device=site["value"].device).to(site["value"].dtype)
+        total = (
+            torch.stack([entries.log_prob(level.expand(entries.batch_shape)) for level in levels]).logsumexp(0).exp()
+        )
+        if (total > 1 + PROBABILITY).any():
+            raise BrokenError(
+                f"under the {_name(site)} of {name!r} the levels of an entry have a total probability of "
+                f"{float(total.max()):g}"
+            )
 
 
 def _support(fn: Any) -> Any:
