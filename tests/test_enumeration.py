@@ -345,7 +345,7 @@ def test_a_finite_latent_of_all_data_is_refused() -> None:
             pyro.sample("x", dist.Normal(CENTRES[k], 1.0).to_event(1), obs=x)
 
     with pytest.raises(ContractError, match="site 'k' lies outside the data plate"):
-        log_prob(Pair(PLANE, model), torch.zeros(3, 2))
+        log_weights(Pair(PLANE, model), torch.zeros(3, 2))
 
 
 def test_several_monte_carlo_samples_are_no_enumeration() -> None:

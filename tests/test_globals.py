@@ -314,7 +314,7 @@ REFUSED = [
     (gaussian, no_guide, "site 'mu' lies outside the data plate, and the guide does not sample it"),
     (gaussian, from_data, "the guide computes 'mu', which all data share, from x"),
     (gaussian, inside, "latent 'mu' is outside the data plate in the model and inside it in the guide"),
-    (scaled, AutoNormal(scaled), "the guide has 2 values of 's' whatever the batch: it is not amortised"),
+    (scaled, AutoNormal(scaled), "'s' is not amortised: an AutoGuide"),
     (scaled, needless, "auxiliary u is no change of variables"),
 ]
 

@@ -39,6 +39,8 @@ def no_bottleneck(pair: Pair) -> str:
         return f"all data share {', '.join(can.shared)}: a code of the latents would need their values as well"
     if can.enumerated:
         return f"{', '.join(can.enumerated)} is summed: a reconstruction would need its value"
+    if len(can.observed) > 1:
+        return f"the datum is observed in {len(can.observed)} sites, and no one of them has its mean"
     if not _latents(can):
         return "no latents: there is nothing but the datum itself to quantise"
     if not can.lossy(pair.event):

@@ -5,51 +5,87 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from pyro.distributions import Delta
 from torch.distributions import transform_to
 
 from zoo.contract.case import Case
 from zoo.contract.findings import BrokenError, NotApplicableError
-from zoo.contract.values import extent, fits, supports
+from zoo.errors import ContractError
 from zoo.event import Event
+from zoo.pairs.enumeration import misread_sites
 from zoo.pairs.pair import HasPlayers
-from zoo.pairs.sites import latent_sites, observed_sites, per_datum
+from zoo.pairs.sites import is_discrete, observed_sites, per_datum, random_sites
 from zoo.pairs.traces import capabilities, log_prob, traced
+
+PROBABILITY = 1e-3
+"""By how much a sum of probabilities may exceed one, by rounding."""
 
 
 def runs(case: Case) -> None:
     pair = case.pair
     with pair.evaluating():
+        pair.model(case.x(case.sizes[0]))  # with draws of its own
+        if pair.structure.fixed:
+            return  # it takes one size of batch only: the next law
         capabilities(pair)
         for n in case.sizes:
-            x = case.x(n)
-            pair.model(x)
-            traced(pair, x)
+            traced(pair, case.x(n))
+
+
+def are_amortised(case: Case) -> None:
+    if case.pair.structure.fixed:
+        case.pair.structure.require_sound()
 
 
 def lie_in_the_plate(case: Case) -> None:
     pair = case.pair
+    events = dict[tuple[str, str], list[torch.Size]]()
     with pair.evaluating():
-        exact = capabilities(pair).likelihood == "exact"
         for n in case.sizes:
-            x = case.x(n)
-            for trace in traced(pair, x):
-                per_datum(trace, n)
-            if exact and log_prob(pair, x).shape != (n,):
-                raise BrokenError(f"log_prob(x) should have shape ({n},), got {tuple(log_prob(pair, x).shape)}")
+            for word, trace in zip(("model", "guide"), traced(pair, case.x(n)), strict=True):
+                try:
+                    per_datum(trace, n, without=pair.structure.outside)
+                except ContractError as error:
+                    raise BrokenError(f"in the {word}, {error}") from error
+                for name, site in random_sites(trace):
+                    events.setdefault((word, name), []).append(site["fn"].event_shape)
+        for (word, name), shapes in events.items():
+            if len(set(shapes)) > 1:
+                raise BrokenError(
+                    f"in the {word}, one draw of {name!r} has the event shape {tuple(shapes[0])} of {case.sizes[0]} "
+                    "data: its .to_event(...) takes in the dimension of the data, so declare one dimension fewer"
+                )
+        if capabilities(pair).likelihood == "exact":
+            n = case.sizes[0]
+            value = log_prob(pair, case.x(n))
+            if value.shape != (n,):
+                raise BrokenError(f"log_prob(x) should have shape ({n},), got {tuple(value.shape)}")
 
 
 def same_sites(case: Case) -> None:
     pair = case.pair
-    with pair.evaluating():
-        model_trace, _ = traced(pair, case.x(case.sizes[0]))
-        latents, guided = latent_sites(model_trace), set(capabilities(pair).latents)
-    if not guided and isinstance(pair.extras, HasPlayers):
+    can = capabilities(pair)
+    if can.likelihood == "none" and not can.latents and isinstance(pair.extras, HasPlayers):
         raise NotApplicableError("it has an objective of its own and no guide")
-    for name in sorted(latents - guided):
-        raise BrokenError(f"the model's latent {name!r} is not sampled by the guide")
-    for name in sorted(guided - latents):
+    if pair.structure.mismatch:
+        raise BrokenError(pair.structure.mismatch)
+
+
+def guide_is_a_density(case: Case) -> None:
+    if case.pair.structure.no_density:
+        raise BrokenError(case.pair.structure.no_density)
+
+
+def sums_are_sums(case: Case) -> None:
+    pair = case.pair
+    if not pair.structure.enumerated:
+        return
+    with pair.evaluating():
+        wrong = misread_sites(pair, case.x(case.sizes[0]))
+    if wrong:
         raise BrokenError(
-            f"the guide samples {name!r}, which is no latent of the model ({', '.join(sorted(latents)) or 'none'})"
+            f"{', '.join(map(repr, wrong))} should have one distribution, whether the summed latents take one value or "
+            "all of them in a dimension of their own; it has another"
         )
 
 
@@ -57,25 +93,29 @@ def supports_agree(case: Case) -> None:
     pair = case.pair
     with pair.evaluating():
         model_trace, guide_trace = traced(pair, case.x(case.sizes[0]))
-        for name in capabilities(pair).latents:
+        for name in {name for name, _ in random_sites(guide_trace)} - pair.structure.auxiliary:
             _within(name, guide_trace.nodes[name], model_trace.nodes[name])
         for name in observed_sites(model_trace):
             _observes(case.event, name, model_trace.nodes[name])
 
 
 def _within(name: str, guided: Any, latent: Any) -> None:
-    ours, theirs = guided["fn"].support, latent["fn"].support
+    if is_discrete(guided["fn"]) != is_discrete(latent["fn"]):
+        raise BrokenError(
+            f"latent {name!r} is {_kind(latent['fn'])} in the model and {_kind(guided['fn'])} in the guide"
+        )
+    ours, theirs = _support(guided["fn"]), _support(latent["fn"])
     probe = guided["fn"].sample()
-    if ours.is_discrete != theirs.is_discrete:
-        raise BrokenError(f"latent {name!r} is {_kind(theirs)} in the model and {_kind(ours)} in the guide")
-    if not ours.is_discrete:
+    if isinstance(guided["fn"], Delta):  # a change of variables of an auxiliary site
+        probe, ours = guided["value"], "its change of variables"
+    elif ours is not None and not ours.is_discrete:
         free = transform_to(ours)
         probe = free(5 * torch.randn_like(free.inv(probe)))  # all over the support, not only where the guide draws
     if probe.shape != latent["value"].shape:
         raise BrokenError(
             f"latent {name!r} has shape {tuple(latent['value'].shape)} in one run and {tuple(probe.shape)} in another"
         )
-    if not supports(latent["fn"], probe):
+    if theirs is not None and not theirs.check(probe).all():
         raise BrokenError(
             f"the guide's {_name(guided)} for {name!r} may draw what the model's {_name(latent)} rules out: "
             f"its support {ours} is not within {theirs}"
@@ -83,24 +123,41 @@ def _within(name: str, guided: Any, latent: Any) -> None:
 
 
 def _observes(event: Event, name: str, site: Any) -> None:
-    support = site["fn"].support
-    if support.is_discrete != (event.levels is not None):
+    if is_discrete(site["fn"]) != (event.levels is not None):
         raise BrokenError(
-            f"the data are {event.support} ({event}), and {name!r} is observed under a {_kind(support)} {_name(site)}"
+            f"the data are {event.support} ({event}), and {name!r} is observed under a {_kind(site['fn'])} "
+            f"{_name(site)}"
         )
-    if not supports(site["fn"], site["value"]):
+    support = _support(site["fn"])
+    if support is not None and not support.check(site["value"]).all():
         raise BrokenError(
             f"{name!r} is observed under a {_name(site)} of support {support}, which does not take all of {event}"
         )
-    draws = torch.stack([site["fn"].sample() for _ in range(5)])
-    if not fits(event, draws):
-        raise BrokenError(
-            f"{name!r} is observed under a {_name(site)} that draws {extent(draws)}, which is not within {event}"
+    entries = site["fn"]
+    while isinstance(entries, torch.distributions.Independent):
+        entries = entries.base_dist
+    if event.levels is not None and not entries.event_shape:
+        levels = torch.arange(event.levels, device=site["value"].device).to(site["value"].dtype)
+        total = (
+            torch.stack([entries.log_prob(level.expand(entries.batch_shape)) for level in levels]).logsumexp(0).exp()
         )
+        if (total > 1 + PROBABILITY).any():
+            raise BrokenError(
+                f"under the {_name(site)} of {name!r} the levels of an entry have a total probability of "
+                f"{float(total.max()):g}"
+            )
 
 
-def _kind(support: Any) -> str:
-    return "discrete" if support.is_discrete else "continuous"
+def _support(fn: Any) -> Any:
+    """The support of a distribution, ``None`` if it declares none."""
+    try:
+        return fn.support
+    except NotImplementedError:
+        return None
+
+
+def _kind(fn: Any) -> str:
+    return "discrete" if is_discrete(fn) else "continuous"
 
 
 def _name(site: Any) -> str:

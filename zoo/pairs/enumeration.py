@@ -113,7 +113,7 @@ def read_factors(pair: Pair, x: Tensor) -> Factors:
     """Run guide and model on ``x``, with their summed latents enumerated.
 
     Raises:
-        ContractError: the programs do not fit together (see `zoo.pairs.structure.Structure.problem`).
+        ContractError: the programs do not fit together (see `zoo.pairs.structure.Structure.require_sound`).
     """
     structure = pair.structure
     structure.require_sound()

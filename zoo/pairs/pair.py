@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 from typing import Any, Protocol, runtime_checkable
 
@@ -19,7 +20,9 @@ from torch import Tensor, nn
 
 from zoo.errors import ContractError, RunError
 from zoo.event import Event
+from zoo.pairs.layout import Layout, learn_layout
 from zoo.pairs.parameters import find_modules, module_parameters, separate_stores, stray_parameters
+from zoo.pairs.sites import WholeBatch
 from zoo.pairs.structure import Structure, read_structure
 from zoo.scores import label
 from zoo.seeding import seeded
@@ -150,12 +153,12 @@ class Pair:
 
     def model(self, x: Tensor) -> Any:
         """Run the generative program."""
-        with self.scope():
+        with self.scope(), WholeBatch(len(x)):
             return self._model(x)
 
     def guide(self, x: Tensor) -> Any:
         """Run the inference program."""
-        with self.scope():
+        with self.scope(), WholeBatch(len(x)):
             return self._guide(x)
 
     @property
@@ -163,6 +166,15 @@ class Pair:
         """The device of the parameters; the CPU for a pair without any."""
         held = (chain(module.parameters(), module.buffers()) for module in self.modules.values())
         return next(chain(*held, self.store["params"].values()), torch.empty(0)).device
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Where the entries of ``x`` stand in the observed sites (see `zoo.pairs.layout`).
+
+        Raises:
+            ContractError: what the model observes is not ``x``.
+        """
+        return learn_layout(self)
 
     def parameters(self) -> list[nn.Parameter]:
         """Every trainable tensor, once."""
@@ -267,6 +279,15 @@ class Pair:
         except Exception as error:  # a user's program may raise anything
             raise ContractError(
                 f"{what} of {self.label} does not run on a batch of shape {tuple(x.shape)} ({self.event}): "
-                f"{type(error).__name__}: {error}; if it is written for another shape, say so by "
-                "`event = zoo.Event(...)` in its file or by --event such as 64:binary"
+                f"{type(error).__name__}: {error}; {_mend(str(error))}"
             ) from error
+
+
+def _mend(error: str) -> str:
+    """How a program is mended that raised an error with this message."""
+    if any(sign in error for sign in ("dtype", "Double", "Half")):
+        return "x is float32: keep parameters and constants in float32 as well"
+    if any(sign in error for sign in ("CUDA", "cuda", "NVIDIA")):
+        return "leave the device to --device: make tensors where x is, such as x.new_zeros(...)"
+    where = "`event = zoo.Event(...)` in its file or by --event such as 64:binary"
+    return f"if it is written for another shape, say so by {where}"

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from zoo.errors import ContractError
-from zoo.pairs.sites import random_sites
+from zoo.pairs.sites import is_discrete, random_sites
 from zoo.seeding import seeded
 
 Program = Callable[[Tensor], Any]
@@ -37,10 +37,18 @@ class Structure:
     """Latents that are summed, with their number of values: finite, and left out or marked by the guide."""
     shared: Mapping[str, tuple[int, ...]]
     """The guide's latents outside the data plate, with their event shapes: all data share them."""
+    unguided: Mapping[str, tuple[int, ...]]
+    """The model's latents that the guide should sample and does not, with their event shapes."""
     auxiliary: frozenset[str]
     """Sites of the guide that are no latents of the model but part of log q."""
-    problem: str = ""
-    """Why log-probabilities cannot be computed; empty if they can."""
+    auxiliary_outside: frozenset[str]
+    """Those of them outside the data plate."""
+    fixed: tuple[str, ...] = ()
+    """The guide's sites that have the same number of values whatever the batch."""
+    mismatch: str = ""
+    """Why the guide's sites do not match the model's latents; empty if they do."""
+    no_density: str = ""
+    """Why the guide's density is none of the latents; empty if it is one."""
 
     def is_local(self, site: Any) -> bool:
         """Whether a site is in the data plate."""
@@ -51,10 +59,23 @@ class Structure:
         """Every latent is local and sampled by the guide."""
         return not (self.enumerated or self.shared or self.auxiliary)
 
+    @property
+    def outside(self) -> frozenset[str]:
+        """The guide's sites outside the data plate."""
+        return self.auxiliary_outside.union(self.shared)
+
     def require_sound(self) -> None:
-        """Raise a `ContractError` with the problem, if there is one."""
-        if self.problem:
-            raise ContractError(self.problem)
+        """Refuse a pair whose log-probabilities would be wrong.
+
+        Raises:
+            ContractError: what is wrong.
+        """
+        for name in self.fixed:
+            raise ContractError(
+                f"{name!r} is not amortised: an AutoGuide has parameters for each datum of the batch that it first saw"
+            )
+        if problem := self.mismatch or self.no_density:
+            raise ContractError(problem)
 
 
 def read_structure(model: Program, guide: Program, datum: Tensor) -> Structure:
@@ -81,20 +102,22 @@ def read_structure(model: Program, guide: Program, datum: Tensor) -> Structure:
     guided = {n: tuple(s["fn"].event_shape) for n, s in guide_sites.items() if n not in {*auxiliary, *enumerated}}
     sampled = {name: shape for name, shape in guided.items() if _local(guide_sites[name], plates)}
     shared = {name: shape for name, shape in guided.items() if name not in sampled}
-    problems = (
-        _not_amortised(guide_sites, auxiliary, plates),
-        _unmatched(latents, guide_sites, auxiliary, enumerated, plates),
-        _no_density(latents, guide_sites, auxiliary, shared),
-        _depends_on_data(guide, batches[0], shared),
-    )
     return Structure(
         plates=plates,
         nesting=max(map(_dimensions, (*model_sites.values(), *guide_sites.values())), default=0),
         sampled=sampled,
         enumerated=enumerated,
         shared=shared,
+        unguided={
+            name: tuple(site["fn"].event_shape)
+            for name, site in latents.items()
+            if name not in guide_sites and name not in enumerated
+        },
         auxiliary=frozenset(auxiliary),
-        problem=next(filter(None, problems), ""),
+        auxiliary_outside=frozenset(name for name in auxiliary if not _local(guide_sites[name], plates)),
+        fixed=tuple(name for name, site in guide_sites.items() if name not in auxiliary and _is_fixed(site, plates)),
+        mismatch=_mismatch(latents, guide_sites, auxiliary, enumerated, plates),
+        no_density=_no_density(latents, guide_sites, auxiliary, shared) or _reads_data(guide, batches[0], shared),
     )
 
 
@@ -121,19 +144,11 @@ def _dimensions(site: Any) -> int:
     return max(len(site["fn"].batch_shape), *(-frame.dim for frame in site["cond_indep_stack"] if frame.vectorized), 0)
 
 
-def _not_amortised(guide_sites: Sites, auxiliary: Container[str], plates: frozenset[str]) -> str:
-    for name, site in guide_sites.items():
-        for frame in site["cond_indep_stack"]:
-            if name not in auxiliary and frame.name in plates and frame.size != SIZES[0]:
-                return (
-                    f"the guide has {frame.size} values of {name!r} whatever the batch: it is not amortised, as no "
-                    "AutoGuide is; compute what belongs to a datum from x, as the guides of the shelf do, and leave "
-                    "to an AutoGuide what all data share: AutoNormal(poutine.block(model, expose=[...]))"
-                )
-    return ""
+def _is_fixed(site: Any, plates: frozenset[str]) -> bool:
+    return any(frame.name in plates and frame.size != SIZES[0] for frame in site["cond_indep_stack"])
 
 
-def _unmatched(
+def _mismatch(
     latents: Sites, guide_sites: Sites, auxiliary: Container[str], enumerated: Container[str], plates: frozenset[str]
 ) -> str:
     for name, site in latents.items():
@@ -152,9 +167,9 @@ def _unmatched(
                 "plate, as AutoNormal does"
             )
         return (
-            f"the model's latent {name!r} is not sampled by the guide, so there is no bound on the likelihood, and it "
-            f"cannot be summed: {_name(site)} is not finite, or has several entries in one event; give the guide "
-            f"pyro.sample({name!r}, ...), or put the entries of a finite latent in a plate"
+            f"the model's latent {name!r} is not sampled by the guide, and without it there is no bound on the "
+            f"likelihood; it cannot be summed: {_name(site)} is not finite, or has several entries in one event, which "
+            "a plate would make a latent each"
         )
     for name in guide_sites:
         if name not in latents and name not in auxiliary:
@@ -191,7 +206,7 @@ def _is_point_mass(latent: Any, guided: Any) -> bool:
     base = guided["fn"]
     while hasattr(base, "base_dist"):
         base = base.base_dist
-    return isinstance(base, Delta) and not latent["fn"].support.is_discrete
+    return isinstance(base, Delta) and not is_discrete(latent["fn"])
 
 
 def _shape(site: Any) -> torch.Size:
@@ -199,7 +214,7 @@ def _shape(site: Any) -> torch.Size:
     return shape
 
 
-def _depends_on_data(guide: Program, x: Tensor, shared: Collection[str]) -> str:
+def _reads_data(guide: Program, x: Tensor, shared: Collection[str]) -> str:
     """Whether the guide computes shared latents from the batch, which would show it the data that are to be scored."""
     values = []
     for batch in (x, 1 - x) if shared else ():

@@ -14,7 +14,16 @@ from zoo.errors import ContractError
 from zoo.event import Event
 from zoo.pairs.enumeration import per_datum_parts, per_datum_weights
 from zoo.pairs.pair import HasLogProb, Pair
-from zoo.pairs.sites import dequantising_sites, latent_sites, observed_sites, output_site, per_datum, random_sites
+from zoo.pairs.sites import (
+    data_first,
+    dequantising_sites,
+    is_discrete,
+    latent_sites,
+    observed_sites,
+    output_site,
+    per_datum,
+    random_sites,
+)
 
 Likelihood = Literal["exact", "bound", "none"]
 
@@ -28,11 +37,11 @@ class Capabilities:
     analytic: bool
     """The pair has a ``log_prob`` of its own."""
     latents: dict[str, tuple[int, ...]]
-    """The latents of each datum that the guide samples, with their event shapes."""
+    """The latents of each datum that the guide samples, or leaves out and should sample, with their event shapes."""
     observed: tuple[str, ...]
     """The observed sites."""
     output: str
-    """The site that carries ``x`` when the model is run forwards."""
+    """The site that carries ``x`` when the model is run forwards: the first of the observed ones, if there are any."""
     discrete: bool
     """Every observed site is discrete."""
     dequantising: tuple[str, ...] = ()
@@ -41,6 +50,8 @@ class Capabilities:
     """Latents that are summed exactly, with their number of values."""
     shared: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Latents that all data share, with their event shapes."""
+    unguided: tuple[str, ...] = ()
+    """Latents of a model with a likelihood that its guide does not sample: there is no bound without them."""
 
     @property
     def lossless(self) -> bool:
@@ -73,7 +84,7 @@ def capabilities(pair: Pair) -> Capabilities:
         The kind of likelihood, the latent and observed sites, and which codes the pair offers.
 
     Raises:
-        ContractError: the model carries its data in no site, or in several.
+        ContractError: the model carries its data in no site.
 
     Example:
         >>> from zoo import Event, build, capabilities
@@ -87,19 +98,22 @@ def capabilities(pair: Pair) -> Capabilities:
     structure = pair.structure
     observed = {name: site for name, site in random_sites(model_trace) if site["is_observed"]}
     analytic = isinstance(pair.extras, HasLogProb)
+    unguided = structure.unguided if observed else {}
+    latents = {**structure.sampled, **unguided}
     likelihood: Likelihood = "none"
     if observed:
-        likelihood = "exact" if analytic or not (structure.sampled or structure.shared) else "bound"
+        likelihood = "exact" if analytic or not (latents or structure.shared) else "bound"
     return Capabilities(
         likelihood=likelihood,
         analytic=analytic,
-        latents=dict(structure.sampled),
+        latents=latents,
         observed=tuple(observed),
         output=output_site(model_trace, pair.event),
-        discrete=bool(observed) and all(site["fn"].support.is_discrete for site in observed.values()),
+        discrete=bool(observed) and all(is_discrete(site["fn"]) for site in observed.values()),
         dequantising=dequantising_sites(model_trace, observed),
         enumerated=structure.enumerated,
         shared=structure.shared,
+        unguided=tuple(unguided),
     )
 
 
@@ -180,12 +194,12 @@ def log_prob(pair: Pair, x: Tensor) -> Tensor:
         if value.shape != (len(x),):
             raise ContractError(f"log_prob(x) should have shape ({len(x)},), got {tuple(value.shape)}")
         return value
-    if pair.structure.enumerated and not (pair.structure.sampled or pair.structure.shared):
+    structure = pair.structure
+    if structure.enumerated and not (structure.sampled or structure.shared or structure.unguided):
         return per_datum_weights(pair, x)
     model_trace, guide_trace = traced(pair, x)
-    if list(random_sites(guide_trace)) or not observed_sites(model_trace):
+    if list(random_sites(guide_trace)) or latent_sites(model_trace) or not observed_sites(model_trace):
         raise ContractError(f"{pair.label} has no exact log-probability: it has latents, or observes nothing")
-    pair.structure.require_sound()
     return per_datum(model_trace, len(x))
 
 
@@ -222,7 +236,11 @@ def _draw(pair: Pair, n: int) -> Tensor:
     x = torch.zeros(n, *pair.event.shape, device=pair.device)
     drawn = poutine.trace(poutine.block(pair.guide, expose=list(shared))).get_trace(x) if shared else poutine.Trace()
     trace = poutine.trace(poutine.replay(poutine.uncondition(pair.model), trace=drawn)).get_trace(x)
-    value = trace.nodes[output_site(trace, pair.event)]["value"]
+    if pair.layout.places:
+        return pair.layout.assemble(trace, x)
+    name = output_site(trace, pair.event)
+    site = trace.nodes[name]
+    value = data_first(name, site, n) if site["cond_indep_stack"] else site["value"]
     if value.numel() != x.numel():
         raise ContractError(
             f"sampling should give {n} data of shape {pair.event.shape}, got a tensor of shape {tuple(value.shape)}"
