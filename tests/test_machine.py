@@ -89,6 +89,7 @@ def test_a_measured_calibration_is_complete() -> None:
 @pytest.mark.slow
 def test_a_measured_calibration_charges_for_recording_and_credits_compiling() -> None:
     found = calibration(1)
-    assert found is not None and found == load_calibration(1)
-    assert found.recording > 0 and found.compiled > 0 and found.number > 0
+    assert found is not None
+    assert found == load_calibration(1)
+    assert min(found.recording, found.compiled, found.number) > 0
     assert 0 < found.compiling < float("inf") or not has_compiler()
