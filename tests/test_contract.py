@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from zoo.cli import app
+from zoo.codec import container
 from zoo.contract.check import ground_laws
 from zoo.data import Dataset
 from zoo.errors import ContractError
@@ -116,6 +117,12 @@ def test_x_may_be_observed_in_any_arrangement(model: Callable[[Tensor], None]) -
     assert torch.allclose(log_prob(pair, x), expected)
     for n in (1, 2, 3, 5):  # also of the size of another plate
         assert torch.equal(sample(pair, n), PATTERN.expand(n, 2, 3))
+
+
+@pytest.mark.parametrize("model", [plain, flipped, flat, in_two_sites, in_an_outer_plate])
+def test_a_coded_file_holds_x_in_its_own_arrangement(model: Callable[[Tensor], None]) -> None:
+    pair, x = Pair(EVENT, model), data()
+    assert torch.equal(torch.as_tensor(container.decode(pair, container.encode(pair, x))).float(), x)
 
 
 def observing(change: Callable[[Tensor], Tensor]) -> Callable[[Tensor], None]:

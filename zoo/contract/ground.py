@@ -184,8 +184,9 @@ def agrees_with_log_prob(case: Case) -> None:
                     f"and the model's {float(program[0]):g}"
                 )
             return
-        weights = log_weights(pair, x.repeat_interleave(PARTICLES, 0)).reshape(len(x), PARTICLES).double()
+        weights = log_weights(pair, x.repeat_interleave(PARTICLES, 0)).reshape(len(x), PARTICLES)
         too_much = 0.0 if pair.structure.enumerated else _optimism(pair)
+    exact, weights = exact.cpu().double(), weights.cpu().double()
     bound = weights.logsumexp(1) - torch.tensor(PARTICLES).log()
     error = (weights - bound[:, None]).exp().std(1) / PARTICLES**0.5
     excess = (bound - exact).sum()
@@ -214,7 +215,7 @@ def _optimism(pair: Pair) -> float:
     latents = {name: site["value"] for name, site in random_sites(drawn) if not site["infer"].get("was_observed")}
     joint = per_datum(_given(pair.model, x, _values(drawn)), len(x))
     guide = per_datum(_given(pair.guide, x, latents), len(x))
-    return float((log_prob(pair, x) - joint + guide).double().sum())
+    return float((log_prob(pair, x) - joint + guide).cpu().double().sum())
 
 
 def _values(trace: Any) -> dict[str, Tensor]:
@@ -283,7 +284,8 @@ def _is_point(fn: Any) -> bool:
 
 def _rank(draws: Tensor) -> int:
     """The number of dimensions that draws ``(n, d)`` span around their mean."""
-    centred = draws.double() - draws.double().mean(0)
+    draws = draws.cpu().double()
+    centred = draws - draws.mean(0)
     scale = centred.std(0)
     singular = torch.linalg.svdvals(centred[:, scale > 0] / scale[scale > 0])
     return int((singular > FLAT * singular.max()).sum()) if len(singular) else 0
