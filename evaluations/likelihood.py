@@ -13,6 +13,7 @@ from zoo.errors import ZooError
 from zoo.metrics.bounds import FEWEST_PARTICLES, LARGEST_KHAT, Bounds, bounds, log_probs
 from zoo.metrics.two_sample import Share
 from zoo.pairs.build import build
+from zoo.pairs.enumeration import listed
 from zoo.pairs.pair import HasInitialise
 from zoo.pairs.registry import column, evaluation
 from zoo.pairs.traces import Capabilities, capabilities
@@ -88,22 +89,24 @@ def _of_pair(run: TrainedRun, settings: Settings) -> list[Score]:
     else:
         assert bound is not None  # a pair without latents is exact
         nats = mean_score("nats", -bound.importance, "nats", "lower bound")
-    nats = replace(nats, reason=_remark(can, bound)) if nats.status == "ok" else nats
-    return [
+    informative, remark = bool(set(can.latents) - set(can.dequantising)), _remark(can, bound)
+    found = [
         nats,
         _per_dimension(nats, run.data.event.size),
-        *_of_weights(bound, informative=bool(set(can.latents) - set(can.dequantising))),
+        *_of_weights(bound, informative),
         _gap(exact, bound),
     ]
+    of_x = ("nats", "bits_per_dim", "elbo")
+    return [replace(each, reason=remark) if each.metric in of_x and each.status == "ok" else each for each in found]
 
 
 def _remark(can: Capabilities, bound: Bounds | None) -> str:
     """What the value is of, where latents are summed or shared."""
-    summed, remarks = ", ".join(can.enumerated), list[str]()
+    summed, remarks = listed(can.enumerated), list[str]()
     if summed and not can.analytic:
         remarks.append(f"exact by enumeration of {summed}" if can.likelihood == "exact" else f"{summed} summed exactly")
     if can.shared and can.likelihood == "bound" and bound is not None:
-        shared, draws = ", ".join(can.shared), bound.particles
+        shared, draws = listed(can.shared), bound.particles
         remarks.append(f"of the posterior predictive of the guide: log of the mean over {draws} draws of {shared}")
     return "; ".join(remarks)
 

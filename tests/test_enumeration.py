@@ -15,13 +15,14 @@ from pyro.infer import TraceEnum_ELBO, config_enumerate
 from torch import Tensor, nn
 
 import zoo
-from zoo import Event, Pair, engine
+from zoo import Dataset, Event, Pair, engine
 from zoo.engine.objectives import elbo, importance_weighted, mean_field_elbo
 from zoo.errors import ContractError, ZooError
 from zoo.metrics.bounds import bounds
 from zoo.pairs.enumeration import misread_sites
 from zoo.pairs.pair import no_guide
 from zoo.pairs.traces import capabilities, log_prob, log_weights, sample, weight_parts
+from zoo.runs.evaluation import TrainedRun, evaluate
 from zoo.seeding import seeded
 
 PLANE = Event(2, "real")
@@ -116,6 +117,61 @@ def test_a_hidden_markov_model_gives_the_forward_algorithm() -> None:
     pair, x = Pair(Event(STEPS, "binary"), hmm), torch.randint(2, (6, STEPS)).float()
     assert set(pair.structure.enumerated) == {f"s{t}" for t in range(STEPS)}
     assert torch.allclose(log_weights(pair, x), forward_algorithm(x), atol=1e-5)
+
+
+def test_the_evaluation_says_how_the_value_is_exact() -> None:
+    for pair, x, summed in (
+        (Pair(PLANE, mixture), torch.randn(20, 2), "k"),
+        (
+            Pair(Event(STEPS, "binary"), hmm),
+            torch.randint(2, (20, STEPS)).float(),
+            "s0, s1, s2, s3, s4, ... (12 latents)",
+        ),
+    ):
+        run = TrainedRun(pair, Dataset("made up", pair.event, x, x, x, "made up"), 0, [])
+        scores = {score.metric: score for score in evaluate("likelihood", [run])}
+        exact = log_prob(pair, x)
+        assert scores["nats"].value == pytest.approx(-float(exact.mean()), rel=1e-5)
+        for metric in ("nats", "bits_per_dim"):
+            assert (scores[metric].kind, scores[metric].reason) == ("exact", f"exact by enumeration of {summed}")
+        assert scores["elbo"].status == "skipped"
+
+
+def test_samples_of_a_hidden_markov_model_are_put_together() -> None:
+    with seeded(0):
+        drawn = sample(Pair(Event(STEPS, "binary"), hmm), 3000)
+    occupied, rates = START, []
+    for _ in range(STEPS):
+        rates.append(occupied @ EMISSIONS)
+        occupied = occupied @ TRANSITIONS
+    assert torch.allclose(drawn.mean(0), torch.stack(rates), atol=0.05)
+
+
+def test_a_subsampled_plate_does_not_scale_the_loss() -> None:
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", 1000, subsample=x):
+            k = pyro.sample("k", dist.Categorical(WEIGHTS))
+            pyro.sample("x", dist.Normal(CENTRES[k], 1.0).to_event(1), obs=x)
+
+    x = torch.randn(6, 2)
+    assert torch.allclose(elbo()(Pair(PLANE, model), x, 1.0)[1], -mixture_evidence(x).mean(), atol=1e-5)
+
+
+def test_a_scale_of_what_is_summed_is_refused() -> None:
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            k = pyro.sample("k", dist.Categorical(WEIGHTS))
+            with poutine.scale(scale=0.5):
+                pyro.sample("x", dist.Normal(CENTRES[k], 1.0).to_event(1), obs=x)
+
+    with pytest.raises(ContractError, match=r"depends on a summed latent has a scale; move poutine\.scale off it"):
+        elbo()(Pair(PLANE, model), torch.randn(6, 2), 1.0)
+
+
+def test_parameters_of_a_marked_method_are_found() -> None:
+    semi = Semi(depends=False)
+    pair = Pair(PLANE, config_enumerate(semi.model), semi.left_out)
+    assert len(pair.parameters()) == len(list(semi.parameters()))
 
 
 def cat(*parts: Tensor) -> Tensor:
@@ -286,7 +342,7 @@ def test_training_a_mixture_finds_its_weights() -> None:
 
     with seeded(0):
         x = CENTRES[2 * (torch.rand(600) < 0.8).long()] + torch.randn(600, 2)
-    data = zoo.Dataset("two", PLANE, x[:500], x[500:550], x[550:], "made up")
+    data = Dataset("two", PLANE, x[:500], x[500:550], x[550:], "made up")
     pair = Pair(PLANE, model)
     progress = zoo.fit(pair, data, {"steps": 150, "lr": 0.05, "batch": 250, "kl_warmup": 10})
     assert progress.status == "finished"

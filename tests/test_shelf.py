@@ -11,6 +11,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from members import small
 from torch import Tensor, nn
 
 import zoo
@@ -18,9 +19,10 @@ from zoo import Event, Pair
 from zoo.cli.parse import names_of
 from zoo.engine.objectives import elbo
 from zoo.errors import ZooError
+from zoo.event import EXAMPLES
 from zoo.metrics.bounds import bounds
 from zoo.pairs.build import amortise, build
-from zoo.pairs.registry import guides, load_shelves
+from zoo.pairs.registry import families, guides, load_shelves
 from zoo.pairs.traces import capabilities, log_weights, sample
 from zoo.seeding import seeded
 
@@ -96,6 +98,14 @@ def test_real_latents_are_left_to_the_guide_itself() -> None:
         guide = amortise("normal", model, PLANE, SMALL)
     assert type(guide).__name__ == "AmortizedGuide"
     assert Pair(PLANE, model, guide).structure.plain
+
+
+def test_every_family_of_the_registry_is_plain() -> None:
+    """Its latents are of each datum and sampled by its guide, as before there were others."""
+    for family in families:
+        support = family.supports[0]
+        pair = build(family.name, EXAMPLES[support], small(family.name))
+        assert pair.structure.plain, family.name
 
 
 def refused(x: Tensor, prior: Any) -> None:

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from zoo.errors import ContractError
 from zoo.pairs.pair import Pair, Program
-from zoo.pairs.sites import random_sites
+from zoo.pairs.sites import dequantising_sites, observed_sites, random_sites
 
 Packed: TypeAlias = Any
 """A tensor without dimensions of one entry, whose attribute ``_pyro_dims`` has one symbol for each dimension."""
@@ -84,6 +84,8 @@ class Factor(NamedTuple):
     plates: frozenset[str]
     value: Packed
     scale: Any = 1.0
+    of_datum: bool = False
+    """It belongs to an observed site, or to one that dequantises it."""
 
 
 @dataclass
@@ -127,11 +129,10 @@ def read_factors(pair: Pair, x: Tensor) -> Factors:
         value = value.expand(torch.broadcast_shapes(value.shape, shape))
         value = scale_and_mask(value, 1.0, site["mask"]) if masked else value
         run.sizes.update((symbols[frame.name], frame.size) for frame in plates.values())
-        subsampled = math.prod(frame.full_size / frame.size for frame in plates.values())
-        scale = site["scale"] if is_identically_one(subsampled) else site["scale"] / subsampled
-        symbol_of = site["infer"]["_dim_to_symbol"]
-        return Factor(frozenset(symbols[frame.name] for frame in plates.values()), packed.pack(value, symbol_of), scale)
+        value = packed.pack(value, site["infer"]["_dim_to_symbol"])
+        return Factor(frozenset(symbols[frame.name] for frame in plates.values()), value, site["scale"])
 
+    datum = set(dequantising_sites(model_trace, observed_sites(model_trace)))
     with explained(pair):
         guide_trace.symbolize_dims(symbols)
         for name, site in random_sites(guide_trace):
@@ -141,7 +142,7 @@ def read_factors(pair: Pair, x: Tensor) -> Factors:
                 run.upstream.append(factor(site, parts.log_prob, masked=False))
                 run.in_guide.add(site["infer"]["_enumerate_symbol"])
                 continue
-            run.sampled.append(factor(site, parts.log_prob))
+            run.sampled.append(factor(site, parts.log_prob)._replace(of_datum=name in datum))
             if not is_identically_zero(parts.score_function):
                 run.upstream.append(factor(site, parts.score_function - parts.score_function.detach()))
         model_trace.symbolize_dims(symbols)  # not before: sites of both traces share what it writes
@@ -149,7 +150,7 @@ def read_factors(pair: Pair, x: Tensor) -> Factors:
             value = _log_prob(site)
             summed = name in structure.enumerated
             # Where it is masked, a latent of the model alone is summed all the same: its probabilities add up to one.
-            made = factor(site, value, masked=not summed)
+            made = factor(site, value, masked=not summed)._replace(of_datum=site["is_observed"] or name in datum)
             (run.observed if site["is_observed"] else run.latents).append(made)
             if summed and name not in guide_trace.nodes:
                 run.in_model.add(site["infer"]["_enumerate_symbol"])
@@ -165,12 +166,32 @@ def _traces(pair: Pair, x: Tensor) -> tuple[Any, Any]:
         return {"enumerate": "parallel" if site["name"] in structure.enumerated else None}
 
     guide, model = (poutine.infer_config(program, config_fn=mark) for program in (pair.guide, pair.model))
-    with EnumMessenger(first_available_dim=-1 - structure.nesting):
-        guide_trace = poutine.trace(guide).get_trace(x)
-    for plate in structure.plates.intersection(guide_trace.nodes):
-        guide_trace.remove_node(plate)  # some AutoGuides make every plate of the batch that they saw first
-    replayed = poutine.replay(EnumMessenger()(model), trace=guide_trace)
-    return prune_subsample_sites(guide_trace), prune_subsample_sites(poutine.trace(replayed).get_trace(x))
+    try:
+        with EnumMessenger(first_available_dim=-1 - structure.nesting):
+            guide_trace = poutine.trace(guide).get_trace(x)
+        for plate in structure.plates.intersection(guide_trace.nodes):
+            guide_trace.remove_node(plate)  # some AutoGuides make every plate of the batch that they saw first
+        model_trace = poutine.trace(poutine.replay(EnumMessenger()(model), trace=guide_trace)).get_trace(x)
+    except (RuntimeError, IndexError, TypeError, ValueError, AssertionError) as error:
+        if not structure.enumerated:
+            raise
+        raise ContractError(
+            f"the programs do not run on all values of {listed(structure.enumerated)} at once, which have a dimension "
+            f"of their own to the left of the plates' ({type(error).__name__}: {_first_line(error)}); count dimensions "
+            "from the right, as in k.unsqueeze(-1), let results broadcast instead of .expand(len(x), ...), or sample "
+            "the latent in the guide"
+        ) from error
+    return prune_subsample_sites(guide_trace), prune_subsample_sites(model_trace)
+
+
+def listed(names: Iterable[str], most: int = 5) -> str:
+    """Names in a sentence, the first few of many."""
+    known = list(names)
+    return ", ".join(known) if len(known) <= most else f"{', '.join(known[:most])}, ... ({len(known)} latents)"
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 def misread_sites(pair: Pair, x: Tensor) -> list[str]:
@@ -222,7 +243,7 @@ def explained(pair: Pair) -> Iterator[None]:
     try:
         yield
     except (ValueError, NotImplementedError) as error:
-        summed = ", ".join(pair.structure.enumerated)
+        summed = listed(pair.structure.enumerated)
         message = " ".join(str(error).split())
         raise ContractError(
             f"{f'the sum over {summed}' if summed else 'the log-probability'} cannot be computed: {message}; declare "
@@ -243,19 +264,23 @@ def per_datum_weights(pair: Pair, x: Tensor) -> Tensor:
 
 
 def per_datum_parts(pair: Pair, x: Tensor) -> tuple[Tensor, Tensor]:
-    """`per_datum_weights` in two: log p(x | z, g), and log p(z | g) - log q(z | x, g)."""
+    """`per_datum_weights` in two: log p(x | z, g), and log p(z | g) - log q(z | x, g).
+
+    A latent that dequantises belongs to ``x``.
+    """
     run = read_factors(pair, x)
     latents = _local_latents(run)
     with explained(pair):
         weights = _contracted(run, [*run.observed, *latents])
-        sampled = any(DATA in factor.plates for factor in run.sampled)
-        prior = _contracted(run, latents) if sampled else torch.zeros_like(weights)
+        inferred = [factor for factor in latents if not factor.of_datum]
+        sampled = any(DATA in factor.plates and not factor.of_datum for factor in run.sampled)
+        prior = _contracted(run, inferred) if sampled else torch.zeros_like(weights)
     return weights - prior, prior
 
 
 def _local_latents(run: Factors) -> list[Factor]:
     """The factors of log p(z, k | g) - log q(z | x, k, g)."""
-    inverse = [Factor(factor.plates, packed.neg(factor.value)) for factor in run.sampled]
+    inverse = [factor._replace(value=packed.neg(factor.value)) for factor in run.sampled]
     return [factor for factor in (*run.latents, *inverse) if DATA in factor.plates]
 
 

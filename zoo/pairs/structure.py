@@ -116,7 +116,7 @@ def read_structure(model: Program, guide: Program, datum: Tensor) -> Structure:
         auxiliary=frozenset(auxiliary),
         auxiliary_outside=frozenset(name for name in auxiliary if not _local(guide_sites[name], plates)),
         fixed=tuple(name for name, site in guide_sites.items() if name not in auxiliary and _is_fixed(site, plates)),
-        mismatch=_mismatch(latents, guide_sites, auxiliary, enumerated, plates),
+        mismatch=_unplated(model_sites, plates) or _mismatch(latents, guide_sites, auxiliary, enumerated, plates),
         no_density=_no_density(latents, guide_sites, auxiliary, shared) or _reads_data(guide, batches[0], shared),
     )
 
@@ -145,7 +145,17 @@ def _dimensions(site: Any) -> int:
 
 
 def _is_fixed(site: Any, plates: frozenset[str]) -> bool:
-    return any(frame.name in plates and frame.size != SIZES[0] for frame in site["cond_indep_stack"])
+    return any(frame.name in plates and 0 < frame.size != SIZES[0] for frame in site["cond_indep_stack"])
+
+
+def _unplated(model_sites: Sites, plates: frozenset[str]) -> str:
+    for name, site in model_sites.items():
+        if site["is_observed"] and not _local(site, plates):
+            return (
+                f"site {name!r} lies outside the data plate; put it under `with pyro.plate('data', len(x)):` and "
+                "declare inner dimensions with .to_event(...)"
+            )
+    return ""
 
 
 def _mismatch(
