@@ -13,9 +13,9 @@ from zoo.errors import ZooError
 from zoo.metrics.bounds import FEWEST_PARTICLES, LARGEST_KHAT, Bounds, bounds, log_probs
 from zoo.metrics.two_sample import Share
 from zoo.pairs.build import build
-from zoo.pairs.enumeration import listed
 from zoo.pairs.pair import HasInitialise
 from zoo.pairs.registry import column, evaluation
+from zoo.pairs.structure import listed
 from zoo.pairs.traces import Capabilities, capabilities
 from zoo.report.verdicts import Pooled, Row, Verdict
 from zoo.runs.evaluation import Settings, TrainedRun, attempt, mean_score, unmeasurable

@@ -21,13 +21,12 @@ from pyro.distributions.util import is_identically_one, is_identically_zero, sca
 from pyro.ops import packed
 from pyro.ops.contract import contract_tensor_tree, contract_to_tensor
 from pyro.ops.rings import LogRing
-from pyro.poutine.enum_messenger import EnumMessenger
-from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 
 from zoo.errors import ContractError
 from zoo.pairs.pair import Pair, Program
 from zoo.pairs.sites import dequantising_sites, observed_sites, random_sites
+from zoo.pairs.structure import listed
 
 Packed: TypeAlias = Any
 """A tensor without dimensions of one entry, whose attribute ``_pyro_dims`` has one symbol for each dimension."""
@@ -119,7 +118,7 @@ def read_factors(pair: Pair, x: Tensor) -> Factors:
     """
     structure = pair.structure
     structure.require_sound()
-    guide_trace, model_trace = _traces(pair, x)
+    guide_trace, model_trace = pair.structure.enumerated_traces(pair.model, pair.guide, x)
     symbols = dict.fromkeys(sorted(structure.plates), DATA)
     run = Factors(len(x))
 
@@ -157,43 +156,6 @@ def read_factors(pair: Pair, x: Tensor) -> Factors:
     return run
 
 
-def _traces(pair: Pair, x: Tensor) -> tuple[Any, Any]:
-    """Traces of guide and model; the model's dimensions are allocated to the left of the guide's."""
-    structure = pair.structure
-
-    def mark(site: Any) -> dict[str, Any]:
-        """Overrides the user's marks: what the guide samples is enumerated in neither program."""
-        return {"enumerate": "parallel" if site["name"] in structure.enumerated else None}
-
-    guide, model = (poutine.infer_config(program, config_fn=mark) for program in (pair.guide, pair.model))
-    try:
-        with EnumMessenger(first_available_dim=-1 - structure.nesting):
-            guide_trace = poutine.trace(guide).get_trace(x)
-        for plate in structure.plates.intersection(guide_trace.nodes):
-            guide_trace.remove_node(plate)  # some AutoGuides make every plate of the batch that they saw first
-        model_trace = poutine.trace(poutine.replay(EnumMessenger()(model), trace=guide_trace)).get_trace(x)
-    except (RuntimeError, IndexError, TypeError, ValueError, AssertionError) as error:
-        if not structure.enumerated:
-            raise
-        raise ContractError(
-            f"the programs do not run on all values of {listed(structure.enumerated)} at once, which have a dimension "
-            f"of their own to the left of the plates' ({type(error).__name__}: {_first_line(error)}); count dimensions "
-            "from the right, as in k.unsqueeze(-1), let results broadcast instead of .expand(len(x), ...), or sample "
-            "the latent in the guide"
-        ) from error
-    return prune_subsample_sites(guide_trace), prune_subsample_sites(model_trace)
-
-
-def listed(names: Iterable[str], most: int = 5) -> str:
-    """Names in a sentence, the first few of many."""
-    known = list(names)
-    return ", ".join(known) if len(known) <= most else f"{', '.join(known[:most])}, ... ({len(known)} latents)"
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]
-
-
 def misread_sites(pair: Pair, x: Tensor) -> list[str]:
     """Names of the sites that take another distribution when a latent is enumerated than when it has one value.
 
@@ -220,7 +182,9 @@ def misread_sites(pair: Pair, x: Tensor) -> list[str]:
         event = value.shape[value.dim() - event_dim :]
         return value.reshape(value.shape[max(0, value.dim() - event_dim - len(shape)) :]).expand([*shape, *event])
 
-    for program, trace in zip((pair.guide, pair.model), _traces(pair, x), strict=True):
+    for program, trace in zip(
+        (pair.guide, pair.model), pair.structure.enumerated_traces(pair.model, pair.guide, x), strict=True
+    ):
         sites = dict(random_sites(trace))
         values |= {name: at_choice(site["value"], site, site["fn"].event_dim) for name, site in sites.items()}
         expected.append((program, {name: at_choice(_log_prob(site), site, 0) for name, site in sites.items()}))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from pyro import poutine
 from pyro.distributions import Delta
+from pyro.poutine.enum_messenger import EnumMessenger
+from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 from torch.distributions import biject_to
 
@@ -64,6 +66,25 @@ class Structure:
         """The guide's sites outside the data plate."""
         return self.auxiliary_outside.union(self.shared)
 
+    def enumerated_traces(self, model: Program, guide: Program, x: Tensor) -> tuple[Any, Any]:
+        """Traces of guide and model with all values of the summed latents.
+
+        The values of each latent have a dimension of their own to the left of the plates, those of the model to the
+        left of the guide's.
+        """
+
+        def mark(site: Any) -> dict[str, Any]:
+            """Overrides the user's marks: what the guide samples is enumerated in neither program."""
+            return {"enumerate": "parallel" if site["name"] in self.enumerated else None}
+
+        guide, model = (poutine.infer_config(program, config_fn=mark) for program in (guide, model))
+        with EnumMessenger(first_available_dim=-1 - self.nesting):
+            guide_trace = poutine.trace(guide).get_trace(x)
+        for plate in self.plates.intersection(guide_trace.nodes):
+            guide_trace.remove_node(plate)  # some AutoGuides make every plate of the batch that they saw first
+        model_trace = poutine.trace(poutine.replay(EnumMessenger()(model), trace=guide_trace)).get_trace(x)
+        return prune_subsample_sites(guide_trace), prune_subsample_sites(model_trace)
+
     def require_sound(self) -> None:
         """Refuse a pair whose log-probabilities would be wrong.
 
@@ -102,7 +123,7 @@ def read_structure(model: Program, guide: Program, datum: Tensor) -> Structure:
     guided = {n: tuple(s["fn"].event_shape) for n, s in guide_sites.items() if n not in {*auxiliary, *enumerated}}
     sampled = {name: shape for name, shape in guided.items() if _local(guide_sites[name], plates)}
     shared = {name: shape for name, shape in guided.items() if name not in sampled}
-    return Structure(
+    structure = Structure(
         plates=plates,
         nesting=max(map(_dimensions, (*model_sites.values(), *guide_sites.values())), default=0),
         sampled=sampled,
@@ -119,6 +140,26 @@ def read_structure(model: Program, guide: Program, datum: Tensor) -> Structure:
         mismatch=_unplated(model_sites, plates) or _mismatch(latents, guide_sites, auxiliary, enumerated, plates),
         no_density=_no_density(latents, guide_sites, auxiliary, shared) or _reads_data(guide, batches[0], shared),
     )
+
+    if not enumerated or structure.fixed or structure.mismatch:
+        return structure
+    try:
+        structure.enumerated_traces(model, guide, batches[0])
+    except Exception as error:  # a user's program may raise anything
+        first, _, _ = str(error).strip().partition("\n")
+        mismatch = (
+            f"the programs do not run on all values of {listed(enumerated)} at once, which have a dimension of their "
+            f"own to the left of the plates' ({type(error).__name__}: {first}); count dimensions from the right, as in "
+            "k.unsqueeze(-1), let results broadcast instead of .expand(len(x), ...), or sample the latent in the guide"
+        )
+        return replace(structure, mismatch=mismatch)
+    return structure
+
+
+def listed(names: Iterable[str], most: int = 5) -> str:
+    """Names in a sentence, the first few of many."""
+    known = list(names)
+    return ", ".join(known) if len(known) <= most else f"{', '.join(known[:most])}, ... ({len(known)} latents)"
 
 
 def _plates_of(n: int, programs: Sequence[Sites]) -> frozenset[str]:
