@@ -25,6 +25,8 @@ from zoo.seeding import seeded
 ELBO_PARTS = ("kl", "reconstruction")
 OF_WEIGHTS = ("elbo", *ELBO_PARTS, "ess", "khat_share")
 OF_PAIR = ("nats", "bits_per_dim", *OF_WEIGHTS, "bound_gap")
+ONLY_DEQUANTISED = "no latents but the dequantised datum: all of the ELBO is reconstruction"
+NO_LATENTS = "no latents of a datum, only shared ones: all of the ELBO is reconstruction"
 FLOORS = {"floor_uniform": "uniform", "floor_independent": "independent"}
 """Metric -> the family that every other should beat."""
 
@@ -93,7 +95,7 @@ def _of_pair(run: TrainedRun, settings: Settings) -> list[Score]:
     found = [
         nats,
         _per_dimension(nats, run.data.event.size),
-        *_of_weights(bound, informative),
+        *_of_weights(bound, informative, NO_LATENTS if can.shared and not can.latents else ONLY_DEQUANTISED),
         _gap(exact, bound),
     ]
     of_x = ("nats", "bits_per_dim", "elbo")
@@ -107,7 +109,7 @@ def _remark(can: Capabilities, bound: Bounds | None) -> str:
         remarks.append(f"exact by enumeration of {summed}" if can.likelihood == "exact" else f"{summed} summed exactly")
     if can.shared and can.likelihood == "bound" and bound is not None:
         shared, draws = listed(can.shared), bound.particles
-        remarks.append(f"of the posterior predictive of the guide: log of the mean over {draws} draws of {shared}")
+        remarks.append(f"of the posterior predictive of the guide, by {draws} draws of {shared}")
     return "; ".join(remarks)
 
 
@@ -119,14 +121,14 @@ def _per_dimension(nats: Score, size: int) -> Score:
     return replace(bits, value=nats.value / unit, unit="bits/dim", stderr=None if stderr is None else stderr / unit)
 
 
-def _of_weights(bound: Bounds | None, informative: bool) -> list[Score]:
-    """The scores of the importance weights; ``informative`` if there is a latent besides the dequantised datum."""
+def _of_weights(bound: Bounds | None, informative: bool, otherwise: str) -> list[Score]:
+    """The scores of the importance weights; ``informative`` if a datum has latents besides its dequantisation."""
     if bound is None:
         return _skipped(OF_WEIGHTS, "no latents: the value is exact and needs no bound")
     kl, reconstruction = bound.kl, -bound.elbo - bound.kl
     parts = [mean_score("kl", kl, "nats", "estimate"), mean_score("reconstruction", reconstruction, "nats", "estimate")]
     if not informative:
-        parts = _skipped(ELBO_PARTS, "no latents but the dequantised datum: all of the ELBO is reconstruction")
+        parts = _skipped(ELBO_PARTS, otherwise)
     ess = mean_score("ess", bound.ess, f"of {bound.particles}", "estimate")
     return [mean_score("elbo", -bound.elbo, "nats", "lower bound"), *parts, ess, _khat_share(bound)]
 
