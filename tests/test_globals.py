@@ -28,6 +28,7 @@ from torch import Tensor, nn
 import zoo
 from zoo import Dataset, Event, Pair, engine
 from zoo.codec.lossless import why_not
+from zoo.contract.check import ground_laws
 from zoo.engine.objectives import elbo, importance_weighted
 from zoo.errors import ContractError, ZooError
 from zoo.metrics.bounds import bounds
@@ -171,6 +172,7 @@ def test_losses_under_an_auto_guide_are_pyros_own(model: Program, kind: Any) -> 
     assert torch.allclose(ours, theirs, atol=1e-4)
     gradients = (torch.autograd.grad(each, pair.parameters()) for each in (ours, theirs))
     assert all(torch.allclose(mine, pyros, atol=1e-4) for mine, pyros in zip(*gradients, strict=True))
+    ground_laws(pair, DATA)
 
 
 def made_up(draw: Callable[[int], Tensor], event: Event = PLANE) -> Dataset:

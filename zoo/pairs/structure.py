@@ -240,9 +240,9 @@ def _no_density(latents: Sites, guide_sites: Sites, auxiliary: Collection[str], 
     points = [name for name, site in guide_sites.items() if name in latents and _is_point_mass(latents[name], site)]
     free = sum(biject_to(latents[name]["fn"].support).inverse_shape(_shape(latents[name])).numel() for name in points)
     drawn = sum(_shape(guide_sites[name]).numel() for name in auxiliary)
-    if drawn < free and any(name in shared for name in points):
+    if drawn < free and (auxiliary or any(name in shared for name in points)):
         return (
-            f"the guide is a point mass in {', '.join(name for name in points if name in shared)}: a point has no "
+            f"the guide is a point mass in {', '.join(points)}: a point has no "
             "density, so there is no bound (MAP gives none); sample it from a distribution, such as AutoNormal's"
         )
     if drawn > free:
