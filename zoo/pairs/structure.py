@@ -143,8 +143,9 @@ def read_structure(model: Program, guide: Program, datum: Tensor) -> Structure:
 
     if not enumerated or structure.fixed or structure.mismatch:
         return structure
+    n = next(n for n in range(SIZES[-1], 100) if n not in enumerated.values())  # a number of values hides mistakes
     try:
-        structure.enumerated_traces(model, guide, batches[0])
+        structure.enumerated_traces(model, guide, datum.expand(n, *datum.shape[1:]).clone())
     except Exception as error:  # a user's program may raise anything
         first, _, _ = str(error).strip().partition("\n")
         mismatch = (

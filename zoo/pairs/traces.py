@@ -206,8 +206,8 @@ def log_prob(pair: Pair, x: Tensor) -> Tensor:
 def sample(pair: Pair, n: int, chunk: int = 1000) -> Tensor:
     """Draw data by running the model forwards, in evaluation mode and without gradients.
 
-    Latents that all data share are drawn from the guide, for each datum anew, so that data are independent draws of the
-    posterior predictive.
+    Latents that all data share are drawn from the guide, separately for each datum, so that data are independent draws
+    of the posterior predictive.
 
     Args:
         pair: any pair.
