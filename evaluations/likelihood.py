@@ -52,8 +52,9 @@ def likelihood(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
     """Negative log-likelihood of the test split in evaluation mode; lower is better.
 
     - ``nats`` per datum with its standard error over data: exact where it is derivable, else the importance-weighted
-      bound. Latents that all data share are averaged over draws of the guide: the value bounds its posterior
-      predictive, and its standard error does not count the noise of draws that data share. ``bits_per_dim`` = nats / (ln 2 · size). For real data both are of a density and may be negative.
+      bound. ``bits_per_dim`` = nats / (ln 2 · size). For real data both are of a density and may be negative.
+      Latents that all data share are averaged over draws of the guide: the value bounds its posterior predictive, and
+      the standard error does not count the noise of draws that data share.
     - ``elbo``: the negative ELBO in nats, the sum of ``kl``, the mean of log q(z|x) - log p(z), near zero where the
       latents carry no information, and ``reconstruction``, the mean of -log p(x|z). A dequantised datum is part of x.
     - ``ess``: mean effective sample size of the particles. ``khat_share``: share of data with a Pareto k-hat above 0.7.

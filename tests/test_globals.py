@@ -329,6 +329,14 @@ def test_what_gives_no_bound_is_refused(model: Program, guide: Program, match: s
             ask()
 
 
+def test_an_auto_guide_of_any_first_batch_is_found_not_to_be_amortised() -> None:
+    for n in (2, 3, 5, 7):
+        guide = AutoNormal(scaled)
+        with pyro.get_param_store().scope():
+            guide(DATA[:n])
+        assert Pair(PLANE, scaled, guide).structure.fixed == ("s",)
+
+
 def test_lists_of_auto_guides() -> None:
     guide = AutoGuideList(clusters)
     guide.append(AutoNormal(poutine.block(clusters, expose=["weights"])))
