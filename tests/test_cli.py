@@ -110,9 +110,10 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(words: list[str], message: st
         (["vae"], "there is a family 'vae' already"),
         (["dataset", "moons"], "there is a dataset 'moons' already"),
         (["guide"], "needs a name: zoo new guide NAME"),
-        (["gide", "mine"], "writes a dataset, .*guide, .*; got 'gide'"),
+        (["gide", "mine"], "writes a column, dataset, .*guide, .*; got 'gide'"),
         (["prior", "class"], "no keyword of Python, such as my_vae; got 'class'"),
         (["prior", "../up"], "consists of letters"),
+        (["column", "my_column"], "lower-case letters, digits and hyphens"),
     ],
 )
 def test_new_refuses_a_name_or_a_kind(words: list[str], message: str) -> None:

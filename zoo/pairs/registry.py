@@ -498,10 +498,7 @@ def column(
         ... def size(score, rows):
         ...     return score.verdict("small" if score.value < 1000 else "large")
     """
-    if not re.fullmatch(r"[a-z][a-z0-9-]*", name) or name in COLUMNS:
-        raise ZooError(
-            f"column {name!r}: a name is of lower-case letters, digits and hyphens, and none of {', '.join(COLUMNS)}"
-        )
+    check_column_name(name)
     if unknown := set(literature or {}) - set(GROUPS):
         raise ZooError(f"column {name!r}: literature has groups {', '.join(GROUPS)}; got {', '.join(unknown)}")
 
@@ -511,6 +508,14 @@ def column(
         return judge
 
     return register
+
+
+def check_column_name(name: str) -> None:
+    """Refuse the name of a column that would clash with other columns of ``table1.csv``."""
+    if not re.fullmatch(r"[a-z][a-z0-9-]*", name) or name in COLUMNS:
+        raise ZooError(
+            f"column {name!r}: a name is of lower-case letters, digits and hyphens, and none of {', '.join(COLUMNS)}"
+        )
 
 
 @functools.cache
