@@ -33,7 +33,7 @@ LIBRARIES = ("numpyro", "jax", "zuko", "normflows", "nflows")
 
 @dataclass(frozen=True)
 class Timing:
-    """A row of the CSV: milliseconds of one unit of work, or MiB (median, least and most over the rounds), or why not.
+    """A row of the CSV: ms or MiB per unit of work (median, least and most over the rounds), or why there are none.
 
     ``ratio`` is that of the medians, against the row's reference; ``first_s`` are the seconds until the first unit
     was done, compiling included.
@@ -58,7 +58,7 @@ class Timing:
 
 @dataclass
 class Racer:
-    """An entrant under way: how many steps make its turn, in how many rounds, and its seconds a unit so far."""
+    """A running entrant: its steps per turn, its number of rounds, and the seconds per unit measured so far."""
 
     entrant: Entrant
     first: float = 0.0
@@ -73,7 +73,7 @@ def bench(
 ) -> list[Timing]:
     """Measure ``rows``: ``rounds`` rounds in which each contender has a turn of about ``turn`` seconds.
 
-    Contenders whose turn is long have fewer rounds. ``watch`` is called with a line on each step. A contender that
+    Contenders with long turns have fewer rounds. ``watch`` is called with a line on each stage. A contender that
     fails is a timing with status ``failed`` and its reason, one that cannot take part here is ``skipped``.
     """
     before = torch.get_num_threads()
@@ -130,7 +130,7 @@ def _refused(row: Row, name: str, error: Exception) -> Timing:
 
 
 def _ready(prepare: Callable[[], Entrant], rounds: int, turn: float) -> Racer:
-    """Get ready, warm up, and see how many steps make a turn."""
+    """Prepare the contender, warm up, and choose the number of steps per turn."""
     began = time.perf_counter()
     racer = Racer(prepare())
     entrant, cost = racer.entrant, racer.entrant.cost
@@ -154,7 +154,7 @@ def _round(racers: Mapping[str, Racer], number: int, turn: float) -> None:
 
 
 def _turn(entrant: Entrant, repeats: int, turn: float) -> float:
-    """Seconds a step, of ``repeats`` steps or of as many as start within twice the ``turn`` on a busy machine.
+    """Seconds per step over ``repeats`` steps or, on a busy machine, as many as start within twice ``turn``.
 
     The last one's number is read, so that all work is done.
 
@@ -212,7 +212,7 @@ class Block:
 
     @property
     def contenders(self) -> list[str]:
-        """Its columns."""
+        """The contenders in the order of the columns."""
         return list(dict.fromkeys(timing.contender for timing in self.timings))
 
     @property
@@ -234,17 +234,17 @@ def blocks(timings: Sequence[Timing]) -> list[Block]:
 
 
 def unit_of(work: str) -> str:
-    """What a kind of work is measured in."""
+    """The unit in which a kind of work is measured."""
     return "MiB" if work == "memory" else "ms"
 
 
 def notes(timings: Sequence[Timing]) -> list[Timing]:
-    """The timings that failed, were skipped or carry a remark."""
+    """The timings that need a footnote: failed, skipped or with a remark."""
     return [timing for timing in timings if timing.reason or timing.status != "ok"]
 
 
 def table(timings: Sequence[Timing]) -> str:
-    """The ratios against each row's reference, block by block; below, what a reader must know."""
+    """The ratios to each row's reference as text, one table per block, with the `notes` below."""
     remarks = [
         f"{timing.row}, {timing.contender}: {timing.status}{': ' * bool(timing.reason)}{timing.reason}"
         for timing in notes(timings)
@@ -265,7 +265,7 @@ def _written(block: Block) -> str:
 
 
 def cell(timing: Timing | None) -> str:
-    """The ratio, or why there is none, in a word."""
+    """The ratio as text, or one word for why there is none."""
     if timing is None:
         return "-"
     if timing.status != "ok":
@@ -292,7 +292,7 @@ def _others() -> Iterator[str]:
 
 @contextmanager
 def _hushed() -> Iterator[None]:
-    """Inside, torch does not say that its JIT, which one contender is made of, is deprecated."""
+    """Inside, torch does not warn that its JIT, which one contender uses, is deprecated."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
         yield

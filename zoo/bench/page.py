@@ -1,4 +1,4 @@
-"""``bench/index.html``: the benchmark as one self-contained page in the dress of the report."""
+"""``bench/index.html``: the benchmark as one self-contained page in the style of the report."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def render(timings: Sequence[Timing]) -> str:
 
 
 def summary(timings: Sequence[Timing]) -> str:
-    """The ratios in one sentence per block."""
+    """One sentence per block: the range of its decisive ratio over the rows."""
     return " ".join(filter(None, map(_said, blocks(timings)))) or "Nothing was measured."
 
 
