@@ -200,6 +200,16 @@ def test_a_mixture_of_logistics_is_the_sum_of_its_components() -> None:
     torch.testing.assert_close(fn.log_prob(x).exp(), expected)
 
 
+def test_mixtures_mix_joint_densities() -> None:
+    """Three far components in two dimensions, which a product of one-dimensional mixtures would not give."""
+    logits, scale = torch.tensor([0.3, -0.2, 0.5]), torch.tensor([[0.4, 0.7], [0.8, 0.5], [0.6, 1.1]])
+    loc = torch.tensor([[-1.5, -1.0], [1.2, 1.4], [0.2, -0.5]])
+    parts, x = dist.Normal(loc, scale).to_event(1), torch.randn(50, 2)
+    expected = dist.MixtureSameFamily(dist.Categorical(logits=logits), parts).log_prob(x)
+    for fn in (Mixture(logits, parts), NormalMixture(logits, loc, scale)):
+        torch.testing.assert_close(fn.log_prob(x), expected)
+
+
 def test_a_discretised_logistic_has_gradients_everywhere() -> None:
     loc, raw = torch.tensor([-1e3, 0.0, 8.0, 1e3], requires_grad=True), torch.tensor(-3.0, requires_grad=True)
     values = torch.arange(17.0)[:, None].expand(17, 4)

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from zoo.contract.check import check
 from zoo.data import Dataset
-from zoo.distributions.mixture import Mixture
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.experiments.plan import Options, plan
@@ -134,25 +133,6 @@ def test_with_latents_on_the_sphere_probabilities_sum_to_one() -> None:
         w = log_weights(pair, every.repeat_interleave(1000, 0)).double().reshape(9, 1000).exp().sum(0)
     assert abs(w.mean() - 1) < 5 * w.std() / math.sqrt(len(w))
     assert w.std() / math.sqrt(len(w)) < 0.05
-
-
-def test_the_mixture_prior_mixes_joint_densities() -> None:
-    """Two far components on the diagonal: the corners off it are empty, which a product of mixtures would fill."""
-    loc = torch.tensor([[-4.0, -4.0], [4.0, 4.0]], dtype=torch.float64)
-    fn = Mixture(torch.zeros(2, dtype=torch.float64), dist.Normal(loc, 1.0).to_event(1))
-    corners = torch.tensor([[-4.0, -4.0], [4.0, 4.0], [-4.0, 4.0], [4.0, -4.0]], dtype=torch.float64)
-    at = -math.log(2 * math.pi)
-    expected = [at - math.log(2)] * 2 + [at - 32] * 2  # a product would have at - log 4 at all four
-    assert torch.allclose(fn.log_prob(corners), torch.tensor(expected, dtype=torch.float64), atol=1e-9)
-    with seeded(0):
-        z = fn.expand((4000,)).sample()
-    assert (z.prod(-1) > 0).double().mean() > 0.999
-    assert abs(float((z[:, 0] > 0).double().mean()) - 0.5) < 0.05
-    many = make("mixture", 16, components=3)
-    with torch.no_grad():
-        z = torch.zeros(16, dtype=torch.float64)
-        each = dist.Normal(many.loc, many.scale).log_prob(z).sum(-1) + many.logits.log_softmax(0)
-        assert float(many().log_prob(z)) == pytest.approx(float(each.exp().sum().log()), abs=1e-9)
 
 
 def test_vamp_is_the_guides_mixture_at_its_pseudo_inputs() -> None:
