@@ -1,10 +1,10 @@
 """The autoregressive distribution, and the two networks that give it its logits."""
 
-import itertools
 from typing import Any
 
 import pytest
 import torch
+from draws import data, every
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyro import poutine
@@ -34,22 +34,9 @@ def distribution(net: Any, batch_shape: tuple[int, ...] = ()) -> Autoregressive:
     return Autoregressive(net.event, net.logits, net.stream, batch_shape)
 
 
-def every(event: Event) -> Tensor:
-    """Each value that an event can take."""
-    assert event.levels
-    values = itertools.product(range(event.levels), repeat=event.size)
-    return torch.tensor(list(values), dtype=torch.float64).reshape(-1, *event.shape)
-
-
-def random_data(event: Event, n: int) -> Tensor:
-    assert event.levels
-    with seeded(1):
-        return torch.randint(event.levels, (n, *event.shape)).double()
-
-
 def influence(net: Any, event: Event) -> Tensor:
     """Whether the logits of entry i depend on entry j of the data, shape ``(size, size)``."""
-    x = random_data(event, 1).requires_grad_()
+    x = data(event, 1, seed=1).requires_grad_()
     logits = net.logits(x).reshape(event.size, -1)
     weights = torch.linspace(-1.0, 1.0, logits.shape[1], dtype=logits.dtype)
     rows = [torch.autograd.grad(logits[i] @ weights, x, retain_graph=True)[0].flatten() for i in range(event.size)]
@@ -71,7 +58,7 @@ def test_the_mass_sums_to_one_and_draws_follow_it(make: Any) -> None:
 @MAKERS
 def test_log_prob_is_the_sum_of_the_streams_conditionals(make: Any) -> None:
     event = Event((3, 4), 5)
-    net, x = network(make, event), random_data(event, 6)
+    net, x = network(make, event), data(event, 6, seed=1)
     stream, entries = net.stream(len(x)), x.flatten(1).T
     logits = [next(stream)] + [stream.send(entry) for entry in entries[:-1]]
     terms = [q.log_softmax(-1).gather(1, entry.long()[:, None])[:, 0] for q, entry in zip(logits, entries, strict=True)]
@@ -124,7 +111,7 @@ def test_incremental_draws_equal_whole_passes(
 @MAKERS
 def test_streams_do_not_disturb_each_other(make: Any) -> None:
     net = network(make, Event((3, 3), 4))
-    x = random_data(net.event, 4).flatten(1).T
+    x = data(net.event, 4, seed=1).flatten(1).T
     one, other = net.stream(4), net.stream(4)
     first, _ = next(one), next(other)
     for entry in x[:-1]:

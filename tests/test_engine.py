@@ -9,6 +9,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from draws import data
 from members import members, small
 from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from torch import Tensor, nn
@@ -26,20 +27,13 @@ from zoo.pairs.traces import tempered
 EVENT = {"binary": Event((2, 3), "binary"), "levels": Event((2, 3), 5), "real": Event(3, "real")}
 
 
-def data(event: Event, n: int = 12, dtype: torch.dtype = torch.float32) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    if event.levels is None:
-        return torch.randn(n, *event.shape, generator=generator, dtype=dtype)
-    return torch.randint(event.levels, (n, *event.shape), generator=generator).to(dtype)
-
-
 def ready(name: str, event: Event, dtype: torch.dtype) -> Pair:
     pair = build(name, event, small(name))
     if isinstance(pair.extras, HasPlayers):
         pytest.skip("it has an objective of its own")
     if isinstance(pair.extras, HasInitialise):
         with torch.no_grad():
-            pair.extras.initialise(data(event, 60))
+            pair.extras.initialise(data(event, 60).float())
     for module in pair.modules.values():
         module.to(dtype)
     if not pair.parameters():
@@ -76,7 +70,7 @@ SINGLE = [
 @pytest.mark.parametrize(("name", "support", "dtype", "tolerance"), DOUBLE + SINGLE)
 def test_the_recorded_gradient_is_pyros_own(name: str, support: str, dtype: torch.dtype, tolerance: float) -> None:
     event = EVENT[support]
-    pair, x = ready(name, event, dtype), data(event, dtype=dtype)
+    pair, x = ready(name, event, dtype), data(event, 12, dtype=dtype)
     torch.manual_seed(5)
     value, theirs = pyro_step(pair, x, Trace_ELBO(), beta=0.7)
     engine = compile(pair, mode="traced")
@@ -128,7 +122,7 @@ class Switch(nn.Module):
             pyro.sample("z", dist.Bernoulli(logits=self.encoder(x)[:, 0]))
 
 
-X = data(Event(3, "binary"))
+X = data(Event(3, "binary"), 12).float()
 
 
 def pair_of(made: Any, example: Tensor = X) -> Pair:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from draws import every, perturb
 from torch import Tensor, nn
 
 from zoo.data import Dataset, load_data
@@ -31,33 +32,20 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-def everything(levels: int, size: int) -> Tensor:
-    return torch.cartesian_prod(*[torch.arange(levels).double()] * size).reshape(-1, size)
-
-
 def wild(name: str, hyper: dict[str, Any], event: Event = EVENT) -> Pair:
     """A flow in float64 whose shifts are of several levels."""
     pair = build(name, event, hyper | {"hidden": 8})
     pair.extras.double().eval()
-    generator = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for parameter in pair.parameters():
-            parameter += torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+    perturb(pair.parameters(), 1.0)
     return pair
 
 
 @pytest.mark.parametrize(("name", "hyper"), CASES)
-def test_the_mass_of_all_data_is_one(name: str, hyper: dict[str, Any]) -> None:
-    pair, x = wild(name, hyper), everything(4, 3).reshape(-1, 1, 3)
-    mass = log_prob(pair, x).detach().exp()
+def test_the_mass_of_all_data_is_one_and_draws_follow_it(name: str, hyper: dict[str, Any]) -> None:
+    pair = wild(name, hyper)
+    mass = log_prob(pair, every(EVENT)).detach().exp()
     assert float(mass.sum()) == pytest.approx(1, abs=1e-12)
     assert float(mass.max() / mass.min()) > 10
-
-
-@pytest.mark.parametrize(("name", "hyper"), CASES)
-def test_draws_follow_the_mass(name: str, hyper: dict[str, Any]) -> None:
-    pair, x = wild(name, hyper), everything(4, 3).reshape(-1, 1, 3)
-    mass = log_prob(pair, x).detach().exp()
     torch.manual_seed(0)
     place = sample(pair, 20_000).flatten(1).long() @ torch.tensor([16, 4, 1])
     shares = torch.bincount(place, minlength=64) / 20_000
@@ -78,7 +66,7 @@ def test_the_map_is_one_to_one_and_codes_agree_with_integers(name: str, hyper: d
     found = layers(wild(name, hyper, event).extras.distribution())
     assert found
     for layer in found:
-        x = everything(levels, layer.event_shape.numel()).reshape(-1, *layer.event_shape)
+        x = every(Event(tuple(layer.event_shape), levels))
         with torch.no_grad():
             z = layer.bijection(x)
             codes: Tensor = layer.bijection.relaxed(coded(x, levels))
@@ -130,7 +118,7 @@ def test_blocks_multiply_conditional_masses() -> None:
         return Levels(logits=logits[:, None]).to_event(1)
 
     blocks = Blocks(chance([0.3, 0.7]), (1, given), (1, given), levels=2)
-    x = everything(2, 3)
+    x = every(Event(3, 2))
     expected = torch.where(x[:, 0] == 1, 0.7, 0.3)
     for i in (1, 2):
         zero = torch.sigmoid(x[:, :i].sum(1))

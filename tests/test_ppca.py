@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from draws import perturb
 from sklearn.decomposition import PCA
 from torch import Tensor
 
@@ -67,9 +68,7 @@ def test_training_reaches_the_closed_form(dequantised: Tensor) -> None:
 def test_the_bound_is_below_the_exact_marginal() -> None:
     torch.manual_seed(0)
     pair = double(Event(6, "real"), 2)
-    with torch.no_grad():
-        for parameter in pair.parameters():
-            parameter += 0.3 * torch.randn_like(parameter)
+    perturb(pair.parameters(), 0.3)
     y, particles = 2 * torch.randn(40, 6).double(), 256
     with torch.no_grad():
         weights = log_weights(pair, y.repeat(particles, 1)).reshape(particles, -1)

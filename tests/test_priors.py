@@ -9,6 +9,7 @@ from typing import Any
 import pyro.distributions as dist
 import pytest
 import torch
+from draws import data, every, perturb
 from torch import Tensor, nn
 
 from zoo.contract.check import check
@@ -32,11 +33,6 @@ PLANE = [entry.name for entry in priors if entry.space == "real"]
 SMALL: dict[str, dict[str, Any]] = {"lars": {"truncation": 20, "hidden": 16}, "flow": {"steps": 4, "hidden": 16}}
 
 
-def data(n: int) -> Tensor:
-    with seeded(2):
-        return torch.randint(0, 5, (n, *EVENT.shape)).double()
-
-
 def encode(x: Tensor) -> Any:
     """A guide's distribution: a narrow normal in the plane."""
     flat = x.flatten(1)
@@ -48,11 +44,10 @@ def make(name: str, latent: int = 2, **hyper: Any) -> Any:
     with seeded(1), torch.no_grad():
         made = priors[name].make(EVENT, latent, **SMALL.get(name, {}) | hyper).double().eval()
         if isinstance(made, HasInitialise):
-            made.initialise(data(40))
+            made.initialise(data(EVENT, 40))
         if isinstance(made, NeedsEncoder):
             made.use_encoder(encode)
-        for parameter in made.parameters():
-            parameter.add_(0.2 * torch.randn_like(parameter))
+        perturb(made.parameters(), 0.2)
     return made
 
 
@@ -128,9 +123,8 @@ def test_with_latents_on_the_sphere_probabilities_sum_to_one() -> None:
     """Guide and prior are densities on the same surface, so importance weights are unbiased, and bounded there."""
     event = Event((2,), 3)
     pair = build("vae:prior=sphere,latent=3", event, {"hidden": 16, "guide.hidden": 16}, seed=3)
-    every = torch.cartesian_prod(torch.arange(3.0), torch.arange(3.0))
     with seeded(1), pair.evaluating():
-        w = log_weights(pair, every.repeat_interleave(1000, 0)).double().reshape(9, 1000).exp().sum(0)
+        w = log_weights(pair, every(event).float().repeat_interleave(1000, 0)).double().reshape(9, 1000).exp().sum(0)
     assert abs(w.mean() - 1) < 5 * w.std() / math.sqrt(len(w))
     assert w.std() / math.sqrt(len(w)) < 0.05
 
@@ -145,7 +139,7 @@ def test_vamp_is_the_guides_mixture_at_its_pseudo_inputs() -> None:
 
 
 def test_vamp_starts_at_data() -> None:
-    x = data(30)
+    x = data(EVENT, 30)
     made = priors["vamp"].make(EVENT, 2).double()
     with torch.no_grad():
         made.initialise(x)
