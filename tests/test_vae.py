@@ -50,12 +50,6 @@ def test_its_likelihood_is_a_bound_with_one_latent(vae: Pair) -> None:
     assert can.lossless == (vae.event.levels is not None)
 
 
-def test_it_runs_in_double_precision(vae: Pair) -> None:
-    for module in vae.modules.values():
-        module.double()
-    assert log_weights(vae, data(vae.event, 3)).dtype == torch.float64
-
-
 @pytest.mark.parametrize(("text", "hyper"), EVENTS)
 def test_the_contract_holds_for_every_likelihood(text: str, hyper: dict[str, str]) -> None:
     assert [finding for finding in check("vae", Event.parse(text), hyper) if not finding.ok] == []

@@ -151,13 +151,7 @@ BY_HAND: Contenders = {
     "numpyro": numpyro_step,
 }
 SAMPLING: Contenders = {"incremental": incremental, "naive": naive}
-REFERENCE = {
-    "train": "pyro",
-    "sample": "naive",
-    "density": "zoo",
-    "draw": "zoo",
-    "memory": "eager",
-}
+REFERENCE = {"train": "pyro", "sample": "naive", "density": "zoo", "draw": "zoo", "memory": "eager"}
 """Kind of work -> the contender that the ratios are against."""
 
 
