@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyro import poutine
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from zoo.distributions import (
     ClosedUniform,
@@ -103,7 +104,6 @@ def rearranged(table: Tensor) -> IntegerTransformed:
 
 
 TABLE = [[0.3, -1.0, 0.8], [1.0, 0.2, -0.7]]
-MODE = [0.6, -0.8]
 CASES = {
     "logistic": integers(lambda *p: DiscretisedLogistic(*p, 8), [4.2, 1.5], 8),
     "logistic, sharp": integers(lambda *p: DiscretisedLogistic(*p, 17), [16.4, 0.05], 17),
@@ -121,7 +121,7 @@ CASES = {
     "normals, 1": reals(NormalMixture, [[0.0, 1.0], [[0.0], [3.0]], [[0.5], [1.0]]], 1, -6, 9),
     "normals, 2": reals(NormalMixture, [[0.0, 1.0], [[0.0, 1.0], [2.0, -1.0]], [[0.5, 1.0], [1.0, 0.6]]], 2, -7, 8),
     "sphere": circle(lambda: SphereUniform(torch.zeros(2, dtype=torch.float64)), []),
-    "von Mises-Fisher": circle(lambda kappa: VonMisesFisher(*tensors([MODE]), kappa), [3.0]),
+    "von Mises-Fisher": circle(lambda mu, kappa: VonMisesFisher(normalize(mu, dim=-1), kappa), [[0.6, -0.8], 3.0]),
 }
 SWEEP = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 N = 20_000

@@ -85,7 +85,6 @@ def test_the_recorded_gradient_is_pyros_own(name: str, support: str, dtype: torc
     assert float(loss) == pytest.approx(value, rel=max(tolerance, 1e-6))
     agree(gradients(pair), theirs, tolerance)
     for parameter in pair.parameters():  # fused optimisers take this for granted
-        assert parameter.grad is not None
         assert parameter.grad.stride() == parameter.stride()
 
 
