@@ -25,11 +25,12 @@ from typer.testing import CliRunner
 from zoo.bench import contenders, flows, memory
 from zoo.bench.contenders import BY_HAND, REFERENCE, SAMPLING, TRAINING
 from zoo.bench.flows import DENSITY, FLOWS
-from zoo.bench.measure import Timing, bench, table, write_csv
+from zoo.bench.measure import Timing, bench
 from zoo.bench.memory import peak_of
 from zoo.bench.models import HandmadeVAE, in_numpyro
 from zoo.bench.page import CHAPTERS, SENTENCES, bars, render, summary
 from zoo.bench.rows import Row, rows
+from zoo.bench.table import table, write_csv
 from zoo.bench.task import Entrant, SkippedError, Task
 from zoo.cli import app
 from zoo.errors import ZooError

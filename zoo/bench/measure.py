@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import pyro
 import torch
@@ -23,7 +20,6 @@ from zoo.bench.memory import peak_of
 from zoo.bench.rows import Row
 from zoo.bench.task import Entrant, SkippedError, Task
 from zoo.errors import ZooError
-from zoo.files import write_text
 from zoo.provenance import provenance
 
 WARM_STEPS = 5
@@ -89,7 +85,8 @@ def bench(
 def _row(row: Row, rounds: int, turn: float, threads: int, watch: Callable[[str], object]) -> list[Timing]:
     found = _weighed(row, threads, watch) if row.work == "memory" else _timed(row, rounds, turn, watch)
     reference = found[REFERENCE[row.work]].value
-    return [_with_ratio(found[name], reference) for name in contenders(row)]
+    timings = [found[name] for name in contenders(row)]
+    return [replace(each, ratio=each.value / reference if each.value and reference else None) for each in timings]
 
 
 def _weighed(row: Row, threads: int, watch: Callable[[str], object]) -> dict[str, Timing]:
@@ -189,90 +186,9 @@ def _timing(row: Row, name: str, racer: Racer) -> Timing:
     )
 
 
-def _with_ratio(timing: Timing, reference: float | None) -> Timing:
-    return replace(timing, ratio=timing.value / reference if timing.value and reference else None)
-
-
-def write_csv(timings: Sequence[Timing], path: Path) -> None:
-    """Write ``timings`` as tidy data."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(Timing.__dataclass_fields__), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(timing) for timing in timings)
-    write_text(path, text.getvalue())
-
-
-@dataclass(frozen=True)
-class Block:
-    """Rows that are measured in one unit against one reference: a table."""
-
-    reference: str
-    unit: str
-    timings: list[Timing]
-
-    @property
-    def contenders(self) -> list[str]:
-        """The contenders in the order of the columns."""
-        return list(dict.fromkeys(timing.contender for timing in self.timings))
-
-    @property
-    def rows(self) -> dict[str, dict[str, Timing]]:
-        """Row -> contender -> timing."""
-        found: dict[str, dict[str, Timing]] = {}
-        for timing in self.timings:
-            found.setdefault(timing.row, {})[timing.contender] = timing
-        return found
-
-
-def blocks(timings: Sequence[Timing]) -> list[Block]:
-    """The tables that ``timings`` make."""
-    found: dict[tuple[str, str], Block] = {}
-    for timing in timings:
-        key = REFERENCE[timing.work], unit_of(timing.work)
-        found.setdefault(key, Block(*key, [])).timings.append(timing)
-    return list(found.values())
-
-
 def unit_of(work: str) -> str:
     """The unit in which a kind of work is measured."""
     return "MiB" if work == "memory" else "ms"
-
-
-def notes(timings: Sequence[Timing]) -> list[Timing]:
-    """The timings that need a footnote: failed, skipped or with a remark."""
-    return [timing for timing in timings if timing.reason or timing.status != "ok"]
-
-
-def table(timings: Sequence[Timing]) -> str:
-    """The ratios to each row's reference as text, one table per block, with the `notes` below."""
-    remarks = [
-        f"{timing.row}, {timing.contender}: {timing.status}{': ' * bool(timing.reason)}{timing.reason}"
-        for timing in notes(timings)
-    ]
-    return "\n".join([*map(_written, blocks(timings)), *remarks])
-
-
-def _written(block: Block) -> str:
-    widths = [max(8, len(name) + 2) for name in block.contenders]
-    head = "".join(f"{name:>{width}}" for name, width in zip(block.contenders, widths, strict=True))
-    lines = [f"{'ratio to ' + block.reference:<20}{block.reference + ' ' + block.unit:>11}{head}"]
-    for row, timings in block.rows.items():
-        base = timings[block.reference].value
-        cells = [cell(timings.get(name)) for name in block.contenders]
-        line = "".join(f"{text:>{width}}" for text, width in zip(cells, widths, strict=True))
-        lines.append(f"{row:<20}{f'{base:.2f}' if base else '-':>11}{line}")
-    return "\n".join(lines)
-
-
-def cell(timing: Timing | None) -> str:
-    """The ratio as text, or one word for why there is none."""
-    if timing is None:
-        return "-"
-    if timing.status != "ok":
-        return timing.status
-    if not timing.ratio:
-        return "?"
-    return f"{timing.ratio:.3f}" if timing.ratio >= 0.01 else f"{timing.ratio:.2g}"
 
 
 def _where() -> tuple[str, str]:

@@ -9,8 +9,9 @@ from pathlib import Path
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from zoo.bench.measure import Block, Timing, blocks, cell, notes, write_csv
+from zoo.bench.measure import Timing
 from zoo.bench.rows import rows
+from zoo.bench.table import Block, blocks, cell, notes, write_csv
 from zoo.engine.cost import MODES
 from zoo.files import write_text
 from zoo.report.figures.svg import LETTER, Scale, drawing, label, line, tag

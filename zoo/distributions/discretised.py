@@ -14,7 +14,13 @@ from zoo.distributions.levels import Levels
 
 
 class Rounded(TorchDistribution):
-    """A location-scale variable rounded to {0, ..., levels-1}: ``loc`` and ``scale`` broadcast to the batch shape."""
+    """A location-scale variable rounded to {0, ..., levels-1}; the edge levels take the tails.
+
+    Args:
+        loc: the mean, in levels.
+        scale: in levels, positive; broadcast with ``loc`` to the batch shape.
+        levels: K.
+    """
 
     arg_constraints = {"loc": constraints.real, "scale": constraints.positive}  # noqa: RUF012 (torch's own interface)
 
@@ -37,11 +43,6 @@ class DiscretisedLogistic(Rounded):
         P(x) = s((x + 1/2 - loc) / scale) - s((x - 1/2 - loc) / scale)        s: the logistic function
 
     The edge levels take the tails, so the mass sums to one.
-
-    Args:
-        loc: the mean, in levels.
-        scale: in levels, positive; broadcast with ``loc`` to the batch shape.
-        levels: K.
 
     Example:
         >>> DiscretisedLogistic(torch.tensor(1.0), torch.tensor(0.1), levels=4).log_prob(torch.tensor(1.0)).exp()
