@@ -67,6 +67,7 @@ def learn_layout(pair: Pair) -> Layout:
     x = probe(pair.event).to(pair.device, torch.get_default_dtype())
     with seeded(0), pair.evaluating():
         guided = poutine.trace(pair.guide).get_trace(x.clone())  # its draws take less time than the prior's of a flow
+        pair.structure.forget_plates(guided)
         trace = poutine.trace(poutine.replay(pair.model, trace=guided)).get_trace(x.clone())
     known = {column: place for place, column in enumerate(_columns(x))}
     places: dict[str, Tensor] = {}
