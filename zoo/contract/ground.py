@@ -221,7 +221,7 @@ def agrees_with_log_prob(case: Case) -> None:
         exact = log_prob(pair, x)
         if not capabilities(pair).latents:
             program = log_weights(pair, x)
-            if not torch.allclose(exact, program, rtol=1e-3, atol=1e-3):
+            if not torch.allclose(exact.double(), program.double(), rtol=1e-3, atol=1e-3):
                 raise BrokenError(
                     f"log_prob(x) should be the log-probability under the model; for x[0] it is {float(exact[0]):g} "
                     f"and the model's {float(program[0]):g}"
