@@ -1,4 +1,4 @@
-"""Attend, infer, repeat (Eslami et al. 2016), in one dimension: up to two bumps are placed on a line of eight pixels."""
+"""Attend, infer, repeat (Eslami et al. 2016), in one dimension: up to two bumps on a line of eight pixels."""
 
 import pyro
 import pyro.distributions as dist

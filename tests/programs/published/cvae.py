@@ -13,7 +13,9 @@ class CVAE(nn.Module):
         super().__init__()
         self.baseline_net = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
         self.prior_net = nn.Sequential(nn.Linear(inputs + outputs, hidden), nn.ReLU(), nn.Linear(hidden, 2 * z_dim))
-        self.recognition_net = nn.Sequential(nn.Linear(inputs + outputs, hidden), nn.ReLU(), nn.Linear(hidden, 2 * z_dim))
+        self.recognition_net = nn.Sequential(
+            nn.Linear(inputs + outputs, hidden), nn.ReLU(), nn.Linear(hidden, 2 * z_dim)
+        )
         self.generation_net = nn.Linear(z_dim, outputs)
 
     def model(self, xs, ys=None):

@@ -1,4 +1,4 @@
-"""The Gaussian mixture of Pyro's tutorial: weights, scale and centres are latents of all data, points are enumerated."""
+"""The Gaussian mixture of Pyro's tutorial: weights, scale and centres are global latents; points are enumerated."""
 
 import pyro
 import pyro.distributions as dist

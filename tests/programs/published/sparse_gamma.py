@@ -1,4 +1,4 @@
-"""A sparse Gamma deep exponential family (Ranganath et al. 2015): weights of all data, latents with a parameter each."""
+"""A sparse Gamma deep exponential family (Ranganath et al. 2015): global weights, latents with a parameter each."""
 
 import pyro
 import pyro.distributions as dist

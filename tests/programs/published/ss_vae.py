@@ -20,7 +20,9 @@ class SSVAE(nn.Module):
         pyro.module("ss_vae", self)
         size = xs.size(0)
         with pyro.plate("data", size):
-            zs = pyro.sample("z", dist.Normal(xs.new_zeros(size, self.z_dim), xs.new_ones(size, self.z_dim)).to_event(1))
+            zs = pyro.sample(
+                "z", dist.Normal(xs.new_zeros(size, self.z_dim), xs.new_ones(size, self.z_dim)).to_event(1)
+            )
             prior = xs.new_ones(size, self.classes) / self.classes
             ys = pyro.sample("y", dist.OneHotCategorical(prior), obs=ys)
             probs = torch.sigmoid(self.decoder(torch.cat([zs, ys], -1)))
