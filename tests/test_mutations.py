@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from mutations import MUTATIONS, Mutation
-from strangers import PARTICLES, PROGRAMS, Outcome, come_out
+from pyro_examples import PARTICLES
+from strangers import PROGRAMS, Outcome, come_out
 from torch import Tensor
 
 from zoo.metrics.bounds import bounds
@@ -34,9 +35,9 @@ def write(pair: str, folder: Path, name: str, mutation: Mutation | None = None) 
 
 def check_number(outcome: Outcome, sees: Callable[[Tensor], Tensor] = lambda x: x) -> None:
     """The number and the samples are those of the program: see ``evidence`` and ``mean`` in its file."""
-    assert outcome.pair
-    assert outcome.data
-    pair, x, program = outcome.pair, outcome.data.test, outcome.namespace()
+    assert outcome.pair is not None
+    assert outcome.x is not None
+    pair, x, program = outcome.pair, outcome.x, outcome.namespace()
     with pair.scope(), torch.no_grad():
         truth, mean = -program["evidence"](sees(x)).double(), program["mean"]()
     if outcome.kind == "exact":
