@@ -26,10 +26,13 @@ FIRST_DATA = 64
 
 
 class Case:
-    """A pair under test: how it is built, and random data for it."""
+    """A pair under test: how it is built, and data for it: random ones, or those ``given``.
 
-    def __init__(self, make: Callable[[int], Pair], event: Event, seed: int) -> None:
-        self.make, self.event, self.seed = make, event, seed
+    With ``given`` data, ``make`` gives a pair that is initialised already.
+    """
+
+    def __init__(self, make: Callable[[int], Pair], event: Event, seed: int, given: Tensor | None = None) -> None:
+        self.make, self.event, self.seed, self.given = make, event, seed, given
 
     @property
     def sizes(self) -> list[int]:
@@ -40,7 +43,7 @@ class Case:
     def fresh(self) -> Pair:
         """A new pair, initialised as for training."""
         pair = self.make(self.seed)
-        if isinstance(pair.extras, HasInitialise):
+        if self.given is None and isinstance(pair.extras, HasInitialise):
             with seeded(self.seed), torch.no_grad():
                 pair.extras.initialise(self.x(FIRST_DATA))
         return pair
@@ -51,7 +54,9 @@ class Case:
         return self.fresh()
 
     def x(self, n: int, key: int = 0) -> Tensor:
-        """Random data, shape ``(n, *event.shape)``; draws of the model if it does not take all reals."""
+        """Data, shape ``(n, *event.shape)``; random ones are draws of the model if it does not take all reals."""
+        if self.given is not None:
+            return self.given[(torch.arange(n, device=self.given.device) + key * n) % len(self.given)]
         with seeded(self.seed + 1000 * key + n):
             if self.event.levels is not None:
                 return torch.randint(self.event.levels, (n, *self.event.shape)).float()
@@ -75,7 +80,7 @@ class Trained:
 
     def __init__(self, pair: Pair, batches: list[Tensor]) -> None:
         self.pair, self.losses = pair, list[tuple[str, float]]()
-        self.players = _players(pair)
+        self.players = players_of(pair)
         self.named = {id(tensor): name for name, tensor in pair.named_parameters().items()}
         self.reached: set[tuple[str, int]] = set()
         optimizers = [torch.optim.Adam([*player.parameters] or [torch.zeros(1)], lr=1e-3) for player in self.players]
@@ -108,7 +113,8 @@ class Trained:
         yield from (f"{name} belongs to no player" for key, name in self.named.items() if key not in owned)
 
 
-def _players(pair: Pair) -> list[Player]:
+def players_of(pair: Pair) -> list[Player]:
+    """The family's own players, or one that descends minus the ELBO."""
     if isinstance(pair.extras, HasPlayers):
         return list(pair.extras.players())
     return [Player("elbo", pair.parameters(), lambda x: Trace_ELBO().differentiable_loss(pair.model, pair.guide, x))]

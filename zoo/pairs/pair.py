@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 from typing import Any, Protocol, runtime_checkable
 
@@ -19,7 +20,9 @@ from torch import Tensor, nn
 
 from zoo.errors import ContractError, RunError
 from zoo.event import Event
+from zoo.pairs.layout import Layout, learn_layout
 from zoo.pairs.parameters import find_modules, module_parameters, separate_stores, stray_parameters
+from zoo.pairs.sites import WholeBatch
 from zoo.scores import label
 
 Program = Callable[[Tensor], Any]
@@ -146,12 +149,12 @@ class Pair:
 
     def model(self, x: Tensor) -> Any:
         """Run the generative program."""
-        with self.scope():
+        with self.scope(), WholeBatch(len(x)):
             return self._model(x)
 
     def guide(self, x: Tensor) -> Any:
         """Run the inference program."""
-        with self.scope():
+        with self.scope(), WholeBatch(len(x)):
             return self._guide(x)
 
     @property
@@ -159,6 +162,15 @@ class Pair:
         """The device of the parameters; the CPU for a pair without any."""
         held = (chain(module.parameters(), module.buffers()) for module in self.modules.values())
         return next(chain(*held, self.store["params"].values()), torch.empty(0)).device
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Where the entries of ``x`` stand in the observed sites (see `zoo.pairs.layout`).
+
+        Raises:
+            ContractError: what the model observes is not ``x``.
+        """
+        return learn_layout(self)
 
     def parameters(self) -> list[nn.Parameter]:
         """Every trainable tensor, once."""

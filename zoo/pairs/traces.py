@@ -13,7 +13,16 @@ from torch import Tensor
 from zoo.errors import ContractError
 from zoo.event import Event
 from zoo.pairs.pair import HasLogProb, Pair
-from zoo.pairs.sites import dequantising_sites, latent_sites, observed_sites, output_site, per_datum, random_sites
+from zoo.pairs.sites import (
+    data_first,
+    dequantising_sites,
+    is_discrete,
+    latent_sites,
+    observed_sites,
+    output_site,
+    per_datum,
+    random_sites,
+)
 
 Likelihood = Literal["exact", "bound", "none"]
 
@@ -27,15 +36,17 @@ class Capabilities:
     analytic: bool
     """The pair has a ``log_prob`` of its own."""
     latents: dict[str, tuple[int, ...]]
-    """The guide's sites with their event shapes."""
+    """The guide's sites, and the model's latents that it leaves out, with their event shapes."""
     observed: tuple[str, ...]
     """The observed sites."""
     output: str
-    """The site that carries ``x`` when the model is run forwards."""
+    """The site that carries ``x`` when the model is run forwards: the first of the observed ones, if there are any."""
     discrete: bool
     """Every observed site is discrete."""
     dequantising: tuple[str, ...] = ()
     """Latents whose floor is the datum itself (`zoo.distributions.observe`): they carry no information beyond it."""
+    unguided: tuple[str, ...] = ()
+    """Latents of a model with a likelihood that its guide does not sample: there is no bound without them."""
 
     @property
     def lossless(self) -> bool:
@@ -65,7 +76,7 @@ def capabilities(pair: Pair) -> Capabilities:
         The kind of likelihood, the latent and observed sites, and which codes the pair offers.
 
     Raises:
-        ContractError: the model carries its data in no site, or in several.
+        ContractError: the model carries its data in no site.
 
     Example:
         >>> from zoo import Event, build, capabilities
@@ -76,9 +87,12 @@ def capabilities(pair: Pair) -> Capabilities:
     x = torch.zeros(3, *pair.event.shape, device=pair.device)
     with pair.evaluating():
         model_trace, guide_trace = traced(pair, x)
-    latents = {name: tuple(site["fn"].event_shape) for name, site in random_sites(guide_trace)}
+    guided = {name: tuple(site["fn"].event_shape) for name, site in random_sites(guide_trace)}
     observed = {name: site for name, site in random_sites(model_trace) if site["is_observed"]}
     analytic = isinstance(pair.extras, HasLogProb)
+    missing = latent_sites(model_trace) - set(guided) if observed else set[str]()
+    unguided = {name: tuple(site["fn"].event_shape) for name, site in random_sites(model_trace) if name in missing}
+    latents = guided | unguided
     likelihood: Likelihood = "none"
     if observed:
         likelihood = "exact" if analytic or not latents else "bound"
@@ -88,8 +102,9 @@ def capabilities(pair: Pair) -> Capabilities:
         latents=latents,
         observed=tuple(observed),
         output=output_site(model_trace, pair.event),
-        discrete=bool(observed) and all(site["fn"].support.is_discrete for site in observed.values()),
+        discrete=bool(observed) and all(is_discrete(site["fn"]) for site in observed.values()),
         dequantising=dequantising_sites(model_trace, observed),
+        unguided=tuple(unguided),
     )
 
 
@@ -134,13 +149,25 @@ def weight_parts(pair: Pair, x: Tensor) -> tuple[Tensor, Tensor]:
 def _matched(pair: Pair, x: Tensor) -> tuple[Any, Any]:
     """Traces of model and guide whose latents are the same."""
     model_trace, guide_trace = traced(pair, x)
-    unmatched = latent_sites(model_trace) ^ {name for name, _ in random_sites(guide_trace)}
-    if unmatched:
-        raise ContractError(
-            f"the guide's sites should be the model's latents; {', '.join(sorted(unmatched))} is in one of them only: "
-            "sample the same names in both"
-        )
+    require_matched(model_trace, guide_trace)
     return model_trace, guide_trace
+
+
+def require_matched(model_trace: Any, guide_trace: Any) -> None:
+    """Refuse traces whose latents are not the same.
+
+    Raises:
+        ContractError: a site is in one of them only.
+    """
+    latents, guided = latent_sites(model_trace), {name for name, _ in random_sites(guide_trace)}
+    for name in sorted(latents - guided):
+        raise ContractError(
+            f"the model's latent {name!r} is not sampled by the guide, and without it there is no bound on the "
+            "likelihood"
+        )
+    for name in sorted(guided - latents):
+        others = ", ".join(sorted(latents)) or "none"
+        raise ContractError(f"the guide samples {name!r}, which is no latent of the model ({others})")
 
 
 def _log_ratio(model_trace: Any, guide_trace: Any, x: Tensor, names: Container[str] | None = None) -> Tensor:
@@ -173,7 +200,7 @@ def log_prob(pair: Pair, x: Tensor) -> Tensor:
             raise ContractError(f"log_prob(x) should have shape ({len(x)},), got {tuple(value.shape)}")
         return value
     model_trace, guide_trace = traced(pair, x)
-    if list(random_sites(guide_trace)) or not observed_sites(model_trace):
+    if list(random_sites(guide_trace)) or latent_sites(model_trace) or not observed_sites(model_trace):
         raise ContractError(f"{pair.label} has no exact log-probability: it has latents, or observes nothing")
     return per_datum(model_trace, len(x))
 
@@ -204,7 +231,11 @@ def sample(pair: Pair, n: int, chunk: int = 1000) -> Tensor:
 def _draw(pair: Pair, n: int) -> Tensor:
     x = torch.zeros(n, *pair.event.shape, device=pair.device)
     trace = poutine.trace(poutine.uncondition(pair.model)).get_trace(x)
-    value = trace.nodes[output_site(trace, pair.event)]["value"]
+    if pair.layout.places:
+        return pair.layout.assemble(trace, x)
+    name = output_site(trace, pair.event)
+    site = trace.nodes[name]
+    value = data_first(name, site, n) if site["cond_indep_stack"] else site["value"]
     if value.numel() != x.numel():
         raise ContractError(
             f"sampling should give {n} data of shape {pair.event.shape}, got a tensor of shape {tuple(value.shape)}"
