@@ -1,6 +1,7 @@
 """The laws in the order in which they are checked: each with its text, its check and how to mend what breaks it."""
 
 from zoo.contract.behaviour import finite, gradients_reach, independent, repeats, samples_fit, survives_saving
+from zoo.contract.densities import densities_are_of_their_draws
 from zoo.contract.device import runs_elsewhere
 from zoo.contract.findings import Law
 from zoo.contract.ground import (
@@ -13,7 +14,7 @@ from zoo.contract.ground import (
     spreads_as_the_prior,
     trains_what_it_uses,
 )
-from zoo.contract.sites import lie_in_the_plate, runs, same_sites, supports_agree
+from zoo.contract.sites import lie_in_the_plate, parameters_are_valid, runs, same_sites, supports_agree
 
 GROUND = (
     Law(
@@ -42,6 +43,18 @@ GROUND = (
         "all randomness is at sites",
         same_twice,
         "draw random numbers by pyro.sample only, not by torch.randn or dropout that stays on in evaluation mode",
+    ),
+    Law(
+        "distributions have valid parameters",
+        parameters_are_valid,
+        "make a scale, a rate or a concentration positive, torch.nn.functional.softplus(raw) + 1e-3 or raw.exp(), and "
+        "give what a network puts out to a Bernoulli or Categorical as logits=...",
+    ),
+    Law(
+        "a distribution draws what its log_prob says",
+        densities_are_of_their_draws,
+        "let log_prob(value) return the logarithm of a probability, or of a density of integral 1, of what sample() "
+        "draws; one of Pyro's distributions may do",
     ),
     Law(
         "supports agree",

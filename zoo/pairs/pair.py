@@ -23,9 +23,13 @@ from zoo.event import Event
 from zoo.pairs.layout import Layout, learn_layout
 from zoo.pairs.parameters import find_modules, module_parameters, separate_stores, stray_parameters
 from zoo.pairs.sites import WholeBatch
+from zoo.pairs.user_errors import running
 from zoo.scores import label
 
 Program = Callable[[Tensor], Any]
+OTHER_SHAPE = (
+    "if it is written for another shape, say so by `event = zoo.Event(...)` in its file or by --event such as 64:binary"
+)
 
 
 @dataclass(frozen=True)
@@ -252,17 +256,9 @@ class Pair:
     def _materialise(self, x: Tensor) -> None:
         """Run both programs once, so that parameters created on first use exist."""
         for word, program in (("model", self.model), ("guide", self.guide)):
-            try:
-                with self.evaluating(), pyro.poutine.block():
-                    program(x)
-            except ContractError:
-                raise
-            except Exception as error:  # a user's program may raise anything
-                raise ContractError(
-                    f"the {word} of {self.label} does not run on a batch of shape {tuple(x.shape)} ({self.event}): "
-                    f"{type(error).__name__}: {error}; if it is written for another shape, say so by "
-                    "`event = zoo.Event(...)` in its file or by --event such as 64:binary"
-                ) from error
+            wrong = f"the {word} of {self.label} does not run on a batch of shape {tuple(x.shape)} ({self.event})"
+            with running(wrong, OTHER_SHAPE), self.evaluating(), pyro.poutine.block():
+                program(x)
         for name in stray_parameters(self.modules):
             raise ContractError(
                 f"pyro.param({name!r}, ...) in a PyroModule of {self.label} would be neither trained nor saved; "

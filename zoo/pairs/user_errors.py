@@ -1,8 +1,23 @@
-"""How to mend what torch's and Pyro's own errors complain of: the mistakes that are made most often."""
+"""Errors of a user's programs in one sentence: what is wrong, where in the user's code, and how to mend it."""
 
 from __future__ import annotations
 
 import re
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyro
+import torch
+
+from zoo.errors import ContractError
+
+LIBRARIES = tuple(str(Path(str(each))) for each in (*torch.__path__, *pyro.__path__, sysconfig.get_path("stdlib")))
+CORE = Path(__file__).parent.parent
+SHELVES = ("models", "guides")
+"""Folders of the installed package that hold programs, and no core."""
 
 PLATE = (
     "the data plate has the size of the batch, pyro.plate('data', len(x)), and all but its dimension belong to the "
@@ -41,9 +56,48 @@ MENDS = {
         "Binomial(K-1), reals under a Normal; zoo.likelihood(event, parameters) chooses one"
     ),
 }
-"""Pattern of an error's text -> what to do."""
+"""Pattern of the text of torch's and Pyro's own errors -> how to mend the mistake that is behind it most often."""
+
+
+@contextmanager
+def running(what: str, otherwise: str) -> Iterator[None]:
+    """Inside, whatever a user's program raises becomes one sentence, which begins with ``what`` went wrong.
+
+    Args:
+        what: such as "the model does not run on a batch of shape (2, 3)".
+        otherwise: how to mend it, where the error itself is not known to `MENDS`.
+
+    Raises:
+        ContractError: the sentence.
+    """
+    try:
+        yield
+    except ContractError:
+        raise
+    except Exception as error:  # a user's program may raise anything
+        raise ContractError(f"{what}: {describe(error)}; {mend_of(str(error), otherwise)}") from error
 
 
 def mend_of(error: str, otherwise: str) -> str:
-    """How to mend what ``error`` says, if it is one of `MENDS`."""
+    """How to mend what ``error`` says, if it is known to `MENDS`."""
     return next((mend for pattern, mend in MENDS.items() if re.search(pattern, error)), otherwise)
+
+
+def describe(error: BaseException) -> str:
+    """An error in one line, with the place in the user's code that raised it."""
+    message = " ".join(str(error).split("Trace Shapes:")[0].split())
+    return f"{type(error).__name__}: {message}{place_of(error)}"
+
+
+def place_of(error: BaseException) -> str:
+    """The innermost line of the user's own code that an error passed through."""
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if of_the_user(frame.filename)]
+    return f" at {Path(own[-1].filename).name}:{own[-1].lineno} `{own[-1].line}`" if own else ""
+
+
+def of_the_user(filename: str) -> bool:
+    """Whether a file holds programs, and is no part of a library or of the core."""
+    path = Path(filename)
+    if filename.startswith(("<", *LIBRARIES)):
+        return False
+    return not path.is_relative_to(CORE) or path.relative_to(CORE).parts[0] in SHELVES
