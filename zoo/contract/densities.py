@@ -14,7 +14,7 @@ from zoo.pairs.sites import is_discrete, layers, random_sites
 from zoo.pairs.traces import traced
 
 LIBRARIES = ("torch", "pyro", "zoo")
-POINTS, DRAWS = 4001, 400
+POINTS, DRAWS = 4001, 4000
 OFF_ONE = 0.02
 """By which the numerical integral of a density may differ from 1."""
 FARTHEST = 2.5

@@ -26,6 +26,7 @@ def sequential_passes(pair: Pair) -> int:
     Returns:
         The number of passes; 0 where no parameter meets data.
     """
+    pair.layout  # noqa: B018 (learning it runs the model once more)
     with _Uses(pair) as seen:
         sample(pair, 1)
     return max(seen.uses.values(), default=0)
