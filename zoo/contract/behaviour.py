@@ -64,20 +64,26 @@ def samples_fit(case: Case) -> None:
 
 
 def independent(case: Case) -> None:
+    for place in (0, case.sizes[0] - 1):  # what all data share may come from the first or from the last
+        _independent_at(case, place)
+
+
+def _independent_at(case: Case, place: int) -> None:
     pair, n = case.pair, case.sizes[0]
     x, mixed = case.x(n), case.x(n, 1)
-    mixed[0] = x[0]
+    mixed[place] = x[place]
     with pair.evaluating():
         implicit = capabilities(pair).likelihood == "none"
         draws, others = (_latents(pair, batch, implicit) for batch in (x, mixed))
         for name, value in others.items():
-            place = ... if name in pair.structure.outside else 0
-            value[place] = draws[name][place]
-        before, after = _first_datum(pair, x, draws), _first_datum(pair, mixed, others)
+            at = ... if name in pair.structure.outside else place
+            value[at] = draws[name][at]
+        before, after = _one_datum(pair, x, draws, place), _one_datum(pair, mixed, others, place)
     for word, value in before.items():
         if not _close(value, after[word], tolerance=TOLERANCE):
             raise BrokenError(
-                f"{word} of x[0] changed from {extent(value)} to {extent(after[word])} when the other data changed"
+                f"{word} of x[{place}] changed from {extent(value)} to {extent(after[word])} when the other data "
+                "changed"
             )
 
 
@@ -88,18 +94,18 @@ def _latents(pair: Pair, x: Tensor, implicit: bool) -> dict[str, Tensor]:
     return found | {name: model_trace.nodes[name]["value"].clone() for name in pair.structure.enumerated}
 
 
-def _first_datum(pair: Pair, x: Tensor, latents: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What the programs compute for ``x[0]`` with the latents held fixed."""
+def _one_datum(pair: Pair, x: Tensor, latents: Mapping[str, Tensor], place: int) -> dict[str, Tensor]:
+    """What the programs compute for ``x[place]`` with the latents held fixed."""
     can, fixed = capabilities(pair), partial(poutine.condition, data=dict(latents))
     guide_trace, model_trace = (poutine.trace(fixed(program)).get_trace(x) for program in (pair.guide, pair.model))
     values = {
-        "log-probability under the guide": per_datum(guide_trace, len(x), without=pair.structure.outside)[0],
-        "log-probability under the model": per_datum(model_trace, len(x), without=pair.structure.outside)[0],
+        "log-probability under the guide": per_datum(guide_trace, len(x), without=pair.structure.outside)[place],
+        "log-probability under the model": per_datum(model_trace, len(x), without=pair.structure.outside)[place],
     }
     if can.likelihood == "exact":
-        values["log_prob"] = log_prob(pair, x)[0]
+        values["log_prob"] = log_prob(pair, x)[place]
     if can.likelihood == "none":
-        values["output"] = model_trace.nodes[can.output]["value"][0]
+        values["output"] = model_trace.nodes[can.output]["value"][place]
     return values
 
 

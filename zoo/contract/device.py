@@ -13,11 +13,12 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from zoo.contract.case import Case
-from zoo.contract.findings import BrokenError, NotApplicableError, describe
+from zoo.contract.findings import BrokenError, NotApplicableError
 from zoo.pairs.pair import HasPlayers, Pair
 from zoo.pairs.parameters import VARIABLES
 from zoo.pairs.sites import per_datum
 from zoo.pairs.traces import capabilities, log_prob, traced
+from zoo.pairs.user_errors import describe
 
 
 def runs_elsewhere(case: Case) -> None:

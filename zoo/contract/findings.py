@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from zoo.contract.case import Case
-from zoo.contract.lines import located, place_of
+from zoo.contract.lines import located
 from zoo.errors import ContractError, ZooError
+from zoo.pairs.user_errors import describe, mend_of
 from zoo.seeding import seeded
 
 
@@ -55,11 +56,12 @@ def judge(law: Law, case: Case) -> Finding:
     except BrokenError as reason:
         return Finding(law.text, False, f"{_located(str(reason), case)}; {law.mend}")
     except ContractError as error:
-        return Finding(law.text, False, f"{_located(str(error), case)}{place_of(error.__cause__)}; {law.mend}")
+        mend = "" if error.__cause__ else f"; {law.mend}"  # what a program raised is a sentence with its own mend
+        return Finding(law.text, False, f"{_located(str(error), case)}{mend}")
     except ZooError:
         raise
     except Exception as error:  # a user's program may raise anything
-        return Finding(law.text, False, f"{describe(error)}; {law.mend}")
+        return Finding(law.text, False, f"{describe(error)}; {mend_of(str(error), law.mend)}")
     return Finding(law.text, True)
 
 
@@ -69,9 +71,3 @@ def _located(text: str, case: Case) -> str:
     except Exception:  # the finding is that it cannot be built or run
         return text
     return located(text, pair, x)
-
-
-def describe(error: BaseException) -> str:
-    """An error in one line, with the place in the user's code that raised it."""
-    message = " ".join(str(error).split("Trace Shapes:")[0].split())
-    return f"{type(error).__name__}: {message}{place_of(error)}"

@@ -18,7 +18,7 @@ from torch.distributions import biject_to
 from zoo.contract.case import Case, players_of
 from zoo.contract.findings import BrokenError
 from zoo.pairs.pair import HasLogProb, HasPlayers, Pair
-from zoo.pairs.sites import data_first, is_discrete, latent_sites, per_datum, random_sites
+from zoo.pairs.sites import data_first, is_discrete, is_point, latent_sites, layers, per_datum, random_sites
 from zoo.pairs.traces import capabilities, log_prob, log_weights, traced
 
 ROUNDING = 1e-5
@@ -35,6 +35,12 @@ SURE = 1e6
 """Odds at which a law is taken to be broken."""
 MOST_CHANGED = 500
 """Auxiliary numbers beyond which the determinant of their change of variables is not computed."""
+FEW, FARTHEST = 3, 2.0
+"""Dimensions in which a log-probability's normalisation is estimated, and by how many nats the estimate may be off."""
+TRIALS = 20_000
+"""Draws for that estimate."""
+WIDE = (2.0, 16.0)
+"""Standard deviations of the normals by which it is integrated, in those of the model's draws."""
 ERRORS = 4.0
 """Standard errors by which a bound may exceed what it bounds."""
 
@@ -89,9 +95,9 @@ def scores_everything(case: Case) -> None:
     with pair.evaluating():
         traces = traced(pair, x)
     for name, site in chain.from_iterable(map(random_sites, traces)):
-        if any(isinstance(layer, dist.Unit) for layer in _layers(site["fn"])):
+        if any(isinstance(layer, dist.Unit) for layer in layers(site["fn"])):
             raise BrokenError(f"{name!r} is a factor, so the program's density need not integrate to one")
-        for mask in (site["mask"], *(getattr(layer, "_mask", None) for layer in _layers(site["fn"]))):
+        for mask in (site["mask"], *(getattr(layer, "_mask", None) for layer in layers(site["fn"]))):
             if mask is not None and not torch.as_tensor(mask).all():
                 raise BrokenError(f"a mask hides {name!r}, or a part of it, so that it is not scored")
 
@@ -136,9 +142,9 @@ def spreads_as_the_prior(case: Case) -> None:
     free: dict[str, tuple[Tensor, Tensor]] = {}
     for name in shapes:
         site = guide.nodes[name]
-        if is_discrete(site["fn"]) or _is_point(prior.nodes[name]["fn"]):
+        if is_discrete(site["fn"]) or is_point(prior.nodes[name]["fn"]):
             continue
-        if _is_point(site["fn"]) and not pair.structure.auxiliary:
+        if is_point(site["fn"]) and not pair.structure.auxiliary:
             raise BrokenError(f"the guide gives {name!r} all mass at a point (Delta) and the model a density")
         free[name] = data_first(name, prior.nodes[name], n).reshape(n, -1), data_first(name, site, n).reshape(n, -1)
     for name, (wide, narrow) in free.items():
@@ -170,7 +176,7 @@ def counts_its_jacobian(case: Case) -> None:
     with pair.evaluating():
         model_trace, guide_trace = traced(pair, x)
     deltas = {
-        name: site for name, site in random_sites(guide_trace) if _is_point(site["fn"]) and not is_discrete(site["fn"])
+        name: site for name, site in random_sites(guide_trace) if is_point(site["fn"]) and not is_discrete(site["fn"])
     }
     maps = {name: biject_to(model_trace.nodes[name]["fn"].support) for name in deltas}
     drawn = {name: guide_trace.nodes[name]["value"] for name in sorted(pair.structure.auxiliary)}
@@ -229,6 +235,7 @@ def agrees_with_log_prob(case: Case) -> None:
             return
         weights = log_weights(pair, x.repeat_interleave(PARTICLES, 0)).reshape(len(x), PARTICLES)
         too_much = 0.0 if pair.structure.enumerated else _optimism(pair)
+        normalisation = _normalisation(pair)
     exact, weights = exact.cpu().double(), weights.cpu().double()
     bound = weights.logsumexp(1) - torch.tensor(PARTICLES).log()
     error = (weights - bound[:, None]).exp().std(1) / PARTICLES**0.5
@@ -243,6 +250,37 @@ def agrees_with_log_prob(case: Case) -> None:
             f"log_prob(x) should be a normalised density; over {PARTICLES} draws of the model it is greater by "
             f"{too_much:g} nats than latents and guide allow"
         )
+    if normalisation > FARTHEST:
+        raise BrokenError(
+            f"log_prob(x) should be the log-probability under the model; it is off by about {normalisation:.2g} nats, "
+            "by its integral and by the model's draws"
+        )
+
+
+def _normalisation(pair: Pair) -> float:
+    """By how many nats log_prob seems to be off, by two identities that hold for every density g.
+
+        E g(x) / exp log_prob(x) = 1, x ~ p        E exp log_prob(x) / g(x) <= 1, x ~ g
+
+    The first with a narrow normal, the second with wide ones, around the model's draws: the means converge in a few
+    dimensions; in more, or for levels, the result is 0.
+    """
+    if pair.event.levels is not None or pair.event.size > FEW:
+        return 0.0
+    blank = torch.zeros(TRIALS, *pair.event.shape, device=pair.device)
+    drawn = pair.layout.assemble(poutine.trace(poutine.uncondition(pair.model)).get_trace(blank), blank).flatten(1)
+    mean, cov = drawn.mean(0), torch.atleast_2d(drawn.T.cov())
+
+    def claimed(x: Tensor) -> Tensor:
+        return log_prob(pair, x.reshape(blank.shape)).double()
+
+    narrow = torch.distributions.MultivariateNormal(mean, cov / 4)
+    off = [abs(float((narrow.log_prob(drawn) - claimed(drawn)).logsumexp(0)) - math.log(TRIALS))]
+    for scale in WIDE:
+        wide = torch.distributions.MultivariateNormal(mean, scale**2 * cov)
+        x = wide.sample(blank.shape[:1])
+        off.append(float((claimed(x) - wide.log_prob(x)).nan_to_num(-math.inf).logsumexp(0)) - math.log(TRIALS))
+    return max(off)
 
 
 def _optimism(pair: Pair) -> float:
@@ -312,17 +350,6 @@ def _noisy(pair: Pair, noise: float) -> Iterator[None]:
         yield
     finally:
         pair.load(before)
-
-
-def _layers(fn: Any) -> Iterator[Any]:
-    """A distribution and those that it wraps."""
-    while fn is not None:
-        yield fn
-        fn = getattr(fn, "base_dist", None)
-
-
-def _is_point(fn: Any) -> bool:
-    return any(isinstance(layer, dist.Delta) for layer in _layers(fn))
 
 
 def _on_a_sphere(draws: Tensor) -> bool:

@@ -1,6 +1,7 @@
 """The laws in the order in which they are checked: each with its text, its check and how to mend what breaks it."""
 
 from zoo.contract.behaviour import finite, gradients_reach, independent, repeats, samples_fit, survives_saving
+from zoo.contract.densities import densities_are_of_their_draws
 from zoo.contract.device import runs_elsewhere
 from zoo.contract.findings import Law
 from zoo.contract.ground import (
@@ -18,6 +19,7 @@ from zoo.contract.sites import (
     are_amortised,
     guide_is_a_density,
     lie_in_the_plate,
+    parameters_are_valid,
     runs,
     same_sites,
     sums_are_sums,
@@ -74,6 +76,18 @@ GROUND = (
         scores_everything,
         "remove poutine.mask, .mask(...) and obs_mask, as what is hidden would count as predicted with certainty, and "
         "pyro.factor, which is no probability",
+    ),
+    Law(
+        "distributions have valid parameters",
+        parameters_are_valid,
+        "make a scale, a rate or a concentration positive, torch.nn.functional.softplus(raw) + 1e-3 or raw.exp(), and "
+        "give what a network puts out to a Bernoulli or Categorical as logits=...",
+    ),
+    Law(
+        "a distribution draws what its log_prob says",
+        densities_are_of_their_draws,
+        "let log_prob(value) return the logarithm of a probability, or of a density of integral 1, of what sample() "
+        "draws; one of Pyro's distributions may do",
     ),
     Law(
         "supports agree",

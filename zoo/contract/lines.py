@@ -4,39 +4,16 @@ from __future__ import annotations
 
 import linecache
 import sys
-import sysconfig
-import traceback
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import pyro
-import torch
 from pyro import poutine
 from torch import Tensor
 
 from zoo.pairs.pair import Pair
-
-LIBRARIES = tuple(str(Path(str(each))) for each in (*torch.__path__, *pyro.__path__, sysconfig.get_path("stdlib")))
-CORE = Path(__file__).parent.parent
-SHELVES = ("models", "guides")
-"""Folders of the installed package that hold programs, and no core."""
-
-
-def of_the_user(filename: str) -> bool:
-    """Whether a file holds programs, and is no part of a library or of the core."""
-    path = Path(filename)
-    if filename.startswith(("<", *LIBRARIES)):
-        return False
-    return not path.is_relative_to(CORE) or path.relative_to(CORE).parts[0] in SHELVES
-
-
-def place_of(error: BaseException | None) -> str:
-    """The innermost line of the user's own code that an error passed through."""
-    frames = traceback.extract_tb(error.__traceback__ if error else None)
-    own = [frame for frame in frames if of_the_user(frame.filename)]
-    return f" at {Path(own[-1].filename).name}:{own[-1].lineno} `{own[-1].line}`" if own else ""
+from zoo.pairs.user_errors import of_the_user
 
 
 class Lines(poutine.messenger.Messenger):

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-from pyro.distributions import Delta
+from pyro.distributions import Delta, constraints
+from torch import Tensor
 from torch.distributions import transform_to
 
 from zoo.contract.case import Case
 from zoo.contract.findings import BrokenError, NotApplicableError
+from zoo.contract.values import extent
 from zoo.errors import ContractError
 from zoo.event import Event
 from zoo.pairs.enumeration import misread_sites
 from zoo.pairs.pair import HasPlayers
-from zoo.pairs.sites import is_discrete, observed_sites, per_datum, random_sites
+from zoo.pairs.sites import is_discrete, is_point, layers, observed_sites, per_datum, random_sites
 from zoo.pairs.traces import capabilities, log_prob, traced
 
 PROBABILITY = 1e-3
@@ -89,6 +92,33 @@ def sums_are_sums(case: Case) -> None:
         )
 
 
+def parameters_are_valid(case: Case) -> None:
+    with case.pair.evaluating():
+        traces = traced(case.pair, case.x(case.sizes[0]))
+    for word, trace in zip(("model", "guide"), traces, strict=True):
+        for name, site in random_sites(trace):
+            for layer in layers(site["fn"]):
+                for parameter, value, constraint in _parameters(layer):
+                    if not constraint.check(value).all():
+                        raise BrokenError(
+                            f"in the {word}, the {type(layer).__name__} at {name!r} has {parameter} = {extent(value)}, "
+                            f"which should be {_words(constraint)}"
+                        )
+
+
+def _parameters(fn: Any) -> Iterator[tuple[str, Tensor, Any]]:
+    """The parameters that a distribution was given, with their constraints."""
+    for name, constraint in getattr(fn, "arg_constraints", {}).items():
+        if name in vars(fn) and isinstance(vars(fn)[name], Tensor) and not constraints.is_dependent(constraint):
+            yield name, vars(fn)[name], constraint
+
+
+def _words(constraint: Any) -> str:
+    if isinstance(constraint, constraints.interval):
+        return f"between {constraint.lower_bound:g} and {constraint.upper_bound:g}"
+    return "positive" if constraint in (constraints.positive, constraints.nonnegative) else f"within {constraint}"
+
+
 def supports_agree(case: Case) -> None:
     pair = case.pair
     with pair.evaluating():
@@ -100,6 +130,8 @@ def supports_agree(case: Case) -> None:
 
 
 def _within(name: str, guided: Any, latent: Any) -> None:
+    if is_point(guided["fn"]):
+        return  # no density: `zoo.contract.ground.spreads_as_the_prior`
     if is_discrete(guided["fn"]) != is_discrete(latent["fn"]):
         raise BrokenError(
             f"latent {name!r} is {_kind(latent['fn'])} in the model and {_kind(guided['fn'])} in the guide"

@@ -24,10 +24,14 @@ from zoo.pairs.layout import Layout, learn_layout
 from zoo.pairs.parameters import find_modules, module_parameters, separate_stores, stray_parameters
 from zoo.pairs.sites import WholeBatch
 from zoo.pairs.structure import Structure, read_structure
+from zoo.pairs.user_errors import running
 from zoo.scores import label
 from zoo.seeding import seeded
 
 Program = Callable[[Tensor], Any]
+OTHER_SHAPE = (
+    "if it is written for another shape, say so by `event = zoo.Event(...)` in its file or by --event such as 64:binary"
+)
 
 
 @dataclass(frozen=True)
@@ -256,7 +260,8 @@ class Pair:
     def _materialise(self, x: Tensor) -> None:
         """Run both programs once, so that parameters created on first use exist."""
         for word, program in (("model", self.model), ("guide", self.guide)):
-            with self._probing(f"the {word}", x):
+            wrong = f"the {word} of {self.label} does not run on a batch of shape {tuple(x.shape)} ({self.event})"
+            with running(wrong, OTHER_SHAPE), self.evaluating(), pyro.poutine.block():
                 program(x)
         for name in stray_parameters(self.modules):
             raise ContractError(
@@ -265,29 +270,6 @@ class Pair:
             )
 
     def _read_structure(self, datum: Tensor) -> Structure:
-        with self._probing("one program", datum), seeded(0):
+        wrong = f"model and guide of {self.label} do not run together on batches of {self.event}"
+        with running(wrong, OTHER_SHAPE), self.evaluating(), pyro.poutine.block(), seeded(0):
             return read_structure(self.model, self.guide, datum)
-
-    @contextmanager
-    def _probing(self, what: str, x: Tensor) -> Iterator[None]:
-        """Evaluation mode, hidden from outer handlers; an error becomes a `ContractError` that names what failed."""
-        try:
-            with self.evaluating(), pyro.poutine.block():
-                yield
-        except ContractError:
-            raise
-        except Exception as error:  # a user's program may raise anything
-            raise ContractError(
-                f"{what} of {self.label} does not run on a batch of shape {tuple(x.shape)} ({self.event}): "
-                f"{type(error).__name__}: {error}; {_mend(str(error))}"
-            ) from error
-
-
-def _mend(error: str) -> str:
-    """How a program is mended that raised an error with this message."""
-    if any(sign in error for sign in ("dtype", "Double", "Half")):
-        return "x is float32: keep parameters and constants in float32 as well"
-    if any(sign in error for sign in ("CUDA", "cuda", "NVIDIA")):
-        return "leave the device to --device: make tensors where x is, such as x.new_zeros(...)"
-    where = "`event = zoo.Event(...)` in its file or by --event such as 64:binary"
-    return f"if it is written for another shape, say so by {where}"

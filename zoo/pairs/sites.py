@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from pyro import poutine
+from pyro.distributions import Delta
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
@@ -34,6 +35,18 @@ def latent_sites(model_trace: Any) -> set[str]:
 def observed_sites(model_trace: Any) -> set[str]:
     """Names of the sites that a model observes."""
     return {name for name, site in random_sites(model_trace) if site["is_observed"]}
+
+
+def layers(fn: Any) -> Iterator[Any]:
+    """A distribution and those that it wraps."""
+    while fn is not None:
+        yield fn
+        fn = getattr(fn, "base_dist", None)
+
+
+def is_point(fn: Any) -> bool:
+    """Whether a distribution has all its mass at one point."""
+    return any(isinstance(layer, Delta) for layer in layers(fn))
 
 
 def is_discrete(fn: Any) -> bool:

@@ -24,6 +24,7 @@ from zoo.pairs.sites import (
     per_datum,
     random_sites,
 )
+from zoo.pairs.user_errors import running
 
 Likelihood = Literal["exact", "bound", "none"]
 
@@ -85,7 +86,7 @@ def capabilities(pair: Pair) -> Capabilities:
         The kind of likelihood, the latent and observed sites, and which codes the pair offers.
 
     Raises:
-        ContractError: the model carries its data in no site.
+        ContractError: the model carries its data in no site, or the programs do not run together.
 
     Example:
         >>> from zoo import Event, build, capabilities
@@ -94,7 +95,8 @@ def capabilities(pair: Pair) -> Capabilities:
         ('bound', {'z': (3,)}, True)
     """
     x = torch.zeros(3, *pair.event.shape, device=pair.device)
-    with pair.evaluating():
+    wrong = f"model and guide of {pair.label} do not run together on a batch of shape {tuple(x.shape)}"
+    with running(wrong, "sample the same names, with the same shapes, in both"), pair.evaluating():
         model_trace, _ = traced(pair, x)
     structure = pair.structure
     observed = {name: site for name, site in random_sites(model_trace) if site["is_observed"]}
