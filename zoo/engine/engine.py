@@ -24,6 +24,7 @@ from zoo.engine.products import Products, use_onednn
 from zoo.engine.tracing import UnrecordableError, record
 from zoo.errors import ZooError
 from zoo.pairs.pair import Pair
+from zoo.pairs.records import cut
 from zoo.seeding import seeded
 
 
@@ -89,10 +90,29 @@ class Engine:
     def __call__(self, x: Tensor, beta: float = 1.0) -> Tensor:
         """The loss of a batch in nats per datum, a scalar tensor that has not been waited for.
 
+        Data with a label and data without are two steps, each of shapes that do not change, whose losses are added.
+
         Args:
             x: a batch, shape ``(n, *event.shape)``.
             beta: the weight of the latents' terms.
         """
+        parts = cut(self.pair.event, x) if self.pair.event.label else []
+        if len(parts) < 2:
+            return self._step(parts[0][1] if parts else x, beta)
+        loss, gradients, reasons = x.new_zeros(()), dict[nn.Parameter, Tensor](), []
+        for _, part in parts:
+            share = len(part) / len(x)
+            loss = loss + share * self._step(part, beta)
+            reasons.append(self.reason)
+            for parameter in self.pair.parameters():
+                if parameter.grad is not None:
+                    gradients[parameter] = gradients.get(parameter, 0) + share * parameter.grad
+        for parameter, gradient in gradients.items():
+            parameter.grad = gradient
+        self.reason = "; ".join(dict.fromkeys(filter(None, reasons)))
+        return loss
+
+    def _step(self, x: Tensor, beta: float) -> Tensor:
         if self.mode == "eager":
             return self._eager(x, beta)
         bound = self._find(x)

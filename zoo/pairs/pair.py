@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, product
 from typing import Any, Protocol, runtime_checkable
 
 import pyro
@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from zoo.errors import ContractError, RunError
 from zoo.event import Event
 from zoo.pairs.parameters import find_modules, module_parameters, separate_stores, stray_parameters
+from zoo.pairs.records import ByFields
 from zoo.scores import label
 
-Program = Callable[[Tensor], Any]
+Program = Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Player:
 
 @runtime_checkable
 class HasLogProb(Protocol):
-    """Optional method of a family: the exact log-probability, shape ``(n,)``, in nats."""
+    """Optional method of a family: the exact log-probability of a batch ``x``, shape ``(n,)``, in nats."""
 
     def log_prob(self, x: Tensor) -> Tensor: ...
 
@@ -91,7 +92,9 @@ def no_guide(x: Tensor) -> None:
 class Pair:
     """A model/guide pair over batches ``x`` of shape ``(n, *event.shape)``.
 
-    Usually made by `build`; any two Pyro programs will do.
+    Usually made by `build`; any two Pyro programs will do. Where ``event`` is a record, ``x`` is packed, and the
+    programs are given its fields as arguments by name: ``model(x, y=None)`` (see `zoo.pairs.records.ByFields`). Each
+    observed field but the main one is observed at the site of its name.
 
     Args:
         event: shape and support of one datum.
@@ -133,7 +136,18 @@ class Pair:
         self.event = event
         self.family, self.guide_name, self.group = family, guide_name, ""
         self.extras = extras
+        self.takes = frozenset({event.main.name})
+        """Names of the fields that the model takes."""
         self._model, self._guide = model, guide
+        if event.fields:
+            self._model, self._guide = ByFields(event, model), ByFields(event, guide)
+            self.takes = self._model.takes
+        for each in event.fields:
+            if each.role == "observed" and each.name not in self.takes:
+                raise ContractError(
+                    f"the model of {self.label} has no argument {each.name!r}, an observed field of {event}: give it "
+                    "one, and observe it, or leave the field out of the event"
+                )
         self.store: dict[str, dict[str, Any]] = {"params": {}, "constraints": {}}
         self.modules = find_modules(model, guide)
         separate_stores(self.modules)
@@ -238,17 +252,19 @@ class Pair:
             yield
 
     def _materialise(self, x: Tensor) -> None:
-        """Run both programs once, so that parameters created on first use exist."""
-        for word, program in (("model", self.model), ("guide", self.guide)):
+        """Run both programs once, so that parameters created on first use exist, and again without the label."""
+        batches = [x, self.event.without_label(x)] if self.event.label else [x]
+        for (word, program), batch in product((("model", self.model), ("guide", self.guide)), batches):
             try:
                 with self.evaluating(), pyro.poutine.block():
-                    program(x)
+                    program(batch)
             except ContractError:
                 raise
             except Exception as error:  # a user's program may raise anything
+                without = "" if batch is x else f" without the label ({self.event.label})"
                 raise ContractError(
-                    f"the {word} of {self.label} does not run on a batch of shape {tuple(x.shape)} ({self.event}): "
-                    f"{type(error).__name__}: {error}; if it is written for another shape, say so by "
+                    f"the {word} of {self.label} does not run on a batch of shape {tuple(batch.shape)} ({self.event})"
+                    f"{without}: {type(error).__name__}: {error}; if it is written for another shape, say so by "
                     "`event = zoo.Event(...)` in its file or by --event such as 64:binary"
                 ) from error
         for name in stray_parameters(self.modules):

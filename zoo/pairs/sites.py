@@ -47,12 +47,14 @@ def dequantising_sites(model_trace: Any, observed: Iterable[str]) -> tuple[str, 
 def output_site(model_trace: Any, event: Event) -> str:
     """The site that carries ``x``: the observed one, else a deterministic one.
 
-    Of several deterministic sites it is ``x``, or else the last of the event's size.
+    Of several deterministic sites it is ``x``, or else the last of the event's size. The other fields of a record are
+    carried by the sites of their names, and ``x`` is its main field.
 
     Raises:
         ContractError: several sites are observed, or none carries ``x``.
     """
-    nodes = model_trace.nodes
+    others = {field.name for field in event.fields} - {event.main.name}
+    nodes = {name: site for name, site in model_trace.nodes.items() if name not in others}
     seen = [
         n for n, s in nodes.items() if s["type"] == "sample" and (s["is_observed"] or s["infer"].get("was_observed"))
     ]
@@ -64,7 +66,7 @@ def output_site(model_trace: Any, event: Event) -> str:
         return observed[0]
     if "x" in fixed:
         return "x"
-    sized = [name for name in fixed if nodes[name]["value"][0].numel() == event.size]
+    sized = [name for name in fixed if nodes[name]["value"][0].numel() == event.main.size]
     if not sized:
         raise ContractError(
             "the model should observe its data, pyro.sample('x', ..., obs=x), or, without a likelihood, name them by "

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal, get_args
 
 import torch
 from pyro import poutine
 from torch import Tensor
 
 from zoo.errors import ContractError
-from zoo.event import Event
+from zoo.event import Event, Field
 from zoo.pairs.pair import HasLogProb, Pair
+from zoo.pairs.records import in_parts
 from zoo.pairs.sites import dequantising_sites, latent_sites, observed_sites, output_site, per_datum, random_sites
 
 Likelihood = Literal["exact", "bound", "none"]
@@ -33,7 +35,7 @@ class Capabilities:
     output: str
     """The site that carries ``x`` when the model is run forwards."""
     discrete: bool
-    """Every observed site is discrete."""
+    """Every observed site is discrete, and they carry ``x`` alone."""
     dequantising: tuple[str, ...] = ()
     """Latents whose floor is the datum itself (`zoo.distributions.observe`): they carry no information beyond it."""
 
@@ -43,9 +45,9 @@ class Capabilities:
         return self.likelihood != "none" and self.discrete and not self.dequantising
 
     def lossy(self, event: Event) -> bool:
-        """Its quantised latents are a lossy code: they have fewer dimensions than the data."""
+        """Its quantised latents are a lossy code: they have fewer dimensions than the data, which are no record."""
         shapes = [shape for name, shape in self.latents.items() if name not in self.dequantising]
-        return 0 < sum(torch.Size(shape).numel() for shape in shapes) < event.size
+        return not event.fields and 0 < sum(torch.Size(shape).numel() for shape in shapes) < event.size
 
 
 def traced(pair: Pair, x: Tensor) -> tuple[Any, Any]:
@@ -57,6 +59,9 @@ def traced(pair: Pair, x: Tensor) -> tuple[Any, Any]:
 
 def capabilities(pair: Pair) -> Capabilities:
     """Read what a pair can do off one trace of its guide and of its model.
+
+    Of a pair whose data may lack a label, a trace for data without one is read as well: the likelihood is the weaker of
+    both, and the latents are those of either.
 
     Args:
         pair: in any mode; it is not changed.
@@ -74,6 +79,16 @@ def capabilities(pair: Pair) -> Capabilities:
         ('bound', {'z': (3,)}, True)
     """
     x = torch.zeros(3, *pair.event.shape, device=pair.device)
+    can = _capabilities(pair, x)
+    if pair.event.label is None:
+        return can
+    without = _capabilities(pair, pair.event.without_label(x))
+    weaker = max(can.likelihood, without.likelihood, key=get_args(Likelihood).index)
+    dequantising = tuple({*can.dequantising, *without.dequantising})
+    return replace(can, likelihood=weaker, latents=can.latents | without.latents, dequantising=dequantising)
+
+
+def _capabilities(pair: Pair, x: Tensor) -> Capabilities:
     with pair.evaluating():
         model_trace, guide_trace = traced(pair, x)
     latents = {name: tuple(site["fn"].event_shape) for name, site in random_sites(guide_trace)}
@@ -88,7 +103,9 @@ def capabilities(pair: Pair) -> Capabilities:
         latents=latents,
         observed=tuple(observed),
         output=output_site(model_trace, pair.event),
-        discrete=bool(observed) and all(site["fn"].support.is_discrete for site in observed.values()),
+        discrete=bool(observed)
+        and not pair.event.fields
+        and all(site["fn"].support.is_discrete for site in observed.values()),
         dequantising=dequantising_sites(model_trace, observed),
     )
 
@@ -117,13 +134,14 @@ def log_weights(pair: Pair, x: Tensor) -> Tensor:
         >>> log_weights(pair, torch.zeros(7, 2, 2)).shape
         torch.Size([7])
     """
-    return _log_ratio(*_matched(pair, x), x)
+    return in_parts(pair.event, x, lambda part: _log_ratio(*_matched(pair, part), part))
 
 
 def weight_parts(pair: Pair, x: Tensor) -> tuple[Tensor, Tensor]:
     """`log_weights` in two: log p(x | z), and log p(z) - log q(z | x), whose mean is minus the Kullback-Leibler term.
 
-    A latent that dequantises belongs to ``x``: the first part is then log p(y | z) - log q(y | x).
+    A latent that dequantises belongs to ``x``: the first part is then log p(y | z) - log q(y | x). The data all have a
+    label, or come without its columns (`zoo.pairs.records.cut`): no value of ``x`` is read here.
     """
     traces = _matched(pair, x)
     seen = observed_sites(traces[0])
@@ -166,6 +184,10 @@ def log_prob(pair: Pair, x: Tensor) -> Tensor:
         >>> log_prob(build("uniform", Event((2, 2), "binary")), torch.zeros(1, 2, 2)).exp().item()
         0.0625
     """
+    return in_parts(pair.event, x, partial(_log_prob, pair))
+
+
+def _log_prob(pair: Pair, x: Tensor) -> Tensor:
     if isinstance(pair.extras, HasLogProb):
         with pair.scope():
             value = pair.extras.log_prob(x)
@@ -178,38 +200,73 @@ def log_prob(pair: Pair, x: Tensor) -> Tensor:
     return per_datum(model_trace, len(x))
 
 
-def sample(pair: Pair, n: int, chunk: int = 1000) -> Tensor:
+def sample(pair: Pair, n: int, chunk: int = 1000, *, given: Mapping[str, Tensor] | None = None) -> Tensor:
     """Draw data by running the model forwards, in evaluation mode and without gradients.
 
     Args:
         pair: any pair.
         n: number of data.
         chunk: at most this many are drawn at once, which bounds the memory.
+        given: the fields that the model is given, each of shape ``(n, *field.shape)``.
 
     Returns:
-        Shape ``(n, *event.shape)``, within the event's support.
+        Shape ``(n, *event.shape)``, within the event's support. A record is packed, with the fields that were given.
 
     Raises:
-        ContractError: the model draws something that is not ``n`` data of the event's shape.
+        ContractError: the model draws something that is not ``n`` data of the event's shape, or ``given`` are not the
+            fields that it is given.
 
     Example:
         >>> from zoo import Event, build, sample
         >>> sample(build("independent", Event((2, 2), 5)), 3).shape
         torch.Size([3, 2, 2])
     """
-    with pair.evaluating():
-        return torch.cat([_draw(pair, min(chunk, n - start)) for start in range(0, n, chunk)])
-
-
-def _draw(pair: Pair, n: int) -> Tensor:
-    x = torch.zeros(n, *pair.event.shape, device=pair.device)
-    trace = poutine.trace(poutine.uncondition(pair.model)).get_trace(x)
-    value = trace.nodes[output_site(trace, pair.event)]["value"]
-    if value.numel() != x.numel():
+    event, contexts = pair.event, dict(given or {})
+    needed = {field.name: (n, *field.shape) for field in event.fields if field.role == "given"}
+    if {name: tuple(value.shape) for name, value in contexts.items()} != needed:
+        wanted = ", ".join(f"{name} of shape {shape}" for name, shape in needed.items())
+        got = ", ".join(f"{name} of shape {tuple(value.shape)}" for name, value in contexts.items())
         raise ContractError(
-            f"sampling should give {n} data of shape {pair.event.shape}, got a tensor of shape {tuple(value.shape)}"
+            f"samples of {pair.label} depend on {wanted or 'nothing'}; given={{...}} has {got or 'nothing'}"
         )
-    return value.reshape(x.shape).to(x.dtype)
+    x = torch.zeros(n, *event.shape)
+    if event.fields:
+        x = event.pack({field.name: contexts.get(field.name, torch.zeros(n, *field.shape)) for field in event.fields})
+    with pair.evaluating():
+        return torch.cat([_draw(pair, part) for part in x.to(pair.device).split(chunk)])
+
+
+def contexts(event: Event, x: Tensor, n: int) -> dict[str, Tensor]:
+    """What ``n`` samples are given: that of the data ``x``, from the first on again where there are fewer."""
+    values = event.unpack(x[torch.arange(n, device=x.device) % len(x)])
+    given = {field.name: values[field.name] for field in event.fields if field.role == "given"}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _draw(pair: Pair, x: Tensor) -> Tensor:
+    event = pair.event
+    trace = poutine.trace(poutine.uncondition(pair.model)).get_trace(x)
+    if not event.fields:
+        return _drawn(trace, event, event.main, x)
+    values = event.unpack(x)
+    for field in event.fields:
+        if field.role != "given":
+            known = field.name in pair.takes  # a label that the model does not take is missing
+            values[field.name] = _drawn(trace, event, field, x) if known else None
+    return event.pack(values).to(x)
+
+
+def _drawn(trace: Any, event: Event, field: Field, x: Tensor) -> Tensor:
+    """The values of an observed field in a trace of the model run forwards."""
+    site = output_site(trace, event) if field == event.main else field.name
+    if site not in trace.nodes:
+        raise ContractError(f"the model should observe the field {site!r} at a site of that name, and has none")
+    value: Tensor = trace.nodes[site]["value"]
+    if value.numel() != len(x) * field.size:
+        raise ContractError(
+            f"sampling should give {len(x)} data of shape {field.shape}, got a tensor of shape {tuple(value.shape)}"
+        )
+    return value.reshape(len(x), *field.shape).to(x.dtype)
 
 
 class tempered(poutine.messenger.Messenger):  # noqa: N801 (used like Pyro's handlers)
