@@ -197,6 +197,25 @@ class Event:
         """The field that may be missing, if there is one."""
         return next((field for field in self.fields if field.role == "label"), None)
 
+    def with_roles(self, roles: Mapping[str, str]) -> Event:
+        """The same fields, those of ``roles`` in another role.
+
+        Raises:
+            ZooError: a name that no field has, an unknown role, or roles that make no record.
+
+        Example:
+            >>> print(Event.parse("x=4:real,y=:3@label").with_roles({"y": "given"}))
+            x=4:real,y=:3@given
+        """
+        known = [field.name for field in self.fields]
+        for name in roles:
+            if name not in known:
+                raise ZooError(
+                    f"there is no field {name!r} in {self}: its fields are {', '.join(known) or 'not named'}"
+                )
+        parts = [(each, roles.get(each.name, each.role)) for each in self.fields]
+        return Event.record(*(Field(each.name, each.shape, each.levels or "real", role) for each, role in parts))
+
     def pack(self, values: Mapping[str, Any]) -> Tensor:
         """One batch from arrays by field.
 

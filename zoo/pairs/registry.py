@@ -91,11 +91,19 @@ class Source(Declaration):
     log_density: Callable[[Any], Any] | None = None
     sampler: Callable[[int, Any], Any] | None = None
 
-    def load(self, data_dir: Path | None, seed: int) -> Any:
-        """Call ``make`` with those of the two arguments that its signature names."""
+    def load(self, data_dir: Path | None, seed: int, settings: Mapping[str, Any] | None = None) -> Any:
+        """Call ``make`` with those of the two arguments that its signature names, and with its keyword ``settings``.
+
+        Raises:
+            ZooError: an unknown setting.
+        """
         known = inspect.signature(self.make).parameters
+        own = [name for name, parameter in known.items() if parameter.kind is parameter.KEYWORD_ONLY]
+        for name in settings or {}:
+            if name not in own:
+                raise ZooError(f"data set {self.name!r} has no setting {name!r}; it has: {', '.join(own) or 'none'}")
         given = {"data_dir": data_dir, "seed": seed}
-        return self.make(**{name: value for name, value in given.items() if name in known})
+        return self.make(**{name: value for name, value in given.items() if name in known}, **(settings or {}))
 
 
 @dataclass(frozen=True)
@@ -385,7 +393,8 @@ def dataset(
     """Register the decorated function, which returns a `zoo.data.Dataset`, as a data set.
 
     It is called with the keyword arguments ``data_dir`` (the user's data folder or ``None``) and ``seed``, less those
-    that its signature leaves out.
+    that its signature leaves out. Its keyword-only arguments are settings, which a name may carry behind a colon:
+    ``digits:labels=100``.
 
     Args:
         name: unique among data sets; also the name of the `Dataset`.
