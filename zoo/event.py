@@ -274,6 +274,14 @@ class Event:
         found = {field.name: part.reshape(-1, *field.shape) for field, part in zip(held, columns, strict=True)}
         return {field.name: found.get(field.name) for field in self.fields}
 
+    def main_of(self, batch: Tensor) -> Tensor:
+        """The main field of a batch as data of ``main.event``: shape ``(n, *main.event.shape)``."""
+        if not self.fields:
+            return batch.reshape(-1, *self.shape)
+        part = self.unpack(batch)[self.main.name]
+        assert part is not None  # it is no label
+        return part.reshape(-1, *self.main.event.shape)
+
     def missing(self, batch: Tensor) -> Tensor:
         """Which data of a packed batch have no label: shape ``(n,)``, bool."""
         held = self.unpack(batch)[self.label.name] if self.label else batch.new_zeros(len(batch))
