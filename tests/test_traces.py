@@ -155,9 +155,19 @@ def test_sites_in_one_program_only_are_named() -> None:
         with pyro.plate("data", len(x)):
             pyro.sample("u", normal(x))
 
-    for other, names in ((guide, "u, z"), (no_guide, "z")):
-        with pytest.raises(ContractError, match=f"the guide's sites should be the model's latents; {names} is in one"):
+    for other in (guide, no_guide):
+        with pytest.raises(ContractError, match="the model's latent 'z' is not sampled by the guide"):
             log_weights(Pair(PLANE, gaussian, other), torch.zeros(5, 2))
+    with pytest.raises(ContractError, match=r"the guide samples 'u', which is no latent of the model \(none\)"):
+        log_weights(Pair(Event(3, "binary"), bits, guide), torch.zeros(5, 3))
+
+
+def test_a_latent_without_a_guide_makes_no_exact_likelihood() -> None:
+    pair = Pair(PLANE, gaussian)
+    can = capabilities(pair)
+    assert (can.likelihood, can.latents, can.unguided) == ("bound", {"z": (2,)}, ("z",))
+    with pytest.raises(ContractError, match="no exact log-probability"):
+        log_prob(pair, torch.zeros(3, 2))
 
 
 def test_a_pair_with_latents_has_a_bound() -> None:
@@ -240,8 +250,8 @@ def test_data_are_observed_once() -> None:
             pyro.sample("a", normal(x), obs=x)
             pyro.sample("b", normal(x), obs=x)
 
-    with pytest.raises(ContractError, match="one site should be observed under the data, got a, b"):
-        capabilities(Pair(PLANE, model))
+    with pytest.raises(ContractError, match="each entry of x should be observed exactly once; 2 of 2 are not"):
+        sample(Pair(PLANE, model), 3)
 
 
 def test_samples_follow_the_model() -> None:
@@ -269,6 +279,7 @@ def test_samples_are_float_data_drawn_in_chunks() -> None:
             pyro.sample("x", dist.Categorical(x.new_ones(6, 3)).to_event(1), obs=x.reshape(len(x), 6))
 
     pair = Pair(Event((2, 3), 3), model)
+    sample(pair, 1)  # learns the layout
     sizes.clear()
     drawn = sample(pair, 10, chunk=4)
     assert sizes == [4, 4, 2]
@@ -279,7 +290,7 @@ def test_samples_are_float_data_drawn_in_chunks() -> None:
 def test_a_sample_of_another_size_is_refused() -> None:
     def model(x: Tensor) -> None:
         with pyro.plate("data", len(x)):
-            pyro.sample("x", normal(x, 3), obs=x[:, :1].expand(-1, 3))
+            pyro.deterministic("x", normal(x, 3).sample(), event_dim=1)
 
     with pytest.raises(ContractError, match=r"should give 4 data of shape \(2,\), got a tensor of shape \(4, 3\)"):
         sample(Pair(PLANE, model), 4)

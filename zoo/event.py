@@ -237,9 +237,10 @@ class Event:
         import torch
 
         arrays = {name: torch.as_tensor(value).float() for name, value in values.items() if value is not None}
+        if self.label and self.label.name not in arrays and self.main.name in arrays:
+            main = arrays[self.main.name]
+            arrays[self.label.name] = main.new_full((len(main), *self.label.shape), torch.nan)
         n = len(arrays.get(self.main.name, ()))
-        if self.label and self.label.name not in arrays:
-            arrays[self.label.name] = torch.full((n, *self.label.shape), torch.nan)
         names = [field.name for field in self.parts]
         if set(arrays) != set(names):
             raise ZooError(f"{self} has the fields {', '.join(names)}; got {', '.join(arrays) or 'none'}")

@@ -37,6 +37,8 @@ def no_bottleneck(pair: Pair) -> str:
         return "a record of fields: codes are of data of one array"
     if not can.observed:
         return "an implicit model: no guide infers the latents of a datum"
+    if len(can.observed) > 1:
+        return f"the datum is observed in {len(can.observed)} sites, and no one of them has its mean"
     if not _latents(can):
         return "no latents: there is nothing but the datum itself to quantise"
     if not can.lossy(pair.event):

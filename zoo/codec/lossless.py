@@ -120,8 +120,7 @@ def pop_batch(pair: Pair, stack: Stack, n: int, grid: Grid) -> Tensor:
     blank = torch.zeros(n, *pair.event.shape, dtype=torch.float64)
     with poutine.trace() as drawn, Pop(stack, grid):
         poutine.uncondition(pair.model)(blank)
-    [value] = [site["value"] for _, site in random_sites(drawn.trace) if site["infer"].get("was_observed")]
-    x = value.reshape(blank.shape).contiguous()
+    x = pair.layout.assemble(drawn.trace, blank)
     with Push(stack, grid):
         poutine.replay(pair.guide, trace=drawn.trace)(x)
     return x
@@ -195,7 +194,7 @@ def _mismatch(pair: Pair, can: Capabilities) -> str:
     x = torch.zeros(2, *pair.event.shape, device=pair.device)
     with pair.evaluating():
         model_trace, guide_trace = traced(pair, x)
-    unmatched = sorted(latent_sites(model_trace) ^ set(can.latents))
+    unmatched = sorted(latent_sites(model_trace) ^ (set(can.latents) - set(can.unguided)))
     if unmatched:
         return f"site {unmatched[0]!r} is in only one of model and guide"
     try:

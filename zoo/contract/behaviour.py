@@ -13,12 +13,12 @@ from torch import Tensor
 
 from zoo.contract.case import STEPS, Case
 from zoo.contract.findings import BrokenError, NotApplicableError
-from zoo.contract.values import extent, fits
+from zoo.contract.values import extent, fits, other_data
 from zoo.errors import RunError
 from zoo.files import read_tensors, write_tensors
 from zoo.pairs.pair import Pair
 from zoo.pairs.sites import latent_sites, per_datum
-from zoo.pairs.traces import capabilities, log_prob, log_weights, sample
+from zoo.pairs.traces import capabilities, contexts, log_prob, log_weights, sample
 from zoo.seeding import seeded
 
 TOLERANCE = 1e-4
@@ -47,13 +47,14 @@ def finite(case: Case) -> None:
 
 def samples_fit(case: Case) -> None:
     pair, n = case.pair, case.sizes[0]
-    drawn = sample(pair, n)
+    batches = [case.x(n, 1), other_data(case.event, case.x(n, 1))]
+    drawn = sample(pair, n, given=contexts(case.event, batches[0], n))
     if not fits(case.event, drawn):
         raise BrokenError(f"samples should be of {case.event}, got values {extent(drawn)}")
     draws = []
-    for key in (1, 2):
+    for x in batches:
         with pair.evaluating(), seeded(case.seed):
-            trace = poutine.trace(poutine.uncondition(pair.model)).get_trace(case.x(n, key))
+            trace = poutine.trace(poutine.uncondition(pair.model)).get_trace(x)
             draws.append(trace.nodes[capabilities(pair).output]["value"])
     first, second = draws
     if not _close(first, second, TOLERANCE):
@@ -132,7 +133,9 @@ def _outcomes(pair: Pair, case: Case) -> dict[str, Tensor]:
         if can.likelihood == "exact":
             values["log_prob"] = log_prob(pair, x)
     with seeded(case.seed):
-        values["samples"] = sample(pair, case.sizes[0])
+        drawn = sample(pair, len(x), given=contexts(case.event, x, len(x)))
+    unknown = case.event.label and case.event.label.name not in pair.takes
+    values["samples"] = case.event.without_label(drawn) if unknown else drawn
     return values
 
 

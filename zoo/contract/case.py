@@ -13,11 +13,12 @@ from pyro import poutine
 from pyro.infer import Trace_ELBO
 from torch import Tensor
 
-from zoo.contract.values import supports
+from zoo.contract.values import random_data, supports
 from zoo.event import Event
 from zoo.pairs.pair import HasInitialise, HasPlayers, Pair, Player
+from zoo.pairs.records import cut
 from zoo.pairs.sites import observed_sites
-from zoo.pairs.traces import sample
+from zoo.pairs.traces import contexts, sample
 from zoo.seeding import seeded
 
 STEPS, BATCH = 4, 16
@@ -26,10 +27,20 @@ FIRST_DATA = 64
 
 
 class Case:
-    """A pair under test: how it is built, and random data for it."""
+    """A pair under test: how it is built, and data for it: random ones, or those ``given``.
 
-    def __init__(self, make: Callable[[int], Pair], event: Event, seed: int) -> None:
-        self.make, self.event, self.seed = make, event, seed
+    With ``given`` data, ``make`` gives a pair that is initialised already. Random data come ``with_label`` or without.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[int], Pair],
+        event: Event,
+        seed: int,
+        given: Tensor | None = None,
+        with_label: bool = True,
+    ) -> None:
+        self.make, self.event, self.seed, self.given, self.with_label = make, event, seed, given, with_label
 
     @property
     def sizes(self) -> list[int]:
@@ -40,9 +51,9 @@ class Case:
     def fresh(self) -> Pair:
         """A new pair, initialised as for training."""
         pair = self.make(self.seed)
-        if isinstance(pair.extras, HasInitialise):
+        if self.given is None and isinstance(pair.extras, HasInitialise):
             with seeded(self.seed), torch.no_grad():
-                pair.extras.initialise(self.x(FIRST_DATA))
+                pair.extras.initialise(self._random(FIRST_DATA, 0))
         return pair
 
     @cached_property
@@ -51,23 +62,36 @@ class Case:
         return self.fresh()
 
     def x(self, n: int, key: int = 0) -> Tensor:
-        """Random data, shape ``(n, *event.shape)``; draws of the model if it does not take all reals."""
+        """Data, shape ``(n, *event.shape)``; random ones are draws of the model if it does not take all reals."""
+        if self.given is not None:
+            return self.given[(torch.arange(n, device=self.given.device) + key * n) % len(self.given)]
+        x = self._random(n, key)
+        return x if self.with_label else self.event.without_label(x)
+
+    def _random(self, n: int, key: int) -> Tensor:
         with seeded(self.seed + 1000 * key + n):
-            if self.event.levels is not None:
-                return torch.randint(self.event.levels, (n, *self.event.shape)).float()
-            return torch.randn(n, *self.event.shape) if self._takes_all_reals else sample(self.make(self.seed), n)
+            x = random_data(self.event, n)
+            if self._takes_all_reals:
+                return x
+            return sample(self.make(self.seed), n, given=contexts(self.event, x, n))
 
     @cached_property
     def _takes_all_reals(self) -> bool:
+        if all(field.levels is not None for field in self.event.parts):
+            return True
         pair = self.make(self.seed)
         with pair.evaluating():
-            trace = poutine.trace(pair.model).get_trace(torch.randn(BATCH, *self.event.shape))
+            trace = poutine.trace(pair.model).get_trace(random_data(self.event, BATCH))
         return all(supports(trace.nodes[name]["fn"], trace.nodes[name]["value"]) for name in observed_sites(trace))
 
     @cached_property
     def trained(self) -> Trained:
-        """Another such pair after a few steps of training."""
-        return Trained(self.fresh(), [self.x(BATCH, key) for key in range(1, STEPS + 1)])
+        """Another such pair after a few steps of training; half of a batch has no label, if one may be missing."""
+        batches = [self._random(BATCH, key) for key in range(1, STEPS + 1)]
+        if label := self.event.label:
+            for known in (self.event.unpack(batch)[label.name] for batch in batches):
+                known[: BATCH // 2] = torch.nan  # type: ignore[index] # a view of the batch, which has the label
+        return Trained(self.fresh(), batches)
 
 
 class Trained:
@@ -75,7 +99,7 @@ class Trained:
 
     def __init__(self, pair: Pair, batches: list[Tensor]) -> None:
         self.pair, self.losses = pair, list[tuple[str, float]]()
-        self.players = _players(pair)
+        self.players = players_of(pair)
         self.named = {id(tensor): name for name, tensor in pair.named_parameters().items()}
         self.reached: set[tuple[str, int]] = set()
         optimizers = [torch.optim.Adam([*player.parameters] or [torch.zeros(1)], lr=1e-3) for player in self.players]
@@ -108,7 +132,13 @@ class Trained:
         yield from (f"{name} belongs to no player" for key, name in self.named.items() if key not in owned)
 
 
-def _players(pair: Pair) -> list[Player]:
+def players_of(pair: Pair) -> list[Player]:
+    """The family's own players, or one that descends minus the ELBO."""
     if isinstance(pair.extras, HasPlayers):
         return list(pair.extras.players())
-    return [Player("elbo", pair.parameters(), lambda x: Trace_ELBO().differentiable_loss(pair.model, pair.guide, x))]
+
+    def loss(x: Tensor) -> Tensor:
+        parts = [part for _, part in cut(pair.event, x)] if pair.event.label else [x]
+        return sum((Trace_ELBO().differentiable_loss(pair.model, pair.guide, part) for part in parts), x.new_zeros(()))
+
+    return [Player("elbo", pair.parameters(), loss)]

@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from torch import Tensor
+
 from zoo.contract.case import Case
 from zoo.contract.findings import Finding as Finding
 from zoo.contract.findings import judge
-from zoo.contract.laws import LAWS, PRECONDITIONS
+from zoo.contract.laws import GROUND, LAWS
+from zoo.errors import ContractError
 from zoo.event import EXAMPLES, Event
 from zoo.pairs.build import Hyper, build, find, fitting_event
 from zoo.pairs.pair import Pair
+from zoo.pairs.records import cut
+
+GIVEN = 64
+"""The most real data that ground laws are checked on."""
 
 
 def check(name: str, event: Event | None = None, hyper: Hyper | None = None, seed: int = 0) -> list[Finding]:
@@ -45,17 +52,48 @@ def check(name: str, event: Event | None = None, hyper: Hyper | None = None, see
     return findings
 
 
+def ground_laws(pair: Pair, x: Tensor, seed: int = 0) -> None:
+    """Refuse a pair whose numbers would be wrong, by the laws `zoo.contract.laws.GROUND`.
+
+    Args:
+        pair: initialised, in any mode; it is left as it is.
+        x: some real data, shape ``(n, *event.shape)``.
+        seed: of the noise.
+
+    Raises:
+        ContractError: the first law that does not hold: with the site, its line and how to mend it.
+
+    Example:
+        >>> import torch
+        >>> from zoo import Event, build
+        >>> from zoo.contract.check import ground_laws
+        >>> ground_laws(build("ppca", Event((2, 2), 5)), torch.randint(5, (20, 2, 2)).float())
+    """
+    parts = [part for _, part in cut(pair.event, x)] if pair.event.label else [x]
+    for case in (Case(lambda _: pair, pair.event, seed, given=part[:GIVEN].to(pair.device)) for part in parts):
+        for law in GROUND:
+            finding = judge(law, case)
+            if finding.ok is False:
+                raise ContractError(f"{pair.label} breaks a law of the contract, {law.text!r}: {finding.detail}")
+
+
 def check_pair(make: Callable[[int], Pair], event: Event, seed: int = 0) -> list[Finding]:
     """Check the pair that ``make(seed)`` builds for ``event`` against the contract.
+
+    The ground laws of data that may lack a label are checked on data without one as well.
 
     Raises:
         ZooError: an error of ``make`` other than `ContractError`.
     """
-    case = Case(make, event, seed)
-    findings: list[Finding] = []
-    for law in PRECONDITIONS:
-        findings.append(judge(law, case))
-        if findings[-1].ok is False:
-            reason = f"not checked until this holds: {findings[-1].law}"
-            return findings + [Finding(law.text, None, reason) for law in (*PRECONDITIONS[len(findings) :], *LAWS)]
-    return findings + [judge(law, case) for law in LAWS]
+    case, findings = Case(make, event, seed), list[Finding]()
+    laws = [(law, case) for law in GROUND]
+    if event.label:
+        without = Case(make, event, seed, with_label=False)
+        laws += [(replace(law, text=f"{law.text}, without {event.label.name}"), without) for law in GROUND]
+    laws += [(law, case) for law in LAWS]
+    for index, (law, each) in enumerate(laws):
+        findings.append(judge(law, each))
+        if findings[-1].ok is False and index < len(laws) - len(LAWS):
+            reason = f"not checked until this holds: {law.text}"
+            return findings + [Finding(later.text, None, reason) for later, _ in laws[index + 1 :]]
+    return findings

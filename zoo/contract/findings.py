@@ -6,16 +6,11 @@ what was found, or `NotApplicableError`.
 
 from __future__ import annotations
 
-import sysconfig
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-
-import pyro
-import torch
 
 from zoo.contract.case import Case
+from zoo.contract.lines import located, place_of
 from zoo.errors import ContractError, ZooError
 from zoo.seeding import seeded
 
@@ -58,9 +53,9 @@ def judge(law: Law, case: Case) -> Finding:
     except NotApplicableError as reason:
         return Finding(law.text, None, str(reason))
     except BrokenError as reason:
-        return Finding(law.text, False, f"{reason}; {law.mend}")
+        return Finding(law.text, False, f"{_located(str(reason), case)}; {law.mend}")
     except ContractError as error:
-        return Finding(law.text, False, f"{error}{_place(error.__cause__)}; {law.mend}")
+        return Finding(law.text, False, f"{_located(str(error), case)}{place_of(error.__cause__)}; {law.mend}")
     except ZooError:
         raise
     except Exception as error:  # a user's program may raise anything
@@ -68,20 +63,15 @@ def judge(law: Law, case: Case) -> Finding:
     return Finding(law.text, True)
 
 
+def _located(text: str, case: Case) -> str:
+    try:
+        pair, x = case.pair, case.x(case.sizes[0])
+    except Exception:  # the finding is that it cannot be built or run
+        return text
+    return located(text, pair, x)
+
+
 def describe(error: BaseException) -> str:
     """An error in one line, with the place in the user's code that raised it."""
     message = " ".join(str(error).split("Trace Shapes:")[0].split())
-    return f"{type(error).__name__}: {message}{_place(error)}"
-
-
-def _place(error: BaseException | None) -> str:
-    """The innermost line of the user's own code that an error passed through."""
-    libraries = tuple(str(Path(library.__path__[0])) for library in (torch, pyro))
-    own = Path(__file__).parent
-    folders = {str(own), str(own.parent), sysconfig.get_path("stdlib")}
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__ if error else None)
-        if not frame.filename.startswith(libraries) and str(Path(frame.filename).parent) not in folders
-    ]
-    return f" at {Path(frames[-1].filename).name}:{frames[-1].lineno} `{frames[-1].line}`" if frames else ""
+    return f"{type(error).__name__}: {message}{place_of(error)}"

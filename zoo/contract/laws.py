@@ -3,15 +3,30 @@
 from zoo.contract.behaviour import finite, gradients_reach, independent, repeats, samples_fit, survives_saving
 from zoo.contract.device import runs_elsewhere
 from zoo.contract.findings import Law
+from zoo.contract.ground import (
+    agrees_with_log_prob,
+    leaves_x_alone,
+    nothing_leaks,
+    observes_x,
+    same_twice,
+    scores_everything,
+    spreads_as_the_prior,
+    trains_what_it_uses,
+)
 from zoo.contract.sites import lie_in_the_plate, runs, same_sites, supports_agree
 
-PRECONDITIONS = (
+GROUND = (
     Law(
         "the programs run on any number of data",
         runs,
         "model(x) and guide(x) take a float tensor of shape (n, *event.shape) for every n: take n from len(x), and "
         "declare inner dimensions with .to_event(...); a file that is written for one event says so by "
         "`event = zoo.Event(...)`, or is checked with --event such as 64:binary",
+    ),
+    Law(
+        "the programs leave x as it is",
+        leaves_x_alone,
+        "compute a new tensor, x = x / 16, and not in place, x /= 16",
     ),
     Law(
         "every site lies in the data plate, so log-probabilities are per datum",
@@ -24,13 +39,55 @@ PRECONDITIONS = (
         "sample the same names in both, or observe what is no latent",
     ),
     Law(
+        "all randomness is at sites",
+        same_twice,
+        "draw random numbers by pyro.sample only, not by torch.randn or dropout that stays on in evaluation mode",
+    ),
+    Law(
         "supports agree",
         supports_agree,
         "choose a distribution of the right support (zoo.likelihood(event, parameters) gives one for the data; "
         "zoo.observe takes integers under a density; a LogNormal guide suits a positive latent)",
     ),
+    Law(
+        "what the model observes is x",
+        observes_x,
+        "observe x itself, obs=x, whole or in parts: scale it by the distribution (an AffineTransform counts its "
+        "Jacobian), and threshold or round the data before they are given to the zoo",
+    ),
+    Law(
+        "every entry is scored",
+        scores_everything,
+        "remove poutine.mask, .mask(...) and obs_mask: what is missing in x would count as predicted with certainty",
+    ),
+    Law(
+        "the model reads x by obs=x only",
+        nothing_leaks,
+        "let the model compute from its latents and parameters alone; what may depend on x belongs in the guide, and "
+        "an autoregressive likelihood is a distribution whose log_prob(value) reads value (zoo has Autoregressive)",
+    ),
+    Law(
+        "a guide spreads over as many dimensions as the prior",
+        spreads_as_the_prior,
+        "use a density, such as dist.Normal(mean, scale): a point mass (MAP) gives no bound on the likelihood",
+    ),
+    Law(
+        "what is trained is known",
+        trains_what_it_uses,
+        'register it: pyro.module("net", net) for a module, pyro.param("w", w) for a tensor',
+    ),
+    Law(
+        "data are independent of each other",
+        independent,
+        "compute what belongs to a datum from that datum alone: no mean, sum or normalisation over the first dimension",
+    ),
+    Law(
+        "log_prob agrees with the programs",
+        agrees_with_log_prob,
+        "let log_prob(x) return the log-probability of each datum under the model, in nats, shape (n,)",
+    ),
 )
-"""The other laws are checked only if these hold."""
+"""Without these a number would be wrong (see `zoo.contract.ground`). Each is checked only if those before it hold."""
 LAWS = (
     Law(
         "gradients reach every parameter",
@@ -47,11 +104,6 @@ LAWS = (
         samples_fit,
         "run without data, the model should draw every latent from its prior and x from them alone; round or threshold "
         "what a deterministic x should give in levels",
-    ),
-    Law(
-        "data are independent of each other",
-        independent,
-        "compute what belongs to a datum from that datum alone: no mean, sum or normalisation over the first dimension",
     ),
     Law(
         "same seed, same result",

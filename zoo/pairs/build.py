@@ -131,15 +131,16 @@ def build(name: str, event: Event, hyper: Hyper | None = None, seed: int = 0) ->
     own, of_guide, of_prior = _split(name, parsed, hyper or {})
 
     def make_prior(latent: int) -> Any:
-        return _make(f"prior {parsed.prior!r}", priors[parsed.prior].make, of_prior, event, latent)
+        return _make(f"prior {parsed.prior!r}", priors[parsed.prior].make, of_prior, array, latent)
 
+    array = event.main.event if event.fields else event  # which guides and priors from the shelf are made for
     with seeded(seed):
         given = (event, make_prior) if parsed.prior else (event,)
         made = _make(f"family {family.name!r}", family.make, own, *given)
         model, guide = made if isinstance(made, tuple) else (made.model, getattr(made, "guide", no_guide))
         if parsed.guide:
             maker = guides[parsed.guide].make
-            guide = _make(f"guide {parsed.guide!r}", maker, of_guide, event, latents(model, event))
+            guide = _make(f"guide {parsed.guide!r}", maker, of_guide, array, latents(model, event))
         pair = Pair(event, model, guide, extras=made, family=parsed.variant, guide_name=parsed.guide)
     _connect_encoder(pair, guide)
     pair.group = family.group or _group(capabilities(pair))

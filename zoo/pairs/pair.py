@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain, product
 from typing import Any, Protocol, runtime_checkable
 
@@ -19,8 +20,10 @@ from torch import Tensor, nn
 
 from zoo.errors import ContractError, RunError
 from zoo.event import Event
+from zoo.pairs.layout import Layout, learn_layout
 from zoo.pairs.parameters import find_modules, module_parameters, separate_stores, stray_parameters
 from zoo.pairs.records import ByFields
+from zoo.pairs.sites import WholeBatch
 from zoo.scores import label
 
 Program = Callable[..., Any]
@@ -93,8 +96,7 @@ class Pair:
     """A model/guide pair over batches ``x`` of shape ``(n, *event.shape)``.
 
     Usually made by `build`; any two Pyro programs will do. Where ``event`` is a record, ``x`` is packed, and the
-    programs are given its fields as arguments by name: ``model(x, y=None)`` (see `zoo.pairs.records.ByFields`). Each
-    observed field but the main one is observed at the site of its name.
+    programs are given its fields as arguments by name: ``model(x, y=None)`` (see `zoo.pairs.records.ByFields`).
 
     Args:
         event: shape and support of one datum.
@@ -160,12 +162,12 @@ class Pair:
 
     def model(self, x: Tensor) -> Any:
         """Run the generative program."""
-        with self.scope():
+        with self.scope(), WholeBatch(len(x)):
             return self._model(x)
 
     def guide(self, x: Tensor) -> Any:
         """Run the inference program."""
-        with self.scope():
+        with self.scope(), WholeBatch(len(x)):
             return self._guide(x)
 
     @property
@@ -173,6 +175,15 @@ class Pair:
         """The device of the parameters; the CPU for a pair without any."""
         held = (chain(module.parameters(), module.buffers()) for module in self.modules.values())
         return next(chain(*held, self.store["params"].values()), torch.empty(0)).device
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Where the entries of ``x`` stand in the observed sites (see `zoo.pairs.layout`).
+
+        Raises:
+            ContractError: what the model observes is not ``x``.
+        """
+        return learn_layout(self)
 
     def parameters(self) -> list[nn.Parameter]:
         """Every trainable tensor, once."""

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, get_args
 
 from zoo.errors import ZooError
 from zoo.event import Event, Support
@@ -26,6 +26,7 @@ from zoo.scores import COLUMNS
 T = TypeVar("T", bound="Named")
 Maker = TypeVar("Maker", bound=Callable[..., Any])
 SUPPORTS: tuple[Support, ...] = ("binary", "levels", "real")
+"""Of data that are one array."""
 SPACES = ("real", "sphere")
 """Where a latent vector may lie: anywhere, or on the unit sphere. Guide and prior have to agree."""
 GROUPS = ("autoregressive", "flow", "implicit", "prescribed", "energy", "diffusion", "floor")
@@ -262,7 +263,7 @@ def family(
         name: unique among families.
         group: the row of the table, one of `GROUPS`.
         paper: authors, year, arXiv number.
-        supports: what data it takes: ``"binary"``, ``"levels"``, ``"real"``.
+        supports: what data it takes: ``"binary"``, ``"levels"``, ``"real"``; ``"record"`` for named fields.
         guide: the default guide of a family that declares none itself.
         prior: the default prior of a family that leaves it to the shelf. After the event, ``make`` is then given a
             function from the number of latent dimensions to the prior.
@@ -286,11 +287,9 @@ def family(
         >>> zoo.log_prob(zoo.build("fair", zoo.Event(2, "binary")), torch.zeros(1, 2))
         tensor([-1.3863])
     """
-    unknown = set(supports) - set(SUPPORTS)
-    if unknown or not supports:
-        raise ZooError(
-            f"family {name!r}: supports are among {', '.join(SUPPORTS)}; got {', '.join(supports) or 'none'}"
-        )
+    known = get_args(Support)
+    if set(supports) - set(known) or not supports:
+        raise ZooError(f"family {name!r}: supports are among {', '.join(known)}; got {', '.join(supports) or 'none'}")
     if group and group not in GROUPS:
         raise ZooError(f"family {name!r}: group is one of {', '.join(GROUPS)}; got {group!r}")
 

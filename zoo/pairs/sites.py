@@ -36,6 +36,14 @@ def observed_sites(model_trace: Any) -> set[str]:
     return {name for name, site in random_sites(model_trace) if site["is_observed"]}
 
 
+def is_discrete(fn: Any) -> bool:
+    """Whether a distribution is discrete; one that declares no support is taken for a density."""
+    try:
+        return bool(fn.support.is_discrete)
+    except NotImplementedError:
+        return False
+
+
 def dequantising_sites(model_trace: Any, observed: Iterable[str]) -> tuple[str, ...]:
     """Names of the latents whose floor is an observed site (`zoo.distributions.observe`)."""
     nodes = model_trace.nodes
@@ -45,23 +53,19 @@ def dequantising_sites(model_trace: Any, observed: Iterable[str]) -> tuple[str, 
 
 
 def output_site(model_trace: Any, event: Event) -> str:
-    """The site that carries ``x``: the observed one, else a deterministic one.
+    """The site that carries ``x``: the observed one (the first of several), else a deterministic one.
 
-    Of several deterministic sites it is ``x``, or else the last of the event's size. The other fields of a record are
-    carried by the sites of their names, and ``x`` is its main field.
+    Of several deterministic sites it is ``x``, or else the last of the size of the event's main field.
 
     Raises:
-        ContractError: several sites are observed, or none carries ``x``.
+        ContractError: no site carries ``x``.
     """
-    others = {field.name for field in event.fields} - {event.main.name}
-    nodes = {name: site for name, site in model_trace.nodes.items() if name not in others}
+    nodes = model_trace.nodes
     seen = [
         n for n, s in nodes.items() if s["type"] == "sample" and (s["is_observed"] or s["infer"].get("was_observed"))
     ]
     fixed = [n for n in seen if _deterministic(nodes[n])]
     observed = [n for n in seen if n not in fixed and not poutine.util.site_is_subsample(nodes[n])]
-    if len(observed) > 1:
-        raise ContractError(f"one site should be observed under the data, got {', '.join(observed)}: observe x once")
     if observed:
         return observed[0]
     if "x" in fixed:
@@ -73,6 +77,63 @@ def output_site(model_trace: Any, event: Event) -> str:
             "pyro.deterministic('x', ...); it does neither"
         )
     return sized[-1]
+
+
+def data_plate(name: str, site: Any, n: int) -> Any:
+    """The frame of the plate that holds a batch of ``n`` data: that called ``data``, else the only one of size ``n``.
+
+    Raises:
+        ContractError: the site lies in no such plate, or in several.
+    """
+    plates = [frame for frame in site["cond_indep_stack"] if frame.vectorized]
+    sized = [frame for frame in plates if frame.size == n]
+    if not sized:
+        unsized = next((f"; plate {frame.name!r} has no size" for frame in plates if frame.size == -1), "")
+        raise ContractError(
+            f"site {name!r} lies outside the data plate: its log-probability should have shape ({n},){unsized}; "
+            "put it under `with pyro.plate('data', len(x)):` and declare inner dimensions with .to_event(...)"
+        )
+    named = [frame for frame in sized if frame.name == "data"] or sized
+    if len(named) > 1:
+        raise ContractError(
+            f"site {name!r} lies in several plates of size {n}, {', '.join(repr(f.name) for f in named)}: "
+            "call that of the data 'data'"
+        )
+    return named[0]
+
+
+def data_first(name: str, site: Any, n: int) -> Tensor:
+    """The value of a site of a batch of ``n`` data, its data dimension first: shape ``(n, ...)``."""
+    plate, event_shape = data_plate(name, site, n), tuple(site["fn"].event_shape)
+    shape = _plate_shape(site) + event_shape
+    value = site["value"]
+    return value.expand(torch.broadcast_shapes(value.shape, shape)).movedim(plate.dim - len(event_shape), 0)
+
+
+def _plate_shape(site: Any) -> tuple[int, ...]:
+    sizes = {frame.dim: frame.size for frame in site["cond_indep_stack"] if frame.vectorized}
+    return tuple(sizes.get(dim, 1) for dim in range(min(sizes), 0))
+
+
+class WholeBatch(poutine.messenger.Messenger):
+    """Inside, a batch of ``n`` data stands for itself: a data plate draws no subsample of it and scales nothing.
+
+    ``pyro.plate("data", N, subsample=x)`` and ``pyro.plate("data", N, subsample_size=len(x))`` mean ``len(x)`` data, so
+    that losses are per datum. Scales that a program sets by `pyro.poutine.scale` stay.
+    """
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.n = n
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if poutine.util.site_is_subsample(msg):
+            if msg["value"] is None and msg["fn"].subsample_size == self.n:
+                msg["value"] = torch.arange(self.n, device=msg["fn"].device)
+            return
+        for frame in msg["cond_indep_stack"]:
+            if frame.size == self.n and frame.full_size not in (None, frame.size):
+                msg["scale"] = msg["scale"] * (frame.size / frame.full_size)
 
 
 def per_datum(trace: Any, n: int, names: Container[str] | None = None) -> Tensor:
@@ -90,17 +151,8 @@ def per_datum(trace: Any, n: int, names: Container[str] | None = None) -> Tensor
     for name, site in random_sites(trace):
         if names is not None and name not in names:
             continue
-        plates = [frame for frame in site["cond_indep_stack"] if frame.vectorized]
-        sized = [frame for frame in plates if frame.size == n]
-        if not sized:
-            raise ContractError(
-                f"site {name!r} lies outside the data plate: its log-probability should have shape ({n},); "
-                "put it under `with pyro.plate('data', len(x)):` and declare inner dimensions with .to_event(...)"
-            )
-        data = next((frame for frame in sized if frame.name == "data"), sized[0])
-        sizes = {frame.dim: frame.size for frame in plates}
-        shape = tuple(sizes.get(dim, 1) for dim in range(min(sizes), 0))
+        data = data_plate(name, site, n)
         value = scale_and_mask(site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"]), 1.0, site["mask"])
-        value = value.expand(torch.broadcast_shapes(value.shape, shape))
+        value = value.expand(torch.broadcast_shapes(value.shape, _plate_shape(site)))
         total = total + value.movedim(data.dim, 0).reshape(n, -1).sum(1)
     return total if isinstance(total, Tensor) else torch.zeros(n)

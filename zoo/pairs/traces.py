@@ -12,10 +12,19 @@ from pyro import poutine
 from torch import Tensor
 
 from zoo.errors import ContractError
-from zoo.event import Event, Field
+from zoo.event import Event
 from zoo.pairs.pair import HasLogProb, Pair
 from zoo.pairs.records import in_parts
-from zoo.pairs.sites import dequantising_sites, latent_sites, observed_sites, output_site, per_datum, random_sites
+from zoo.pairs.sites import (
+    data_first,
+    dequantising_sites,
+    is_discrete,
+    latent_sites,
+    observed_sites,
+    output_site,
+    per_datum,
+    random_sites,
+)
 
 Likelihood = Literal["exact", "bound", "none"]
 
@@ -29,15 +38,17 @@ class Capabilities:
     analytic: bool
     """The pair has a ``log_prob`` of its own."""
     latents: dict[str, tuple[int, ...]]
-    """The guide's sites with their event shapes."""
+    """The guide's sites, and the model's latents that it leaves out, with their event shapes."""
     observed: tuple[str, ...]
     """The observed sites."""
     output: str
-    """The site that carries ``x`` when the model is run forwards."""
+    """The site that carries ``x`` when the model is run forwards: the first of the observed ones, if there are any."""
     discrete: bool
     """Every observed site is discrete, and they carry ``x`` alone."""
     dequantising: tuple[str, ...] = ()
     """Latents whose floor is the datum itself (`zoo.distributions.observe`): they carry no information beyond it."""
+    unguided: tuple[str, ...] = ()
+    """Latents of a model with a likelihood that its guide does not sample: there is no bound without them."""
 
     @property
     def lossless(self) -> bool:
@@ -70,7 +81,7 @@ def capabilities(pair: Pair) -> Capabilities:
         The kind of likelihood, the latent and observed sites, and which codes the pair offers.
 
     Raises:
-        ContractError: the model carries its data in no site, or in several.
+        ContractError: the model carries its data in no site.
 
     Example:
         >>> from zoo import Event, build, capabilities
@@ -91,9 +102,12 @@ def capabilities(pair: Pair) -> Capabilities:
 def _capabilities(pair: Pair, x: Tensor) -> Capabilities:
     with pair.evaluating():
         model_trace, guide_trace = traced(pair, x)
-    latents = {name: tuple(site["fn"].event_shape) for name, site in random_sites(guide_trace)}
+    guided = {name: tuple(site["fn"].event_shape) for name, site in random_sites(guide_trace)}
     observed = {name: site for name, site in random_sites(model_trace) if site["is_observed"]}
     analytic = isinstance(pair.extras, HasLogProb)
+    missing = latent_sites(model_trace) - set(guided) if observed else set[str]()
+    unguided = {name: tuple(site["fn"].event_shape) for name, site in random_sites(model_trace) if name in missing}
+    latents = guided | unguided
     likelihood: Likelihood = "none"
     if observed:
         likelihood = "exact" if analytic or not latents else "bound"
@@ -105,8 +119,9 @@ def _capabilities(pair: Pair, x: Tensor) -> Capabilities:
         output=output_site(model_trace, pair.event),
         discrete=bool(observed)
         and not pair.event.fields
-        and all(site["fn"].support.is_discrete for site in observed.values()),
+        and all(is_discrete(site["fn"]) for site in observed.values()),
         dequantising=dequantising_sites(model_trace, observed),
+        unguided=tuple(unguided),
     )
 
 
@@ -152,13 +167,25 @@ def weight_parts(pair: Pair, x: Tensor) -> tuple[Tensor, Tensor]:
 def _matched(pair: Pair, x: Tensor) -> tuple[Any, Any]:
     """Traces of model and guide whose latents are the same."""
     model_trace, guide_trace = traced(pair, x)
-    unmatched = latent_sites(model_trace) ^ {name for name, _ in random_sites(guide_trace)}
-    if unmatched:
-        raise ContractError(
-            f"the guide's sites should be the model's latents; {', '.join(sorted(unmatched))} is in one of them only: "
-            "sample the same names in both"
-        )
+    require_matched(model_trace, guide_trace)
     return model_trace, guide_trace
+
+
+def require_matched(model_trace: Any, guide_trace: Any) -> None:
+    """Refuse traces whose latents are not the same.
+
+    Raises:
+        ContractError: a site is in one of them only.
+    """
+    latents, guided = latent_sites(model_trace), {name for name, _ in random_sites(guide_trace)}
+    for name in sorted(latents - guided):
+        raise ContractError(
+            f"the model's latent {name!r} is not sampled by the guide, and without it there is no bound on the "
+            "likelihood"
+        )
+    for name in sorted(guided - latents):
+        others = ", ".join(sorted(latents)) or "none"
+        raise ContractError(f"the guide samples {name!r}, which is no latent of the model ({others})")
 
 
 def _log_ratio(model_trace: Any, guide_trace: Any, x: Tensor, names: Container[str] | None = None) -> Tensor:
@@ -195,7 +222,7 @@ def _log_prob(pair: Pair, x: Tensor) -> Tensor:
             raise ContractError(f"log_prob(x) should have shape ({len(x)},), got {tuple(value.shape)}")
         return value
     model_trace, guide_trace = traced(pair, x)
-    if list(random_sites(guide_trace)) or not observed_sites(model_trace):
+    if list(random_sites(guide_trace)) or latent_sites(model_trace) or not observed_sites(model_trace):
         raise ContractError(f"{pair.label} has no exact log-probability: it has latents, or observes nothing")
     return per_datum(model_trace, len(x))
 
@@ -221,17 +248,17 @@ def sample(pair: Pair, n: int, chunk: int = 1000, *, given: Mapping[str, Tensor]
         >>> sample(build("independent", Event((2, 2), 5)), 3).shape
         torch.Size([3, 2, 2])
     """
-    event, contexts = pair.event, dict(given or {})
+    event, values = pair.event, dict(given or {})
     needed = {field.name: (n, *field.shape) for field in event.fields if field.role == "given"}
-    if {name: tuple(value.shape) for name, value in contexts.items()} != needed:
+    if {name: tuple(value.shape) for name, value in values.items()} != needed:
         wanted = ", ".join(f"{name} of shape {shape}" for name, shape in needed.items())
-        got = ", ".join(f"{name} of shape {tuple(value.shape)}" for name, value in contexts.items())
+        got = ", ".join(f"{name} of shape {tuple(value.shape)}" for name, value in values.items())
         raise ContractError(
             f"samples of {pair.label} depend on {wanted or 'nothing'}; given={{...}} has {got or 'nothing'}"
         )
     x = torch.zeros(n, *event.shape)
     if event.fields:
-        x = event.pack({field.name: contexts.get(field.name, torch.zeros(n, *field.shape)) for field in event.fields})
+        x = event.pack({field.name: values.get(field.name, torch.zeros(n, *field.shape)) for field in event.fields})
     with pair.evaluating():
         return torch.cat([_draw(pair, part) for part in x.to(pair.device).split(chunk)])
 
@@ -244,29 +271,23 @@ def contexts(event: Event, x: Tensor, n: int) -> dict[str, Tensor]:
 
 
 def _draw(pair: Pair, x: Tensor) -> Tensor:
-    event = pair.event
+    event, n = pair.event, len(x)
     trace = poutine.trace(poutine.uncondition(pair.model)).get_trace(x)
-    if not event.fields:
-        return _drawn(trace, event, event.main, x)
-    values = event.unpack(x)
-    for field in event.fields:
-        if field.role != "given":
-            known = field.name in pair.takes  # a label that the model does not take is missing
-            values[field.name] = _drawn(trace, event, field, x) if known else None
-    return event.pack(values).to(x)
-
-
-def _drawn(trace: Any, event: Event, field: Field, x: Tensor) -> Tensor:
-    """The values of an observed field in a trace of the model run forwards."""
-    site = output_site(trace, event) if field == event.main else field.name
-    if site not in trace.nodes:
-        raise ContractError(f"the model should observe the field {site!r} at a site of that name, and has none")
-    value: Tensor = trace.nodes[site]["value"]
-    if value.numel() != len(x) * field.size:
-        raise ContractError(
-            f"sampling should give {len(x)} data of shape {field.shape}, got a tensor of shape {tuple(value.shape)}"
-        )
-    return value.reshape(len(x), *field.shape).to(x.dtype)
+    if pair.layout.places:
+        drawn = pair.layout.assemble(trace, x)
+    else:
+        name = output_site(trace, event)
+        site = trace.nodes[name]
+        value = data_first(name, site, n) if site["cond_indep_stack"] else site["value"]
+        if value.numel() != n * event.main.size:
+            raise ContractError(
+                f"sampling should give {n} data of shape {event.main.shape}, got a tensor of shape {tuple(value.shape)}"
+            )
+        value = value.reshape(n, *event.main.shape).to(x.dtype)
+        drawn = event.pack({**event.unpack(x), event.main.name: value}).to(x) if event.fields else value
+    if event.label and event.label.name not in pair.takes:
+        return event.pack({**event.unpack(drawn), event.label.name: None}).to(x)
+    return drawn
 
 
 class tempered(poutine.messenger.Messenger):  # noqa: N801 (used like Pyro's handlers)

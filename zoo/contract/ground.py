@@ -1,0 +1,272 @@
+"""Laws without which a pair's numbers are wrong. They are cheap, and checked before a pair is trained or measured."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from zoo.contract.case import Case, players_of
+from zoo.contract.findings import BrokenError
+from zoo.contract.values import other_data
+from zoo.pairs.pair import HasLogProb, HasPlayers, Pair
+from zoo.pairs.sites import data_first, is_discrete, latent_sites, per_datum, random_sites
+from zoo.pairs.traces import capabilities, log_prob, log_weights, traced
+
+ROUNDING = 1e-5
+"""Relative and absolute, between equal log-probabilities that were computed twice."""
+NOISE = 0.1
+"""Standard deviation of what is added to every parameter: a network that starts at zero then shows what it reads."""
+MOST_DRAWS = 64
+"""Draws of the latents of one datum."""
+FLAT = 1e-4
+"""Singular values of draws below this share of the largest count as zero."""
+PARTICLES = 200
+"""Draws of the guide per datum for the bound that an analytic log-probability is compared with."""
+ERRORS = 4.0
+"""Standard errors by which a bound may exceed what it bounds."""
+
+Program = Callable[[Tensor], Any]
+Values = Mapping[str, Tensor]
+
+
+def leaves_x_alone(case: Case) -> None:
+    pair = case.pair
+    for word, program in (("guide", pair.guide), ("model", pair.model)):
+        x = case.x(case.sizes[0])
+        before = x.clone()
+        with pair.evaluating(), poutine.block():
+            program(x)
+        if not torch.equal(x, before):
+            raise BrokenError(f"the {word} changes x in place")
+
+
+def same_twice(case: Case) -> None:
+    pair, x = case.pair, case.x(case.sizes[0])
+    with pair.evaluating():
+        model_trace, guide_trace = traced(pair, x)
+        for word, program, trace in (("model", pair.model, model_trace), ("guide", pair.guide, guide_trace)):
+            values = _values(trace)
+            first, second = (_given(program, x, values) for _ in range(2))
+            for name in values:
+                if not _same_distribution(name, first, second, values):
+                    raise BrokenError(
+                        f"run twice on one batch with the same values at its sites, the {word} should give {name!r} "
+                        "the same distribution, and it gives two"
+                    )
+
+
+def observes_x(case: Case) -> None:
+    pair, x = case.pair, case.x(case.sizes[0])
+    if not pair.layout.places:
+        return  # an implicit model
+    if x.shape[1:] != pair.event.shape:
+        return  # without a label: the layout has been learnt for such data, too
+    with pair.evaluating():
+        observed = pair.layout.assemble(poutine.trace(pair.model).get_trace(x), x)
+    if not torch.equal(observed, x):
+        place = tuple((observed != x).nonzero()[0].tolist())
+        raise BrokenError(
+            f"site {', '.join(map(repr, pair.layout.places))} should observe x; where x is {float(x[place]):g} it "
+            f"observes {float(observed[place]):g}"
+        )
+
+
+def scores_everything(case: Case) -> None:
+    pair, x = case.pair, case.x(case.sizes[0])
+    with pair.evaluating():
+        traces = traced(pair, x)
+    for name, site in chain.from_iterable(map(random_sites, traces)):
+        for mask in (site["mask"], *(getattr(layer, "_mask", None) for layer in _layers(site["fn"]))):
+            if mask is not None and not torch.as_tensor(mask).all():
+                raise BrokenError(f"a mask hides {name!r}, or a part of it, so that it is not scored")
+
+
+def nothing_leaks(case: Case) -> None:
+    pair, x = case.pair, case.x(case.sizes[0])
+    other = other_data(case.event, x)
+    for noise in (0.0, NOISE):
+        with pair.evaluating(), _noisy(pair, noise):
+            _compare_on(pair, x, other)
+
+
+def _compare_on(pair: Pair, x: Tensor, other: Tensor) -> None:
+    """The model's distributions given the values of all sites, on two batches."""
+    can = capabilities(pair)
+    model_trace, _ = traced(pair, x)
+    values, latents = _values(model_trace), latent_sites(model_trace)
+    ours, theirs = (_given(pair.model, each, values) for each in (x, other))
+    for name in values:
+        if _same_distribution(name, ours, theirs, values):
+            continue
+        if name in latents:
+            raise BrokenError(f"the prior of {name!r} depends on x, which is known only after it is generated")
+        raise BrokenError(f"the distribution of {name!r} depends on x: it sees what it should generate")
+    if can.likelihood == "none" and not _equal(ours.nodes[can.output]["value"], theirs.nodes[can.output]["value"]):
+        raise BrokenError(f"{can.output!r} depends on x: the model sees what it should generate")
+
+
+def spreads_as_the_prior(case: Case) -> None:
+    pair = case.pair
+    shapes = capabilities(pair).latents
+    if capabilities(pair).likelihood == "none" or not shapes:
+        return
+    n = min(MOST_DRAWS, sum(torch.Size(shape).numel() for shape in shapes.values()) + 4)
+    n = next(n for n in range(n, 2 * n + 9) if n not in {*case.event.shape, case.event.size})
+    x = case.x(1)
+    x = x.expand(n, *x.shape[1:]).contiguous()
+    with pair.evaluating():
+        prior, guide = poutine.trace(pair.model).get_trace(x), poutine.trace(pair.guide).get_trace(x)
+    free: dict[str, tuple[Tensor, Tensor]] = {}
+    for name, site in random_sites(guide):
+        if is_discrete(site["fn"]) or _is_point(prior.nodes[name]["fn"]):
+            continue
+        if _is_point(site["fn"]):
+            raise BrokenError(f"the guide gives {name!r} all mass at a point (Delta) and the model a density")
+        free[name] = data_first(name, prior.nodes[name], n).reshape(n, -1), data_first(name, site, n).reshape(n, -1)
+    for name, (wide, narrow) in free.items():
+        still = (narrow.std(0) == 0) & (wide.std(0) > 0)
+        if still.any():
+            raise BrokenError(
+                f"given one datum, {int(still.sum())} of {len(still)} dimensions of {name!r} take one value only under "
+                "the guide, and many under the model"
+            )
+    if free:
+        wide, narrow = (torch.cat([pair_of[side] for pair_of in free.values()], 1) for side in (0, 1))
+        if _rank(narrow) < _rank(wide):
+            raise BrokenError(
+                f"given one datum, the guide's draws of {', '.join(map(repr, free))} span {_rank(narrow)} dimensions "
+                f"and the model's {_rank(wide)}"
+            )
+
+
+def trains_what_it_uses(case: Case) -> None:
+    pair, x = case.pair, case.x(case.sizes[0])
+    known = {id(parameter) for parameter in pair.parameters()}
+    with pair.evaluating(), pair.scope(), torch.enable_grad():
+        if isinstance(pair.extras, HasPlayers):
+            losses = [player.loss(x) for player in players_of(pair)]
+        else:
+            losses = [
+                _log_prob(site, site["value"]).sum() for trace in traced(pair, x) for _, site in random_sites(trace)
+            ]
+    strays = {id(leaf): leaf for loss in losses for leaf in _leaves(loss) if id(leaf) not in known and leaf is not x}
+    if strays:
+        named = ", ".join(f"{_name_of(leaf)} of shape {tuple(leaf.shape)}" for leaf in strays.values())
+        raise BrokenError(f"the programs use trainable tensors that would be neither trained nor saved: {named}")
+
+
+def agrees_with_log_prob(case: Case) -> None:
+    pair = case.pair
+    if not isinstance(pair.extras, HasLogProb):
+        return
+    x = case.x(case.sizes[0])
+    with pair.evaluating():
+        exact = log_prob(pair, x)
+        if not capabilities(pair).latents:
+            program = per_datum(traced(pair, x)[0], len(x))
+            if not torch.allclose(exact, program, rtol=1e-3, atol=1e-3):
+                raise BrokenError(
+                    f"log_prob(x) should be the log-probability under the model; for x[0] it is {float(exact[0]):g} "
+                    f"and the model's {float(program[0]):g}"
+                )
+            return
+        weights = log_weights(pair, x.repeat_interleave(PARTICLES, 0)).reshape(len(x), PARTICLES).double()
+    bound = weights.logsumexp(1) - torch.tensor(PARTICLES).log()
+    error = (weights - bound[:, None]).exp().std(1) / PARTICLES**0.5
+    excess = (bound - exact).sum()
+    if excess > ERRORS * error.square().sum().sqrt() + 1e-3 * len(x):
+        raise BrokenError(
+            f"log_prob(x) should be no less than a lower bound of it; over {len(x)} data it is "
+            f"{float(exact.sum()):g} and the bound {float(bound.sum()):g}"
+        )
+
+
+def _values(trace: Any) -> dict[str, Tensor]:
+    return {name: site["value"] for name, site in random_sites(trace)}
+
+
+def _given(program: Program, x: Tensor, values: Values) -> Any:
+    """The trace of a program whose sites take these values."""
+    return poutine.trace(poutine.condition(program, dict(values))).get_trace(x)
+
+
+def _same_distribution(name: str, ours: Any, theirs: Any, values: Values) -> bool:
+    """Whether a site has the same log-probabilities in two traces, at its value and at those of other data."""
+    if name not in ours.nodes or name not in theirs.nodes:
+        return False
+    value = values[name]
+    points = (value, value.roll(1, 0)) if value.dim() else (value,)
+    return all(_equal(*(_log_prob(trace.nodes[name], at) for trace in (ours, theirs))) for at in points)
+
+
+def _log_prob(site: Any, value: Tensor) -> Tensor:
+    result: Tensor = site["fn"].log_prob(value, *site["args"], **site["kwargs"])
+    return result
+
+
+def _equal(ours: Tensor, theirs: Tensor) -> bool:
+    return ours.shape == theirs.shape and torch.allclose(ours, theirs, rtol=ROUNDING, atol=ROUNDING, equal_nan=True)
+
+
+@contextmanager
+def _noisy(pair: Pair, noise: float) -> Iterator[None]:
+    """Noise on every parameter inside the block."""
+    before = {name: tensor.clone() for name, tensor in pair.state().items()}
+    try:
+        for parameter in pair.parameters() if noise else []:
+            parameter.add_(noise * torch.randn_like(parameter))
+        yield
+    finally:
+        pair.load(before)
+
+
+def _layers(fn: Any) -> Iterator[Any]:
+    """A distribution and those that it wraps."""
+    while fn is not None:
+        yield fn
+        fn = getattr(fn, "base_dist", None)
+
+
+def _is_point(fn: Any) -> bool:
+    return any(isinstance(layer, dist.Delta) for layer in _layers(fn))
+
+
+def _rank(draws: Tensor) -> int:
+    """The number of dimensions that draws ``(n, d)`` span around their mean."""
+    centred = draws.double() - draws.double().mean(0)
+    scale = centred.std(0)
+    singular = torch.linalg.svdvals(centred[:, scale > 0] / scale[scale > 0])
+    return int((singular > FLAT * singular.max()).sum()) if len(singular) else 0
+
+
+def _leaves(loss: Tensor) -> Iterator[Tensor]:
+    """The tensors that a backward pass from ``loss`` gives gradients to."""
+    waiting, seen = [loss.grad_fn], set[Any]()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            yield node.variable
+        waiting += [following for following, _ in node.next_functions]
+
+
+def _name_of(tensor: Tensor) -> str:
+    """The variable, attribute or key that holds a tensor, as far as it can be found."""
+    names = (
+        str(name)
+        for holder in gc.get_referrers(tensor)
+        if isinstance(holder, dict)
+        for name, value in holder.items()
+        if value is tensor and isinstance(name, str)
+    )
+    return next(names, "one without a name")
