@@ -13,7 +13,8 @@ from zoo.errors import ZooError
 from zoo.metrics.bounds import FEWEST_PARTICLES, LARGEST_KHAT, Bounds, bounds, log_probs
 from zoo.metrics.two_sample import Share
 from zoo.pairs.build import build
-from zoo.pairs.pair import HasInitialise
+from zoo.pairs.pair import HasInitialise, Pair
+from zoo.pairs.records import density, scored
 from zoo.pairs.registry import column, evaluation
 from zoo.pairs.traces import capabilities
 from zoo.report.verdicts import Pooled, Row, Verdict
@@ -49,7 +50,8 @@ def likelihood(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
     """Negative log-likelihood of the test split in evaluation mode; lower is better.
 
     - ``nats`` per datum with its standard error over data: exact where it is derivable, else the importance-weighted
-      bound. ``bits_per_dim`` = nats / (ln 2 · size). For real data both are of a density and may be negative.
+      bound. ``bits_per_dim`` = nats / (ln 2 · size). For real data both are of a density and may be negative. Of
+      records the reason says what they are of: p(x, y) with labels, p(x | c) where c is given.
     - ``elbo``: the negative ELBO in nats, the sum of ``kl``, the mean of log q(z|x) - log p(z), near zero where the
       latents carry no information, and ``reconstruction``, the mean of -log p(x|z). A dequantised datum is part of x.
     - ``ess``: mean effective sample size of the particles. ``khat_share``: share of data with a Pareto k-hat above 0.7.
@@ -75,7 +77,7 @@ def likelihood(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
 
 
 def _of_pair(run: TrainedRun, settings: Settings) -> list[Score]:
-    can = capabilities(run.pair)
+    can = capabilities(run.pair, run.data.test)
     if can.likelihood == "none":
         return _skipped(OF_PAIR, "an implicit model: it observes nothing, so it has no likelihood")
     x, memory, seed = run.data.test, settings.memory, settings.seed
@@ -86,18 +88,24 @@ def _of_pair(run: TrainedRun, settings: Settings) -> list[Score]:
     else:
         assert bound is not None  # a pair without latents is exact
         nats = mean_score("nats", -bound.importance, "nats", "lower bound")
+    if run.data.event.fields and nats.status == "ok":
+        nats = replace(nats, reason=density(run.pair, x))
     return [
         nats,
-        _per_dimension(nats, run.data.event.size),
+        _per_dimension(nats, run.pair, x),
         *_of_weights(bound, informative=bool(set(can.latents) - set(can.dequantising))),
         _gap(exact, bound),
     ]
 
 
-def _per_dimension(nats: Score, size: int) -> Score:
+def _per_dimension(nats: Score, pair: Pair, x: Tensor) -> Score:
     bits = replace(nats, metric="bits_per_dim")
     if nats.value is None:
         return bits
+    missing = pair.event.missing(x)
+    if missing.any() and not missing.all():
+        return Score.skipped("bits_per_dim", "data with a label and data without differ in their dimensions")
+    size = sum(field.size for field in scored(pair, with_label=not missing.any()))
     unit, stderr = math.log(2) * size, nats.stderr
     return replace(bits, value=nats.value / unit, unit="bits/dim", stderr=None if stderr is None else stderr / unit)
 

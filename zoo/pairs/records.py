@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from zoo.errors import ContractError
-from zoo.event import Event
+from zoo.event import Event, Field
+
+if TYPE_CHECKING:
+    from zoo.pairs.pair import Pair
 
 
 class ByFields:
@@ -49,6 +52,32 @@ class ByFields:
         values = self.event.unpack(batch)
         first = (values[self._first],) if self._first else ()
         return self.program(*first, **{name: values[name] for name in self._rest})
+
+
+def scored(pair: Pair, with_label: bool = True) -> list[Field]:
+    """The fields whose probability a pair gives: those that are observed and taken by the model."""
+    roles = ("observed", "label") if with_label else ("observed",)
+    return [field for field in pair.event.parts if field.role in roles and field.name in pair.takes]
+
+
+def density(pair: Pair, x: Tensor) -> str:
+    """What a likelihood of data is of: ``p(x)``, ``p(x, y)`` where all have a label, ``p(x | c)`` where c is given.
+
+    Example:
+        >>> import torch
+        >>> from zoo import Event, build
+        >>> density(build("independent", Event(2, "binary")), torch.zeros(3, 2))
+        'p(x)'
+    """
+    given = [each.name for each in pair.event.fields if each.role == "given" and each.name in pair.takes]
+    missing = int(pair.event.missing(x).sum())
+    words = []
+    for n, with_label in ((len(x) - missing, True), (missing, False)):
+        names = ", ".join(field.name for field in scored(pair, with_label))
+        words += [(f"p({names}{' | ' if given else ''}{', '.join(given)})", n)] if n else []
+    if len({word for word, _ in words}) == 1:
+        return words[0][0]
+    return " and ".join(f"{word} of {n} data" for word, n in words)
 
 
 def cut(event: Event, batch: Tensor) -> list[tuple[Tensor, Tensor]]:

@@ -68,7 +68,7 @@ def traced(pair: Pair, x: Tensor) -> tuple[Any, Any]:
     return model_trace, guide_trace
 
 
-def capabilities(pair: Pair) -> Capabilities:
+def capabilities(pair: Pair, x: Tensor | None = None) -> Capabilities:
     """Read what a pair can do off one trace of its guide and of its model.
 
     Of a pair whose data may lack a label, a trace for data without one is read as well: the likelihood is the weaker of
@@ -76,6 +76,7 @@ def capabilities(pair: Pair) -> Capabilities:
 
     Args:
         pair: in any mode; it is not changed.
+        x: the data in question, where it matters whether they all have a label, or none has.
 
     Returns:
         The kind of likelihood, the latent and observed sites, and which codes the pair offers.
@@ -89,14 +90,18 @@ def capabilities(pair: Pair) -> Capabilities:
         >>> can.likelihood, can.latents, can.lossless
         ('bound', {'z': (3,)}, True)
     """
-    x = torch.zeros(3, *pair.event.shape, device=pair.device)
-    can = _capabilities(pair, x)
-    if pair.event.label is None:
-        return can
-    without = _capabilities(pair, pair.event.without_label(x))
-    weaker = max(can.likelihood, without.likelihood, key=get_args(Likelihood).index)
-    dequantising = tuple({*can.dequantising, *without.dequantising})
-    return replace(can, likelihood=weaker, latents=can.latents | without.latents, dequantising=dequantising)
+    event, blank = pair.event, torch.zeros(3, *pair.event.shape, device=pair.device)
+    if event.label is None:
+        return _capabilities(pair, blank)
+    kinds = {True, False} if x is None else set(event.missing(x).tolist())
+    found = [_capabilities(pair, event.without_label(blank) if missing else blank) for missing in sorted(kinds)]
+    return replace(
+        found[0],
+        likelihood=max((can.likelihood for can in found), key=get_args(Likelihood).index),
+        latents={name: shape for can in found for name, shape in can.latents.items()},
+        dequantising=tuple(dict.fromkeys(name for can in found for name in can.dequantising)),
+        unguided=tuple(dict.fromkeys(name for can in found for name in can.unguided)),
+    )
 
 
 def _capabilities(pair: Pair, x: Tensor) -> Capabilities:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -64,7 +65,7 @@ def _likelihood(lines: Sequence[Member]) -> Table:
         "heavy-tailed for the bound to be called tight.",
         "likelihood",
         lines,
-        ("kind", "nats", lambda score: "bound" if score.kind == "lower bound" else score.kind),
+        ("kind", "nats", _kind),
         ("nats per datum", "nats", _estimate),
         ("sd over seeds", "nats", lambda score: "one seed" if score.spread is None else f"{score.spread:.2g}"),
         ("bits per dim", "bits_per_dim", _estimate),
@@ -173,6 +174,13 @@ def _table(title: str, note: str, evaluation: str, lines: Sequence[Member], *col
 
     cells = [(line.label, tuple(cell(line, metric, show) for _, metric, show in columns)) for line in lines]
     return Table(title, f"{note} {LEGEND}", tuple(header for header, *_ in columns), tuple(cells))
+
+
+def _kind(score: Pooled) -> str:
+    """Exact or a bound; and what of, if it is not p(x)."""
+    of = re.match(r"p\([^)]*\)", score.reason)
+    kind = "bound" if score.kind == "lower bound" else score.kind
+    return f"{kind} of {of[0]}" if of and of[0] != "p(x)" else kind
 
 
 def _estimate(score: Pooled) -> str:
