@@ -263,7 +263,8 @@ def _numbers(contents: Contents, name: str, axes: int = 2, missing: bool = False
         raise ZooError(f"{label} is empty: its shape is {array.shape}")
     with np.errstate(over="ignore"):
         numbers = array.astype(np.float32)
-    contents.refuse(name, np.isinf(numbers) if missing else ~np.isfinite(numbers), "finite numbers")
+    expected = "finite numbers" if axes > 1 else "finite numbers (only a label may be missing)"
+    contents.refuse(name, np.isinf(numbers) if missing else ~np.isfinite(numbers), expected)
     return numbers
 
 
