@@ -17,6 +17,7 @@ from zoo.nn.amortised import diagonal_normal, scaled
 from zoo.nn.decoder import Decoder
 from zoo.nn.mlp import MLP
 from zoo.pairs.pair import Player
+from zoo.pairs.records import cut
 from zoo.pairs.registry import family
 
 
@@ -107,18 +108,20 @@ class SSVAE(nn.Module):
 
     def loss(self, batch: Tensor) -> Tensor:
         """Minus the ELBO, with the classifier's term, of packed data ``(n, event.size)``; nats per datum."""
-        missing, values = self.event.missing(batch), self.event.unpack(batch)
-        x, y = values[self.event.main.name], values["y"]
-        assert x is not None
-        assert y is not None
-        log_q = self.classifier(scaled(self.data, x)).log_softmax(-1)
-        known, target = ~missing, y[~missing].long()
-        total = -self.elbo(x[known], self.one_hot(target)).sum()
-        n, every = int(missing.sum()), torch.eye(self.classes, device=x.device)
-        bounds = self.elbo(x[missing].repeat_interleave(self.classes, 0), every.repeat(n, 1)).reshape(n, self.classes)
-        of_class = log_q[missing]
-        total = total - (of_class.exp() * (bounds - of_class)).sum()
-        return total / len(x) + self.alpha * F.nll_loss(log_q[known], target, reduction="sum") / max(1, len(target))
+        total = classified = batch.new_zeros(())
+        for _, part in cut(self.event, batch):
+            values = self.event.unpack(part)
+            x, y = values[self.event.main.name], values["y"]
+            assert x is not None  # an observed field
+            log_q = self.classifier(scaled(self.data, x)).log_softmax(-1)
+            if y is None:
+                every = torch.eye(self.classes, device=x.device).repeat(len(x), 1)
+                elbos = self.elbo(x.repeat_interleave(self.classes, 0), every).reshape(len(x), -1)
+                total = total - (log_q.exp() * (elbos - log_q)).sum()
+            else:
+                total = total - self.elbo(x, self.one_hot(y)).sum()
+                classified = F.nll_loss(log_q, y.long())
+        return total / len(batch) + self.alpha * classified
 
     def elbo(self, x: Tensor, indicators: Tensor) -> Tensor:
         """A draw of L(x, y), shape ``(n,)``; the Kullback-Leibler term of z is analytic."""

@@ -434,7 +434,7 @@ def test_a_folder_for_each_class_gives_labels(tmp_path: Path) -> None:
     [
         ({"roles": {"z": "given"}}, "has the fields x; there is no z"),
         ({"roles": {"y": "given"}}, "got nan at data row 1, column 'y'"),
-        ({"roles": {"age": "target"}, "event": None}, "the role of field 'age' is observed, given, label; got 'target'"),
+        ({"roles": {"y": "label", "age": "target"}}, "the role of field 'age' is observed, given, label; got 'target'"),
         ({"roles": {"y": "label", "age": "label"}}, "one label at most"),
         ({"event": Event.parse("x=2:real,y=:2@label")}, "levels 0 to 1 of y=:binary@label"),
         ({"event": Event.parse("x=3:real,y=:3@label")}, r"field 'x' should have shape \(40, 3\), got \(40, 2\)"),
