@@ -52,7 +52,7 @@ def run(finished: Run, tmp_path: Path) -> Run:
 
 def test_a_finished_run_holds_settings_provenance_weights_and_history(finished: Run) -> None:
     names = {path.name for path in finished.folder.glob("[!.]*")}
-    assert names == {"config.json", "weights.safetensors", "history.csv", "status.json"}
+    assert names == {"config.json", "weights.safetensors", "history.csv", "status.json", "laws.json"}
     written = json.loads((finished.folder / "config.json").read_text())
     assert {"python", "torch", "pyro-ppl", "commit", "device", "processor"} <= written["provenance"].keys()
     assert written["config"]["recipe"]["steps"] == 40

@@ -42,7 +42,7 @@ class Coins(nn.Module):
         return [Player("ml", [self.logits], self.loss)]
 
     def loss(self, x: Tensor) -> Tensor:
-        self.calls += 1
+        self.calls += self.training  # the ground laws call it in evaluation mode
         value = -dist.Bernoulli(logits=self.logits).to_event(2).log_prob(x).mean()
         return value * self.value if self.calls == self.explode_at else value
 

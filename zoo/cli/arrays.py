@@ -12,6 +12,7 @@ import torch
 
 from zoo.codec.container import Header, as_array, decode, encode, unpack, weights_digest
 from zoo.codec.lossless import Watch
+from zoo.contract.check import ground_laws
 from zoo.errors import RunError, ZooError
 from zoo.event import Event
 from zoo.files import read_tensors, write_bytes
@@ -40,16 +41,20 @@ def read_array(path: Path) -> np.ndarray[Any, Any]:
     return array
 
 
-def compress(pair: Pair, array: np.ndarray[Any, Any], watch: Callable[[str, int], None]) -> bytes:
+def compress(
+    pair: Pair, array: np.ndarray[Any, Any], watch: Callable[[str, int], None], unchecked: bool = False
+) -> bytes:
     """An array as a coded file, decoded again to prove it.
 
     Args:
         pair: the trained pair.
         array: n data of the pair's event, flat or in its shape.
         watch: called with the stage (compressing, proving) and the number of data done.
+        unchecked: do not check the ground laws.
 
     Raises:
         ZooError: the array contains no such data, or the pair has no lossless code.
+        ContractError: the pair breaks a ground law.
         RunError: the file does not decode to the array.
     """
     event = pair.event
@@ -60,6 +65,8 @@ def compress(pair: Pair, array: np.ndarray[Any, Any], watch: Callable[[str, int]
     x = torch.from_numpy(np.ascontiguousarray(array).astype(np.float32)).reshape(-1, *event.shape)
     if not np.array_equal(x.numpy().reshape(array.shape).astype(array.dtype), array):
         raise ZooError(f"the data contain numbers that are no levels of {event}")
+    if not unchecked:
+        ground_laws(pair, x)
     shape = None if array.shape[1:] == event.shape else list(array.shape[1:])
     file = encode(pair, x, dtype=array.dtype.name, shape=shape, watch=lambda done: watch("compressing", done))
     back = decode(pair, file, watch=lambda done: watch("proving", done))

@@ -40,7 +40,7 @@ def compress(
             prepared.train("auto", quiet)
             run = prepared.run
         with _progress(len(values), quiet) as watch:
-            file = code(run.pair(), values, watch)
+            file = code(run.pair(), values, watch, run.config.unchecked)
         write_bytes(out, file)
         bits = 8 * len(file) / values.size
         if as_json:

@@ -40,6 +40,9 @@ Train = Annotated[
 Precision = Annotated[str | None, typer.Option(help="float32, or bf16: matrix products in bfloat16 while training.")]
 Particles = Annotated[int, typer.Option(min=1, help="Particles of the importance-weighted bound.")]
 Memory = Annotated[str, typer.Option(help="Most memory for a chunk of an evaluation: 512MiB, 2GiB, or bytes.")]
+Unchecked = Annotated[
+    bool, typer.Option("--unchecked", help="Skip the laws without which a number is wrong; every score says so.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
 
@@ -58,6 +61,7 @@ class CommonOptions:
     settings: Train = None
     precision: Precision = None
     runs: Runs = Path("runs")
+    unchecked: Unchecked = False
     quiet: Quiet = False
 
     @property

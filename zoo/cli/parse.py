@@ -70,18 +70,29 @@ class Prepared:
             )
         spec = options.spec(options.data)
         dataset = spec.load(options.data_dir)
-        config = configure(names[0], spec, dataset, seed=options.seed, hyper=options.hyper, recipe=options.recipe)
+        config = configure(
+            names[0],
+            spec,
+            dataset,
+            seed=options.seed,
+            hyper=options.hyper,
+            recipe=options.recipe,
+            unchecked=options.unchecked,
+        )
         return cls(Run.of(config, options.runs), config, dataset)
 
     def train(self, device: str, quiet: bool, *callbacks: Callback) -> None:
         """Train the run if it is not finished, with its progress on a terminal."""
         from zoo.experiments.calibrate import calibrate
         from zoo.experiments.display import Watcher
+        from zoo.runs.laws import UNCHECKED
 
         watcher = Watcher(self.config.recipe.steps, quiet)
         if not self.run.done:
             calibrate([self.config], watcher.console)
         self.run.train(self.config, self.dataset, device, [watcher, *callbacks])
+        if self.config.unchecked and not quiet:
+            watcher.console.print(UNCHECKED)
 
 
 def split_of(text: str | None) -> tuple[float, float, float] | None:

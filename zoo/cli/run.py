@@ -117,8 +117,11 @@ def sample(
 
 
 def _value(row: dict[str, Any]) -> str:
+    from zoo.runs.laws import UNCHECKED
+
     if row["status"] != "ok":
         return f"{row['status']}: {row['reason']}"
     error = f" ± {row['stderr']:.2g}" if row["stderr"] is not None else ""
     kind = f"  ({row['kind']})" if row["kind"] else ""
-    return f"{row['value']:.5g}{error} {row['unit']}{kind}"
+    unchecked = "  unchecked" if row["reason"].startswith(UNCHECKED) else ""
+    return f"{row['value']:.5g}{error} {row['unit']}{kind}{unchecked}"

@@ -55,6 +55,7 @@ def compare(
             hyper=options.hyper,
             memory=bytes_of(memory),
             quick=quick,
+            unchecked=options.unchecked,
             command="zoo " + " ".join(sys.argv[1:]),
         )
         study = run_suite(suite, plan, Display(options.quiet))

@@ -39,13 +39,14 @@ Values = Mapping[str, Tensor]
 
 def leaves_x_alone(case: Case) -> None:
     pair = case.pair
-    for word, program in (("guide", pair.guide), ("model", pair.model)):
-        x = case.x(case.sizes[0])
-        before = x.clone()
-        with pair.evaluating(), poutine.block():
-            program(x)
-        if not torch.equal(x, before):
-            raise BrokenError(f"the {word} changes x in place")
+    x = case.x(case.sizes[0])
+    before = x.clone()
+    with pair.evaluating():
+        guide_trace = poutine.trace(pair.guide).get_trace(x)
+        word = "model" if torch.equal(x, before) else "guide"
+        poutine.replay(pair.model, trace=guide_trace)(x)
+    if not torch.equal(x, before):
+        raise BrokenError(f"the {word} changes x in place")
 
 
 def same_twice(case: Case) -> None:
@@ -70,7 +71,7 @@ def observes_x(case: Case) -> None:
     if x.shape[1:] != pair.event.shape:
         return  # without a label: the layout has been learnt for such data, too
     with pair.evaluating():
-        observed = pair.layout.assemble(poutine.trace(pair.model).get_trace(x), x)
+        observed = pair.layout.assemble(traced(pair, x)[0], x)
     if not torch.equal(observed, x):
         place = tuple((observed != x).nonzero()[0].tolist())
         raise BrokenError(
@@ -84,6 +85,8 @@ def scores_everything(case: Case) -> None:
     with pair.evaluating():
         traces = traced(pair, x)
     for name, site in chain.from_iterable(map(random_sites, traces)):
+        if any(isinstance(layer, dist.Unit) for layer in _layers(site["fn"])):
+            raise BrokenError(f"{name!r} is a factor, so the program's density need not integrate to one")
         for mask in (site["mask"], *(getattr(layer, "_mask", None) for layer in _layers(site["fn"]))):
             if mask is not None and not torch.as_tensor(mask).all():
                 raise BrokenError(f"a mask hides {name!r}, or a part of it, so that it is not scored")
@@ -102,7 +105,7 @@ def _compare_on(pair: Pair, x: Tensor, other: Tensor) -> None:
     can = capabilities(pair)
     model_trace, _ = traced(pair, x)
     values, latents = _values(model_trace), latent_sites(model_trace)
-    ours, theirs = (_given(pair.model, each, values) for each in (x, other))
+    ours, theirs = _after_guide(pair, x, values), _after_guide(pair, other, values)
     for name in values:
         if _same_distribution(name, ours, theirs, values):
             continue
@@ -115,17 +118,21 @@ def _compare_on(pair: Pair, x: Tensor, other: Tensor) -> None:
 
 def spreads_as_the_prior(case: Case) -> None:
     pair = case.pair
-    shapes = capabilities(pair).latents
-    if capabilities(pair).likelihood == "none" or not shapes:
+    can = capabilities(pair)
+    shapes = {name: shape for name, shape in can.latents.items() if name not in can.dequantising}
+    if can.likelihood == "none" or not shapes:
         return
     n = min(MOST_DRAWS, sum(torch.Size(shape).numel() for shape in shapes.values()) + 4)
     n = next(n for n in range(n, 2 * n + 9) if n not in {*case.event.shape, case.event.size})
     x = case.x(1)
     x = x.expand(n, *x.shape[1:]).contiguous()
     with pair.evaluating():
-        prior, guide = poutine.trace(pair.model).get_trace(x), poutine.trace(pair.guide).get_trace(x)
+        guide = poutine.trace(pair.guide).get_trace(x)
+        known = {name: guide.nodes[name]["value"] for name in can.dequantising}
+        prior = poutine.trace(poutine.condition(pair.model, known)).get_trace(x)
     free: dict[str, tuple[Tensor, Tensor]] = {}
-    for name, site in random_sites(guide):
+    for name in shapes:
+        site = guide.nodes[name]
         if is_discrete(site["fn"]) or _is_point(prior.nodes[name]["fn"]):
             continue
         if _is_point(site["fn"]):
@@ -196,6 +203,13 @@ def _values(trace: Any) -> dict[str, Tensor]:
 def _given(program: Program, x: Tensor, values: Values) -> Any:
     """The trace of a program whose sites take these values."""
     return poutine.trace(poutine.condition(program, dict(values))).get_trace(x)
+
+
+def _after_guide(pair: Pair, x: Tensor, values: Values) -> Any:
+    """The trace of a model whose sites take these values, after the guide, which may have kept some of ``x``."""
+    with poutine.block():
+        pair.guide(x)
+    return _given(pair.model, x, values)
 
 
 def _same_distribution(name: str, ours: Any, theirs: Any, values: Values) -> bool:

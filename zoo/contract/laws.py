@@ -44,6 +44,12 @@ GROUND = (
         "draw random numbers by pyro.sample only, not by torch.randn or dropout that stays on in evaluation mode",
     ),
     Law(
+        "every entry is scored",
+        scores_everything,
+        "remove poutine.mask, .mask(...) and obs_mask, as what is hidden would count as predicted with certainty, and "
+        "pyro.factor, which is no probability",
+    ),
+    Law(
         "supports agree",
         supports_agree,
         "choose a distribution of the right support (zoo.likelihood(event, parameters) gives one for the data; "
@@ -54,11 +60,6 @@ GROUND = (
         observes_x,
         "observe x itself, obs=x, whole or in parts: scale it by the distribution (an AffineTransform counts its "
         "Jacobian), and threshold or round the data before they are given to the zoo",
-    ),
-    Law(
-        "every entry is scored",
-        scores_everything,
-        "remove poutine.mask, .mask(...) and obs_mask: what is missing in x would count as predicted with certainty",
     ),
     Law(
         "the model reads x by obs=x only",

@@ -31,6 +31,7 @@ from zoo.pairs.registry import datasets, evaluations
 from zoo.provenance import provenance
 from zoo.report.study import TRUTH, Study
 from zoo.runs.evaluation import Settings
+from zoo.runs.laws import UNCHECKED
 from zoo.runs.run import Run
 from zoo.runs.stored_scores import (
     evaluate_run,
@@ -250,5 +251,6 @@ def _provenance(suite: Suite, options: Options, entries: Sequence[Entry], settin
         "command": options.command,
         "about": suite.about,
         "settings": {"particles": settings.particles, "seeds": suite.seeds, "share of steps": suite.share},
+        "ground laws": UNCHECKED if options.unchecked else "checked",
         "datasets": {entry.dataset.name: entry.dataset.source for entry in entries},
     }

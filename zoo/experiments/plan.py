@@ -38,6 +38,8 @@ class Options:
     memory: int = MEMORY
     """The most bytes that a chunk of an evaluation may take."""
     quick: bool = False
+    unchecked: bool = False
+    """The ground laws are skipped."""
     command: str = ""
 
 
@@ -126,7 +128,7 @@ def _entry(suite: Suite, options: Options, name: str, spec: DataSpec, dataset: D
     recipe = suite.recipes.get(name, {}) | options.recipe
     hyper = suite.hyper.get(name, {}) | options.hyper
     try:
-        config = configure(name, spec, dataset, seed=seed, hyper=hyper, recipe=recipe)
+        config = configure(name, spec, dataset, seed=seed, hyper=hyper, recipe=recipe, unchecked=options.unchecked)
     except UnfitError as error:
         return Entry(*where, None, str(error))
     steps = round(config.recipe.steps * suite.share)

@@ -28,6 +28,7 @@ def sequential_passes(pair: Pair) -> int:
         The number of passes; 0 where no parameter meets data.
     """
     given = contexts(pair.event, torch.zeros(1, *pair.event.shape), 1)
+    pair.layout  # noqa: B018 (learning it runs the model once more)
     with _Uses(pair) as seen:
         sample(pair, 1, given=given)
     return max(seen.uses.values(), default=0)

@@ -8,7 +8,7 @@ import inspect
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from types import CellType, CodeType
+from types import CellType, CodeType, SimpleNamespace
 from typing import Any
 
 from pyro.nn import PyroModule
@@ -61,6 +61,8 @@ def _inside(value: Any) -> Iterator[tuple[str, Any]]:
     """What a program can reach from one value: items, attributes, and the variables of functions."""
     if isinstance(value, functools.partial):
         value = value.func
+    if isinstance(value, SimpleNamespace):
+        value = vars(value)
     if isinstance(value, Mapping):
         yield from ((str(key), each) for key, each in value.items())
     elif isinstance(value, (list, tuple, set, frozenset)):

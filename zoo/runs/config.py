@@ -60,6 +60,8 @@ class RunConfig(BaseModel):
     recipe: Recipe
     files: dict[str, str] = {}
     """Files outside the zoo that define the family, its guide and its prior: path and digest of the content."""
+    unchecked: bool = False
+    """The ground laws are skipped, so no number of the run can be relied on."""
 
     @property
     def name(self) -> str:
@@ -74,7 +76,8 @@ class RunConfig(BaseModel):
     @property
     def digest(self) -> str:
         """Eight hexadecimal digits that change when any setting does."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:8]
+        checked = None if self.unchecked else {"unchecked"}  # without it: so were the settings of earlier runs
+        return hashlib.sha256(self.model_dump_json(exclude=checked).encode()).hexdigest()[:8]
 
 
 def configure(
@@ -85,8 +88,11 @@ def configure(
     seed: int = 0,
     hyper: dict[str, Any] | None = None,
     recipe: dict[str, Any] | None = None,
+    unchecked: bool = False,
 ) -> RunConfig:
     """Resolve the settings of a run: the family's own recipe, overridden by ``recipe``.
+
+    With ``unchecked`` the ground laws are not checked (see `zoo.contract.check.ground_laws`).
 
     Raises:
         ZooError: unknown names or settings, a seed out of range, or data that the family does not take.
@@ -106,5 +112,6 @@ def configure(
         seed=seed,
         hyper=hyper or {},
         recipe=Recipe.read(parsed.family.recipe).updated(recipe or {}),
+        unchecked=unchecked,
         files={str(file): hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in sorted(filter(None, files))},
     )

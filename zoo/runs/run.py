@@ -1,8 +1,8 @@
 """A run: one family trained on one data set with one seed, as a folder.
 
-``config.json`` (settings and provenance), ``weights.safetensors``, ``history.csv`` and ``status.json``; while it
-trains also ``resume.safetensors``. The folder's name ends in a digest of the settings, so changed settings are
-another run and nothing is overwritten.
+``config.json`` (settings and provenance), ``weights.safetensors``, ``history.csv``, ``status.json`` and ``laws.json``
+(the ground laws hold); while it trains also ``resume.safetensors``. The folder's name ends in a digest of the settings,
+so changed settings are another run and nothing is overwritten.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from zoo.pairs.pair import Pair
 from zoo.pairs.plugins import load_families
 from zoo.provenance import provenance
 from zoo.runs.config import RunConfig
+from zoo.runs.laws import note_laws, require_laws
 from zoo.runs.writer import HISTORY, RunWriter
 from zoo.training.callbacks import Callback
 from zoo.training.loop import fit
@@ -152,6 +153,7 @@ class Run:
             raise RunError(f"{self.folder} holds other settings; delete it to start over")
         if self.done:
             read_tensors(self.folder / "weights.safetensors")  # complains of damage
+            require_laws(self, data.reshaped(Event.parse(config.event)).validation)
             return
         settings = {"config": config.model_dump(mode="json"), "provenance": provenance(pick_device(device))}
         write_json(self.folder / "config.json", settings)
@@ -167,6 +169,7 @@ class Run:
                 start=writer.resume(),
                 callbacks=[writer, *callbacks],
                 runs=runs,
+                unchecked=config.unchecked,
             )
         except ZooError as error:
             self.fail(str(error))
@@ -178,6 +181,8 @@ class Run:
             self.fail(reason)
             raise RunError(f"{config.name} failed: {reason} (see {self.folder}/error.log)") from error
         write_tensors(self.folder / "weights.safetensors", pair.state(), config.digest)
+        if not config.unchecked:
+            note_laws(self)
         writer.write_status(progress)
         (self.folder / "resume.safetensors").unlink(missing_ok=True)
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zoo.contract.check import ground_laws
 from zoo.data import Dataset
 from zoo.devices import pick_device
 from zoo.errors import ZooError
@@ -51,6 +52,7 @@ def fit(
     start: Progress | None = None,
     callbacks: Sequence[Callback] = (),
     runs: int = 1,
+    unchecked: bool = False,
 ) -> Progress:
     """Train ``pair`` on ``data`` and leave the weights with the best validation score in it.
 
@@ -65,6 +67,7 @@ def fit(
         start: the progress of an unfinished call, to resume from; it is updated in place.
         callbacks: called every few steps and at each checkpoint (see `zoo.training.callbacks.Callback`).
         runs: the number of runs like this one, over which the cost of compiling spreads.
+        unchecked: train a pair even if it breaks a law without which its numbers are wrong.
 
     Returns:
         The progress at the end: status, history of the checkpoints, best validation score (nats per datum; MMD² for
@@ -72,6 +75,7 @@ def fit(
 
     Raises:
         ZooError: the data's event does not fit the pair's, a setting is wrong, or the device is not available.
+        ContractError: the pair breaks a ground law (see `zoo.contract.check.ground_laws`).
 
     Example:
         >>> import zoo
@@ -87,6 +91,8 @@ def fit(
     if start is None and isinstance(pair.extras, HasInitialise):
         with seeded(seed), torch.no_grad():
             pair.extras.initialise(data.batch(torch.arange(len(data.train), device=data.train.device)))
+    if not unchecked:
+        ground_laws(pair, data.validation)
     pair.train(True)
 
     progress = start or Progress()
