@@ -55,7 +55,7 @@ def samples_fit(case: Case) -> None:
     for x in batches:
         with pair.evaluating(), seeded(case.seed):
             trace = poutine.trace(poutine.uncondition(pair.model)).get_trace(x)
-            draws.append(trace.nodes[capabilities(pair).output]["value"])
+            draws.append(trace.nodes[capabilities(pair, x).output]["value"])
     first, second = draws
     if not _close(first, second, TOLERANCE):
         raise BrokenError(
@@ -69,7 +69,7 @@ def independent(case: Case) -> None:
     x, mixed = case.x(n), case.x(n, 1)
     mixed[0] = x[0]
     with pair.evaluating():
-        implicit = capabilities(pair).likelihood == "none"
+        implicit = capabilities(pair, x).likelihood == "none"
         draws, others = (_latents(pair, batch, implicit) for batch in (x, mixed))
         for name, value in others.items():
             value[0] = draws[name][0]
@@ -88,7 +88,7 @@ def _latents(pair: Pair, x: Tensor, implicit: bool) -> dict[str, Tensor]:
 
 def _first_datum(pair: Pair, x: Tensor, latents: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What the programs compute for ``x[0]`` with the latents held fixed."""
-    can, fixed = capabilities(pair), partial(poutine.condition, data=dict(latents))
+    can, fixed = capabilities(pair, x), partial(poutine.condition, data=dict(latents))
     guide_trace, model_trace = (poutine.trace(fixed(program)).get_trace(x) for program in (pair.guide, pair.model))
     values = {
         "log-probability under the guide": per_datum(guide_trace, len(x))[0],
@@ -126,7 +126,7 @@ def _outcomes(pair: Pair, case: Case) -> dict[str, Tensor]:
     """Log-probabilities and samples, with fixed noise."""
     x, values = case.x(case.sizes[0]), {}
     with pair.evaluating():
-        can = capabilities(pair)
+        can = capabilities(pair, x)
         if can.likelihood != "none":
             with seeded(case.seed):
                 values["log-probabilities"] = log_weights(pair, x)

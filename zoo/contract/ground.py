@@ -102,7 +102,7 @@ def nothing_leaks(case: Case) -> None:
 
 def _compare_on(pair: Pair, x: Tensor, other: Tensor) -> None:
     """The model's distributions given the values of all sites, on two batches."""
-    can = capabilities(pair)
+    can = capabilities(pair, x)
     model_trace, _ = traced(pair, x)
     values, latents = _values(model_trace), latent_sites(model_trace)
     ours, theirs = _after_guide(pair, x, values), _after_guide(pair, other, values)
@@ -118,7 +118,7 @@ def _compare_on(pair: Pair, x: Tensor, other: Tensor) -> None:
 
 def spreads_as_the_prior(case: Case) -> None:
     pair = case.pair
-    can = capabilities(pair)
+    can = capabilities(pair, case.x(1))
     shapes = {name: shape for name, shape in can.latents.items() if name not in can.dequantising}
     if can.likelihood == "none" or not shapes:
         return
@@ -177,7 +177,7 @@ def agrees_with_log_prob(case: Case) -> None:
     x = case.x(case.sizes[0])
     with pair.evaluating():
         exact = log_prob(pair, x)
-        if not capabilities(pair).latents:
+        if not capabilities(pair, x).latents:
             program = per_datum(traced(pair, x)[0], len(x))
             if not torch.allclose(exact, program, rtol=1e-3, atol=1e-3):
                 raise BrokenError(

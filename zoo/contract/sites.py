@@ -45,7 +45,7 @@ def lie_in_the_plate(case: Case) -> None:
                     f"in the {word}, one draw of {name!r} has the event shape {tuple(shapes[0])} of {case.sizes[0]} "
                     "data: its .to_event(...) takes in the dimension of the data, so declare one dimension fewer"
                 )
-        if capabilities(pair).likelihood == "exact":
+        if capabilities(pair, case.x(case.sizes[0])).likelihood == "exact":
             n = case.sizes[0]
             value = log_prob(pair, case.x(n))
             if value.shape != (n,):
@@ -56,7 +56,7 @@ def same_sites(case: Case) -> None:
     pair = case.pair
     with pair.evaluating():
         model_trace, guide_trace = traced(pair, case.x(case.sizes[0]))
-        can = capabilities(pair)
+        can = capabilities(pair, case.x(case.sizes[0]))
     if can.likelihood == "none" and not can.latents and isinstance(pair.extras, HasPlayers):
         raise NotApplicableError("it has an objective of its own and no guide")
     require_matched(model_trace, guide_trace)

@@ -84,12 +84,15 @@ def cut(event: Event, batch: Tensor) -> list[tuple[Tensor, Tensor]]:
     """The data of a batch that have a label, and those that have none, as far as there are any.
 
     Returns:
-        For each part the places of its data in the batch, and these data; those without a label without its columns.
+        For each part the places of its data in the batch, and these data; those without a label without its columns. A
+        batch on the meta device, which has no values, counts as one with all labels.
     """
+    everything = torch.arange(len(batch), device=batch.device)
+    if batch.is_meta or batch.shape[1:] != event.shape:
+        return [(everything, batch)]
     missing = event.missing(batch)
-    with_label, without = (~missing).nonzero()[:, 0], missing.nonzero()[:, 0]
-    parts = [(with_label, batch[with_label])] if len(with_label) else []
-    return [*parts, (without, event.without_label(batch[without]))] if len(without) else parts
+    parts = [(everything[~missing], batch[~missing]), (everything[missing], event.without_label(batch[missing]))]
+    return [part for part in parts if len(part[0])]
 
 
 def in_parts(event: Event, batch: Tensor, work: Callable[[Tensor], Tensor], dim: int = 0) -> Tensor:
