@@ -25,6 +25,8 @@ from zoo.seeding import seeded
 ELBO_PARTS = ("kl", "reconstruction")
 OF_WEIGHTS = ("elbo", *ELBO_PARTS, "ess", "khat_share")
 OF_PAIR = ("nats", "bits_per_dim", *OF_WEIGHTS, "bound_gap")
+OF_DATA = ("nats", "bits_per_dim", "elbo")
+"""Those whose reason says what they are of, where data are records."""
 FLOORS = {"floor_uniform": "uniform", "floor_independent": "independent"}
 """Metric -> the family that every other should beat."""
 
@@ -88,14 +90,14 @@ def _of_pair(run: TrainedRun, settings: Settings) -> list[Score]:
     else:
         assert bound is not None  # a pair without latents is exact
         nats = mean_score("nats", -bound.importance, "nats", "lower bound")
-    if run.data.event.fields and nats.status == "ok":
-        nats = replace(nats, reason=density(run.pair, x))
-    return [
+    of = density(run.pair, x) if run.data.event.fields else ""
+    scores = [
         nats,
         _per_dimension(nats, run.pair, x),
         *_of_weights(bound, informative=bool(set(can.latents) - set(can.dequantising))),
         _gap(exact, bound),
     ]
+    return [replace(each, reason=of) if each.status == "ok" and each.metric in OF_DATA else each for each in scores]
 
 
 def _per_dimension(nats: Score, pair: Pair, x: Tensor) -> Score:
@@ -103,10 +105,10 @@ def _per_dimension(nats: Score, pair: Pair, x: Tensor) -> Score:
     if nats.value is None:
         return bits
     missing = pair.event.missing(x)
-    if missing.any() and not missing.all():
+    sizes = {sum(field.size for field in scored(pair, with_label=not each)) for each in set(missing.tolist())}
+    if len(sizes) > 1:
         return Score.skipped("bits_per_dim", "data with a label and data without differ in their dimensions")
-    size = sum(field.size for field in scored(pair, with_label=not missing.any()))
-    unit, stderr = math.log(2) * size, nats.stderr
+    unit, stderr = math.log(2) * sizes.pop(), nats.stderr
     return replace(bits, value=nats.value / unit, unit="bits/dim", stderr=None if stderr is None else stderr / unit)
 
 

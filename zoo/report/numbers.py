@@ -178,7 +178,7 @@ def _table(title: str, note: str, evaluation: str, lines: Sequence[Member], *col
 
 def _kind(score: Pooled) -> str:
     """Exact or a bound; and what of, if it is not p(x)."""
-    of = re.match(r"p\([^)]*\)", score.reason)
+    of = re.search(r"p\([^)]*\)", score.reason)
     kind = "bound" if score.kind == "lower bound" else score.kind
     return f"{kind} of {of[0]}" if of and of[0] != "p(x)" else kind
 
