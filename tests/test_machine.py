@@ -12,6 +12,7 @@ import torch
 import zoo
 from zoo import engine
 from zoo.engine import machine
+from zoo.engine.aot import has_compiler
 from zoo.engine.cost import Calibration
 from zoo.engine.machine import calibration, load_calibration
 
@@ -83,3 +84,12 @@ def test_a_measured_calibration_is_complete() -> None:
     assert made.compiling > 0
     assert made.number >= 0
     assert made.handlers > 0
+
+
+@pytest.mark.slow
+def test_a_measured_calibration_charges_for_recording_and_credits_compiling() -> None:
+    found = calibration(1)
+    assert found is not None
+    assert found == load_calibration(1)
+    assert min(found.recording, found.compiled, found.number) > 0
+    assert 0 < found.compiling < float("inf") or not has_compiler()

@@ -74,7 +74,7 @@ def work_of(step: Callable[[], Any]) -> Work:
 def compile_growth(operations: int) -> float:
     """The time to compile a graph relative to a tiny one: a fixed part for headers, then more than linear."""
     thousands = operations / 1000
-    return 1 + 0.7 * thousands + 0.9 * thousands**2
+    return 1 + 0.6 * thousands + 0.25 * thousands**2
 
 
 def fastest_mode(work: Work, steps: int, runs: int, calibration: Calibration | None) -> Mode:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import statistics
 import tempfile
@@ -86,7 +85,7 @@ def calibration(threads: int | None = None) -> Calibration | None:
 
 
 def measure() -> Calibration:
-    """Measure this machine with the threads of this process: products, and one step of a small reference pair."""
+    """Measure this machine with the threads of this process: products, and the steps of two reference pairs."""
     torch_product, onednn_product, ratio = _time_products()
     wins = torch.backends.mkldnn.is_available() and ratio < CLEARLY
     return Calibration(
@@ -95,8 +94,7 @@ def measure() -> Calibration:
         threads=torch.get_num_threads(),
         products="onednn" if wins else "torch",
         product=max(0.0, torch_product - onednn_product) if wins else 0.0,
-        number=_seconds_per_number(),
-        **_time_reference(),
+        **_time_references(),
     )
 
 
@@ -141,22 +139,15 @@ def _torch_linear(x: Tensor, weight: Tensor) -> Tensor:
     return x @ weight.t()
 
 
-def _seconds_per_number() -> float:
-    """Seconds that an elementwise operation takes for each number, without the cost of its call."""
-    few, many = torch.randn(2**4), torch.randn(2**17)
-    times = _interleaved({"few": partial(torch.add, few, 1.0), "many": partial(torch.add, many, 1.0)}, 50)
-    return max(0.0, min(times["many"]) - min(times["few"])) / many.numel()
-
-
 class _Reference(nn.Module):
-    """Affine couplings of two halves by small networks: a step of many small operations."""
+    """Affine couplings of two halves of ``size`` dimensions by small networks, as a Pyro program."""
 
-    SIZE, LAYERS = 8, 6
+    LAYERS = 6
 
-    def __init__(self) -> None:
+    def __init__(self, size: int) -> None:
         super().__init__()
-        half = self.SIZE // 2
-        nets = (nn.Sequential(nn.Linear(half, 16), nn.SiLU(), nn.Linear(16, self.SIZE)) for _ in range(self.LAYERS))
+        half = size // 2
+        nets = (nn.Sequential(nn.Linear(half, 16), nn.SiLU(), nn.Linear(16, size)) for _ in range(self.LAYERS))
         self.nets = nn.ModuleList(nets)
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -175,55 +166,81 @@ class _Reference(nn.Module):
             pyro.sample("x", dist.Delta(x, self.log_prob(x), event_dim=1), obs=x)
 
 
-def _time_reference() -> dict[str, float]:
-    """The fields of `Calibration` that a step of `_Reference` gives."""
-    reference, x = _Reference(), torch.randn(32, _Reference.SIZE)
-    pair = Pair(Event(_Reference.SIZE, "real"), reference.model).train(True)
-    parameters, objective = pair.parameters(), elbo()
-
-    def bare() -> None:
-        (-reference.log_prob(x).mean()).backward(inputs=parameters)
-
-    def eager() -> None:
-        with pyro.validation_enabled(False):
-            objective(pair, x, 1.0)[0].backward(inputs=parameters)
-
-    operations = work_of(bare).operations
+def _time_references() -> dict[str, float]:
+    """The fields of `Calibration` that the steps of two references give: of few numbers, and of many."""
+    few, many = _Steps(size=8, rows=32), _Steps(size=128, rows=1024)
+    operations = few.work.operations
     began = _cpu_seconds()
-    recording = record(pair, objective, x)
-    seconds_recording, seconds_compiling = _cpu_seconds() - began, math.inf
-    state = pair.state()
-    inputs = [*[state[name] for name in (*recording.parameters, *recording.buffers)], x, x.new_tensor(1.0)]
-    steps: dict[str, Callable[[], Any]] = {
-        "eager": eager,
-        "bare": bare,
-        "traced": torch.no_grad()(partial(recording.graph, *inputs)),
+    few.steps["traced"] = few.traced()
+    recording = (_cpu_seconds() - began) / operations
+    small = few.seconds(repeats=5)
+    found = {
+        "handlers": max(0.0, small["eager"] - small["bare"]),
+        "traced": (small["bare"] - small["traced"]) / operations,
+        "compiled": small["bare"] / operations,
+        "recording": recording,
     }
     if has_compiler():
         with suppress(CompilationError), tempfile.TemporaryDirectory() as folder:
+            many.traced()
             began = _cpu_seconds()
-            steps["compiled"] = partial(compiled(recording.graph, inputs, Path(folder)), *inputs)
-            seconds_compiling = (_cpu_seconds() - began) / compile_growth(operations)
-    times = {name: min(each) for name, each in _interleaved(steps, 5).items()}
-    return {
-        "handlers": max(0.0, times["eager"] - times["bare"]),
-        "traced": (times["bare"] - times["traced"]) / operations,
-        "compiled": (times["bare"] - times.get("compiled", times["bare"])) / operations,
-        "recording": seconds_recording / operations,
-        "compiling": seconds_compiling,
-    }
+            many.steps["compiled"] = many.compiled(Path(folder))
+            compiling = (_cpu_seconds() - began) / compile_growth(many.work.operations)
+            large = many.seconds(repeats=1)
+            by_numbers = large["bare"] - large["compiled"] - many.work.operations * found["compiled"]
+            found |= {"compiling": compiling, "number": max(0.0, by_numbers / many.work.numbers)}
+    return found
+
+
+class _Steps:
+    """One step of a `_Reference` on a batch of ``rows``: ``eager``, ``bare`` (without Pyro), recorded, compiled."""
+
+    def __init__(self, size: int, rows: int) -> None:
+        reference, x = _Reference(size), torch.randn(rows, size)
+        self.pair, self.x, self.objective = Pair(Event(size, "real"), reference.model).train(True), x, elbo()
+        parameters = self.pair.parameters()
+
+        def bare() -> None:
+            (-reference.log_prob(x).mean()).backward(inputs=parameters)
+
+        def eager() -> None:
+            with pyro.validation_enabled(False):
+                self.objective(self.pair, x, 1.0)[0].backward(inputs=parameters)
+
+        self.steps: dict[str, Callable[[], Any]] = {"eager": eager, "bare": bare}
+        self.work = work_of(bare)
+
+    def traced(self) -> Callable[[], Any]:
+        """Record the step."""
+        recording, state = record(self.pair, self.objective, self.x), self.pair.state()
+        self.graph = recording.graph
+        names = (*recording.parameters, *recording.buffers)
+        self.inputs = [*[state[name] for name in names], self.x, self.x.new_tensor(1.0)]
+        return torch.no_grad()(partial(self.graph, *self.inputs))
+
+    def compiled(self, folder: Path) -> Callable[[], Any]:
+        """Compile the recorded step to a library in ``folder``."""
+        return partial(compiled(self.graph, self.inputs, folder), *self.inputs)
+
+    def seconds(self, repeats: int) -> dict[str, float]:
+        """The least seconds of each kind of step."""
+        return {name: min(each) for name, each in _interleaved(self.steps, repeats).items()}
 
 
 def _interleaved(calls: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each call in each of `ROUNDS` rounds, in which all of them take turns."""
+    """Seconds of each call in each of `ROUNDS` rounds of all of them.
+
+    With one thread they are seconds of the processor, which other work on the machine disturbs less.
+    """
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     times: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(ROUNDS + 2):
         for name, call in calls.items():
-            began = time.perf_counter()
+            began = clock()
             for _ in range(repeats):
                 call()
             if number >= 2:  # the first rounds warm up
-                times[name].append((time.perf_counter() - began) / repeats)
+                times[name].append((clock() - began) / repeats)
     return times
 
 
