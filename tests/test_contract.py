@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from zoo.cli import app
+from zoo.codec import container
 from zoo.contract.check import ground_laws
 from zoo.data import Dataset
 from zoo.errors import ContractError
@@ -118,6 +119,12 @@ def test_x_may_be_observed_in_any_arrangement(model: Callable[[Tensor], None]) -
         assert torch.equal(sample(pair, n), PATTERN.expand(n, 2, 3))
 
 
+@pytest.mark.parametrize("model", [plain, flipped, flat, in_two_sites, in_an_outer_plate])
+def test_a_coded_file_holds_x_in_its_own_arrangement(model: Callable[[Tensor], None]) -> None:
+    pair, x = Pair(EVENT, model), data()
+    assert torch.equal(torch.as_tensor(container.decode(pair, container.encode(pair, x))).float(), x)
+
+
 def observing(change: Callable[[Tensor], Tensor]) -> Callable[[Tensor], None]:
     def model(x: Tensor) -> None:
         with pyro.plate("data", len(x)):
@@ -151,6 +158,25 @@ def test_an_entry_that_no_site_observes_is_named() -> None:
             pyro.sample("x", dist.Categorical(logits=LOGITS[0]).to_event(1), obs=x[:, 0])
 
     with pytest.raises(ContractError, match=r"3 of 6 are not: entry \(1, 0\) is observed 0 times by site 'x'"):
+        ground_laws(Pair(EVENT, model), data())
+
+
+class Doubled(dist.Categorical):  # type: ignore[misc] # Pyro is not typed
+    """Every probability is twice what it should be."""
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
+        return Doubled(logits=self.logits.expand(*batch_shape, -1))
+
+    def log_prob(self, value: Tensor) -> Any:
+        return super().log_prob(value) + math.log(2)
+
+
+def test_probabilities_that_sum_to_more_than_one_are_refused() -> None:
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", Doubled(logits=torch.zeros(2, 3, 7)).to_event(2), obs=x)
+
+    with pytest.raises(ContractError, match="the levels of an entry have a total probability of 2"):
         ground_laws(Pair(EVENT, model), data())
 
 
@@ -260,11 +286,16 @@ class UnsizedPlate(Linear):
             pyro.sample("z", self.posterior(x))
 
 
-class OptimisticLogProb(Linear):
+class LowLogProb(Linear):
     """It leaves mass out: below the bound."""
 
     def log_prob(self, x: Tensor) -> Tensor:
         return normal(x.new_zeros(2)).log_prob(x) - 1
+
+
+class UnnormalisedLogProb(Linear):
+    def log_prob(self, x: Tensor) -> Tensor:
+        return normal(x.new_zeros(2), math.sqrt(2)).log_prob(x) + math.log(2 * math.pi)
 
 
 WRONG = [
@@ -277,7 +308,8 @@ WRONG = [
     (Collapsed, "the guide's draws of 'a', 'b' span 1 dimensions and the model's 2"),
     (Swallowed, "in the guide, one draw of 'z' has the event shape"),
     (UnsizedPlate, "in the guide, site 'z' lies outside the data plate: .*plate 'data' has no size"),
-    (OptimisticLogProb, "should be no less than a lower bound"),
+    (UnnormalisedLogProb, "it is greater by .* nats than latents and guide allow"),
+    (LowLogProb, "should be no less than a lower bound"),
 ]
 
 
@@ -298,6 +330,34 @@ class Honest(Linear):
         return normal(x.new_zeros(2), math.sqrt(2)).log_prob(x)
 
 
+class Unsupported(dist.TorchDistribution):  # type: ignore[misc] # Pyro is not typed
+    """A normal that declares no support."""
+
+    arg_constraints: dict[str, Any] = {}  # noqa: RUF012 (torch's own interface)
+    has_rsample = True
+
+    def __init__(self, base: Any) -> None:
+        self.base = base
+        super().__init__(base.batch_shape, base.event_shape, validate_args=False)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Any:
+        return Unsupported(self.base.expand(batch_shape))
+
+    def rsample(self, sample_shape: Any = torch.Size()) -> Any:
+        return self.base.rsample(sample_shape)
+
+    def log_prob(self, value: Tensor) -> Any:
+        return self.base.log_prob(value)
+
+
+class WithoutSupport(Linear):
+    def likelihood(self, z: Tensor, x: Tensor) -> Any:
+        return Unsupported(normal(z))
+
+    def posterior(self, x: Tensor) -> Any:
+        return Unsupported(super().posterior(x))
+
+
 class DeltaInBoth(Linear):
     def prior(self, x: Tensor) -> Any:
         return dist.Delta(x.new_zeros(2)).to_event(1)
@@ -314,7 +374,7 @@ class Tempered(Linear):
             super().guide(x)
 
 
-@pytest.mark.parametrize("kind", [Honest, DeltaInBoth, Tempered])
+@pytest.mark.parametrize("kind", [Honest, DeltaInBoth, Tempered, WithoutSupport])
 def test_an_unusual_program_passes(kind: type[nn.Module]) -> None:
     ground_laws(pair_of(kind), reals())
 
@@ -329,6 +389,25 @@ def test_ground_laws_leave_the_pair_and_the_random_numbers_alone() -> None:
     assert torch.equal(torch.rand(2), expected)
     assert all(torch.equal(tensor, before[name]) for name, tensor in pair.state().items())
     assert all(module.training for module in pair.modules.values())
+
+
+class InDoublePrecision(Linear):
+    def posterior(self, x: Tensor) -> Any:
+        return normal(self.net.double()(x))
+
+
+class OnItsOwnDevice(Linear):
+    def posterior(self, x: Tensor) -> Any:
+        return normal(x + torch.zeros(2).cuda())
+
+
+@pytest.mark.parametrize(
+    ("kind", "mend"), [(InDoublePrecision, "in float32 as well"), (OnItsOwnDevice, "make tensors where x is")]
+)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU nothing fails before the data are on it")
+def test_the_remedy_fits_the_error(kind: type[nn.Module], mend: str) -> None:
+    with pytest.raises(ContractError, match=mend):
+        pair_of(kind)
 
 
 # --- latents without a guide ------------------------------------------------------------------------------------------

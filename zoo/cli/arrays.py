@@ -13,6 +13,7 @@ import torch
 from zoo.codec.container import Header, as_array, decode, encode, unpack, weights_digest
 from zoo.codec.lossless import Watch
 from zoo.contract.check import ground_laws
+from zoo.contract.values import fits
 from zoo.errors import RunError, ZooError
 from zoo.event import Event
 from zoo.files import read_tensors, write_bytes
@@ -65,7 +66,7 @@ def compress(
     x = torch.from_numpy(np.ascontiguousarray(array).astype(np.float32)).reshape(-1, *event.shape)
     if not np.array_equal(x.numpy().reshape(array.shape).astype(array.dtype), array):
         raise ZooError(f"the data contain numbers that are no levels of {event}")
-    if not unchecked:
+    if not unchecked and fits(event, x):  # else the code says what is wrong with the data
         ground_laws(pair, x)
     shape = None if array.shape[1:] == event.shape else list(array.shape[1:])
     file = encode(pair, x, dtype=array.dtype.name, shape=shape, watch=lambda done: watch("compressing", done))

@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from zoo.contract.case import Case
 from zoo.contract.findings import BrokenError, NotApplicableError, describe
 from zoo.pairs.pair import HasPlayers, Pair
+from zoo.pairs.parameters import VARIABLES
 from zoo.pairs.sites import per_datum
 from zoo.pairs.traces import capabilities, log_prob, traced
 
@@ -22,6 +23,11 @@ from zoo.pairs.traces import capabilities, log_prob, traced
 def runs_elsewhere(case: Case) -> None:
     device = "cuda" if torch.cuda.is_available() else "meta"
     pair, x = case.fresh(), case.x(case.sizes[0]).to(device)
+    if device == "meta" and VARIABLES in pair.modules:
+        raise NotApplicableError(
+            "parameters that belong to no module cannot be moved to the meta device; "
+            "run this check on a machine with a GPU"
+        )
     pair.to(device)
     try:
         with _OneDevice():

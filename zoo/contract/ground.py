@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
@@ -30,6 +31,8 @@ FLAT = 1e-4
 """Singular values of draws below this share of the largest count as zero."""
 PARTICLES = 200
 """Draws of the guide per datum for the bound that an analytic log-probability is compared with."""
+SURE = 1e6
+"""Odds at which a law is taken to be broken."""
 ERRORS = 4.0
 """Standard errors by which a bound may exceed what it bounds."""
 
@@ -185,7 +188,9 @@ def agrees_with_log_prob(case: Case) -> None:
                     f"and the model's {float(program[0]):g}"
                 )
             return
-        weights = log_weights(pair, x.repeat_interleave(PARTICLES, 0)).reshape(len(x), PARTICLES).double()
+        weights = log_weights(pair, x.repeat_interleave(PARTICLES, 0)).reshape(len(x), PARTICLES)
+        too_much = _optimism(pair)
+    exact, weights = exact.cpu().double(), weights.cpu().double()
     bound = weights.logsumexp(1) - torch.tensor(PARTICLES).log()
     error = (weights - bound[:, None]).exp().std(1) / PARTICLES**0.5
     excess = (bound - exact).sum()
@@ -194,6 +199,27 @@ def agrees_with_log_prob(case: Case) -> None:
             f"log_prob(x) should be no less than a lower bound of it; over {len(x)} data it is "
             f"{float(exact.sum()):g} and the bound {float(bound.sum()):g}"
         )
+    if too_much > math.log(SURE):
+        raise BrokenError(
+            f"log_prob(x) should be a normalised density; over {PARTICLES} draws of the model it is greater by "
+            f"{too_much:g} nats than latents and guide allow"
+        )
+
+
+def _optimism(pair: Pair) -> float:
+    """By how much log_prob exceeds the weights of the latents that draws of the model came from, summed over draws.
+
+        E exp(log p(x) - log p(x, z) + log q(z | x)) = 1,  (x, z) ~ p
+
+    so that by Markov's inequality the sum exceeds log c with a probability of at most 1 / c.
+    """
+    blank = torch.zeros(PARTICLES, *pair.event.shape, device=pair.device)
+    drawn = poutine.trace(poutine.uncondition(pair.model)).get_trace(blank)
+    x = pair.layout.assemble(drawn, blank)
+    latents = {name: site["value"] for name, site in random_sites(drawn) if not site["infer"].get("was_observed")}
+    joint = per_datum(_given(pair.model, x, _values(drawn)), len(x))
+    guide = per_datum(_given(pair.guide, x, latents), len(x))
+    return float((log_prob(pair, x) - joint + guide).cpu().double().sum())
 
 
 def _values(trace: Any) -> dict[str, Tensor]:
@@ -255,7 +281,8 @@ def _is_point(fn: Any) -> bool:
 
 def _rank(draws: Tensor) -> int:
     """The number of dimensions that draws ``(n, d)`` span around their mean."""
-    centred = draws.double() - draws.double().mean(0)
+    draws = draws.cpu().double()
+    centred = draws - draws.mean(0)
     scale = centred.std(0)
     singular = torch.linalg.svdvals(centred[:, scale > 0] / scale[scale > 0])
     return int((singular > FLAT * singular.max()).sum()) if len(singular) else 0

@@ -13,7 +13,7 @@ from zoo.contract.ground import (
     spreads_as_the_prior,
     trains_what_it_uses,
 )
-from zoo.contract.sites import lie_in_the_plate, runs, same_sites, supports_agree
+from zoo.contract.sites import are_amortised, lie_in_the_plate, runs, same_sites, supports_agree
 
 GROUND = (
     Law(
@@ -22,6 +22,11 @@ GROUND = (
         "model(x) and guide(x) take a float tensor of shape (n, *event.shape) for every n: take n from len(x), and "
         "declare inner dimensions with .to_event(...); a file that is written for one event says so by "
         "`event = zoo.Event(...)`, or is checked with --event such as 64:binary",
+    ),
+    Law(
+        "latents of a datum are computed from it",
+        are_amortised,
+        "write a guide that computes them from x, or leave them to the shelf: @zoo.family(..., guide='normal')",
     ),
     Law(
         "the programs leave x as it is",
@@ -59,7 +64,8 @@ GROUND = (
         "what the model observes is x",
         observes_x,
         "observe x itself, obs=x, whole or in parts: scale it by the distribution (an AffineTransform counts its "
-        "Jacobian), and threshold or round the data before they are given to the zoo",
+        "Jacobian), dequantise it by zoo.observe and zoo.dequantise, and threshold or round the data before they are "
+        "given to the zoo",
     ),
     Law(
         "the model reads x by obs=x only",

@@ -7,6 +7,8 @@ from itertools import accumulate
 from typing import Any
 
 import torch
+from pyro import poutine
+from pyro.infer.autoguide import AutoGuide
 from torch.distributions import transform_to
 
 from zoo.contract.case import Case
@@ -17,14 +19,36 @@ from zoo.pairs.pair import HasPlayers, Pair
 from zoo.pairs.sites import is_discrete, observed_sites, per_datum, random_sites
 from zoo.pairs.traces import capabilities, log_prob, require_matched, traced
 
+PROBABILITY = 1e-3
+"""By how much a sum of probabilities may exceed one, by rounding."""
+
 
 def runs(case: Case) -> None:
     pair = case.pair
     with pair.evaluating():
-        capabilities(pair)
         pair.model(case.x(case.sizes[0]))  # with draws of its own
+        if _is_automatic(pair):
+            return  # one of local latents takes one size of batch only: the next law
+        capabilities(pair)
         for n in case.sizes:
             traced(pair, case.x(n))
+
+
+def are_amortised(case: Case) -> None:
+    pair, n = case.pair, case.sizes[0]
+    if not _is_automatic(pair):
+        return
+    with pair.evaluating():
+        trace = poutine.trace(pair.model).get_trace(case.x(n))
+    for name, site in random_sites(trace):
+        if not site["is_observed"] and any(frame.size == n for frame in site["cond_indep_stack"]):
+            raise BrokenError(
+                f"{name!r} is not amortised: an AutoGuide has parameters for each datum of the batch that it first saw"
+            )
+
+
+def _is_automatic(pair: Pair) -> bool:
+    return any(isinstance(module, AutoGuide) for module in pair.modules.values())
 
 
 def lie_in_the_plate(case: Case) -> None:
@@ -113,6 +137,19 @@ def _observes(field: Field, name: str, site: Any) -> None:
         raise BrokenError(
             f"{name!r} is observed under a {_name(site)} of support {support}, which does not take all of {field.event}"
         )
+    entries = site["fn"]
+    while isinstance(entries, torch.distributions.Independent):
+        entries = entries.base_dist
+    if field.levels is not None and not entries.event_shape:
+        levels = torch.arange(field.levels, device=site["value"].device).to(site["value"].dtype)
+        total = (
+            torch.stack([entries.log_prob(level.expand(entries.batch_shape)) for level in levels]).logsumexp(0).exp()
+        )
+        if (total > 1 + PROBABILITY).any():
+            raise BrokenError(
+                f"under the {_name(site)} of {name!r} the levels of an entry have a total probability of "
+                f"{float(total.max()):g}"
+            )
 
 
 def _support(fn: Any) -> Any:

@@ -11,8 +11,11 @@ from zoo.event import Event, Field
 
 
 def supports(distribution: Any, value: Tensor) -> bool:
-    """Whether all of ``value`` lies in the distribution's support."""
-    return bool(distribution.support.check(value).all())
+    """Whether all of ``value`` lies in the distribution's support, as far as it declares one."""
+    try:
+        return bool(distribution.support.check(value).all())
+    except NotImplementedError:
+        return True
 
 
 def fits(event: Event, batch: Tensor) -> bool:

@@ -275,11 +275,20 @@ class Pair:
                 without = "" if batch is x else f" without the label ({self.event.label})"
                 raise ContractError(
                     f"the {word} of {self.label} does not run on a batch of shape {tuple(batch.shape)} ({self.event})"
-                    f"{without}: {type(error).__name__}: {error}; if it is written for another shape, say so by "
-                    "`event = zoo.Event(...)` in its file or by --event such as 64:binary"
+                    f"{without}: {type(error).__name__}: {error}; {_mend(str(error))}"
                 ) from error
         for name in stray_parameters(self.modules):
             raise ContractError(
                 f"pyro.param({name!r}, ...) in a PyroModule of {self.label} would be neither trained nor saved; "
                 f"make it an attribute: self.{name} = PyroParam(...)"
             )
+
+
+def _mend(error: str) -> str:
+    """How a program is mended that raised an error with this message."""
+    if any(sign in error for sign in ("dtype", "Double", "Half")):
+        return "x is float32: keep parameters and constants in float32 as well"
+    if any(sign in error for sign in ("CUDA", "cuda", "NVIDIA")):
+        return "leave the device to --device: make tensors where x is, such as x.new_zeros(...)"
+    where = "`event = zoo.Event(...)` in its file or by --event such as 64:binary"
+    return f"if it is written for another shape, say so by {where}"

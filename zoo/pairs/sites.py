@@ -88,9 +88,10 @@ def data_plate(name: str, site: Any, n: int) -> Any:
     plates = [frame for frame in site["cond_indep_stack"] if frame.vectorized]
     sized = [frame for frame in plates if frame.size == n]
     if not sized:
-        unsized = next((f"; plate {frame.name!r} has no size" for frame in plates if frame.size == -1), "")
+        sizes = (f"size {frame.size}" if frame.size > 0 else "no size" for frame in plates)
+        others = "".join(f"; plate {frame.name!r} has {size}" for frame, size in zip(plates, sizes, strict=True))
         raise ContractError(
-            f"site {name!r} lies outside the data plate: its log-probability should have shape ({n},){unsized}; "
+            f"site {name!r} lies outside the data plate: its log-probability should have shape ({n},){others}; "
             "put it under `with pyro.plate('data', len(x)):` and declare inner dimensions with .to_event(...)"
         )
     named = [frame for frame in sized if frame.name == "data"] or sized
