@@ -48,9 +48,9 @@ class SSVAE(nn.Module):
 
         -sum_k q(y = k | x) (L(x, k) - log q(y = k | x)),
 
-    summed over all classes, whose draws of z share their noise. Training adds ``alpha`` times the mean of -log q(y | x)
-    over data with a label, because L(x, y) does not depend on q(y | x) (eq. 9 there, where alpha = 0.1). Scores do not
-    contain that term: they are of the programs, and of p(x, y) or p(x).
+    summed over all classes. Training adds ``alpha`` times the mean of -log q(y | x) over data with a label, because
+    L(x, y) does not depend on q(y | x) (eq. 9 there, where alpha = 0.1). Scores do not contain that term: they are of
+    the programs, and of p(x, y) or p(x).
 
     Args:
         event: a record of a field of any shape and support, and of the label ``y``, a single number of K levels.
@@ -114,21 +114,19 @@ class SSVAE(nn.Module):
             x, y = values[self.event.main.name], values["y"]
             assert x is not None  # an observed field
             log_q = self.classifier(scaled(self.data, x)).log_softmax(-1)
-            noise = torch.randn(len(x), self.latent, device=x.device)
             if y is None:
                 every = torch.eye(self.classes, device=x.device).repeat(len(x), 1)
-                x, noise = (each.repeat_interleave(self.classes, 0) for each in (x, noise))
-                elbos = self.elbo(x, every, noise).reshape(log_q.shape)
+                elbos = self.elbo(x.repeat_interleave(self.classes, 0), every).reshape(log_q.shape)
                 total = total - (log_q.exp() * (elbos - log_q)).sum()
             else:
-                total = total - self.elbo(x, self.one_hot(y), noise).sum()
+                total = total - self.elbo(x, self.one_hot(y)).sum()
                 classified = F.nll_loss(log_q, y.long())
         return total / len(batch) + self.alpha * classified
 
-    def elbo(self, x: Tensor, indicators: Tensor, noise: Tensor) -> Tensor:
-        """A draw of L(x, y), shape ``(n,)``, with z = m + s ``noise``; the Kullback-Leibler term of z is analytic."""
+    def elbo(self, x: Tensor, indicators: Tensor) -> Tensor:
+        """A draw of L(x, y), shape ``(n,)``; the Kullback-Leibler term of z is analytic."""
         q, prior = self.style(x, indicators), dist.Normal(x.new_zeros(self.latent), 1.0).to_event(1)
-        z = q.mean + q.stddev * noise
+        z = q.rsample()
         likelihood: Tensor = self.decoder(torch.cat([indicators, z], -1)).log_prob(x)
         return likelihood - torch.distributions.kl_divergence(q, prior) - torch.tensor(self.classes).log()
 
