@@ -20,6 +20,7 @@ from zoo.cli import app
 from zoo.codec import container
 from zoo.contract.check import ground_laws
 from zoo.data import Dataset
+from zoo.distributions.von_mises_fisher import VonMisesFisher
 from zoo.errors import ContractError
 from zoo.event import Event
 from zoo.pairs.pair import Pair, no_guide
@@ -275,6 +276,11 @@ class Collapsed(Linear):
             pyro.sample("b", dist.TransformedDistribution(dist.Normal(2 * a, 1e-9), []).to_event(1))
 
 
+class OnASphere(Linear):
+    def posterior(self, x: Tensor) -> Any:
+        return VonMisesFisher(nn.functional.normalize(x, dim=-1), torch.ones(len(x)))
+
+
 class Swallowed(Linear):
     def posterior(self, x: Tensor) -> Any:
         return dist.Normal(x / 2, 1.0).to_event(2)
@@ -306,6 +312,7 @@ WRONG = [
     (PartOfEachDatum, "a mask hides 'x'"),
     (ObservedByHalves, "latent 'x_unobserved' is not sampled by the guide"),
     (Collapsed, "the guide's draws of 'a', 'b' span 1 dimensions and the model's 2"),
+    (OnASphere, "the guide's draws of 'z' lie on a sphere"),
     (Swallowed, "in the guide, one draw of 'z' has the event shape"),
     (UnsizedPlate, "in the guide, site 'z' lies outside the data plate: .*plate 'data' has no size"),
     (UnnormalisedLogProb, "it is greater by .* nats than latents and guide allow"),

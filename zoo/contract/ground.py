@@ -148,6 +148,8 @@ def spreads_as_the_prior(case: Case) -> None:
                 f"given one datum, {int(still.sum())} of {len(still)} dimensions of {name!r} take one value only under "
                 "the guide, and many under the model"
             )
+        if _on_a_sphere(narrow) and not _on_a_sphere(wide):
+            raise BrokenError(f"the guide's draws of {name!r} lie on a sphere, which has no volume under the model")
     if free:
         wide, narrow = (torch.cat([pair_of[side] for pair_of in free.values()], 1) for side in (0, 1))
         if _rank(narrow) < _rank(wide):
@@ -277,6 +279,12 @@ def _layers(fn: Any) -> Iterator[Any]:
 
 def _is_point(fn: Any) -> bool:
     return any(isinstance(layer, dist.Delta) for layer in _layers(fn))
+
+
+def _on_a_sphere(draws: Tensor) -> bool:
+    """Whether draws ``(n, d)`` of two or more dimensions are all of one length."""
+    length = draws.norm(dim=1)
+    return draws.shape[1] > 1 and bool(length.std() <= ROUNDING * length.mean())
 
 
 def _rank(draws: Tensor) -> int:
