@@ -88,7 +88,7 @@ def _guided(pair: Pair, x: Tensor, field: Field) -> Tensor | None:
     place = sum(each.size for each in pair.event.fields[: pair.event.fields.index(field)])
     site = next((name for name, places in pair.layout.places.items() if places.tolist() == [place]), "")
     with pair.evaluating():
-        nodes = poutine.trace(pair.guide).get_trace(pair.event.without_label(x)).nodes
+        nodes = poutine.trace(pair.unlabelled.guide).get_trace(pair.event.drop_label(x)).nodes
         if site not in nodes:
             return None
         levels = [torch.full((len(x),), float(level), device=x.device) for level in range(field.levels or 0)]

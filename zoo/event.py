@@ -253,7 +253,7 @@ class Event:
     def unpack(self, batch: Tensor) -> dict[str, Tensor | None]:
         """The fields of a batch, each a view of shape ``(n, *field.shape)``.
 
-        A batch without the label's columns (see `without_label`) gives ``None`` for the label.
+        A batch without the label's columns (see `drop_label`) gives ``None`` for the label.
 
         Raises:
             ZooError: a batch of another shape.
@@ -290,11 +290,13 @@ class Event:
             return batch.new_ones(len(batch)).bool()
         return held.reshape(len(batch), -1).isnan().any(1)
 
-    def without_label(self, batch: Tensor) -> Tensor:
-        """A batch of data without a label, less the label's columns: shape ``(n, size - label.size)``.
+    @property
+    def unlabelled(self) -> Event:
+        """The event of data without the label: a record of the other fields."""
+        return Event.record(*(field for field in self.fields if field.role != "label")) if self.label else self
 
-        This is how programs, and graphs of them, take such data: their shape says that the label is missing.
-        """
+    def drop_label(self, batch: Tensor) -> Tensor:
+        """A batch of data without a label, less its columns: shape ``(n, size - label.size)``, of `unlabelled`."""
         import torch
 
         if self.label is None or batch.shape[1] == self.size - self.label.size:

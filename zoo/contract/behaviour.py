@@ -135,7 +135,7 @@ def _outcomes(pair: Pair, case: Case) -> dict[str, Tensor]:
     with seeded(case.seed):
         drawn = sample(pair, len(x), given=contexts(case.event, x, len(x)))
     unknown = case.event.label and case.event.label.name not in pair.takes
-    values["samples"] = case.event.without_label(drawn) if unknown else drawn
+    values["samples"] = case.event.drop_label(drawn) if unknown else drawn
     return values
 
 

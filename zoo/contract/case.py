@@ -16,7 +16,7 @@ from torch import Tensor
 from zoo.contract.values import random_data, supports
 from zoo.event import Event
 from zoo.pairs.pair import HasInitialise, HasPlayers, Pair, Player
-from zoo.pairs.records import cut
+from zoo.pairs.records import cut, pair_for
 from zoo.pairs.sites import observed_sites
 from zoo.pairs.traces import contexts, sample
 from zoo.seeding import seeded
@@ -29,18 +29,11 @@ FIRST_DATA = 64
 class Case:
     """A pair under test: how it is built, and data for it: random ones, or those ``given``.
 
-    With ``given`` data, ``make`` gives a pair that is initialised already. Random data come ``with_label`` or without.
+    With ``given`` data, ``make`` gives a pair that is initialised already.
     """
 
-    def __init__(
-        self,
-        make: Callable[[int], Pair],
-        event: Event,
-        seed: int,
-        given: Tensor | None = None,
-        with_label: bool = True,
-    ) -> None:
-        self.make, self.event, self.seed, self.given, self.with_label = make, event, seed, given, with_label
+    def __init__(self, make: Callable[[int], Pair], event: Event, seed: int, given: Tensor | None = None) -> None:
+        self.make, self.event, self.seed, self.given = make, event, seed, given
 
     @property
     def sizes(self) -> list[int]:
@@ -65,8 +58,7 @@ class Case:
         """Data, shape ``(n, *event.shape)``; random ones are draws of the model if it does not take all reals."""
         if self.given is not None:
             return self.given[(torch.arange(n, device=self.given.device) + key * n) % len(self.given)]
-        x = self._random(n, key)
-        return x if self.with_label else self.event.without_label(x)
+        return self._random(n, key)
 
     def _random(self, n: int, key: int) -> Tensor:
         with seeded(self.seed + 1000 * key + n):
@@ -138,7 +130,10 @@ def players_of(pair: Pair) -> list[Player]:
         return list(pair.extras.players())
 
     def loss(x: Tensor) -> Tensor:
-        parts = [part for _, part in cut(pair.event, x)] if pair.event.label else [x]
-        return sum((Trace_ELBO().differentiable_loss(pair.model, pair.guide, part) for part in parts), x.new_zeros(()))
+        total = x.new_zeros(())
+        for _, part in cut(pair.event, x):
+            own = pair_for(pair, part)
+            total = total + Trace_ELBO().differentiable_loss(own.model, own.guide, part)
+        return total
 
     return [Player("elbo", pair.parameters(), loss)]

@@ -7,15 +7,16 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from zoo.contract.case import Case
+from zoo.contract.case import FIRST_DATA, Case
 from zoo.contract.findings import Finding as Finding
 from zoo.contract.findings import judge
 from zoo.contract.laws import GROUND, LAWS
+from zoo.contract.values import random_data
 from zoo.errors import ContractError
 from zoo.event import EXAMPLES, Event
 from zoo.pairs.build import Hyper, build, find, fitting_event
 from zoo.pairs.pair import Pair
-from zoo.pairs.records import cut
+from zoo.pairs.records import cut, pair_for
 
 GIVEN = 64
 """The most real data that ground laws are checked on."""
@@ -69,8 +70,9 @@ def ground_laws(pair: Pair, x: Tensor, seed: int = 0) -> None:
         >>> from zoo.contract.check import ground_laws
         >>> ground_laws(build("ppca", Event((2, 2), 5)), torch.randint(5, (20, 2, 2)).float())
     """
-    parts = [part for _, part in cut(pair.event, x)] if pair.event.label else [x]
-    for case in (Case(lambda _: pair, pair.event, seed, given=part[:GIVEN].to(pair.device)) for part in parts):
+    for _, part in cut(pair.event, x):
+        own = pair_for(pair, part)
+        case = Case(lambda _, own=own: own, own.event, seed, given=part[:GIVEN].to(pair.device))  # type: ignore[misc] # mypy cannot infer a lambda's default
         for law in GROUND:
             finding = judge(law, case)
             if finding.ok is False:
@@ -88,7 +90,8 @@ def check_pair(make: Callable[[int], Pair], event: Event, seed: int = 0) -> list
     case, findings = Case(make, event, seed), list[Finding]()
     laws = [(law, case) for law in GROUND]
     if event.label:
-        without = Case(make, event, seed, with_label=False)
+        x = random_data(event.unlabelled, FIRST_DATA)
+        without = Case(lambda seed: Case(make, event, seed).fresh().unlabelled, event.unlabelled, seed, given=x)
         laws += [(replace(law, text=f"{law.text}, without {event.label.name}"), without) for law in GROUND]
     laws += [(law, case) for law in LAWS]
     for index, (law, each) in enumerate(laws):

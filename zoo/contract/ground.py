@@ -71,8 +71,6 @@ def observes_x(case: Case) -> None:
     pair, x = case.pair, case.x(case.sizes[0])
     if not pair.layout.places:
         return  # an implicit model
-    if x.shape[1:] != pair.event.shape:
-        return  # without a label: the layout has been learnt for such data, too
     with pair.evaluating():
         observed = pair.layout.assemble(traced(pair, x)[0], x)
     if not torch.equal(observed, x):

@@ -54,8 +54,7 @@ def other_data(event: Event, batch: Tensor) -> Tensor:
             found[field.name] = torch.randint(field.levels, value.shape, device=batch.device)
         else:
             found[field.name] = value.flatten()[torch.randperm(value.numel(), device=batch.device)].reshape(value.shape)
-    other = event.pack(found).to(batch)
-    return other if other.shape == batch.shape else event.without_label(other)
+    return event.pack(found).to(batch)
 
 
 def extent(value: Tensor) -> str:

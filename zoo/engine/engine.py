@@ -8,6 +8,7 @@ draw the same random numbers, except dropout of channels-last tensors, whose mas
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pyro
@@ -90,20 +91,19 @@ class Engine:
     def __call__(self, x: Tensor, beta: float = 1.0) -> Tensor:
         """The loss of a batch in nats per datum, a scalar tensor that has not been waited for.
 
-        Data with a label and data without are two steps, each of shapes that do not change, whose losses are added.
+        Data with a label and data without are two steps, of which loss and gradients are averaged.
 
         Args:
             x: a batch, shape ``(n, *event.shape)``.
             beta: the weight of the latents' terms.
         """
-        parts = cut(self.pair.event, x) if self.pair.event.label else []
-        if len(parts) < 2:
-            return self._step(parts[0][1] if parts else x, beta)
+        if self.pair.event.label is None:
+            return self._step(x, beta)
         loss, gradients, reasons = x.new_zeros(()), dict[nn.Parameter, Tensor](), []
-        for _, part in parts:
-            share = len(part) / len(x)
-            loss = loss + share * self._step(part, beta)
-            reasons.append(self.reason)
+        for _, part in cut(self.pair.event, x):
+            engine, share = self if part.shape[1:] == x.shape[1:] else self._unlabelled, len(part) / len(x)
+            loss = loss + share * engine._step(part, beta)
+            reasons.append(engine.reason)
             for parameter in self.pair.parameters():
                 if parameter.grad is not None:
                     gradients[parameter] = gradients.get(parameter, 0) + share * parameter.grad
@@ -111,6 +111,10 @@ class Engine:
             parameter.grad = gradient
         self.reason = "; ".join(dict.fromkeys(filter(None, reasons)))
         return loss
+
+    @cached_property
+    def _unlabelled(self) -> Engine:
+        return Engine(self.pair.unlabelled, self.objective, self.mode, self.products, self.precision)
 
     def _step(self, x: Tensor, beta: float) -> Tensor:
         if self.mode == "eager":

@@ -84,7 +84,7 @@ def particle_weights(pair: Pair, x: Tensor, particles: int, *, memory: int = MEM
 
 def particle_parts(pair: Pair, x: Tensor, particles: int, *, memory: int = MEMORY, seed: int = 0) -> Tensor:
     """`particle_weights` in the two parts of `zoo.pairs.traces.weight_parts`: shape ``(2, n, particles)``."""
-    return in_parts(pair.event, x, lambda part: _particle_parts(pair, part, particles, memory, seed), dim=1)
+    return in_parts(pair, x, lambda own, part: _particle_parts(own, part, particles, memory, seed), dim=1)
 
 
 def _particle_parts(pair: Pair, x: Tensor, particles: int, memory: int, seed: int) -> Tensor:

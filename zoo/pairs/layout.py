@@ -61,8 +61,7 @@ class Layout:
 def learn_layout(pair: Pair) -> Layout:
     """The layout of a pair's observed sites.
 
-    Of a record, the entries of the fields that the model takes are to be observed, less those of fields that are given;
-    and those that are left without the label, too.
+    Of a record, the entries of the fields that the model takes are to be observed, less those of fields that are given.
 
     Raises:
         ContractError: the observed values are not the entries of ``x``, each exactly once, row by row.
@@ -71,8 +70,6 @@ def learn_layout(pair: Pair) -> Layout:
     x = probe(event).to(pair.device, torch.get_default_dtype())
     fields = torch.arange(len(event.parts)).repeat_interleave(torch.tensor([each.size for each in event.parts]))
     observed = torch.tensor([each.role != "given" and each.name in pair.takes for each in event.parts])[fields]
-    if event.label:
-        _places(pair, event.without_label(x), event.without_label(observed[None])[0])
     return Layout(_places(pair, x, observed))
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain, product
+from itertools import chain
 from typing import Any, Protocol, runtime_checkable
 
 import pyro
@@ -138,12 +139,9 @@ class Pair:
         self.event = event
         self.family, self.guide_name, self.group = family, guide_name, ""
         self.extras = extras
-        self.takes = frozenset({event.main.name})
+        self._model, self._guide = ByFields(event, model), ByFields(event, guide)
+        self.takes = self._model.takes
         """Names of the fields that the model takes."""
-        self._model, self._guide = model, guide
-        if event.fields:
-            self._model, self._guide = ByFields(event, model), ByFields(event, guide)
-            self.takes = self._model.takes
         for each in event.fields:
             if each.role == "observed" and each.name not in self.takes:
                 raise ContractError(
@@ -154,6 +152,7 @@ class Pair:
         self.modules = find_modules(model, guide)
         separate_stores(self.modules)
         self._materialise(torch.zeros(2, *event.shape) if example is None else example[:2])
+        self.unlabelled  # noqa: B018 (made now, so that parameters that only it uses exist)
 
     @property
     def label(self) -> str:
@@ -262,20 +261,40 @@ class Pair:
         with pyro.settings.context(module_local_params=True), pyro.get_param_store().scope(self.store):
             yield
 
+    @cached_property
+    def unlabelled(self) -> Pair:
+        """This pair for data without a label: its parameters are these, and its programs are given ``None`` for it.
+
+        Raises:
+            ContractError: a program does not run without the label.
+        """
+        label = self.event.label
+        if label is None:
+            return self
+        other = copy(self)
+        other.__dict__.pop("layout", None)  # it has one of its own
+        other.event = self.event.unlabelled
+        other._model, other._guide = (each.without(label.name) for each in (self._model, self._guide))
+        other.takes = self.takes - {label.name}
+        try:
+            other._materialise(torch.zeros(2, *other.event.shape, device=self.device))
+        except ContractError as error:
+            hint = f"where {label.name} is missing it is None; if it never is, give it the role observed"
+            raise ContractError(f"{error}; {hint}") from error
+        return other
+
     def _materialise(self, x: Tensor) -> None:
-        """Run both programs once, so that parameters created on first use exist, and again without the label."""
-        batches = [x, self.event.without_label(x)] if self.event.label else [x]
-        for (word, program), batch in product((("model", self.model), ("guide", self.guide)), batches):
+        """Run both programs once, so that parameters created on first use exist."""
+        for word, program in (("model", self.model), ("guide", self.guide)):
             try:
                 with self.evaluating(), pyro.poutine.block():
-                    program(batch)
+                    program(x)
             except ContractError:
                 raise
             except Exception as error:  # a user's program may raise anything
-                without = "" if batch is x else f" without the label ({self.event.label})"
                 raise ContractError(
-                    f"the {word} of {self.label} does not run on a batch of shape {tuple(batch.shape)} ({self.event})"
-                    f"{without}: {type(error).__name__}: {error}; {_mend(str(error))}"
+                    f"the {word} of {self.label} does not run on a batch of shape {tuple(x.shape)} ({self.event}): "
+                    f"{type(error).__name__}: {error}; {_mend(str(error))}"
                 ) from error
         for name in stray_parameters(self.modules):
             raise ContractError(

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class ByFields:
     """A program as a function of packed batches: each of its arguments is given the field of that name.
 
-    The main field goes to the first argument, unless that has the name of another field. A label that is missing in
-    the batch (see `zoo.event.Event.without_label`) is ``None``.
+    The main field goes to the first argument, unless that has the name of another field. A field that is ``missing`` in
+    the event is given as ``None``.
 
     Attributes:
         takes: names of the fields that the program takes.
@@ -29,29 +29,40 @@ class ByFields:
         ContractError: the program requires an argument that is no field.
     """
 
-    def __init__(self, event: Event, program: Callable[..., Any]) -> None:
+    def __init__(self, event: Event, program: Callable[..., Any], missing: str = "") -> None:
         self.event, self.program = event, program
-        known = inspect.signature(program.forward if isinstance(program, nn.Module) else program).parameters.values()
-        names = [field.name for field in event.parts]
-        places = [each for each in known if each.kind not in (each.KEYWORD_ONLY, each.VAR_KEYWORD)]
-        first = event.main.name if places and places[0].name not in names else ""
-        asked = [each for each in known if not (first and each is places[0])]
-        every = any(each.kind is each.VAR_KEYWORD for each in asked)
-        self._first = first
-        self._rest = [name for name in names if name != first and (every or name in {each.name for each in asked})]
-        self.takes = frozenset(filter(None, (first, *self._rest)))
-        for each in asked:
-            required = each.default is each.empty and each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)
-            if required and each.name not in names:
-                raise ContractError(
-                    f"a program requires the argument {each.name!r}, which is no field of {event}: name it after a "
-                    "field, or give it a default"
-                )
+        self._first, self._rest = _arguments(event, program, missing) if event.fields else ("x", [])
+        self.takes = frozenset(filter(None, (self._first, *self._rest)))
+        self._missing = {missing: None} if missing else {}
 
     def __call__(self, batch: Tensor) -> Any:
         values = self.event.unpack(batch)
         first = (values[self._first],) if self._first else ()
-        return self.program(*first, **{name: values[name] for name in self._rest})
+        return self.program(*first, **{name: values[name] for name in self._rest}, **self._missing)
+
+    def without(self, label: str) -> ByFields:
+        """The same program for data without the label, for which it is given ``None``."""
+        return ByFields(self.event.unlabelled, self.program, label if label in self.takes else "")
+
+
+def _arguments(event: Event, program: Callable[..., Any], missing: str) -> tuple[str, list[str]]:
+    """The field that goes to the first argument, if that is named after none, and those that are given by name."""
+    signature = inspect.signature(program.forward if isinstance(program, nn.Module) else program)
+    known = [each for each in signature.parameters.values() if each.name != missing]
+    names = [field.name for field in event.fields]
+    places = [each for each in known if each.kind not in (each.KEYWORD_ONLY, each.VAR_KEYWORD)]
+    first = event.main.name if places and places[0].name not in names else ""
+    asked = [each for each in known if not (first and each is places[0])]
+    for each in asked:
+        required = each.default is each.empty and each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)
+        if required and each.name not in names:
+            raise ContractError(
+                f"a program requires the argument {each.name!r}, which is no field of {event}: name it after a "
+                "field, or give it a default"
+            )
+    every = any(each.kind is each.VAR_KEYWORD for each in asked)
+    taken = {each.name for each in asked}
+    return first, [name for name in names if name != first and (every or name in taken)]
 
 
 def scored(pair: Pair, with_label: bool = True) -> list[Field]:
@@ -88,16 +99,29 @@ def cut(event: Event, batch: Tensor) -> list[tuple[Tensor, Tensor]]:
         batch on the meta device, which has no values, counts as one with all labels.
     """
     everything = torch.arange(len(batch), device=batch.device)
-    if batch.is_meta or batch.shape[1:] != event.shape:
+    if event.label is None or batch.is_meta or batch.shape[1:] != event.shape:
         return [(everything, batch)]
     missing = event.missing(batch)
-    parts = [(everything[~missing], batch[~missing]), (everything[missing], event.without_label(batch[missing]))]
+    parts = [(everything[~missing], batch[~missing]), (everything[missing], event.drop_label(batch[missing]))]
     return [part for part in parts if len(part[0])]
 
 
-def in_parts(event: Event, batch: Tensor, work: Callable[[Tensor], Tensor], dim: int = 0) -> Tensor:
-    """``work`` of the data that have a label and of those that have none, along ``dim`` in the order of the batch."""
-    if event.label is None:
-        return work(batch)
-    places, parts = zip(*cut(event, batch), strict=True)
-    return torch.cat([work(part) for part in parts], dim).index_select(dim, torch.cat(places).argsort())
+def pair_for(pair: Pair, part: Tensor) -> Pair:
+    """The pair of a part that `cut` gives: itself, or the one for data without a label."""
+    return pair if part.shape[1:] == pair.event.shape else pair.unlabelled
+
+
+def in_parts(pair: Pair, batch: Tensor, work: Callable[[Pair, Tensor], Tensor], dim: int = 0) -> Tensor:
+    """``work`` of the data that have a label and of those that have none, along ``dim`` in the order of the batch.
+
+    Args:
+        pair: of the batch.
+        batch: shape ``(n, *event.shape)``.
+        work: is given each part with its pair (see `zoo.pairs.pair.Pair.unlabelled`).
+        dim: of the result, which data are along.
+    """
+    if pair.event.label is None:
+        return work(pair, batch)
+    places, parts = zip(*cut(pair.event, batch), strict=True)
+    found = torch.cat([work(pair_for(pair, part), part) for part in parts], dim)
+    return found.index_select(dim, torch.cat(places).argsort())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Literal, get_args
 
 import torch
@@ -90,11 +89,10 @@ def capabilities(pair: Pair, x: Tensor | None = None) -> Capabilities:
         >>> can.likelihood, can.latents, can.lossless
         ('bound', {'z': (3,)}, True)
     """
-    event, blank = pair.event, torch.zeros(3, *pair.event.shape, device=pair.device)
-    if event.label is None:
-        return _capabilities(pair, blank)
-    kinds = {True, False} if x is None else set(event.missing(x).tolist())
-    found = [_capabilities(pair, event.without_label(blank) if missing else blank) for missing in sorted(kinds)]
+    if pair.event.label is None:
+        return _capabilities(pair)
+    kinds = {True, False} if x is None else set(pair.event.missing(x).tolist())
+    found = [_capabilities(pair.unlabelled if missing else pair) for missing in sorted(kinds)]
     return replace(
         found[0],
         likelihood=max((can.likelihood for can in found), key=get_args(Likelihood).index),
@@ -104,7 +102,8 @@ def capabilities(pair: Pair, x: Tensor | None = None) -> Capabilities:
     )
 
 
-def _capabilities(pair: Pair, x: Tensor) -> Capabilities:
+def _capabilities(pair: Pair) -> Capabilities:
+    x = torch.zeros(3, *pair.event.shape, device=pair.device)
     with pair.evaluating():
         model_trace, guide_trace = traced(pair, x)
     guided = {name: tuple(site["fn"].event_shape) for name, site in random_sites(guide_trace)}
@@ -154,7 +153,7 @@ def log_weights(pair: Pair, x: Tensor) -> Tensor:
         >>> log_weights(pair, torch.zeros(7, 2, 2)).shape
         torch.Size([7])
     """
-    return in_parts(pair.event, x, lambda part: _log_ratio(*_matched(pair, part), part))
+    return in_parts(pair, x, lambda own, part: _log_ratio(*_matched(own, part), part))
 
 
 def weight_parts(pair: Pair, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -216,7 +215,7 @@ def log_prob(pair: Pair, x: Tensor) -> Tensor:
         >>> log_prob(build("uniform", Event((2, 2), "binary")), torch.zeros(1, 2, 2)).exp().item()
         0.0625
     """
-    return in_parts(pair.event, x, partial(_log_prob, pair))
+    return in_parts(pair, x, _log_prob)
 
 
 def _log_prob(pair: Pair, x: Tensor) -> Tensor:
