@@ -47,7 +47,7 @@ def alone(data: Dataset, hidden: int, lr: float, seed: int) -> tuple[float, floa
 
 
 def inputs(data: Dataset, x: Tensor) -> Tensor:
-    return scaled(data.event.main.event, data.event.main_of(x))
+    return scaled(data.event.array, data.event.main_of(x))
 
 
 def error(net: nn.Module, data: Dataset, x: Tensor) -> float:

@@ -16,7 +16,8 @@ from zoo.pairs.build import build
 from zoo.pairs.pair import HasInitialise, Pair
 from zoo.pairs.records import density, scored
 from zoo.pairs.registry import column, evaluation
-from zoo.pairs.traces import capabilities
+from zoo.pairs.structure import listed
+from zoo.pairs.traces import Capabilities, capabilities
 from zoo.report.verdicts import Pooled, Row, Verdict
 from zoo.runs.evaluation import Settings, TrainedRun, attempt, mean_score, unmeasurable
 from zoo.scores import Score
@@ -26,7 +27,7 @@ ELBO_PARTS = ("kl", "reconstruction")
 OF_WEIGHTS = ("elbo", *ELBO_PARTS, "ess", "khat_share")
 OF_PAIR = ("nats", "bits_per_dim", *OF_WEIGHTS, "bound_gap")
 OF_DATA = ("nats", "bits_per_dim", "elbo")
-"""Those whose reason says what they are of, where data are records."""
+"""Those whose reason says what they are of."""
 FLOORS = {"floor_uniform": "uniform", "floor_independent": "independent"}
 """Metric -> the family that every other should beat."""
 
@@ -52,7 +53,8 @@ def likelihood(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
     """Negative log-likelihood of the test split in evaluation mode; lower is better.
 
     - ``nats`` per datum with its standard error over data: exact where it is derivable, else the importance-weighted
-      bound. ``bits_per_dim`` = nats / (ln 2 · size). For real data both are of a density and may be negative. Of
+      bound. Latents that all data share are averaged over draws of the guide: the value bounds its posterior
+      predictive. ``bits_per_dim`` = nats / (ln 2 · size). For real data both are of a density and may be negative. Of
       records the reason says what they are of: p(x, y) with labels, p(x | c) where c is given.
     - ``elbo``: the negative ELBO in nats, the sum of ``kl``, the mean of log q(z|x) - log p(z), near zero where the
       latents carry no information, and ``reconstruction``, the mean of -log p(x|z). A dequantised datum is part of x.
@@ -84,20 +86,33 @@ def _of_pair(run: TrainedRun, settings: Settings) -> list[Score]:
         return _skipped(OF_PAIR, "an implicit model: it observes nothing, so it has no likelihood")
     x, memory, seed = run.data.test, settings.memory, settings.seed
     exact = log_probs(run.pair, x, memory=memory, seed=seed) if can.likelihood == "exact" else None
-    bound = bounds(run.pair, x, settings.particles, memory=memory, seed=seed) if can.latents else None
+    sampled = can.latents or can.shared
+    bound = bounds(run.pair, x, settings.particles, memory=memory, seed=seed) if sampled else None
     if exact is not None:
         nats = mean_score("nats", -exact, "nats", "exact")
     else:
         assert bound is not None  # a pair without latents is exact
         nats = mean_score("nats", -bound.importance, "nats", "lower bound")
-    of = density(run.pair, x) if run.data.event.fields else ""
-    scores = [
+    of = [density(run.pair, x)] if run.data.event.fields else []
+    informative, remark = bool(set(can.latents) - set(can.dequantising)), "; ".join([*of, *_remarks(can, bound)])
+    found = [
         nats,
         _per_dimension(nats, run.pair, x),
-        *_of_weights(bound, informative=bool(set(can.latents) - set(can.dequantising))),
+        *_of_weights(bound, informative),
         _gap(exact, bound),
     ]
-    return [replace(each, reason=of) if each.status == "ok" and each.metric in OF_DATA else each for each in scores]
+    return [replace(each, reason=remark) if each.metric in OF_DATA and each.status == "ok" else each for each in found]
+
+
+def _remarks(can: Capabilities, bound: Bounds | None) -> list[str]:
+    """What the value is of, where latents are summed or shared."""
+    summed, remarks = listed(can.enumerated), list[str]()
+    if summed and not can.analytic:
+        remarks.append(f"exact by enumeration of {summed}" if can.likelihood == "exact" else f"{summed} summed exactly")
+    if can.shared and can.likelihood == "bound" and bound is not None:
+        shared, draws = listed(can.shared), bound.particles
+        remarks.append(f"of the posterior predictive of the guide: log of the mean over {draws} draws of {shared}")
+    return remarks
 
 
 def _per_dimension(nats: Score, pair: Pair, x: Tensor) -> Score:

@@ -93,7 +93,7 @@ def _speed(run: TrainedRun, settings: Settings) -> list[Score]:
     device = run.pair.device
     (one,) = _timed([draws(run.pair, 1)], device)
     try:
-        plain = build(PLAIN, run.pair.event.main.event, seed=settings.seed).to(device)
+        plain = build(PLAIN, run.pair.event.array, seed=settings.seed).to(device)
     except ZooError as error:
         (hundred,) = _timed([draws(run.pair, 100)], device)
         relative = Score.skipped("relative_time", str(error))

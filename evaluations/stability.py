@@ -165,7 +165,7 @@ def _yardstick(data: Dataset, seed: int) -> tuple[float, float]:
     with seeded(seed):
         rows = torch.randperm(len(data.train))[:DISCREPANCY_SAMPLES].to(data.train.device)
         train, validation = data.batch(rows), subsample(data.validation)
-        event, train = data.event.main.event, data.event.main_of(train)
+        event, train = data.event.array, data.event.main_of(train)
         if event.levels is not None:
             uniform = torch.randint_like(train, event.levels)
         else:

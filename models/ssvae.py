@@ -74,7 +74,7 @@ class SSVAE(nn.Module):
         if len(event.fields) != 2 or label is None or label.name != "y" or label.shape or label.levels is None:
             raise UnfitError(f"ssvae takes a record such as x=8x8:17,y=:10@label, got {event}; see digits:labels=100")
         self.event, self.classes, self.latent, self.alpha = event, label.levels, latent, alpha
-        self.data = event.main.event
+        self.data = event.array
         self.decoder = Decoder(self.data, self.classes + latent, (hidden, hidden), dropout)
         self.encoder = MLP(self.data.size + self.classes, (hidden,), 2 * latent, dropout)
         self.classifier = MLP(self.data.size, (hidden,), self.classes, dropout)

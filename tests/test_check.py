@@ -15,6 +15,7 @@ from forms import FORMS
 from pyro.infer.autoguide import AutoNormal
 from torch import Tensor, nn
 
+import zoo
 from zoo.cli.template import starting_file
 from zoo.contract.check import Finding, check, check_pair
 from zoo.contract.laws import GROUND, LAWS
@@ -94,9 +95,68 @@ class OutsideThePlate(Good):
         pyro.sample("w", dist.Normal(x.new_zeros(()), 1.0))
         super().model(x)
 
+
+class SharedPoint(OutsideThePlate):
     def guide(self, x: Tensor) -> None:
-        pyro.sample("w", dist.Normal(x.new_zeros(()), 1.0))
+        pyro.sample("w", dist.Delta(x.new_zeros(())))
         super().guide(x)
+
+
+class SharedOfTheData(OutsideThePlate):
+    def guide(self, x: Tensor) -> None:
+        pyro.sample("w", dist.Normal(x.mean(), 1.0))
+        super().guide(x)
+
+
+class Mixed(Good):
+    """A class k besides z, which is summed."""
+
+    def centres(self, k: Tensor) -> Tensor:
+        return k.unsqueeze(-1) * torch.ones(3, device=k.device)
+
+    def model(self, x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            k = pyro.sample("k", dist.Categorical(x.new_ones(4)))
+            z = pyro.sample("z", self.prior(x))
+            pyro.sample("x", dist.Normal(self.decoder(z) + self.centres(k), 1.0).to_event(1), obs=x)
+
+
+class Recentred(Mixed):
+    def centres(self, k: Tensor) -> Tensor:
+        return super().centres(k) - k.float().mean(0).unsqueeze(-1)
+
+
+class Shared(Good):
+    """A shift and a scale that all data share, under one of Pyro's guides, with the latent of each datum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shared = AutoNormal(pyro.poutine.block(self.model, expose=["shift", "scale"]))
+
+    def model(self, x: Tensor) -> None:
+        shift = pyro.sample("shift", dist.Normal(x.new_zeros(3), 1.0).to_event(1))
+        scale = pyro.sample("scale", dist.Gamma(x.new_tensor(5.0), 5.0))
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", self.prior(x))
+            pyro.sample("x", dist.Normal(self.decoder(z) + shift, scale).to_event(1), obs=x)
+
+    def guide(self, x: Tensor) -> None:
+        self.shared(x)
+        super().guide(x)
+
+
+class Positive(Good):
+    """A latent on the positive numbers, under a guide from the shelf."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = zoo.amortise("normal", self.model, REAL, {"hidden": 4})
+
+    def prior(self, x: Tensor) -> Any:
+        return dist.Gamma(x.new_ones(len(x), 2), 1.0).to_event(1)
+
+    def guide(self, x: Tensor) -> None:
+        self.encoder(x)
 
 
 class ScalarLogProb(Good):
@@ -339,6 +399,9 @@ BROKEN = [
     Breach(FailsAtOnce, REAL, "the programs run", "ValueError: no such thing"),
     Breach(ObservesNothing, REAL, "the programs run", "pyro.sample('x', ..., obs=x)"),
     Breach(OutsideThePlate, REAL, "every site lies in the data plate", "site 'w' lies outside"),
+    Breach(SharedPoint, REAL, "the guide has a density", "the guide is a point mass in w"),
+    Breach(SharedOfTheData, REAL, "the guide has a density", "the guide computes 'w', which all data share, from x"),
+    Breach(Recentred, REAL, "summed latents are read", "'x' should have one distribution"),
     Breach(OfAnAutoGuide, REAL, "latents of a datum are computed from it", "'z' is not amortised: an AutoGuide"),
     Breach(InPlace, REAL, "the programs leave x as it is", "the guide changes x in place"),
     Breach(NoiseOfItsOwn, REAL, "all randomness is at sites", "the model should give 'x' the same distribution"),
@@ -394,8 +457,9 @@ def test_no_law_is_checked_after_a_broken_precondition() -> None:
     assert "not checked until this holds: every site" in findings[-1].detail
 
 
-def test_a_good_pair_passes_every_law() -> None:
-    assert [finding for finding in findings_of(Good) if not finding.ok] == []
+@pytest.mark.parametrize("kind", [Good, Mixed, Shared, Positive])
+def test_a_good_pair_passes_every_law(kind: type) -> None:
+    assert [finding for finding in findings_of(kind) if not finding.ok] == []
 
 
 class LooksAtValues(Good):

@@ -426,11 +426,25 @@ def mixture(x: Tensor) -> None:
         pyro.sample("x", normal(torch.tensor([-3.0, 3.0])[k, None].expand(-1, 2)), obs=x)
 
 
+def counted(x: Tensor) -> None:
+    with pyro.plate("data", len(x)):
+        k = pyro.sample("k", dist.Poisson(1.0))
+        pyro.sample("x", normal(k[..., None].expand(-1, 2)), obs=x)
+
+
 def test_a_latent_without_a_guide_has_no_number() -> None:
-    pair = Pair(Event(2, "real"), mixture)
+    pair = Pair(Event(2, "real"), counted)
     assert capabilities(pair).unguided == ("k",)
     for ask in (log_weights, log_prob, ground_laws):
         with pytest.raises(ContractError, match=r"'k' is not sampled by the guide|no exact log-probability"):
+            ask(pair, reals())
+
+
+def test_a_finite_latent_that_cannot_be_enumerated_has_no_number() -> None:
+    pair = Pair(Event(2, "real"), mixture)
+    assert dict(capabilities(pair).enumerated) == {"k": 2}
+    for ask in (log_weights, log_prob, ground_laws):
+        with pytest.raises(ContractError, match="do not run on all values of k at once"):
             ask(pair, reals())
 
 

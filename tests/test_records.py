@@ -153,6 +153,22 @@ def test_the_order_of_data_without_a_label_is_that_of_any_data() -> None:
     assert torch.equal(Batches(data, 8, seed=5)(0), x[torch.randperm(40, generator=generator)[:8]])
 
 
+def test_a_label_that_the_guide_leaves_out_is_summed() -> None:
+    """With no guide, p(x) is exact where the label is missing, as p(x, y) is where it is known."""
+    with seeded(0):
+        made, batch = Mixture(), some()
+    pair, missing = Pair(LABELLED, made.model), LABELLED.missing(batch)
+    each = dist.Normal(made.mu.detach(), 1.0).log_prob(batch[:, None, :2]).sum(2) - math.log(3)
+    known = each.gather(1, batch[:, 2:].nan_to_num().long())[:, 0]
+    expected = torch.where(missing, each.logsumexp(1), known)
+    assert capabilities(pair).likelihood == "exact"
+    torch.testing.assert_close(log_probs(pair, batch).float(), expected)
+    for mode in ("eager", "traced"):
+        step = engine.compile(pair, mode=mode)  # type: ignore[arg-type]
+        assert float(step(batch)) == pytest.approx(-float(expected.mean()), abs=1e-4)
+        assert step.reason == ""
+
+
 def test_given_fields_condition_and_are_not_scored() -> None:
     pair = conditional()
     x, c = torch.randn(6, 2), torch.randn(6)
@@ -276,7 +292,7 @@ def test_a_model_that_cannot_do_without_the_label_is_refused() -> None:
     def supervised(x: Tensor, y: Tensor) -> None:
         observing(x + 0 * y[:, None])
 
-    with pytest.raises(ContractError, match="TypeError.*where y is missing it is None"):
+    with pytest.raises(ContractError, match=r"TypeError.*where y is missing it is None"):
         Pair(LABELLED, supervised)
 
 

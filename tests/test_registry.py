@@ -15,7 +15,8 @@ from torch import Tensor, nn
 import zoo
 from zoo.errors import ContractError, ZooError
 from zoo.event import Event
-from zoo.pairs.build import build, find, fitting_event, latents, parse_settings
+from zoo.pairs.build import build, find, fitting_event, parse_settings
+from zoo.pairs.pair import no_guide
 from zoo.pairs.registry import (
     REGISTRIES,
     Family,
@@ -28,6 +29,7 @@ from zoo.pairs.registry import (
     load_shelves,
     priors,
 )
+from zoo.pairs.shelf import shelf_guide
 
 
 def registry(*names: str) -> Registry[Family]:
@@ -230,7 +232,14 @@ def test_a_scope_restores_every_sibling() -> None:
 
 def test_a_guide_gets_the_latents_in_the_models_order() -> None:
     event = Event(4, "real")
-    assert list(latents(Latent(event).model, event).items()) == [("z2", (3,)), ("z1", (2, 2))]
+    seen: list[tuple[str, tuple[int, ...]]] = []
+
+    def make(latents: dict[str, tuple[int, ...]]) -> Any:
+        seen.extend(latents.items())
+        return no_guide
+
+    assert shelf_guide(make, Latent(event).model, event) is no_guide
+    assert seen == [("z2", (3,)), ("z1", (2, 2))]
 
 
 def test_the_pair_knows_where_it_came_from() -> None:

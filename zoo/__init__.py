@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from zoo.engine.svi import CompiledSVI as CompiledSVI
     from zoo.errors import ZooError as ZooError
     from zoo.event import Event as Event
+    from zoo.pairs.build import amortise as amortise
     from zoo.pairs.build import build as build
     from zoo.pairs.pair import Pair as Pair
     from zoo.pairs.pair import Player as Player
@@ -43,7 +44,7 @@ _HOMES = {
     "zoo.engine.svi": ("CompiledSVI",),
     "zoo.errors": ("ZooError",),
     "zoo.event": ("Event",),
-    "zoo.pairs.build": ("build",),
+    "zoo.pairs.build": ("amortise", "build"),
     "zoo.pairs.pair": ("Pair", "Player"),
     "zoo.pairs.registry": ("column", "dataset", "evaluation", "family", "guide", "prior"),
     "zoo.pairs.traces": ("capabilities", "log_prob", "log_weights", "sample"),

@@ -189,8 +189,13 @@ class Event:
 
     @property
     def main(self) -> Field:
-        """The first observed field: the programs' ``x``, and what pictures and distances of samples show."""
+        """The first observed field: the programs' ``x``."""
         return next(field for field in self.parts if field.role == "observed")
+
+    @property
+    def array(self) -> Event:
+        """The event of the main field alone, which guides from the shelf, pictures and distances of samples are of."""
+        return self.main.event if self.fields else self
 
     @property
     def label(self) -> Field | None:
@@ -276,12 +281,10 @@ class Event:
         return {field.name: found.get(field.name) for field in self.fields}
 
     def main_of(self, batch: Tensor) -> Tensor:
-        """The main field of a batch as data of ``main.event``: shape ``(n, *main.event.shape)``."""
-        if not self.fields:
-            return batch.reshape(-1, *self.shape)
+        """The main field of a batch as data of `array`: shape ``(n, *array.shape)``."""
         part = self.unpack(batch)[self.main.name]
         assert part is not None  # it is no label
-        return part.reshape(-1, *self.main.event.shape)
+        return part.reshape(-1, *self.array.shape)
 
     def missing(self, batch: Tensor) -> Tensor:
         """Which data of a packed batch have no label: shape ``(n,)``, bool."""

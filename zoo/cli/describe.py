@@ -43,6 +43,8 @@ def describe(name: str, event: Event | None = None) -> dict[str, Any]:
         "parameters": sum(parameter.numel() for parameter in pair.parameters()),
         "likelihood": can.likelihood + (" (analytic)" if can.analytic else ""),
         "latents": {site: list(shape) for site, shape in can.latents.items()},
+        "enumerated": dict(can.enumerated),
+        "shared": {site: list(shape) for site, shape in can.shared.items()},
         "observed": list(can.observed),
         "lossless": can.lossless,
         "lossy": can.lossy(event),
@@ -65,6 +67,8 @@ def text(about: dict[str, Any]) -> str:
         f"  parameters  {about['parameters']}",
         f"  likelihood  {about['likelihood']}",
         f"  latents     {latents}",
+        *(f"  summed      {site}, over {count} values" for site, count in about["enumerated"].items()),
+        *(f"  shared      {site} {tuple(shape)}, by all data" for site, shape in about["shared"].items()),
         f"  lossless    {'a code, directly or by bits-back' if about['lossless'] else 'no'}",
         f"  lossy       {'a code of the latents' if about['lossy'] else 'no: no latents smaller than the data'}",
     ]

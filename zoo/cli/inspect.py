@@ -25,7 +25,13 @@ def list_(with_: With = None, as_json: Json = False) -> None:
         load_families(with_ or [])
         shelves: dict[str, list[dict[str, Any]]] = {
             "families": [
-                {"name": f.name, "group": f.group, "takes": list(f.supports), "guide": f.guide, "about": _first(f.doc)}
+                {
+                    "name": f.name,
+                    "group": f.group,
+                    "takes": list(f.supports),
+                    "guide": f.guide or None,
+                    "about": _first(f.doc),
+                }
                 for f in families
             ],
             "guides": [{"name": g.name, "about": _first(g.doc)} for g in guides],

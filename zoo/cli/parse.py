@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 
 
 def names_of(names: Sequence[str], with_: list[Path] | None) -> list[str]:
-    """Names of families; a Python file stands for the families it holds."""
+    """Names of families; a Python file stands for the families it holds, as in ``my.py`` or ``my.py+iaf``."""
     from zoo.pairs.plugins import load_families
 
     load_families(with_ or [])
     found: list[str] = []
     for name in names:
-        found += load_families([Path(name)]) if name.endswith(".py") else [name]
+        file, suffix, rest = re.split(r"(\.py(?=$|[+:]))", name, maxsplit=1) if ".py" in name else (name, "", "")
+        found += [family + rest for family in load_families([Path(file + suffix)])] if suffix else [name]
     return found
 
 

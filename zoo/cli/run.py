@@ -105,13 +105,13 @@ def sample(
 
         prepared = Prepared.of(name, options)
         data = prepared.dataset
-        check_place(out, data.event.main.event)
+        check_place(out, data.event.array)
         prepared.train(device, options.quiet)
         pair = prepared.run.pair().to(pick_device(device))
         with seeded(options.seed):
             given = contexts(pair.event, data.reshaped(pair.event).test, n)
             drawn = draw(pair, n, given=given).reshape(n, *data.event.shape).cpu()
-        save_samples(out, data.event.main_of(drawn), data.event.main.event)
+        save_samples(out, data.event.main_of(drawn), data.event.array)
         if not options.quiet:
             typer.echo(out)
 

@@ -37,6 +37,10 @@ def no_bottleneck(pair: Pair) -> str:
         return "a record of fields: codes are of data of one array"
     if not can.observed:
         return "an implicit model: no guide infers the latents of a datum"
+    if can.shared:
+        return f"all data share {', '.join(can.shared)}: a code of the latents would need their values as well"
+    if can.enumerated:
+        return f"{', '.join(can.enumerated)} is summed: a reconstruction would need its value"
     if len(can.observed) > 1:
         return f"the datum is observed in {len(can.observed)} sites, and no one of them has its mean"
     if not _latents(can):

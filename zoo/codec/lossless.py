@@ -150,6 +150,10 @@ def why_not(pair: Pair) -> str:
             "its density is over real numbers, which the data become by dequantisation: the noise would need a code of "
             "its own (local bits-back coding)"
         )
+    if can.shared:
+        return f"all data share {', '.join(can.shared)}, of which there is a distribution: decoding needs one value"
+    if can.enumerated:
+        return f"{', '.join(can.enumerated)} is summed, and a sum has no code; sample it in the guide (bits-back)"
     return _mismatch(pair, can)
 
 

@@ -18,7 +18,7 @@ from zoo.errors import RunError
 from zoo.files import read_tensors, write_tensors
 from zoo.pairs.pair import Pair
 from zoo.pairs.sites import latent_sites, per_datum
-from zoo.pairs.traces import capabilities, contexts, log_prob, log_weights, sample
+from zoo.pairs.traces import capabilities, contexts, log_prob, log_weights, sample, traced
 from zoo.seeding import seeded
 
 TOLERANCE = 1e-4
@@ -72,7 +72,8 @@ def independent(case: Case) -> None:
         implicit = capabilities(pair, x).likelihood == "none"
         draws, others = (_latents(pair, batch, implicit) for batch in (x, mixed))
         for name, value in others.items():
-            value[0] = draws[name][0]
+            place = ... if name in pair.structure.outside else 0
+            value[place] = draws[name][place]
         before, after = _first_datum(pair, x, draws), _first_datum(pair, mixed, others)
     for word, value in before.items():
         if not _close(value, after[word], tolerance=TOLERANCE):
@@ -82,8 +83,10 @@ def independent(case: Case) -> None:
 
 
 def _latents(pair: Pair, x: Tensor, implicit: bool) -> dict[str, Tensor]:
-    trace = poutine.trace(pair.model if implicit else pair.guide).get_trace(x)
-    return {name: trace.nodes[name]["value"].clone() for name in latent_sites(trace)}
+    model_trace, guide_trace = traced(pair, x)
+    trace = model_trace if implicit else guide_trace
+    found = {name: trace.nodes[name]["value"].clone() for name in latent_sites(trace)}
+    return found | {name: model_trace.nodes[name]["value"].clone() for name in pair.structure.enumerated}
 
 
 def _first_datum(pair: Pair, x: Tensor, latents: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -91,8 +94,8 @@ def _first_datum(pair: Pair, x: Tensor, latents: Mapping[str, Tensor]) -> dict[s
     can, fixed = capabilities(pair, x), partial(poutine.condition, data=dict(latents))
     guide_trace, model_trace = (poutine.trace(fixed(program)).get_trace(x) for program in (pair.guide, pair.model))
     values = {
-        "log-probability under the guide": per_datum(guide_trace, len(x))[0],
-        "log-probability under the model": per_datum(model_trace, len(x))[0],
+        "log-probability under the guide": per_datum(guide_trace, len(x), without=pair.structure.outside)[0],
+        "log-probability under the model": per_datum(model_trace, len(x), without=pair.structure.outside)[0],
     }
     if can.likelihood == "exact":
         values["log_prob"] = log_prob(pair, x)[0]

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from zoo.contract.values import random_data, supports
 from zoo.event import Event
+from zoo.pairs.enumeration import enumerated_elbo
 from zoo.pairs.pair import HasInitialise, HasPlayers, Pair, Player
 from zoo.pairs.records import cut, pair_for
 from zoo.pairs.sites import observed_sites
@@ -133,7 +134,10 @@ def players_of(pair: Pair) -> list[Player]:
         total = x.new_zeros(())
         for _, part in cut(pair.event, x):
             own = pair_for(pair, part)
-            total = total + Trace_ELBO().differentiable_loss(own.model, own.guide, part)
+            if own.structure.plain:
+                total = total + Trace_ELBO().differentiable_loss(own.model, own.guide, part)
+            else:
+                total = total - enumerated_elbo(own, part, 1.0, len(x))
         return total
 
     return [Player("elbo", pair.parameters(), loss)]

@@ -63,7 +63,7 @@ def _run_everything(pair: Pair, x: Tensor) -> None:
             }
             _check_device(f"the {word}", drawn, x)
             if word != "model":
-                per_datum(trace, len(x))
+                per_datum(trace, len(x), without=pair.structure.outside)
         if capabilities(pair).likelihood == "exact":
             _check_device("log_prob", {"its value": log_prob(pair, x)}, x)
     if isinstance(pair.extras, HasPlayers):  # Pyro's own ELBO reads its value, which meta tensors do not have

@@ -13,7 +13,15 @@ from zoo.contract.ground import (
     spreads_as_the_prior,
     trains_what_it_uses,
 )
-from zoo.contract.sites import are_amortised, lie_in_the_plate, runs, same_sites, supports_agree
+from zoo.contract.sites import (
+    are_amortised,
+    guide_is_a_density,
+    lie_in_the_plate,
+    runs,
+    same_sites,
+    sums_are_sums,
+    supports_agree,
+)
 
 GROUND = (
     Law(
@@ -36,12 +44,24 @@ GROUND = (
     Law(
         "every site lies in the data plate, so log-probabilities are per datum",
         lie_in_the_plate,
-        "sample every site inside `with pyro.plate('data', len(x)):`; what all data share is a parameter, not a latent",
+        "sample every site inside `with pyro.plate('data', len(x)):`; what all data share is a "
+        "parameter, or a latent that the guide samples outside the plate as well",
     ),
     Law(
         "the guide's sites are the model's latents",
         same_sites,
         "sample the same names in both, or observe what is no latent",
+    ),
+    Law(
+        "the guide has a density of its latents, and what all data share does not depend on them",
+        guide_is_a_density,
+        "Pyro's AutoNormal and its like have one, of what all data share",
+    ),
+    Law(
+        "summed latents are read as one value for each entry",
+        sums_are_sums,
+        "count dimensions from the right (z.unsqueeze(-1), mean(-1)), and index with several indices by "
+        "pyro.ops.indexing.Vindex; or sample the latent in the guide",
     ),
     Law(
         "all randomness is at sites",

@@ -7,17 +7,17 @@ from itertools import accumulate
 from typing import Any
 
 import torch
-from pyro import poutine
-from pyro.infer.autoguide import AutoGuide
+from pyro.distributions import Delta
 from torch.distributions import transform_to
 
 from zoo.contract.case import Case
 from zoo.contract.findings import BrokenError, NotApplicableError
 from zoo.errors import ContractError
 from zoo.event import Field
+from zoo.pairs.enumeration import misread_sites
 from zoo.pairs.pair import HasPlayers, Pair
 from zoo.pairs.sites import is_discrete, observed_sites, per_datum, random_sites
-from zoo.pairs.traces import capabilities, log_prob, require_matched, traced
+from zoo.pairs.traces import capabilities, log_prob, traced
 
 PROBABILITY = 1e-3
 """By how much a sum of probabilities may exceed one, by rounding."""
@@ -27,28 +27,16 @@ def runs(case: Case) -> None:
     pair = case.pair
     with pair.evaluating():
         pair.model(case.x(case.sizes[0]))  # with draws of its own
-        if _is_automatic(pair):
-            return  # one of local latents takes one size of batch only: the next law
+        if pair.structure.fixed:
+            return  # it takes one size of batch only: the next law
         capabilities(pair)
         for n in case.sizes:
             traced(pair, case.x(n))
 
 
 def are_amortised(case: Case) -> None:
-    pair, n = case.pair, case.sizes[0]
-    if not _is_automatic(pair):
-        return
-    with pair.evaluating():
-        trace = poutine.trace(pair.model).get_trace(case.x(n))
-    for name, site in random_sites(trace):
-        if not site["is_observed"] and any(frame.size == n for frame in site["cond_indep_stack"]):
-            raise BrokenError(
-                f"{name!r} is not amortised: an AutoGuide has parameters for each datum of the batch that it first saw"
-            )
-
-
-def _is_automatic(pair: Pair) -> bool:
-    return any(isinstance(module, AutoGuide) for module in pair.modules.values())
+    if case.pair.structure.fixed:
+        case.pair.structure.require_sound()
 
 
 def lie_in_the_plate(case: Case) -> None:
@@ -58,7 +46,7 @@ def lie_in_the_plate(case: Case) -> None:
         for n in case.sizes:
             for word, trace in zip(("model", "guide"), traced(pair, case.x(n)), strict=True):
                 try:
-                    per_datum(trace, n)
+                    per_datum(trace, n, without=pair.structure.outside)
                 except ContractError as error:
                     raise BrokenError(f"in the {word}, {error}") from error
                 for name, site in random_sites(trace):
@@ -78,19 +66,36 @@ def lie_in_the_plate(case: Case) -> None:
 
 def same_sites(case: Case) -> None:
     pair = case.pair
-    with pair.evaluating():
-        model_trace, guide_trace = traced(pair, case.x(case.sizes[0]))
-        can = capabilities(pair, case.x(case.sizes[0]))
+    can = capabilities(pair, case.x(case.sizes[0]))
     if can.likelihood == "none" and not can.latents and isinstance(pair.extras, HasPlayers):
         raise NotApplicableError("it has an objective of its own and no guide")
-    require_matched(model_trace, guide_trace)
+    if pair.structure.mismatch:
+        raise BrokenError(pair.structure.mismatch)
+
+
+def guide_is_a_density(case: Case) -> None:
+    if case.pair.structure.no_density:
+        raise BrokenError(case.pair.structure.no_density)
+
+
+def sums_are_sums(case: Case) -> None:
+    pair = case.pair
+    if not pair.structure.enumerated:
+        return
+    with pair.evaluating():
+        wrong = misread_sites(pair, case.x(case.sizes[0]))
+    if wrong:
+        raise BrokenError(
+            f"{', '.join(map(repr, wrong))} should have one distribution, whether the summed latents take one value or "
+            "all of them in a dimension of their own; it has another"
+        )
 
 
 def supports_agree(case: Case) -> None:
     pair = case.pair
     with pair.evaluating():
         model_trace, guide_trace = traced(pair, case.x(case.sizes[0]))
-        for name, _ in random_sites(guide_trace):
+        for name in {name for name, _ in random_sites(guide_trace)} - pair.structure.auxiliary:
             _within(name, guide_trace.nodes[name], model_trace.nodes[name])
         for name in observed_sites(model_trace):
             _observes(_observed_field(pair, name), name, model_trace.nodes[name])
@@ -103,7 +108,9 @@ def _within(name: str, guided: Any, latent: Any) -> None:
         )
     ours, theirs = _support(guided["fn"]), _support(latent["fn"])
     probe = guided["fn"].sample()
-    if ours is not None and not ours.is_discrete:
+    if isinstance(guided["fn"], Delta):  # a change of variables of an auxiliary site
+        probe, ours = guided["value"], "its change of variables"
+    elif ours is not None and not ours.is_discrete:
         free = transform_to(ours)
         probe = free(5 * torch.randn_like(free.inv(probe)))  # all over the support, not only where the guide draws
     if probe.shape != latent["value"].shape:

@@ -10,12 +10,15 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
 from pyro.distributions.util import is_identically_zero, scale_and_mask
 from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 from torch.distributions import kl_divergence
 
 from zoo.engine.private import log_ratio_of_sites
+from zoo.errors import ZooError
+from zoo.pairs.enumeration import enumerated_elbo
 from zoo.pairs.pair import Pair
 from zoo.pairs.traces import log_weights, tempered, traced
 
@@ -23,18 +26,26 @@ Objective = Callable[[Pair, Tensor, Tensor | float], tuple[Tensor, Tensor]]
 """``objective(pair, x, beta)`` of a batch ``x`` with the latents' terms weighted by ``beta``."""
 
 
-def elbo(particles: int = 1) -> Objective:
+def elbo(particles: int = 1, size: int | None = None) -> Objective:
     """Minus the ELBO as `pyro.infer.Trace_ELBO` estimates it.
 
         -(1/S) sum_s [log p(x, z_s) - log q(z_s | x)],  z_s ~ q(z | x)
 
-    Latents that are not reparameterised add score-function terms to the surrogate.
+    Latents that are not reparameterised add score-function terms to the surrogate. Finite latents may be summed, and
+    latents may be shared by all data: see `zoo.pairs.enumeration.enumerated_elbo`.
 
     Args:
         particles: S, draws of the guide for each datum.
+        size: the number of training data, over which the terms of shared latents are spread; by default each batch is
+            all data.
     """
 
     def objective(pair: Pair, x: Tensor, beta: Tensor | float) -> tuple[Tensor, Tensor]:
+        pair.structure.require_sound()
+        if not pair.structure.plain:
+            draws = [enumerated_elbo(pair, x, beta, size or len(x)) for _ in range(particles)]
+            loss = -torch.stack(draws).mean() / len(x)
+            return loss, loss.detach()
         surrogate, loss = x.new_zeros(()), x.new_zeros(())
         with tempered(beta):
             for model_trace, guide_trace in _traces(pair, x, particles):
@@ -58,6 +69,8 @@ def mean_field_elbo(particles: int = 1) -> Objective:
     """
 
     def objective(pair: Pair, x: Tensor, beta: Tensor | float) -> tuple[Tensor, Tensor]:
+        if not pair.structure.plain:
+            raise ZooError("analytic Kullback-Leibler terms need every latent sampled by the guide; use elbo()")
         loss = x.new_zeros(())
         with tempered(beta):
             for model_trace, guide_trace in _traces(pair, x, particles):
@@ -90,6 +103,8 @@ def importance_weighted(particles: int) -> Objective:
     """
 
     def objective(pair: Pair, x: Tensor, beta: Tensor | float) -> tuple[Tensor, Tensor]:
+        if pair.structure.shared:
+            raise ZooError("the importance-weighted bound is one for each datum, and latents are shared; use elbo()")
         weights = log_weights(pair, x.repeat_interleave(particles, 0)).reshape(len(x), particles)
         loss = (math.log(particles) - weights.logsumexp(1)).mean()
         return loss, loss.detach()

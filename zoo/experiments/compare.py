@@ -229,7 +229,7 @@ def _real(data: Dataset) -> dict[str, Any]:
         around = grid(frame(data.test[:POINTS].cpu().numpy()))
         densities[TRUTH] = _rounded(source.log_density(around).reshape(SIDE, SIDE))
     real = _nested(data.event, data.test[: sample_count(data.event)])
-    shown: dict[str, Any] = {"event": str(data.event.main.event), "real": real, "samples": {}, "coded": {}}
+    shown: dict[str, Any] = {"event": str(data.event.array), "real": real, "samples": {}, "coded": {}}
     return shown | {"densities": densities, "latents": {}}
 
 

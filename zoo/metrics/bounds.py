@@ -56,6 +56,9 @@ class Bounds:
 def bounds(pair: Pair, x: Tensor, particles: int = 512, *, memory: int = MEMORY, seed: int = 0) -> Bounds:
     """Bound log p(x) for each datum, in evaluation mode.
 
+    With latents g that all data share, the posterior predictive of the guide is bounded, the mean of p(x | g) under
+    q(g). Each particle is another draw of g, for as many data as are computed at once.
+
     Args:
         pair: a model and its guide.
         x: data, shape ``(n, *event.shape)``.
@@ -94,7 +97,8 @@ def _particle_parts(pair: Pair, x: Tensor, particles: int, memory: int, seed: in
     parts = torch.empty(2, len(x), particles, dtype=torch.float64)
     with pair.evaluating(), seeded(seed):
         rows = rows_within(memory, x, lambda part: both(pair, part))
-        chunks = list(_chunks(len(x), particles, rows))
+        most = 1 if pair.structure.shared else particles
+        chunks = list(_chunks(len(x), particles, rows, most))
         score = compile_scores(pair, both, len(chunks))
         for data, draws in chunks:
             count = draws.stop - draws.start
@@ -156,10 +160,10 @@ def _pareto_shape(row: Tensor) -> float:
     return float(psislw((row - top).numpy())[1])
 
 
-def _chunks(n: int, particles: int, rows: int) -> Iterator[tuple[slice, slice]]:
-    """Cut ``n`` data times ``particles`` draws into pieces of at most ``rows``."""
+def _chunks(n: int, particles: int, rows: int, most: int) -> Iterator[tuple[slice, slice]]:
+    """Cut ``n`` data times ``particles`` draws into pieces of at most ``rows``, with at most ``most`` draws each."""
     width = min(n, rows)
-    copies = min(particles, rows // width)
+    copies = min(most, rows // width)
     for first in range(0, n, width):
         for drawn in range(0, particles, copies):
             yield slice(first, min(first + width, n)), slice(drawn, min(drawn + copies, particles))

@@ -10,17 +10,18 @@ import ast
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import torch
 from pyro import poutine
 from torch import Tensor
 
 from zoo.errors import UnfitError, ZooError
 from zoo.event import Event
-from zoo.pairs.pair import NeedsEncoder, Pair, no_guide
+from zoo.pairs.pair import NeedsEncoder, Pair, Program, no_guide
 from zoo.pairs.registry import Family, families, guides, load_shelves, priors
-from zoo.pairs.sites import latent_sites, random_sites
+from zoo.pairs.shelf import shelf_guide
+from zoo.pairs.sites import random_sites
 from zoo.pairs.traces import Capabilities, capabilities
 from zoo.seeding import seeded
 
@@ -132,20 +133,52 @@ def build(name: str, event: Event, hyper: Hyper | None = None, seed: int = 0) ->
     own, of_guide, of_prior = _split(name, parsed, hyper or {})
 
     def make_prior(latent: int) -> Any:
-        return _make(f"prior {parsed.prior!r}", priors[parsed.prior].make, of_prior, array, latent)
+        return _make(f"prior {parsed.prior!r}", priors[parsed.prior].make, of_prior, event.array, latent)
 
-    array = event.main.event if event.fields else event  # which guides and priors from the shelf are made for
     with seeded(seed):
         given = (event, make_prior) if parsed.prior else (event,)
         made = _make(f"family {family.name!r}", family.make, own, *given)
         model, guide = made if isinstance(made, tuple) else (made.model, getattr(made, "guide", no_guide))
         if parsed.guide:
-            maker = guides[parsed.guide].make
-            guide = _make(f"guide {parsed.guide!r}", maker, of_guide, array, latents(model, event))
+            guide = amortise(parsed.guide, model, event, of_guide)
         pair = Pair(event, model, guide, extras=made, family=parsed.variant, guide_name=parsed.guide)
     _connect_encoder(pair, guide)
     pair.group = family.group or _group(capabilities(pair))
     return pair
+
+
+def amortise(name: str, model: Program, event: Event, hyper: Hyper | None = None) -> Program:
+    """Make a guide from the shelf for any model: its latents are read off its trace.
+
+    The guides of the shelf sample real latents of each datum. A latent of another support is a transform of such,
+    finite latents are left to be summed, and latents that all data share get Pyro's `AutoNormal`.
+
+    Args:
+        name: of the guide.
+        model: the generative program, over batches of ``event``.
+        event: shape and support of one datum.
+        hyper: hyper-parameters of the guide.
+
+    Returns:
+        The guide: a program over batches.
+
+    Raises:
+        ZooError: an unknown name or hyper-parameter, or a latent that no guide of the shelf can sample.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist, torch, zoo
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         scale = pyro.sample("scale", dist.Gamma(2.0, 1.0))
+        ...         pyro.sample("x", dist.Normal(torch.zeros(2), scale[:, None]).to_event(1), obs=x)
+        >>> event = zoo.Event(2, "real")
+        >>> pair = zoo.Pair(event, model, zoo.amortise("iaf", model, event, {"hidden": 8}))
+        >>> zoo.log_weights(pair, torch.zeros(3, 2)).shape
+        torch.Size([3])
+    """
+    load_shelves()
+    make = partial(_make, f"guide {name!r}", guides[name].make, hyper or {}, event.array)
+    return shelf_guide(make, model, event)
 
 
 def _split(name: str, parsed: ParsedName, hyper: Hyper) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
@@ -201,13 +234,6 @@ def _group(can: Capabilities) -> str:
     if can.likelihood == "none":
         return "implicit"
     return "prescribed" if can.latents else ""
-
-
-def latents(model: Callable[..., Any], event: Event) -> dict[str, tuple[int, ...]]:
-    """The latent sites of a model, in its order, with their event shapes."""
-    trace = poutine.trace(Pair(event, model).model).get_trace(torch.zeros(3, *event.shape))
-    names = latent_sites(trace)
-    return {name: tuple(site["fn"].event_shape) for name, site in random_sites(trace) if name in names}
 
 
 def parse_settings(settings: list[str]) -> dict[str, Any]:

@@ -25,7 +25,9 @@ from zoo.pairs.layout import Layout, learn_layout
 from zoo.pairs.parameters import find_modules, module_parameters, separate_stores, stray_parameters
 from zoo.pairs.records import ByFields
 from zoo.pairs.sites import WholeBatch
+from zoo.pairs.structure import Structure, read_structure
 from zoo.scores import label
+from zoo.seeding import seeded
 
 Program = Callable[..., Any]
 
@@ -151,7 +153,9 @@ class Pair:
         self.store: dict[str, dict[str, Any]] = {"params": {}, "constraints": {}}
         self.modules = find_modules(model, guide)
         separate_stores(self.modules)
-        self._materialise(torch.zeros(2, *event.shape) if example is None else example[:2])
+        example = torch.zeros(2, *event.shape) if example is None else example[:2]
+        self._materialise(example)
+        self.structure = self._read_structure(example[:1])
         self.unlabelled  # noqa: B018 (made now, so that parameters that only it uses exist)
 
     @property
@@ -277,7 +281,9 @@ class Pair:
         other._model, other._guide = (each.without(label.name) for each in (self._model, self._guide))
         other.takes = self.takes - {label.name}
         try:
-            other._materialise(torch.zeros(2, *other.event.shape, device=self.device))
+            example = torch.zeros(2, *other.event.shape, device=self.device)
+            other._materialise(example)
+            other.structure = other._read_structure(example[:1])
         except ContractError as error:
             hint = f"where {label.name} is missing it is None; if it never is, give it the role observed"
             raise ContractError(f"{error}; {hint}") from error
@@ -286,21 +292,31 @@ class Pair:
     def _materialise(self, x: Tensor) -> None:
         """Run both programs once, so that parameters created on first use exist."""
         for word, program in (("model", self.model), ("guide", self.guide)):
-            try:
-                with self.evaluating(), pyro.poutine.block():
-                    program(x)
-            except ContractError:
-                raise
-            except Exception as error:  # a user's program may raise anything
-                raise ContractError(
-                    f"the {word} of {self.label} does not run on a batch of shape {tuple(x.shape)} ({self.event}): "
-                    f"{type(error).__name__}: {error}; {_mend(str(error))}"
-                ) from error
+            with self._probing(f"the {word}", x):
+                program(x)
         for name in stray_parameters(self.modules):
             raise ContractError(
                 f"pyro.param({name!r}, ...) in a PyroModule of {self.label} would be neither trained nor saved; "
                 f"make it an attribute: self.{name} = PyroParam(...)"
             )
+
+    def _read_structure(self, datum: Tensor) -> Structure:
+        with self._probing("one program", datum), seeded(0):
+            return read_structure(self.model, self.guide, datum)
+
+    @contextmanager
+    def _probing(self, what: str, x: Tensor) -> Iterator[None]:
+        """Evaluation mode, hidden from outer handlers; an error becomes a `ContractError` that names what failed."""
+        try:
+            with self.evaluating(), pyro.poutine.block():
+                yield
+        except ContractError:
+            raise
+        except Exception as error:  # a user's program may raise anything
+            raise ContractError(
+                f"{what} of {self.label} does not run on a batch of shape {tuple(x.shape)} ({self.event}): "
+                f"{type(error).__name__}: {error}; {_mend(str(error))}"
+            ) from error
 
 
 def _mend(error: str) -> str:

@@ -61,8 +61,8 @@ def _declared(path: Path, module: ModuleType) -> Family:
         return _programs(_execute(path), path)
 
     make.__doc__ = module.__doc__
-    recipe = getattr(module, "recipe", {})
-    return Family(path.stem, make, group=group, supports=get_args(Support), recipe=recipe, event=event)
+    recipe, supports = getattr(module, "recipe", {}), get_args(Support)
+    return Family(path.stem, make, group=group, supports=supports, guide="", recipe=recipe, event=event)
 
 
 def _programs(module: ModuleType, path: Path) -> Any:

@@ -62,6 +62,7 @@ class Family(Declaration):
     paper: str = ""
     supports: Sequence[Support] = SUPPORTS
     guide: str | None = None
+    """The default guide from the shelf; ``None`` if it brings its own, and ``""`` if any may take its guide's place."""
     prior: str | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
     event: Event | None = None

@@ -137,20 +137,21 @@ class WholeBatch(poutine.messenger.Messenger):
                 msg["scale"] = msg["scale"] * (frame.size / frame.full_size)
 
 
-def per_datum(trace: Any, n: int, names: Container[str] | None = None) -> Tensor:
+def per_datum(trace: Any, n: int, names: Container[str] | None = None, without: Container[str] = ()) -> Tensor:
     """The log-probability of each of ``n`` data under a trace, shape ``(n,)``, in nats.
 
     Args:
         trace: of a program that was run on ``n`` data.
         n: number of data.
         names: sites to sum over; all random sites by default. Without any the result is 0.
+        without: sites to leave out, such as those that all data share.
 
     Raises:
         ContractError: a site lies outside the data plate.
     """
     total: Tensor | float = 0.0
     for name, site in random_sites(trace):
-        if names is not None and name not in names:
+        if name in without or (names is not None and name not in names):
             continue
         data = data_plate(name, site, n)
         value = scale_and_mask(site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"]), 1.0, site["mask"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from zoo.errors import ContractError
 from zoo.event import Event
+from zoo.pairs.enumeration import per_datum_parts, per_datum_weights
 from zoo.pairs.pair import HasLogProb, Pair
 from zoo.pairs.records import in_parts
 from zoo.pairs.sites import (
@@ -37,7 +38,7 @@ class Capabilities:
     analytic: bool
     """The pair has a ``log_prob`` of its own."""
     latents: dict[str, tuple[int, ...]]
-    """The guide's sites, and the model's latents that it leaves out, with their event shapes."""
+    """The latents of each datum that the guide samples, or leaves out and should sample, with their event shapes."""
     observed: tuple[str, ...]
     """The observed sites."""
     output: str
@@ -46,18 +47,25 @@ class Capabilities:
     """Every observed site is discrete, and they carry ``x`` alone."""
     dequantising: tuple[str, ...] = ()
     """Latents whose floor is the datum itself (`zoo.distributions.observe`): they carry no information beyond it."""
+    enumerated: Mapping[str, int] = field(default_factory=dict)
+    """Latents that are summed exactly, with their number of values."""
+    shared: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Latents that all data share, with their event shapes."""
     unguided: tuple[str, ...] = ()
     """Latents of a model with a likelihood that its guide does not sample: there is no bound without them."""
 
     @property
     def lossless(self) -> bool:
-        """The pair is a lossless code: every observed site is discrete, and none is dequantised."""
-        return self.likelihood != "none" and self.discrete and not self.dequantising
+        """The pair is a lossless code: all observed are discrete, none dequantised, and no latent summed or shared."""
+        plain = not (self.dequantising or self.enumerated or self.shared)
+        return self.likelihood != "none" and self.discrete and plain
 
     def lossy(self, event: Event) -> bool:
         """Its quantised latents are a lossy code: they have fewer dimensions than the data, which are no record."""
+        if self.enumerated or self.shared or event.fields:
+            return False
         shapes = [shape for name, shape in self.latents.items() if name not in self.dequantising]
-        return not event.fields and 0 < sum(torch.Size(shape).numel() for shape in shapes) < event.size
+        return 0 < sum(torch.Size(shape).numel() for shape in shapes) < event.size
 
 
 def traced(pair: Pair, x: Tensor) -> tuple[Any, Any]:
@@ -98,6 +106,8 @@ def capabilities(pair: Pair, x: Tensor | None = None) -> Capabilities:
         likelihood=max((can.likelihood for can in found), key=get_args(Likelihood).index),
         latents={name: shape for can in found for name, shape in can.latents.items()},
         dequantising=tuple(dict.fromkeys(name for can in found for name in can.dequantising)),
+        enumerated={name: n for can in found for name, n in can.enumerated.items()},
+        shared={name: shape for can in found for name, shape in can.shared.items()},
         unguided=tuple(dict.fromkeys(name for can in found for name in can.unguided)),
     )
 
@@ -105,16 +115,15 @@ def capabilities(pair: Pair, x: Tensor | None = None) -> Capabilities:
 def _capabilities(pair: Pair) -> Capabilities:
     x = torch.zeros(3, *pair.event.shape, device=pair.device)
     with pair.evaluating():
-        model_trace, guide_trace = traced(pair, x)
-    guided = {name: tuple(site["fn"].event_shape) for name, site in random_sites(guide_trace)}
+        model_trace, _ = traced(pair, x)
+    structure = pair.structure
     observed = {name: site for name, site in random_sites(model_trace) if site["is_observed"]}
     analytic = isinstance(pair.extras, HasLogProb)
-    missing = latent_sites(model_trace) - set(guided) if observed else set[str]()
-    unguided = {name: tuple(site["fn"].event_shape) for name, site in random_sites(model_trace) if name in missing}
-    latents = guided | unguided
+    unguided = structure.unguided if observed else {}
+    latents = {**structure.sampled, **unguided}
     likelihood: Likelihood = "none"
     if observed:
-        likelihood = "exact" if analytic or not latents else "bound"
+        likelihood = "exact" if analytic or not (latents or structure.shared) else "bound"
     return Capabilities(
         likelihood=likelihood,
         analytic=analytic,
@@ -125,6 +134,8 @@ def _capabilities(pair: Pair) -> Capabilities:
         and not pair.event.fields
         and all(is_discrete(site["fn"]) for site in observed.values()),
         dequantising=dequantising_sites(model_trace, observed),
+        enumerated=structure.enumerated,
+        shared=structure.shared,
         unguided=tuple(unguided),
     )
 
@@ -153,7 +164,13 @@ def log_weights(pair: Pair, x: Tensor) -> Tensor:
         >>> log_weights(pair, torch.zeros(7, 2, 2)).shape
         torch.Size([7])
     """
-    return in_parts(pair, x, lambda own, part: _log_ratio(*_matched(own, part), part))
+    return in_parts(pair, x, _log_weights)
+
+
+def _log_weights(pair: Pair, x: Tensor) -> Tensor:
+    if not pair.structure.plain:
+        return per_datum_weights(pair, x)
+    return _log_ratio(*_matched(pair, x), x)
 
 
 def weight_parts(pair: Pair, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -162,6 +179,8 @@ def weight_parts(pair: Pair, x: Tensor) -> tuple[Tensor, Tensor]:
     A latent that dequantises belongs to ``x``: the first part is then log p(y | z) - log q(y | x). The data all have a
     label, or come without its columns (`zoo.pairs.records.cut`): no value of ``x`` is read here.
     """
+    if not pair.structure.plain:
+        return per_datum_parts(pair, x)
     traces = _matched(pair, x)
     seen = observed_sites(traces[0])
     seen |= set(dequantising_sites(traces[0], seen))
@@ -170,26 +189,8 @@ def weight_parts(pair: Pair, x: Tensor) -> tuple[Tensor, Tensor]:
 
 def _matched(pair: Pair, x: Tensor) -> tuple[Any, Any]:
     """Traces of model and guide whose latents are the same."""
-    model_trace, guide_trace = traced(pair, x)
-    require_matched(model_trace, guide_trace)
-    return model_trace, guide_trace
-
-
-def require_matched(model_trace: Any, guide_trace: Any) -> None:
-    """Refuse traces whose latents are not the same.
-
-    Raises:
-        ContractError: a site is in one of them only.
-    """
-    latents, guided = latent_sites(model_trace), {name for name, _ in random_sites(guide_trace)}
-    for name in sorted(latents - guided):
-        raise ContractError(
-            f"the model's latent {name!r} is not sampled by the guide, and without it there is no bound on the "
-            "likelihood"
-        )
-    for name in sorted(guided - latents):
-        others = ", ".join(sorted(latents)) or "none"
-        raise ContractError(f"the guide samples {name!r}, which is no latent of the model ({others})")
+    pair.structure.require_sound()
+    return traced(pair, x)
 
 
 def _log_ratio(model_trace: Any, guide_trace: Any, x: Tensor, names: Container[str] | None = None) -> Tensor:
@@ -225,6 +226,9 @@ def _log_prob(pair: Pair, x: Tensor) -> Tensor:
         if value.shape != (len(x),):
             raise ContractError(f"log_prob(x) should have shape ({len(x)},), got {tuple(value.shape)}")
         return value
+    structure = pair.structure
+    if structure.enumerated and not (structure.sampled or structure.shared or structure.unguided):
+        return per_datum_weights(pair, x)
     model_trace, guide_trace = traced(pair, x)
     if list(random_sites(guide_trace)) or latent_sites(model_trace) or not observed_sites(model_trace):
         raise ContractError(f"{pair.label} has no exact log-probability: it has latents, or observes nothing")
@@ -233,6 +237,9 @@ def _log_prob(pair: Pair, x: Tensor) -> Tensor:
 
 def sample(pair: Pair, n: int, chunk: int = 1000, *, given: Mapping[str, Tensor] | None = None) -> Tensor:
     """Draw data by running the model forwards, in evaluation mode and without gradients.
+
+    Latents that all data share are drawn from the guide, for each datum anew, so that data are independent draws of the
+    posterior predictive.
 
     Args:
         pair: any pair.
@@ -275,10 +282,13 @@ def contexts(event: Event, x: Tensor, n: int) -> dict[str, Tensor]:
 
 
 def _draw(pair: Pair, x: Tensor) -> Tensor:
-    event, n = pair.event, len(x)
-    trace = poutine.trace(poutine.uncondition(pair.model)).get_trace(x)
+    event, n, shared = pair.event, len(x), pair.structure.shared
+    if shared and n > 1:
+        return torch.cat([_draw(pair, datum) for datum in x.split(1)])
+    drawn = poutine.trace(poutine.block(pair.guide, expose=list(shared))).get_trace(x) if shared else poutine.Trace()
+    trace = poutine.trace(poutine.replay(poutine.uncondition(pair.model), trace=drawn)).get_trace(x)
     if pair.layout.places:
-        drawn = pair.layout.assemble(trace, x)
+        found = pair.layout.assemble(trace, x)
     else:
         name = output_site(trace, event)
         site = trace.nodes[name]
@@ -288,10 +298,10 @@ def _draw(pair: Pair, x: Tensor) -> Tensor:
                 f"sampling should give {n} data of shape {event.main.shape}, got a tensor of shape {tuple(value.shape)}"
             )
         value = value.reshape(n, *event.main.shape).to(x.dtype)
-        drawn = event.pack({**event.unpack(x), event.main.name: value}).to(x) if event.fields else value
+        found = event.pack({**event.unpack(x), event.main.name: value}).to(x) if event.fields else value
     if event.label and event.label.name not in pair.takes:
-        return event.pack({**event.unpack(drawn), event.label.name: None}).to(x)
-    return drawn
+        return event.pack({**event.unpack(found), event.label.name: None}).to(x)
+    return found
 
 
 class tempered(poutine.messenger.Messenger):  # noqa: N801 (used like Pyro's handlers)

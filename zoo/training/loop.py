@@ -97,7 +97,7 @@ def fit(
 
     progress = start or Progress()
     batches = Batches(data, recipe.batch, seed)
-    players = active_players(pair, recipe, progress, batches(0), runs)
+    players = active_players(pair, recipe, progress, batches(0), len(data.train), runs)
     checkpointer = Checkpointer(pair, players, recipe, data.validation)
     if start is not None:
         checkpointer.restore(start.tensors)

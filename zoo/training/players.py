@@ -57,15 +57,17 @@ class ActivePlayer:
         self._stepper.step()
 
 
-def active_players(pair: Pair, recipe: Recipe, progress: Progress, x: Tensor, runs: int) -> list[ActivePlayer]:
-    """The family's own players, else one that descends minus the ELBO; none without parameters."""
+def active_players(
+    pair: Pair, recipe: Recipe, progress: Progress, x: Tensor, size: int, runs: int
+) -> list[ActivePlayer]:
+    """The family's own players, else one that descends minus the ELBO of ``size`` data; none without parameters."""
     if isinstance(pair.extras, HasPlayers):
         return [
             ActivePlayer(player.name, player.parameters, own_gradients(pair, player, recipe), recipe, player.options)
             for player in pair.extras.players()
             if player.parameters
         ]
-    gradients = elbo_gradients(pair, recipe, progress, x, runs)
+    gradients = elbo_gradients(pair, recipe, progress, x, size, runs)
     return [ActivePlayer("elbo", pair.parameters(), gradients, recipe)] if pair.parameters() else []
 
 
@@ -85,13 +87,13 @@ def own_gradients(pair: Pair, player: Player, recipe: Recipe) -> Gradients:
     return gradients
 
 
-def elbo_gradients(pair: Pair, recipe: Recipe, progress: Progress, x: Tensor, runs: int) -> Gradients:
+def elbo_gradients(pair: Pair, recipe: Recipe, progress: Progress, x: Tensor, size: int, runs: int) -> Gradients:
     """The gradients of minus the ELBO, by the engine of a resumed run, else by that of the recipe.
 
     ``auto`` becomes the engine that is expected to finish ``runs`` such runs first, judged by one plain step on the
     batch ``x``. The choice is noted in ``progress``.
     """
-    objective, mode = elbo(recipe.particles), progress.engine or recipe.engine
+    objective, mode = elbo(recipe.particles, size), progress.engine or recipe.engine
     if mode == "auto":
         mode = engine.choose_engine(pair, x, recipe.steps, objective=objective, runs=runs)
     products = progress.products or None
