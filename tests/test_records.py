@@ -462,6 +462,15 @@ def test_fields_that_are_not_in_a_file_are_refused(options: dict[str, Any], word
     assert "\n" not in str(caught.value)
 
 
+def test_no_column_is_lost_unless_an_event_says_so(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("x,y,z\n" + "\n".join(f"{i}.5,{i % 2},{i}" for i in range(20)))
+    with pytest.raises(ZooError, match="column 'y' is in no field"):
+        load_data(str(tmp_path / "x.csv"), roles={"x": "observed"})
+    chosen = load_data(str(tmp_path / "x.csv"), event=Event.parse("x=:real,y=:2@label"))
+    assert chosen.train.shape == (16, 2)
+    assert str(load_data(str(tmp_path / "x.csv"), roles={"y": "label"}).event) == "x=2:real,y=:binary@label"
+
+
 def test_text_is_no_label(tmp_path: Path) -> None:
     (tmp_path / "named.csv").write_text("x,y\n1,cat\n2,dog\n")
     with pytest.raises(ZooError, match="column 'y' is not numeric"):

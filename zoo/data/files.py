@@ -92,7 +92,7 @@ def load_file(
     contents = _read(path)
     named = {*roles, *(field.name for field in (event.fields if event else ()))}
     if named and contents.columns:
-        contents = _by_column(contents, named, event.main.name if event and event.fields else "x")
+        contents = _by_column(contents, named, event)
     if named and contents.whole:
         raise ZooError(f"{path} has no field {min(named)!r}: fields are the arrays of an .npz or columns of a .csv")
     if contents.whole:
@@ -117,12 +117,23 @@ def load_file(
     return Dataset(name, event, train, validation, test, f"{n} data of {path}, {story}: {sizes}.")
 
 
-def _by_column(contents: Contents, named: Collection[str], main: str) -> Contents:
-    """The columns of those names as fields of their own; the others together as the field ``main``."""
+def _by_column(contents: Contents, named: Collection[str], event: Event | None) -> Contents:
+    """The columns of those names as fields of their own; the others together as the field ``x``, or the event's main one.
+
+    Where the event names a column for each of its fields, the other columns are left out.
+    """
     table, columns = contents.arrays[""], contents.columns
     rest = [index for index, column in enumerate(columns) if column not in named]
     fields = {column: table[:, index] for index, column in enumerate(columns) if column in named}
-    return replace(contents, arrays={main: table[:, rest], **fields} if rest else fields)
+    main = event.main.name if event and event.fields else "x"
+    if rest and main not in fields:
+        fields = {main: table[:, rest], **fields}
+    elif rest and not (event and event.fields):
+        raise ZooError(
+            f"{contents.path}: column {columns[rest[0]]!r} is in no field, as 'x' is a column by itself; write an event "
+            "of the columns that are meant, such as --event x=:real,y=:3@label"
+        )
+    return replace(contents, arrays=fields)
 
 
 def _packed(contents: Contents, event: Event | None, roles: Mapping[str, str]) -> tuple[Event, dict[str, Floats]]:
