@@ -118,7 +118,7 @@ def load_file(
 
 
 def _by_column(contents: Contents, named: Collection[str], event: Event | None) -> Contents:
-    """The columns of those names as fields of their own; the others together as the field ``x``, or the event's main one.
+    """The columns of those names as fields of their own; the others together as ``x``, or the event's main field.
 
     Where the event names a column for each of its fields, the other columns are left out.
     """
@@ -130,8 +130,8 @@ def _by_column(contents: Contents, named: Collection[str], event: Event | None) 
         fields = {main: table[:, rest], **fields}
     elif rest and not (event and event.fields):
         raise ZooError(
-            f"{contents.path}: column {columns[rest[0]]!r} is in no field, as 'x' is a column by itself; write an event "
-            "of the columns that are meant, such as --event x=:real,y=:3@label"
+            f"{contents.path}: column {columns[rest[0]]!r} is in no field, as 'x' is a column by itself; write an "
+            "event of the columns that are meant, such as --event x=:real,y=:3@label"
         )
     return replace(contents, arrays=fields)
 
