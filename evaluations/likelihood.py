@@ -28,6 +28,8 @@ OF_WEIGHTS = ("elbo", *ELBO_PARTS, "ess", "khat_share")
 OF_PAIR = ("nats", "bits_per_dim", *OF_WEIGHTS, "bound_gap")
 OF_DATA = ("nats", "bits_per_dim", "elbo")
 """Those whose reason says what they are of."""
+ONLY_DEQUANTISED = "no latents but the dequantised datum: all of the ELBO is reconstruction"
+NO_LATENTS = "no latents of a datum, only shared ones: all of the ELBO is reconstruction"
 FLOORS = {"floor_uniform": "uniform", "floor_independent": "independent"}
 """Metric -> the family that every other should beat."""
 
@@ -53,9 +55,10 @@ def likelihood(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
     """Negative log-likelihood of the test split in evaluation mode; lower is better.
 
     - ``nats`` per datum with its standard error over data: exact where it is derivable, else the importance-weighted
-      bound. Latents that all data share are averaged over draws of the guide: the value bounds its posterior
-      predictive. ``bits_per_dim`` = nats / (ln 2 · size). For real data both are of a density and may be negative. Of
-      records the reason says what they are of: p(x, y) with labels, p(x | c) where c is given.
+      bound. ``bits_per_dim`` = nats / (ln 2 · size). For real data both are of a density and may be negative.
+      Latents that all data share are averaged over draws of the guide: the value bounds its posterior predictive, and
+      the standard error does not count the noise of draws that data share. Of records the reason says what the value
+      is of: p(x, y) with labels, p(x | c) where c is given.
     - ``elbo``: the negative ELBO in nats, the sum of ``kl``, the mean of log q(z|x) - log p(z), near zero where the
       latents carry no information, and ``reconstruction``, the mean of -log p(x|z). A dequantised datum is part of x.
     - ``ess``: mean effective sample size of the particles. ``khat_share``: share of data with a Pareto k-hat above 0.7.
@@ -98,7 +101,7 @@ def _of_pair(run: TrainedRun, settings: Settings) -> list[Score]:
     found = [
         nats,
         _per_dimension(nats, run.pair, x),
-        *_of_weights(bound, informative),
+        *_of_weights(bound, informative, NO_LATENTS if can.shared and not can.latents else ONLY_DEQUANTISED),
         _gap(exact, bound),
     ]
     return [replace(each, reason=remark) if each.metric in OF_DATA and each.status == "ok" else each for each in found]
@@ -111,7 +114,7 @@ def _remarks(can: Capabilities, bound: Bounds | None) -> list[str]:
         remarks.append(f"exact by enumeration of {summed}" if can.likelihood == "exact" else f"{summed} summed exactly")
     if can.shared and can.likelihood == "bound" and bound is not None:
         shared, draws = listed(can.shared), bound.particles
-        remarks.append(f"of the posterior predictive of the guide: log of the mean over {draws} draws of {shared}")
+        remarks.append(f"of the posterior predictive of the guide, by {draws} draws of {shared}")
     return remarks
 
 
@@ -127,14 +130,14 @@ def _per_dimension(nats: Score, pair: Pair, x: Tensor) -> Score:
     return replace(bits, value=nats.value / unit, unit="bits/dim", stderr=None if stderr is None else stderr / unit)
 
 
-def _of_weights(bound: Bounds | None, informative: bool) -> list[Score]:
-    """The scores of the importance weights; ``informative`` if there is a latent besides the dequantised datum."""
+def _of_weights(bound: Bounds | None, informative: bool, otherwise: str) -> list[Score]:
+    """The scores of the importance weights; ``informative`` if a datum has latents besides its dequantisation."""
     if bound is None:
         return _skipped(OF_WEIGHTS, "no latents: the value is exact and needs no bound")
     kl, reconstruction = bound.kl, -bound.elbo - bound.kl
     parts = [mean_score("kl", kl, "nats", "estimate"), mean_score("reconstruction", reconstruction, "nats", "estimate")]
     if not informative:
-        parts = _skipped(ELBO_PARTS, "no latents but the dequantised datum: all of the ELBO is reconstruction")
+        parts = _skipped(ELBO_PARTS, otherwise)
     ess = mean_score("ess", bound.ess, f"of {bound.particles}", "estimate")
     return [mean_score("elbo", -bound.elbo, "nats", "lower bound"), *parts, ess, _khat_share(bound)]
 

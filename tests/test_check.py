@@ -159,6 +159,16 @@ class Positive(Good):
         self.encoder(x)
 
 
+class NoJacobian(Good):
+    def prior(self, x: Tensor) -> Any:
+        return dist.Gamma(x.new_ones(len(x), 2), 1.0).to_event(1)
+
+    def guide(self, x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            u = pyro.sample("u", self.posterior(x), infer={"is_auxiliary": True})
+            pyro.sample("z", dist.Delta(u.exp(), event_dim=1))
+
+
 class ScalarLogProb(Good):
     def log_prob(self, x: Tensor) -> Tensor:
         return x.sum()
@@ -402,6 +412,7 @@ BROKEN = [
     Breach(SharedPoint, REAL, "the guide has a density", "the guide is a point mass in w"),
     Breach(SharedOfTheData, REAL, "the guide has a density", "the guide computes 'w', which all data share, from x"),
     Breach(Recentred, REAL, "summed latents are read", "'x' should have one distribution"),
+    Breach(NoJacobian, REAL, "a change of variables", "the Delta of 'z' should have the log_density"),
     Breach(OfAnAutoGuide, REAL, "latents of a datum are computed from it", "'z' is not amortised: an AutoGuide"),
     Breach(InPlace, REAL, "the programs leave x as it is", "the guide changes x in place"),
     Breach(NoiseOfItsOwn, REAL, "all randomness is at sites", "the model should give 'x' the same distribution"),

@@ -404,6 +404,18 @@ def test_a_finite_latent_of_all_data_is_refused() -> None:
         log_weights(Pair(PLANE, model), torch.zeros(3, 2))
 
 
+def by_rows(x: Tensor) -> None:
+    """Runs where there are as many data as values, and nowhere else."""
+    with pyro.plate("data", len(x)):
+        k = pyro.sample("k", dist.Categorical(WEIGHTS))
+        pyro.sample("x", dist.Normal(CENTRES[k.reshape(-1)], 1.0).to_event(1), obs=x)
+
+
+def test_a_program_that_counts_from_the_left_is_refused() -> None:
+    with pytest.raises(ContractError, match=r"do not run on all values of k at once, .* \(ValueError: .*k.unsqueeze"):
+        log_prob(Pair(PLANE, by_rows), torch.zeros(3, 2))
+
+
 def test_several_monte_carlo_samples_are_no_enumeration() -> None:
     semi = Semi(depends=False)
 

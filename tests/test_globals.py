@@ -28,6 +28,7 @@ from torch import Tensor, nn
 import zoo
 from zoo import Dataset, Event, Pair, engine
 from zoo.codec.lossless import why_not
+from zoo.contract.check import ground_laws
 from zoo.engine.objectives import elbo, importance_weighted
 from zoo.errors import ContractError, ZooError
 from zoo.metrics.bounds import bounds
@@ -171,6 +172,7 @@ def test_losses_under_an_auto_guide_are_pyros_own(model: Program, kind: Any) -> 
     assert torch.allclose(ours, theirs, atol=1e-4)
     gradients = (torch.autograd.grad(each, pair.parameters()) for each in (ours, theirs))
     assert all(torch.allclose(mine, pyros, atol=1e-4) for mine, pyros in zip(*gradients, strict=True))
+    ground_laws(pair, DATA)
 
 
 def made_up(draw: Callable[[int], Tensor], event: Event = PLANE) -> Dataset:
@@ -202,7 +204,7 @@ def test_a_mixture_with_unknown_centres_trains_scores_and_samples() -> None:
     truth = -(dist.Normal(centres, 1.0).log_prob(data.test[:, None]).sum(-1) - math.log(3)).logsumexp(1).mean()
     assert nats.kind == "lower bound"
     assert nats.reason == (
-        "k summed exactly; of the posterior predictive of the guide: log of the mean over 64 draws of weights, centres"
+        "k summed exactly; of the posterior predictive of the guide, by 64 draws of weights, centres"
     )
     assert nats.value is not None
     assert abs(nats.value - float(truth)) < 0.3
@@ -325,6 +327,14 @@ def test_what_gives_no_bound_is_refused(model: Program, guide: Program, match: s
     for ask in (lambda: log_weights(pair, DATA), lambda: elbo()(pair, DATA, 1.0), lambda: bounds(pair, DATA, 4)):
         with pytest.raises(ContractError, match=match):
             ask()
+
+
+def test_an_auto_guide_of_any_first_batch_is_found_not_to_be_amortised() -> None:
+    for n in (2, 3, 5, 7):
+        guide = AutoNormal(scaled)
+        with pyro.get_param_store().scope():
+            guide(DATA[:n])
+        assert Pair(PLANE, scaled, guide).structure.fixed == ("s",)
 
 
 def test_lists_of_auto_guides() -> None:

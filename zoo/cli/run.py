@@ -122,8 +122,8 @@ def _value(row: dict[str, Any]) -> str:
     if row["status"] != "ok":
         return f"{row['status']}: {row['reason']}"
     error = f" ± {row['stderr']:.2g}" if row["stderr"] is not None else ""
-    unchecked = row["reason"].startswith(UNCHECKED)
-    notes = "; ".join(filter(None, (row["kind"], "" if unchecked else row["reason"])))
-    return (
-        f"{row['value']:.5g}{error} {row['unit']}{f'  ({notes})' if notes else ''}{'  unchecked' if unchecked else ''}"
-    )
+    remark = row["reason"].removeprefix(UNCHECKED).removeprefix("; ")
+    kind = "" if row["kind"] and remark.startswith(row["kind"]) else row["kind"]
+    said = "; ".join(filter(None, (kind, remark)))
+    unchecked = "  unchecked" if row["reason"].startswith(UNCHECKED) else ""
+    return f"{row['value']:.5g}{error} {row['unit']}{f'  ({said})' if said else ''}{unchecked}"

@@ -13,6 +13,7 @@ import pyro.distributions as dist
 import torch
 from pyro import poutine
 from torch import Tensor
+from torch.distributions import biject_to
 
 from zoo.contract.case import Case, players_of
 from zoo.contract.findings import BrokenError
@@ -33,6 +34,8 @@ PARTICLES = 200
 """Draws of the guide per datum for the bound that an analytic log-probability is compared with."""
 SURE = 1e6
 """Odds at which a law is taken to be broken."""
+MOST_CHANGED = 500
+"""Auxiliary numbers beyond which the determinant of their change of variables is not computed."""
 ERRORS = 4.0
 """Standard errors by which a bound may exceed what it bounds."""
 
@@ -155,6 +158,43 @@ def spreads_as_the_prior(case: Case) -> None:
                 f"given one datum, the guide's draws of {', '.join(map(repr, free))} span {_rank(narrow)} dimensions "
                 f"and the model's {_rank(wide)}"
             )
+
+
+def counts_its_jacobian(case: Case) -> None:
+    """That a latent given as a Delta of auxiliary sites has the log-density of that change of variables.
+
+    log_density = -log |det dw/du| - log |det dv/dw|, of auxiliary u, latents v, and their unconstrained values w.
+    """
+    pair, x = case.pair, case.x(case.sizes[0])
+    if not pair.structure.auxiliary:
+        return
+    with pair.evaluating():
+        model_trace, guide_trace = traced(pair, x)
+    deltas = {
+        name: site for name, site in random_sites(guide_trace) if _is_point(site["fn"]) and not is_discrete(site["fn"])
+    }
+    maps = {name: biject_to(model_trace.nodes[name]["fn"].support) for name in deltas}
+    drawn = {name: guide_trace.nodes[name]["value"] for name in sorted(pair.structure.auxiliary)}
+    if sum(value.numel() for value in drawn.values()) > MOST_CHANGED:
+        return
+
+    def unconstrained(*values: Tensor) -> Tensor:
+        given = _given(pair.guide, x, dict(zip(drawn, values, strict=True)))
+        return torch.cat([maps[name].inv(given.nodes[name]["value"]).flatten() for name in deltas])
+
+    with pair.evaluating(), torch.enable_grad():
+        columns = torch.autograd.functional.jacobian(unconstrained, tuple(drawn.values()))
+    volume = torch.cat([part.reshape(len(part), -1) for part in columns], 1).double().slogdet().logabsdet
+    free = {name: maps[name].inv(site["value"]) for name, site in deltas.items()}
+    volume += sum(
+        maps[name].log_abs_det_jacobian(free[name], site["value"]).double().sum() for name, site in deltas.items()
+    )
+    claimed = torch.stack([_log_prob(site, site["value"]).double().sum() for site in deltas.values()]).sum()
+    if not torch.allclose(claimed, -volume, rtol=1e-3, atol=1e-3):
+        raise BrokenError(
+            f"the Delta of {', '.join(map(repr, deltas))} should have the log_density {float(-volume):g} in all, that "
+            f"of its change of variables from {', '.join(map(repr, drawn))}, and has {float(claimed):g}"
+        )
 
 
 def trains_what_it_uses(case: Case) -> None:

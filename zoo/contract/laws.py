@@ -5,6 +5,7 @@ from zoo.contract.device import runs_elsewhere
 from zoo.contract.findings import Law
 from zoo.contract.ground import (
     agrees_with_log_prob,
+    counts_its_jacobian,
     leaves_x_alone,
     nothing_leaks,
     observes_x,
@@ -97,6 +98,11 @@ GROUND = (
         "a guide spreads over as many dimensions as the prior",
         spreads_as_the_prior,
         "use a density, such as dist.Normal(mean, scale): a point mass (MAP) gives no bound on the likelihood",
+    ),
+    Law(
+        "a change of variables in the guide counts its Jacobian",
+        counts_its_jacobian,
+        "give the latent as dist.Delta(value, log_density=-log |det J|) of its auxiliary site, as AutoNormal does",
     ),
     Law(
         "what is trained is known",

@@ -26,7 +26,8 @@ class CompiledSVI:
         model: the generative program over a batch ``x``, shape ``(n, ...)``.
         guide: the inference program; may be left out where nothing is latent.
         optim: makes any optimizer of torch from a list of parameters.
-        loss: see `zoo.engine.objectives`; the ELBO with one particle by default.
+        loss: see `zoo.engine.objectives`; the ELBO with one particle by default, in which a batch is all data. Where
+            latents are shared by N data, ``elbo(size=N)`` spreads their terms over them.
         engine: ``compiled``, ``traced`` or ``eager``.
         clip: the largest norm of the gradient; not clipped by default.
 

@@ -136,15 +136,20 @@ def read_structure(model: Program, guide: Program, datum: Tensor) -> Structure:
         },
         auxiliary=frozenset(auxiliary),
         auxiliary_outside=frozenset(name for name in auxiliary if not _local(guide_sites[name], plates)),
-        fixed=tuple(name for name, site in guide_sites.items() if name not in auxiliary and _is_fixed(site, plates)),
+        fixed=tuple(
+            name
+            for name in guide_sites
+            if name not in auxiliary
+            and any(_is_fixed(guided.get(name), len(x), plates) for x, (_, guided) in zip(batches, runs, strict=True))
+        ),
         mismatch=_unplated(model_sites, plates) or _mismatch(latents, guide_sites, auxiliary, enumerated, plates),
         no_density=_no_density(latents, guide_sites, auxiliary, shared) or _reads_data(guide, batches[0], shared),
     )
-
     if not enumerated or structure.fixed or structure.mismatch:
         return structure
+    n = next(n for n in range(SIZES[-1], 100) if n not in enumerated.values())  # a number of values hides mistakes
     try:
-        structure.enumerated_traces(model, guide, batches[0])
+        structure.enumerated_traces(model, guide, datum.expand(n, *datum.shape[1:]).clone())
     except Exception as error:  # a user's program may raise anything
         first, _, _ = str(error).strip().partition("\n")
         mismatch = (
@@ -185,8 +190,10 @@ def _dimensions(site: Any) -> int:
     return max(len(site["fn"].batch_shape), *(-frame.dim for frame in site["cond_indep_stack"] if frame.vectorized), 0)
 
 
-def _is_fixed(site: Any, plates: frozenset[str]) -> bool:
-    return any(frame.name in plates and 0 < frame.size != SIZES[0] for frame in site["cond_indep_stack"])
+def _is_fixed(site: Any, n: int, plates: frozenset[str]) -> bool:
+    """Whether a site of a run on ``n`` data is in a data plate of another size."""
+    frames = site["cond_indep_stack"] if site else ()
+    return any(frame.name in plates and 0 < frame.size != n for frame in frames)
 
 
 def _unplated(model_sites: Sites, plates: frozenset[str]) -> str:
@@ -240,9 +247,9 @@ def _no_density(latents: Sites, guide_sites: Sites, auxiliary: Collection[str], 
     points = [name for name, site in guide_sites.items() if name in latents and _is_point_mass(latents[name], site)]
     free = sum(biject_to(latents[name]["fn"].support).inverse_shape(_shape(latents[name])).numel() for name in points)
     drawn = sum(_shape(guide_sites[name]).numel() for name in auxiliary)
-    if drawn < free and any(name in shared for name in points):
+    if drawn < free and (auxiliary or any(name in shared for name in points)):
         return (
-            f"the guide is a point mass in {', '.join(name for name in points if name in shared)}: a point has no "
+            f"the guide is a point mass in {', '.join(points)}: a point has no "
             "density, so there is no bound (MAP gives none); sample it from a distribution, such as AutoNormal's"
         )
     if drawn > free:

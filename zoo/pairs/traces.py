@@ -238,8 +238,8 @@ def _log_prob(pair: Pair, x: Tensor) -> Tensor:
 def sample(pair: Pair, n: int, chunk: int = 1000, *, given: Mapping[str, Tensor] | None = None) -> Tensor:
     """Draw data by running the model forwards, in evaluation mode and without gradients.
 
-    Latents that all data share are drawn from the guide, for each datum anew, so that data are independent draws of the
-    posterior predictive.
+    Latents that all data share are drawn from the guide, separately for each datum, so that data are independent draws
+    of the posterior predictive.
 
     Args:
         pair: any pair.
