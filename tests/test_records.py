@@ -13,6 +13,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from PIL import Image
+from pyro.infer.autoguide import AutoNormal
 from torch import Tensor, nn
 
 from zoo import engine
@@ -22,6 +23,7 @@ from zoo.errors import ContractError, ZooError
 from zoo.event import Event
 from zoo.metrics.bounds import bounds, log_probs
 from zoo.pairs.pair import Pair
+from zoo.pairs.records import density
 from zoo.pairs.registry import dataset, datasets
 from zoo.pairs.traces import capabilities, log_prob, log_weights, sample
 from zoo.runs.config import DataSpec
@@ -259,6 +261,28 @@ def test_arguments_are_fields_by_name(model: Callable[..., None]) -> None:
     centre = batch[:, 2:] if model is given_first else torch.zeros(5, 1)
     expected = dist.Normal(centre, 1.0).log_prob(batch[:, :2]).sum(1)
     torch.testing.assert_close(log_prob(Pair(GIVEN, model), batch), expected)
+
+
+def regression(x: Tensor, y: Tensor | None = None) -> None:
+    """As published: y = w x + noise, the weights are shared, and the data may be left out."""
+    weight = pyro.sample("weight", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+    with pyro.plate("data", len(x)):
+        pyro.sample("obs", dist.Normal(x @ weight, 0.5), obs=y)
+
+
+def test_a_published_regression_is_a_pair() -> None:
+    event = Event.parse("x=2:real@given,y=:real")
+    with seeded(0):
+        x = torch.randn(300, 2)
+        batch = event.pack({"x": x, "y": x @ torch.tensor([2.0, -1.0]) + 0.5 * torch.randn(300)})
+        pair = Pair(event, regression, AutoNormal(regression))
+    ground_laws(pair, batch)
+    fit(pair, Dataset("line", event, batch, batch, batch, ""), {"steps": 300, "lr": 0.03}, device="cpu")
+    with seeded(0):
+        drawn = event.unpack(sample(pair, 300, given={"x": x}))["y"]
+    assert drawn is not None
+    assert (drawn - x @ torch.tensor([2.0, -1.0])).std() == pytest.approx(0.5, abs=0.1)
+    assert density(pair, batch) == "p(y | x)"
 
 
 def demanding(x: Tensor, weight: Tensor) -> None:

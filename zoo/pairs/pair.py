@@ -141,7 +141,8 @@ class Pair:
         self.event = event
         self.family, self.guide_name, self.group = family, guide_name, ""
         self.extras = extras
-        self._model, self._guide = ByFields(event, model), ByFields(event, guide)
+        self._model = ByFields(event, model)
+        self._guide = ByFields(event, guide, model=self._model)
         self.takes = self._model.takes
         """Names of the fields that the model takes."""
         for each in event.fields:

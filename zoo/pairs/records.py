@@ -20,7 +20,7 @@ class ByFields:
     """A program as a function of packed batches: each of its arguments is given the field of that name.
 
     The main field goes to the first argument, unless that has the name of another field. A field that is ``missing`` in
-    the event is given as ``None``.
+    the event is given as ``None``. A program of ``*args, **kwargs``, as AutoGuides are, is called as ``model`` is.
 
     Attributes:
         takes: names of the fields that the program takes.
@@ -29,9 +29,16 @@ class ByFields:
         ContractError: the program requires an argument that is no field.
     """
 
-    def __init__(self, event: Event, program: Callable[..., Any], missing: str = "") -> None:
-        self.event, self.program = event, program
-        self._first, self._rest = _arguments(event, program, missing) if event.fields else ("x", [])
+    def __init__(
+        self, event: Event, program: Callable[..., Any], missing: str = "", model: ByFields | None = None
+    ) -> None:
+        self.event, self.program, self._model = event, program, model
+        if not event.fields:
+            self._first, self._rest = "x", list[str]()
+        elif model and _takes_anything(program):
+            self._first, self._rest = model._first, model._rest
+        else:
+            self._first, self._rest = _arguments(event, program, missing)
         self.takes = frozenset(filter(None, (self._first, *self._rest)))
         self._missing = {missing: None} if missing else {}
 
@@ -42,13 +49,25 @@ class ByFields:
 
     def without(self, label: str) -> ByFields:
         """The same program for data without the label, for which it is given ``None``."""
-        return ByFields(self.event.unlabelled, self.program, label if label in self.takes else "")
+        model = self._model and self._model.without(label)
+        return ByFields(self.event.unlabelled, self.program, label if label in self.takes else "", model)
+
+
+def _parameters(program: Callable[..., Any]) -> list[inspect.Parameter]:
+    signature = inspect.signature(program.forward if isinstance(program, nn.Module) else program)
+    return list(signature.parameters.values())
+
+
+def _takes_anything(program: Callable[..., Any]) -> bool:
+    return [each.kind for each in _parameters(program)] == [
+        inspect.Parameter.VAR_POSITIONAL,
+        inspect.Parameter.VAR_KEYWORD,
+    ]
 
 
 def _arguments(event: Event, program: Callable[..., Any], missing: str) -> tuple[str, list[str]]:
     """The field that goes to the first argument, if that is named after none, and those that are given by name."""
-    signature = inspect.signature(program.forward if isinstance(program, nn.Module) else program)
-    known = [each for each in signature.parameters.values() if each.name != missing]
+    known = [each for each in _parameters(program) if each.name != missing]
     names = [field.name for field in event.fields]
     places = [each for each in known if each.kind not in (each.KEYWORD_ONLY, each.VAR_KEYWORD)]
     first = event.main.name if places and places[0].name not in names else ""
