@@ -67,7 +67,7 @@ class SSVAE(nn.Module):
     """
 
     def __init__(
-        self, event: Event, *, latent: int = 16, hidden: int = 256, dropout: float = 0.2, alpha: float = 1.0
+        self, event: Event, *, latent: int = 16, hidden: int = 256, dropout: float = 0.4, alpha: float = 2.0
     ) -> None:
         super().__init__()
         label = event.label
