@@ -20,7 +20,7 @@ from zoo.data import Dataset, load_data
 from zoo.nn.amortised import scaled
 from zoo.nn.mlp import MLP
 from zoo.pairs.build import build
-from zoo.pairs.registry import families
+from zoo.pairs.registry import families, load_shelves
 from zoo.seeding import seeded
 from zoo.training.loop import fit
 from zoo.training.recipe import Recipe
@@ -60,6 +60,7 @@ def error(net: nn.Module, data: Dataset, x: Tensor) -> float:
 
 
 def main(labels: int, seeds: int) -> None:
+    load_shelves()
     recipe = Recipe.read(families["ssvae"].recipe)
     print("seed  alone: validation, test  ssvae: validation, test")
     rows = []

@@ -55,6 +55,12 @@ class Case:
         """One such pair, which no law changes."""
         return self.fresh()
 
+    @cached_property
+    def unlabelled(self) -> Case:
+        """The same pair on random data without a label."""
+        make, event, given = self.make, self.event, self.event.drop_label(self.x(FIRST_DATA))
+        return Case(lambda seed: Case(make, event, seed).fresh().unlabelled, event.unlabelled, self.seed, given)
+
     def x(self, n: int, key: int = 0) -> Tensor:
         """Data, shape ``(n, *event.shape)``; random ones are draws of the model if it does not take all reals."""
         if self.given is not None:

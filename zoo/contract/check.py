@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 
 from torch import Tensor
 
-from zoo.contract.case import FIRST_DATA, Case
+from zoo.contract.case import Case
 from zoo.contract.findings import Finding as Finding
 from zoo.contract.findings import judge
 from zoo.contract.laws import GROUND, LAWS
-from zoo.contract.values import random_data
 from zoo.errors import ContractError
 from zoo.event import EXAMPLES, Event
 from zoo.pairs.build import Hyper, build, find, fitting_event
@@ -89,16 +89,14 @@ def check_pair(make: Callable[[int], Pair], event: Event, seed: int = 0) -> list
     Raises:
         ZooError: an error of ``make`` other than `ContractError`.
     """
-    case, findings = Case(make, event, seed), list[Finding]()
-    laws = [(law, case) for law in GROUND]
-    if event.label:
-        x = random_data(event.unlabelled, FIRST_DATA)
-        without = Case(lambda seed: Case(make, event, seed).fresh().unlabelled, event.unlabelled, seed, given=x)
-        laws += [(replace(law, text=f"{law.text}, without {event.label.name}"), without) for law in GROUND]
-    laws += [(law, case) for law in LAWS]
-    for index, (law, each) in enumerate(laws):
-        findings.append(judge(law, each))
-        if findings[-1].ok is False and index < len(laws) - len(LAWS):
-            reason = f"not checked until this holds: {law.text}"
-            return findings + [Finding(later.text, None, reason) for later, _ in laws[index + 1 :]]
-    return findings
+    case, broken = Case(make, event, seed), ""
+    findings: list[Finding] = []
+    for law, of_label in product(GROUND, (False, True)[: 1 + bool(event.label)]):
+        named = replace(law, text=f"{law.text}, without {event.label.name}") if event.label and of_label else law
+        if broken:
+            findings.append(Finding(named.text, None, broken))
+            continue
+        findings.append(judge(named, case.unlabelled if of_label else case))
+        if findings[-1].ok is False:
+            broken = f"not checked until this holds: {named.text}"
+    return findings + [Finding(law.text, None, broken) if broken else judge(law, case) for law in LAWS]
