@@ -43,6 +43,7 @@ def numbers(lines: Sequence[Member]) -> dict[str, Table]:
     """Evaluation -> the table of its numbers."""
     return {
         "likelihood": _likelihood(lines),
+        "labels": _labels(lines),
         "stability": _stability(lines),
         "sampling": _sampling(lines),
         "lossy": _lossy(lines),
@@ -73,6 +74,19 @@ def _likelihood(lines: Sequence[Member]) -> Table:
         ("KL, nats", "kl", _estimate),
         ("ESS", "ess", _estimate),
         ("k̂ > 0.7", "khat_share", _percent),
+    )
+
+
+def _labels(lines: Sequence[Member]) -> Table:
+    return _table(
+        "Labels in numbers",
+        "Share of test data whose label is inferred wrongly: by the model, as the class of the highest p(y | x), and "
+        "by the guide's q(y | x).",
+        "labels",
+        [line for line in lines if line.pool("labels", "error").state not in ("skipped", "missing")],
+        ("errors of the model", "error", _percent),
+        ("errors of the guide", "guide_error", _percent),
+        ("-log p(y | x), nats", "label_nats", _estimate),
     )
 
 
