@@ -22,7 +22,18 @@ from zoo.cli.describe import describe
 from zoo.codec.lossless import why_not
 from zoo.event import Event
 from zoo.pairs.build import build
-from zoo.pairs.registry import Evaluation, Family, Guide, Prior, evaluations, families, guides, load_shelves, priors
+from zoo.pairs.registry import (
+    Evaluation,
+    Family,
+    Guide,
+    Prior,
+    datasets,
+    evaluations,
+    families,
+    guides,
+    load_shelves,
+    priors,
+)
 from zoo.report.tables import GROUPS
 from zoo.training.recipe import Recipe
 
@@ -148,6 +159,7 @@ def _data_sections() -> Iterator[str]:
     yield "`--data NAME` takes one of these, a file (`.npz`, `.npy`, `.csv`) or a folder of PNGs."
     for each in listed()["data"]:
         yield f"## {each['name']}\n\n{_sentence(each['about'])}"
+        yield _docstring(_path(datasets[each["name"]]))
         yield f"```console\nzoo compare vae independent --data {each['name']}\n```"
     yield "## Your own data"
     yield _docstring("zoo.data.load_data")

@@ -13,7 +13,8 @@ from zoo.errors import ZooError
 from zoo.metrics.bounds import FEWEST_PARTICLES, LARGEST_KHAT, Bounds, bounds, log_probs
 from zoo.metrics.two_sample import Share
 from zoo.pairs.build import build
-from zoo.pairs.pair import HasInitialise
+from zoo.pairs.pair import HasInitialise, Pair
+from zoo.pairs.records import density, scored
 from zoo.pairs.registry import column, evaluation
 from zoo.pairs.structure import listed
 from zoo.pairs.traces import Capabilities, capabilities
@@ -25,6 +26,8 @@ from zoo.seeding import seeded
 ELBO_PARTS = ("kl", "reconstruction")
 OF_WEIGHTS = ("elbo", *ELBO_PARTS, "ess", "khat_share")
 OF_PAIR = ("nats", "bits_per_dim", *OF_WEIGHTS, "bound_gap")
+OF_DATA = ("nats", "bits_per_dim", "elbo")
+"""Those whose reason says what they are of."""
 ONLY_DEQUANTISED = "no latents but the dequantised datum: all of the ELBO is reconstruction"
 NO_LATENTS = "no latents of a datum, only shared ones: all of the ELBO is reconstruction"
 FLOORS = {"floor_uniform": "uniform", "floor_independent": "independent"}
@@ -54,7 +57,8 @@ def likelihood(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
     - ``nats`` per datum with its standard error over data: exact where it is derivable, else the importance-weighted
       bound. ``bits_per_dim`` = nats / (ln 2 · size). For real data both are of a density and may be negative.
       Latents that all data share are averaged over draws of the guide: the value bounds its posterior predictive, and
-      the standard error does not count the noise of draws that data share.
+      the standard error does not count the noise of draws that data share. Of records the reason says what the value
+      is of: p(x, y) with labels, p(x | c) where c is given.
     - ``elbo``: the negative ELBO in nats, the sum of ``kl``, the mean of log q(z|x) - log p(z), near zero where the
       latents carry no information, and ``reconstruction``, the mean of -log p(x|z). A dequantised datum is part of x.
     - ``ess``: mean effective sample size of the particles. ``khat_share``: share of data with a Pareto k-hat above 0.7.
@@ -80,7 +84,7 @@ def likelihood(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
 
 
 def _of_pair(run: TrainedRun, settings: Settings) -> list[Score]:
-    can = capabilities(run.pair)
+    can = capabilities(run.pair, run.data.test)
     if can.likelihood == "none":
         return _skipped(OF_PAIR, "an implicit model: it observes nothing, so it has no likelihood")
     x, memory, seed = run.data.test, settings.memory, settings.seed
@@ -92,18 +96,18 @@ def _of_pair(run: TrainedRun, settings: Settings) -> list[Score]:
     else:
         assert bound is not None  # a pair without latents is exact
         nats = mean_score("nats", -bound.importance, "nats", "lower bound")
-    informative, remark = bool(set(can.latents) - set(can.dequantising)), _remark(can, bound)
+    of = [density(run.pair, x)] if run.data.event.fields else []
+    informative, remark = bool(set(can.latents) - set(can.dequantising)), "; ".join([*of, *_remarks(can, bound)])
     found = [
         nats,
-        _per_dimension(nats, run.data.event.size),
+        _per_dimension(nats, run.pair, x),
         *_of_weights(bound, informative, NO_LATENTS if can.shared and not can.latents else ONLY_DEQUANTISED),
         _gap(exact, bound),
     ]
-    of_x = ("nats", "bits_per_dim", "elbo")
-    return [replace(each, reason=remark) if each.metric in of_x and each.status == "ok" else each for each in found]
+    return [replace(each, reason=remark) if each.metric in OF_DATA and each.status == "ok" else each for each in found]
 
 
-def _remark(can: Capabilities, bound: Bounds | None) -> str:
+def _remarks(can: Capabilities, bound: Bounds | None) -> list[str]:
     """What the value is of, where latents are summed or shared."""
     summed, remarks = listed(can.enumerated), list[str]()
     if summed and not can.analytic:
@@ -111,14 +115,18 @@ def _remark(can: Capabilities, bound: Bounds | None) -> str:
     if can.shared and can.likelihood == "bound" and bound is not None:
         shared, draws = listed(can.shared), bound.particles
         remarks.append(f"of the posterior predictive of the guide, by {draws} draws of {shared}")
-    return "; ".join(remarks)
+    return remarks
 
 
-def _per_dimension(nats: Score, size: int) -> Score:
+def _per_dimension(nats: Score, pair: Pair, x: Tensor) -> Score:
     bits = replace(nats, metric="bits_per_dim")
     if nats.value is None:
         return bits
-    unit, stderr = math.log(2) * size, nats.stderr
+    missing = pair.event.missing(x)
+    sizes = {sum(field.size for field in scored(pair, with_label=not each)) for each in set(missing.tolist())}
+    if len(sizes) > 1:
+        return Score.skipped("bits_per_dim", "data with a label and data without differ in their dimensions")
+    unit, stderr = math.log(2) * sizes.pop(), nats.stderr
     return replace(bits, value=nats.value / unit, unit="bits/dim", stderr=None if stderr is None else stderr / unit)
 
 

@@ -17,7 +17,7 @@ from zoo.metrics.two_sample import FOLDS, c2st, precision_recall
 from zoo.pairs.build import build
 from zoo.pairs.pair import Pair
 from zoo.pairs.registry import column, evaluation
-from zoo.pairs.traces import sample
+from zoo.pairs.traces import contexts, sample
 from zoo.report.verdicts import Pooled, Row, Verdict
 from zoo.runs.evaluation import Settings, TrainedRun, attempt, unmeasurable
 from zoo.scores import Score
@@ -58,7 +58,8 @@ def sampling(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
       synchronised; ``samples_per_second`` in a batch of 100. ``relative_time``: seconds_100 over that of a plain
       untrained VAE of the same event, timed alternately with it.
     - ``passes``: sequential network passes that one sample needs (`zoo.metrics.passes`).
-    - Quality against the test split, in the features of `zoo.metrics.mmd`, with as many samples as test data:
+    - Quality against the test split, in the features of `zoo.metrics.mmd`, with as many samples as test data, each
+      given what a test datum is given:
       ``mmd2``, unbiased (0 is best); ``c2st``, accuracy of a forest that separates samples from data (0.5 is best);
       ``precision`` and ``recall`` by 3 nearest neighbours (1 is best).
 
@@ -83,7 +84,8 @@ def sampling(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
 
 def _speed(run: TrainedRun, settings: Settings) -> list[Score]:
     def draws(pair: Pair, n: int) -> Callable[[], Tensor]:
-        return lambda: sample(pair, n)
+        given = contexts(pair.event, run.data.test, n)
+        return lambda: sample(pair, n, given=given)
 
     def seconds(metric: str, times: Sequence[float]) -> Score:
         return Score(metric, statistics.median(times), "s", _error(times), "estimate", len(times))
@@ -91,7 +93,7 @@ def _speed(run: TrainedRun, settings: Settings) -> list[Score]:
     device = run.pair.device
     (one,) = _timed([draws(run.pair, 1)], device)
     try:
-        plain = build(PLAIN, run.pair.event, seed=settings.seed).to(device)
+        plain = build(PLAIN, run.pair.event.array, seed=settings.seed).to(device)
     except ZooError as error:
         (hundred,) = _timed([draws(run.pair, 100)], device)
         relative = Score.skipped("relative_time", str(error))
@@ -139,11 +141,11 @@ def _quality(run: TrainedRun, settings: Settings) -> list[Score]:
     if len(data) < FOLDS:
         return [Score.skipped(metric, f"needs {FOLDS} test data or more, got {len(data)}") for metric in QUALITY]
     with seeded(settings.seed):
-        drawn = sample(run.pair, len(data))
-    bad = int((~drawn.reshape(len(drawn), -1).isfinite().all(1)).sum())
+        drawn = sample(run.pair, len(data), given=contexts(run.pair.event, data, len(data)))
+    ours, real = features(run.pair.event, drawn), features(run.pair.event, data)
+    bad = int((~ours.isfinite().all(1)).sum())
     if bad:
         return [Score.failed(metric, f"{bad} of {len(drawn)} samples are not finite") for metric in QUALITY]
-    ours, real = features(run.pair.event, drawn), features(run.pair.event, data)
     gap = mmd2(ours, real)
     shares = [c2st(ours, real, settings.seed), *precision_recall(ours, real)]
     return [

@@ -165,14 +165,15 @@ def _yardstick(data: Dataset, seed: int) -> tuple[float, float]:
     with seeded(seed):
         rows = torch.randperm(len(data.train))[:DISCREPANCY_SAMPLES].to(data.train.device)
         train, validation = data.batch(rows), subsample(data.validation)
-        if data.event.levels is not None:
-            uniform = torch.randint_like(train, data.event.levels)
+        event, train = data.event.array, data.event.main_of(train)
+        if event.levels is not None:
+            uniform = torch.randint_like(train, event.levels)
         else:
             low, high = train.amin(0), train.amax(0)
             uniform = low + torch.rand_like(train) * (high - low)
     real = features(data.event, validation)
-    noise = mmd2(features(data.event, train), real).stderr
-    return noise, math.sqrt(max(0.0, mmd2(features(data.event, uniform), real).value))
+    noise = mmd2(features(event, train), real).stderr
+    return noise, math.sqrt(max(0.0, mmd2(features(event, uniform), real).value))
 
 
 def _spread(metric: str, curves: Sequence[Sequence[float]], unit: str) -> Score:

@@ -55,13 +55,7 @@ def test_digits_are_split_in_file_order() -> None:
     assert data.event == Event((8, 8), 17)
     assert sizes(data) == (1000, 350, 447)
     assert np.array_equal(everything(data).numpy(), load_digits().images)
-
-
-def test_binary_digits_state_their_threshold() -> None:
-    grey, binary = load_data("digits"), load_data("digits-binary")
-    assert binary.event == Event((8, 8), "binary")
-    assert torch.equal(binary.test, (grey.test >= 8).float())
-    assert "at least 8" in binary.source
+    assert torch.equal(load_data("digits-binary").test, (data.test >= 8).float())
 
 
 @pytest.mark.parametrize("name", ["moons", "rings"])
@@ -73,12 +67,9 @@ def test_toys_depend_on_the_seed(name: str) -> None:
 
 def test_moons_lie_near_their_half_circles() -> None:
     x, y = everything(load_data("moons")).unbind(-1)
-    upper = torch.hypot(x, y) - 1
-    lower = torch.hypot(x - 1, y - 0.5) - 1
-    distance = torch.minimum(upper.abs(), lower.abs())
+    distance = torch.minimum((torch.hypot(x, y) - 1).abs(), (torch.hypot(x - 1, y - 0.5) - 1).abs())
     assert distance.mean() < 0.1
-    assert (y > 0.8).any()
-    assert (y < -0.3).any()
+    assert y.min() < -0.3 < 0.8 < y.max()
 
 
 def test_density_of_the_rings_integrates_to_one() -> None:
@@ -105,7 +96,6 @@ def test_density_of_the_rings_matches_their_samples() -> None:
 
 def test_reshaped_changes_the_shape_only() -> None:
     data = load_data("digits", event=Event(64, 17))
-    assert data.event == Event(64, 17)
     assert data.test.shape == (447, 64)
     assert torch.equal(data.test[5], load_data("digits").test[5].flatten())
     assert data.fingerprint != load_data("digits").fingerprint
@@ -114,18 +104,14 @@ def test_reshaped_changes_the_shape_only() -> None:
 @pytest.mark.parametrize("event", [Event(63, 17), Event((8, 8), 16), Event(64, "binary"), Event(64, "real")])
 def test_reshaped_refuses_another_size_or_support(event: Event) -> None:
     with pytest.raises(ZooError, match="only the shape may differ"):
-        load_data("digits").reshaped(event)
+        load_data("digits", event=event)
 
 
 def test_fingerprint_tells_data_apart() -> None:
     data = load_data("moons")
-    nudged = data.test.clone()
-    nudged[0, 0] += 1
-    others = [
-        replace(data, test=nudged),
-        replace(data, train=data.validation, validation=data.train),
-        data.reshaped(Event((2, 1), "real")),
-    ]
+    nudged = data.test + torch.eye(len(data.test), 2)
+    swapped = replace(data, train=data.validation, validation=data.train)
+    others = [replace(data, test=nudged), swapped, data.reshaped(Event((2, 1), "real"))]
     assert len({data.fingerprint, *(other.fingerprint for other in others)}) == 4
     assert replace(data, name="other").fingerprint == data.fingerprint
 
@@ -133,15 +119,12 @@ def test_fingerprint_tells_data_apart() -> None:
 def test_dynamic_batches_are_drawn_again() -> None:
     train = torch.tensor([[0.0, 1.0, 0.5]]).expand(4000, 3).contiguous()
     data = Dataset("toy", Event(3, "binary"), train, train[:1].round(), train[:1].round(), "", binarise=True)
-    indices = torch.arange(4000)
-    torch.manual_seed(0)
-    first, second = data.batch(indices), data.batch(indices)
-    torch.manual_seed(0)
-    assert torch.equal(data.batch(indices), first)
-    assert not torch.equal(first, second)
+    generators = [torch.Generator().manual_seed(seed) for seed in (0, 0, 1)]
+    first, again, other = (data.batch(torch.arange(4000), generator) for generator in generators)
+    assert torch.equal(again, first)
+    assert not torch.equal(other, first)
     assert first.unique().tolist() == [0, 1]
     assert first.mean(0) == pytest.approx(torch.tensor([0, 1, 0.5]), abs=0.05)
-    assert torch.equal(replace(data, binarise=False).batch(indices), train)
 
 
 def test_importing_the_package_is_light() -> None:
@@ -157,22 +140,14 @@ def idx(images: np.ndarray) -> bytes:
     return struct.pack(">4I", 0x803, *images.shape) + images.tobytes()
 
 
-@pytest.fixture
-def images() -> dict[str, np.ndarray]:
-    draw = np.random.default_rng(0)
-    return {name: draw.integers(256, size=(n, 4, 3), dtype=np.uint8) for name, n in (("train", 12), ("test", 5))}
+def published(name: str, content: bytes) -> IdxFile:
+    packed = gzip.compress(content, mtime=0)
+    return IdxFile(OFFICIAL[name].name, *(hashlib.sha256(each).hexdigest() for each in (content, packed)))
 
 
-@pytest.fixture
-def files(images: dict[str, np.ndarray]) -> dict[str, IdxFile]:
-    def sha256(content: bytes) -> str:
-        return hashlib.sha256(content).hexdigest()
-
-    contents = {name: idx(array) for name, array in images.items()}
-    return {
-        name: IdxFile(OFFICIAL[name].name, sha256(content), sha256(gzip.compress(content, mtime=0)))
-        for name, content in contents.items()
-    }
+SIZES = {"train": 12, "test": 5}
+IMAGES = {k: np.random.default_rng(0).integers(256, size=(n, 4, 3), dtype=np.uint8) for k, n in SIZES.items()}
+FILES = {name: published(name, idx(images)) for name, images in IMAGES.items()}
 
 
 @pytest.fixture(autouse=True)
@@ -190,43 +165,32 @@ def _no_network(url: str, **_: object) -> str:
 retrieve = pooch.retrieve
 
 
-def put(folder: Path, images: dict[str, np.ndarray], pack: Callable[[bytes], bytes] | None = None) -> None:
+def put(folder: Path, pack: Callable[[bytes], bytes] = bytes, swapped: bool = False) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for name, array in images.items():
-        path = folder / (OFFICIAL[name].name + (".gz" if pack else ""))
-        path.write_bytes((pack or bytes)(idx(array)))
+    for name, other in (("train", "test"), ("test", "train")):
+        path = folder / (OFFICIAL[name].name + ("" if pack is bytes else ".gz"))
+        path.write_bytes(pack(idx(IMAGES[other if swapped else name])))
 
 
-@pytest.mark.parametrize("pack", [None, gzip.compress, partial(gzip.compress, compresslevel=1)])
-@pytest.mark.parametrize("where", ["data_dir", "data_dir/mnist", "env", "env/mnist", "cache", "cache/mnist"])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, partial(gzip.compress, compresslevel=1)])
+@pytest.mark.parametrize("where", ["data_dir", "data_dir/mnist", "env", "cache/mnist"])
 def test_mnist_is_found_packed_or_not(
-    where: str,
-    pack: Callable[[bytes], bytes] | None,
-    images: dict[str, np.ndarray],
-    files: dict[str, IdxFile],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    where: str, pack: Callable[[bytes], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for folder in ("data_dir", "env"):
-        (tmp_path / folder).mkdir()
-    put(tmp_path / where, images, pack)
+    (tmp_path / "data_dir").mkdir()
+    put(tmp_path / where, pack)
     monkeypatch.setenv("ZOO_DATA", str(tmp_path / "env"))
-    data = mnist(tmp_path / "data_dir", files)
+    data = mnist(tmp_path / "data_dir", FILES)
     assert data.event == Event((4, 3), 256)
     assert sizes(data) == (10, 2, 5)
-    assert np.array_equal(torch.cat([data.train, data.validation]).numpy(), images["train"])
-    assert np.array_equal(data.test.numpy(), images["test"])
+    assert np.array_equal(everything(data).numpy(), np.concatenate([IMAGES["train"], IMAGES["test"]]))
 
 
-def test_binarised_mnist_shares_its_test_split(
-    images: dict[str, np.ndarray], files: dict[str, IdxFile], tmp_path: Path
-) -> None:
-    images["test"][:, 0], images["test"][:, 1] = 0, 255
-    put(tmp_path, images)
-    files["test"] = replace(files["test"], content=hashlib.sha256(idx(images["test"])).hexdigest())
-    levels = mnist(tmp_path, files)
+def test_binarised_mnist_shares_its_test_split(tmp_path: Path) -> None:
+    put(tmp_path)
+    levels = mnist(tmp_path, FILES)
+    levels.test[:, 0], levels.test[:, 1] = 0, 255
     static, dynamic = binarised(levels, dynamic=False), binarised(levels, dynamic=True)
-    assert (static.name, dynamic.name) == ("mnist-static", "mnist-dynamic")
     assert static.event == dynamic.event == Event((4, 3), "binary")
     assert torch.equal(static.test, dynamic.test)
     assert torch.equal(static.validation, dynamic.validation)
@@ -238,29 +202,21 @@ def test_binarised_mnist_shares_its_test_split(
     assert binarised(levels, dynamic=False).fingerprint == static.fingerprint
 
 
-def test_mnist_nowhere_says_both_ways_to_get_it() -> None:
+def test_mnist_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ZooError, match=r"connect to the network.*--data-dir.*ZOO_DATA"):
         load_data("mnist-static")
-
-
-def test_mnist_named_folder_must_exist(tmp_path: Path) -> None:
     with pytest.raises(ZooError, match="does not exist"):
         load_data("mnist", data_dir=tmp_path / "absent")
-
-
-def test_mnist_of_other_content_is_refused(images: dict[str, np.ndarray], tmp_path: Path) -> None:
-    put(tmp_path, images, gzip.compress)
+    put(tmp_path, gzip.compress)
     with pytest.raises(ZooError, match="damaged or not the published file"):
         load_data("mnist", data_dir=tmp_path)
 
 
 @pytest.mark.parametrize("tear", [lambda content: content[:-9], lambda content: content[:30] + b"?" + content[31:]])
-def test_damaged_gzip_is_refused(
-    tear: Callable[[bytes], bytes], images: dict[str, np.ndarray], files: dict[str, IdxFile], tmp_path: Path
-) -> None:
-    put(tmp_path, images, lambda content: tear(gzip.compress(content)))
+def test_damaged_gzip_is_refused(tear: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    put(tmp_path, lambda content: tear(gzip.compress(content)))
     with pytest.raises(ZooError, match="cannot read"):
-        mnist(tmp_path, files)
+        mnist(tmp_path, FILES)
 
 
 @pytest.mark.parametrize(
@@ -279,6 +235,8 @@ def test_idx_is_checked(content: bytes, words: str) -> None:
 @given(arrays(np.uint8, st.tuples(*[st.integers(0, 4)] * 3)))
 def test_idx_is_read_as_written(images: np.ndarray) -> None:
     assert np.array_equal(parse_idx(idx(images)), images)
+    labels = images.flatten()
+    assert np.array_equal(parse_idx(struct.pack(">2I", 0x801, labels.size) + labels.tobytes(), axes=1), labels)
 
 
 class _Silent(SimpleHTTPRequestHandler):
@@ -296,25 +254,19 @@ def mirror(tmp_path: Path) -> Iterator[str]:
         thread.join()
 
 
-def test_mnist_is_fetched_once_and_verified(
-    images: dict[str, np.ndarray],
-    files: dict[str, IdxFile],
-    mirror: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_mnist_is_fetched_once_and_verified(mirror: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(pooch, "retrieve", retrieve)
     with pytest.raises(ZooError, match="HTTPError"):
-        mnist(None, files, mirror)
-    put(tmp_path / "mirror", {"train": images["test"], "test": images["train"]}, partial(gzip.compress, mtime=0))
+        mnist(None, FILES, mirror)
+    put(tmp_path / "mirror", partial(gzip.compress, mtime=0), swapped=True)
     with pytest.raises(ZooError, match="ValueError"):
-        mnist(None, files, mirror)
+        mnist(None, FILES, mirror)
     assert not list(tmp_path.glob("cache/**/*.gz"))
-    put(tmp_path / "mirror", images, partial(gzip.compress, mtime=0))
-    fetched = mnist(None, files, mirror)
+    put(tmp_path / "mirror", partial(gzip.compress, mtime=0))
+    fetched = mnist(None, FILES, mirror)
     monkeypatch.setattr(pooch, "retrieve", _no_network)
-    assert mnist(None, files, mirror).fingerprint == fetched.fingerprint
+    assert mnist(None, FILES, mirror).fingerprint == fetched.fingerprint
 
 
 PUBLISHED = os.environ.get("ZOO_DATA")
@@ -322,8 +274,7 @@ PUBLISHED = os.environ.get("ZOO_DATA")
 
 @pytest.mark.skipif(PUBLISHED is None, reason="ZOO_DATA does not name the folder of the published MNIST files")
 def test_published_mnist() -> None:
-    assert PUBLISHED is not None
-    data = mnist(Path(PUBLISHED))
+    data = mnist(Path(PUBLISHED or ""))
     assert data.event == Event((28, 28), 256)
     assert sizes(data) == (50000, 10000, 10000)
     assert everything(data).mean() / 255 == pytest.approx(0.131, abs=0.001)
@@ -382,52 +333,37 @@ def test_split_is_a_partition(
     split = parts[0] / sum(parts), parts[1] / sum(parts), parts[2] / sum(parts)
     data = load_data(str(path), seed=seed, split=split)
     assert everything(data).flatten().sort().values.tolist() == [i + 0.5 for i in range(n)]
+    again, other = (load_data(str(path), seed=each, split=split).fingerprint for each in (seed, seed + 1))
+    assert again == data.fingerprint != other
     for got, share in zip(sizes(data), split, strict=True):
         assert abs(got - share * n) <= 1
-
-
-def test_seed_shuffles(tmp_path: Path) -> None:
-    path = str(save(tmp_path / "mine.npy", REAL))
-    same, other = load_data(path, seed=3), load_data(path, seed=4)
-    assert load_data(path, seed=3).fingerprint == same.fingerprint != other.fingerprint
 
 
 def test_npz_with_its_own_splits_is_kept(tmp_path: Path) -> None:
     np.savez(tmp_path / "own.npz", train=LEVELS[:10], validation=LEVELS[10:15], test=LEVELS[15:])
     data = load_data(str(tmp_path / "own.npz"))
-    assert sizes(data) == (10, 5, 5)
+    assert (sizes(data), data.event) == ((10, 5, 5), Event(3, 5))
     assert np.array_equal(everything(data).numpy(), LEVELS)
-    assert data.event == Event(3, 5)
-
-
-def test_csv_may_have_a_header(tmp_path: Path) -> None:
-    (tmp_path / "headed.csv").write_text("age,2\n" + "\n".join(f"{i}.5,{-i}" for i in range(20)))
-    data = load_data(str(tmp_path / "headed.csv"))
-    assert len(everything(data)) == 20
-    assert data.event == Event(2, "real")
 
 
 @pytest.mark.parametrize(("shape", "event"), [((6, 4, 5), (4, 5)), ((6, 4, 5, 3), (3, 4, 5))])
 def test_folder_of_pngs(shape: tuple[int, ...], event: tuple[int, ...], tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(9, size=shape, dtype=np.uint8)
-    data = load_data(str(save(tmp_path / "pictures", pixels)), split=(0.5, 0.25, 0.25))
-    assert data.name == "pictures"
-    assert data.event == Event(event, 256)
+    path, split = str(save(tmp_path / "pictures", pixels)), (0.5, 0.25, 0.25)
+    data = load_data(path, split=split)
+    assert (data.name, data.event) == ("pictures", Event(event, 256))
     images = pixels if len(shape) == 3 else np.moveaxis(pixels, -1, 1)
     assert sorted(everything(data).tolist()) == sorted(images.astype(float).tolist())
     flat = Event(math.prod(event), 9)
-    assert load_data(str(tmp_path / "pictures"), split=(0.5, 0.25, 0.25), event=flat).event == flat
+    assert load_data(path, split=split, event=flat).event == flat
 
 
 def test_the_event_given_reshapes_a_file(tmp_path: Path) -> None:
     path = str(save(tmp_path / "mine.npy", np.arange(80).reshape(20, 4) % 5))
     assert load_data(path, event=Event((2, 2), 17)).train.shape == (16, 2, 2)
     assert load_data(path, event=Event((2, 2), "real")).event == Event((2, 2), "real")
-
-
-def test_constant_levels_are_accepted(tmp_path: Path) -> None:
-    array = changed(LEVELS, 3, slice(None))
-    assert load_data(str(save(tmp_path / "mine.npy", array))).event == Event(3, 5)
+    constant = save(tmp_path / "constant.npy", changed(LEVELS, 3, slice(None)))  # which levels may be
+    assert load_data(str(constant)).event == Event(3, 5)
 
 
 def changed(array: np.ndarray, value: float, rows: int | slice = 7) -> np.ndarray:
@@ -437,11 +373,7 @@ def changed(array: np.ndarray, value: float, rows: int | slice = 7) -> np.ndarra
 
 
 def raw(name: str, content: bytes) -> Callable[[Path], Path]:
-    def write(folder: Path) -> Path:
-        (folder / name).write_bytes(content)
-        return folder / name
-
-    return write
+    return lambda folder: ((folder / name).write_bytes(content), folder / name)[1]
 
 
 def filed(name: str, array: np.ndarray) -> Callable[[Path], Path]:
@@ -449,41 +381,32 @@ def filed(name: str, array: np.ndarray) -> Callable[[Path], Path]:
 
 
 def packed(**named: np.ndarray) -> Callable[[Path], Path]:
-    def write(folder: Path) -> Path:
-        np.savez(folder / "x.npz", **named)
-        return folder / "x.npz"
-
-    return write
+    return lambda folder: (np.savez(folder / "x.npz", **named), folder / "x.npz")[1]  # type: ignore[arg-type]
 
 
 def pictures(*modes_and_sizes: tuple[str, tuple[int, int]]) -> Callable[[Path], Path]:
     def write(folder: Path) -> Path:
-        (folder / "x").mkdir()
         for index, (mode, size) in enumerate(modes_and_sizes):
-            Image.new(mode, size).save(folder / "x" / f"{index}.png")
-        return folder / "x"
+            Image.new(mode, size).save(folder / f"{index}.png")
+        return folder
 
     return write
 
 
 def damaged_picture(folder: Path) -> Path:
-    path = save(folder / "x", np.random.default_rng(0).integers(256, size=(20, 30, 30), dtype=np.uint8))
-    content = (path / "007.png").read_bytes()
-    (path / "007.png").write_bytes(content[: len(content) // 2])
+    path = save(folder / "x", np.random.default_rng(0).integers(256, size=(2, 30, 30), dtype=np.uint8))
+    content = (path / "001.png").read_bytes()
+    (path / "001.png").write_bytes(content[: len(content) // 2])
     return path
 
 
 BROKEN: dict[str, tuple[Callable[[Path], Path], dict[str, object], str]] = {
     "nan": (filed("x.npy", changed(REAL, math.nan)), {}, r"got nan at index \(7, 1\)"),
-    "infinity": (filed("x.npz", changed(REAL, math.inf)), {}, r"got inf at index \(7, 1\) of 'numbers'|got inf"),
-    "too great": (filed("x.npy", changed(REAL, 1e300)), {}, r"got 1e\+300 at index"),
+    "too great": (filed("x.npz", changed(REAL, 1e300)), {}, r"got 1e\+300 at index"),
     "nan in csv": (filed("x.csv", changed(REAL, math.nan)), {}, r"got nan at data row 8, column '2'"),
     "missing in csv": (raw("x.csv", b"a,b\n1,2\n3,\n"), {}, "got nan at data row 2, column 'b'"),
     "rank 1": (filed("x.npy", np.arange(20)), {}, r"expected shape \(n, \.\.\.\)"),
-    "rank 0": (filed("x.npy", np.array(3)), {}, r"expected shape \(n, \.\.\.\)"),
     "no data": (filed("x.npy", np.zeros((0, 3))), {}, "empty"),
-    "no columns": (filed("x.npy", np.zeros((3, 0))), {}, "empty"),
-    "header only": (raw("x.csv", b"a,b\n"), {}, "cannot read"),
     "empty split": (filed("x.npy", REAL[:4]), {}, "4 data split by 0.8/0.1/0.1 leave 4/0/0"),
     "empty own split": (packed(train=REAL, validation=REAL[:0], test=REAL), {}, "array 'validation' is empty"),
     "shares": (filed("x.npy", REAL), {"split": (0.5, 0.5, 0.5)}, "three positive shares"),
@@ -505,26 +428,18 @@ BROKEN: dict[str, tuple[Callable[[Path], Path], dict[str, object], str]] = {
     ),
     "size": (filed("x.npy", LEVELS), {"event": Event(4, 5)}, "needs 4"),
     "shapes": (packed(train=REAL, validation=REAL[:, :2], test=REAL), {}, "different shapes"),
-    "arrays": (packed(x=REAL, y=REAL), {}, "holds .*x, y; expected train, validation and test"),
+    "arrays": (packed(train=REAL, test=REAL), {}, "holds test, train; expected train, validation and test"),
     "objects": (filed("x.npy", np.array([{}, []], dtype=object)), {}, "without pickles"),
-    "objects in npz": (packed(x=np.array([{}, 1], dtype=object)), {}, "without pickles"),
     "text": (filed("x.npy", np.array([["a"], ["b"]])), {}, "expected real numbers, got <U1"),
-    "complex": (filed("x.npy", LEVELS * 1j), {}, "expected real numbers, got complex"),
     "text in csv": (raw("x.csv", b"a,b\n1,2\n3,four\n"), {}, "column 'b' is not numeric"),
     "index in csv": (raw("x.csv", b",a,b\n0,1,2\n1,3,4\n"), {}, "does not name every column"),
     "short header": (raw("x.csv", b"a,b\n0,1,2\n1,3,4\n"), {}, "does not name every column"),
     "ragged csv": (raw("x.csv", b"1,2\n3,4,5\n"), {}, "cannot read"),
-    "empty csv": (raw("x.csv", b""), {}, "cannot read"),
-    "binary csv": (raw("x.csv", b"\xff\xfe\x00\x81" * 9), {}, "cannot read"),
-    "damaged npy": (raw("x.npy", b"\x93NUMPY\x01\x00\x06\x00{'a':\n"), {}, "cannot read"),
-    "not npy": (raw("x.npy", b"hello"), {}, "cannot read"),
-    "empty npy": (raw("x.npy", b""), {}, "cannot read"),
     "damaged npz": (raw("x.npz", b"PK\x03\x04 damaged"), {}, "cannot read"),
     "no pictures": (pictures(), {}, r"no .png file"),
-    "damaged picture": (damaged_picture, {}, r"cannot read .*007.png as a PNG"),
+    "damaged picture": (damaged_picture, {}, r"cannot read .*001.png as a PNG"),
     "not a picture": (lambda folder: raw("x.png", b"hello")(folder).parent, {}, "cannot read .* as a PNG"),
     "picture sizes": (pictures(("L", (2, 3)), ("L", (3, 2))), {}, "1.png is 2x3 grey, 0.png is 3x2 grey"),
-    "picture colours": (pictures(("L", (2, 2)), ("RGB", (2, 2))), {}, "1.png is 2x2 colour, 0.png is 2x2 grey"),
     "transparency": (pictures(("RGBA", (2, 2))), {}, "mode RGBA"),
     "depth": (pictures(("I;16", (2, 2))), {}, "mode I;16"),
     "suffix": (raw("x.pt", b""), {}, "expected .npz, .npy, .csv or a folder"),
@@ -547,9 +462,7 @@ def test_broken_data_are_refused_in_one_clear_sentence(case: str, tmp_path: Path
         ("digit", {}, "did you mean .*digits"),
         ("qqqqqqqq", {}, r"known: digits, .*or name a file \(.npz, .npy, .csv\) or a folder"),
         ("absent.csv", {}, "there is no file or folder absent.csv"),
-        ("folder/absent", {}, "there is no file or folder folder/absent"),
         ("digits", {"split": (0.8, 0.1, 0.1)}, "fixed split of its own"),
-        ("digits", {"event": Event(64, "binary")}, "only the shape may differ"),
     ],
 )
 def test_wrong_asking_is_refused(spec: str, options: dict[str, object], words: str) -> None:

@@ -32,7 +32,7 @@ def test_every_suite_of_the_zoo_reads_and_can_be_planned() -> None:
         ("families = [{ grupp = 'flow' }]", "keys group, family, support, guide, prior, without, and with family"),
         ("families = [{ group = 'flaw' }]", "group is one of autoregressive, flow"),
         ("families = [{ guide = '*' }]", "needs a group, a family or a support"),
-        ("families = [{ support = 'bits' }]", "'binary', 'levels' or 'real', got 'bits'"),
+        ("families = [{ support = 'bits' }]", "'levels', 'real' or 'record', got 'bits'"),
     ],
 )
 def test_a_wrong_entry_is_named(tmp_path: Path, text: str, message: str) -> None:

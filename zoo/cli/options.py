@@ -16,12 +16,18 @@ if TYPE_CHECKING:
 
 Name = Annotated[str, typer.Argument(help="A family (vae), a family with a guide (vae+iaf), or a Python file.")]
 With = Annotated[list[Path] | None, typer.Option("--with", help="Your own Python files: families, guides, data sets.")]
-Data = Annotated[str, typer.Option(help="A data set by name, or your file (.npz, .npy, .csv) or folder of PNGs.")]
+Data = Annotated[
+    str, typer.Option(help="A data set by name (digits, digits:labels=100), your file (.npz, .npy, .csv) or folder.")
+]
 Split = Annotated[str | None, typer.Option(help="Shares of train, validation and test of a file: 0.8,0.1,0.1.")]
 DataSeed = Annotated[int, typer.Option(help="Seed of the split of a file, and of the toys.")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder with the files of MNIST (or set ZOO_DATA).")]
 EventText = Annotated[
-    str | None, typer.Option("--event", help="What a datum is, SHAPE:SUPPORT: 64:binary, 8x8:17, 2:real.")
+    str | None, typer.Option("--event", help="What a datum is: 64:binary, 8x8:17, 2:real; x=8x8:17,y=:10@label.")
+]
+Roles = Annotated[
+    list[str] | None,
+    typer.Option("--field", help="Role of a column or field: y=label, c=given, w=observed. May be repeated."),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of initialisation, noise and data order.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
@@ -52,6 +58,7 @@ class CommonOptions:
     data_seed: DataSeed = 0
     data_dir: DataDir = None
     event: EventText = None
+    roles: Roles = None
     sets: Set = None
     settings: Train = None
     precision: Precision = None
@@ -75,10 +82,11 @@ class CommonOptions:
 
     def spec(self, data: str) -> DataSpec:
         """Which data, and how a file of them is split."""
-        from zoo.cli.parse import split_of
+        from zoo.cli.parse import roles_of, split_of
         from zoo.runs.config import DataSpec
 
-        return DataSpec(name=data, seed=self.data_seed, split=split_of(self.split), event=self.event)
+        split, roles = split_of(self.split), roles_of(self.roles or [])
+        return DataSpec(name=data, seed=self.data_seed, split=split, event=self.event, roles=roles)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -107,6 +107,18 @@ def split_of(text: str | None) -> tuple[float, float, float] | None:
     return train, validation, test
 
 
+def roles_of(texts: Sequence[str]) -> dict[str, str]:
+    """Roles of fields, each written ``name=role``.
+
+    Raises:
+        ZooError: one is not written so.
+    """
+    for text in texts:
+        if not re.fullmatch(r"[^=]+=[^=]+", text):
+            raise ZooError(f"a field is written NAME=ROLE, such as y=label, c=given or w=observed; got {text!r}")
+    return dict(text.split("=") for text in texts)
+
+
 UNITS = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 

@@ -95,21 +95,23 @@ def sample(
     n: Annotated[int, typer.Option("-n", min=1, help="Number of samples.")] = 64,
     device: Device = "auto",
 ) -> None:
-    """Draw samples of a family, which is trained first if needed."""
+    """Draw samples of a family, which is trained first if needed, given what the test data are given, if anything."""
     with answering():
         from zoo.cli.samples import check_place, save_samples
         from zoo.devices import pick_device
+        from zoo.pairs.traces import contexts
         from zoo.pairs.traces import sample as draw
         from zoo.seeding import seeded
 
         prepared = Prepared.of(name, options)
-        event = prepared.dataset.event
-        check_place(out, event)
+        data = prepared.dataset
+        check_place(out, data.event.array)
         prepared.train(device, options.quiet)
         pair = prepared.run.pair().to(pick_device(device))
         with seeded(options.seed):
-            drawn = draw(pair, n).reshape(n, *event.shape).cpu()
-        save_samples(out, drawn, event)
+            given = contexts(pair.event, data.reshaped(pair.event).test, n)
+            drawn = draw(pair, n, given=given).reshape(n, *data.event.shape).cpu()
+        save_samples(out, data.event.main_of(drawn), data.event.array)
         if not options.quiet:
             typer.echo(out)
 

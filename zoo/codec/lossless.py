@@ -141,6 +141,8 @@ def why_not(pair: Pair) -> str:
     can = capabilities(pair)
     if can.likelihood == "none":
         return "an implicit model: it observes nothing, so there is no distribution to code under"
+    if pair.event.fields:
+        return "a record of fields: codes are of data of one array"
     if pair.event.levels is None or not can.discrete:
         return "real data under a density: a density is no probability, and a real number has infinitely many digits"
     if can.dequantising:

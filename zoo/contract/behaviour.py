@@ -13,12 +13,12 @@ from torch import Tensor
 
 from zoo.contract.case import STEPS, Case
 from zoo.contract.findings import BrokenError, NotApplicableError
-from zoo.contract.values import extent, fits
+from zoo.contract.values import extent, fits, other_data
 from zoo.errors import RunError
 from zoo.files import read_tensors, write_tensors
 from zoo.pairs.pair import Pair
 from zoo.pairs.sites import latent_sites, per_datum
-from zoo.pairs.traces import capabilities, log_prob, log_weights, sample, traced
+from zoo.pairs.traces import capabilities, contexts, log_prob, log_weights, sample, traced
 from zoo.seeding import seeded
 
 TOLERANCE = 1e-4
@@ -47,14 +47,15 @@ def finite(case: Case) -> None:
 
 def samples_fit(case: Case) -> None:
     pair, n = case.pair, case.sizes[0]
-    drawn = sample(pair, n)
+    batches = [case.x(n, 1), other_data(case.event, case.x(n, 1))]
+    drawn = sample(pair, n, given=contexts(case.event, batches[0], n))
     if not fits(case.event, drawn):
         raise BrokenError(f"samples should be of {case.event}, got values {extent(drawn)}")
     draws = []
-    for key in (1, 2):
+    for x in batches:
         with pair.evaluating(), seeded(case.seed):
-            trace = poutine.trace(poutine.uncondition(pair.model)).get_trace(case.x(n, key))
-            draws.append(trace.nodes[capabilities(pair).output]["value"])
+            trace = poutine.trace(poutine.uncondition(pair.model)).get_trace(x)
+            draws.append(trace.nodes[capabilities(pair, x).output]["value"])
     first, second = draws
     if not _close(first, second, TOLERANCE):
         raise BrokenError(
@@ -73,7 +74,7 @@ def _independent_at(case: Case, place: int) -> None:
     x, mixed = case.x(n), case.x(n, 1)
     mixed[place] = x[place]
     with pair.evaluating():
-        implicit = capabilities(pair).likelihood == "none"
+        implicit = capabilities(pair, x).likelihood == "none"
         draws, others = (_latents(pair, batch, implicit) for batch in (x, mixed))
         for name, value in others.items():
             at = ... if name in pair.structure.outside else place
@@ -96,7 +97,7 @@ def _latents(pair: Pair, x: Tensor, implicit: bool) -> dict[str, Tensor]:
 
 def _one_datum(pair: Pair, x: Tensor, latents: Mapping[str, Tensor], place: int) -> dict[str, Tensor]:
     """What the programs compute for ``x[place]`` with the latents held fixed."""
-    can, fixed = capabilities(pair), partial(poutine.condition, data=dict(latents))
+    can, fixed = capabilities(pair, x), partial(poutine.condition, data=dict(latents))
     guide_trace, model_trace = (poutine.trace(fixed(program)).get_trace(x) for program in (pair.guide, pair.model))
     values = {
         "log-probability under the guide": per_datum(guide_trace, len(x), without=pair.structure.outside)[place],
@@ -134,14 +135,16 @@ def _outcomes(pair: Pair, case: Case) -> dict[str, Tensor]:
     """Log-probabilities and samples, with fixed noise."""
     x, values = case.x(case.sizes[0]), {}
     with pair.evaluating():
-        can = capabilities(pair)
+        can = capabilities(pair, x)
         if can.likelihood != "none":
             with seeded(case.seed):
                 values["log-probabilities"] = log_weights(pair, x)
         if can.likelihood == "exact":
             values["log_prob"] = log_prob(pair, x)
     with seeded(case.seed):
-        values["samples"] = sample(pair, case.sizes[0])
+        drawn = sample(pair, len(x), given=contexts(case.event, x, len(x)))
+    unknown = case.event.label and case.event.label.name not in pair.takes
+    values["samples"] = case.event.drop_label(drawn) if unknown else drawn
     return values
 
 

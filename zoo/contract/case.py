@@ -13,12 +13,13 @@ from pyro import poutine
 from pyro.infer import Trace_ELBO
 from torch import Tensor
 
-from zoo.contract.values import supports
+from zoo.contract.values import random_data, supports
 from zoo.event import Event
 from zoo.pairs.enumeration import enumerated_elbo
 from zoo.pairs.pair import HasInitialise, HasPlayers, Pair, Player
+from zoo.pairs.records import cut, pair_for
 from zoo.pairs.sites import observed_sites
-from zoo.pairs.traces import sample
+from zoo.pairs.traces import contexts, sample
 from zoo.seeding import seeded
 
 STEPS, BATCH = 4, 16
@@ -46,7 +47,7 @@ class Case:
         pair = self.make(self.seed)
         if self.given is None and isinstance(pair.extras, HasInitialise):
             with seeded(self.seed), torch.no_grad():
-                pair.extras.initialise(self.x(FIRST_DATA))
+                pair.extras.initialise(self._random(FIRST_DATA, 0))
         return pair
 
     @cached_property
@@ -54,26 +55,42 @@ class Case:
         """One such pair, which no law changes."""
         return self.fresh()
 
+    @cached_property
+    def unlabelled(self) -> Case:
+        """The same pair on random data without a label."""
+        make, event, given = self.make, self.event, self.event.drop_label(self.x(FIRST_DATA))
+        return Case(lambda seed: Case(make, event, seed).fresh().unlabelled, event.unlabelled, self.seed, given)
+
     def x(self, n: int, key: int = 0) -> Tensor:
         """Data, shape ``(n, *event.shape)``; random ones are draws of the model if it does not take all reals."""
         if self.given is not None:
             return self.given[(torch.arange(n, device=self.given.device) + key * n) % len(self.given)]
+        return self._random(n, key)
+
+    def _random(self, n: int, key: int) -> Tensor:
         with seeded(self.seed + 1000 * key + n):
-            if self.event.levels is not None:
-                return torch.randint(self.event.levels, (n, *self.event.shape)).float()
-            return torch.randn(n, *self.event.shape) if self._takes_all_reals else sample(self.make(self.seed), n)
+            x = random_data(self.event, n)
+            if self._takes_all_reals:
+                return x
+            return sample(self.make(self.seed), n, given=contexts(self.event, x, n))
 
     @cached_property
     def _takes_all_reals(self) -> bool:
+        if all(field.levels is not None for field in self.event.parts):
+            return True
         pair = self.make(self.seed)
         with pair.evaluating():
-            trace = poutine.trace(pair.model).get_trace(torch.randn(BATCH, *self.event.shape))
+            trace = poutine.trace(pair.model).get_trace(random_data(self.event, BATCH))
         return all(supports(trace.nodes[name]["fn"], trace.nodes[name]["value"]) for name in observed_sites(trace))
 
     @cached_property
     def trained(self) -> Trained:
-        """Another such pair after a few steps of training."""
-        return Trained(self.fresh(), [self.x(BATCH, key) for key in range(1, STEPS + 1)])
+        """Another such pair after a few steps of training; half of a batch has no label, if one may be missing."""
+        batches = [self._random(BATCH, key) for key in range(1, STEPS + 1)]
+        if label := self.event.label:
+            for known in (self.event.unpack(batch)[label.name] for batch in batches):
+                known[: BATCH // 2] = torch.nan  # type: ignore[index] # a view of the batch, which has the label
+        return Trained(self.fresh(), batches)
 
 
 class Trained:
@@ -118,6 +135,15 @@ def players_of(pair: Pair) -> list[Player]:
     """The family's own players, or one that descends minus the ELBO."""
     if isinstance(pair.extras, HasPlayers):
         return list(pair.extras.players())
-    if not pair.structure.plain:
-        return [Player("elbo", pair.parameters(), lambda x: -enumerated_elbo(pair, x, 1.0, len(x)))]
-    return [Player("elbo", pair.parameters(), lambda x: Trace_ELBO().differentiable_loss(pair.model, pair.guide, x))]
+
+    def loss(x: Tensor) -> Tensor:
+        total = x.new_zeros(())
+        for _, part in cut(pair.event, x):
+            own = pair_for(pair, part)
+            if own.structure.plain:
+                total = total + Trace_ELBO().differentiable_loss(own.model, own.guide, part)
+            else:
+                total = total - enumerated_elbo(own, part, 1.0, len(x))
+        return total
+
+    return [Player("elbo", pair.parameters(), loss)]

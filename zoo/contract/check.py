@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from zoo.errors import ContractError
 from zoo.event import EXAMPLES, Event
 from zoo.pairs.build import Hyper, build, find, fitting_event
 from zoo.pairs.pair import Pair
+from zoo.pairs.records import cut, pair_for
 
 GIVEN = 64
 """The most real data that ground laws are checked on."""
@@ -27,7 +29,8 @@ def check(name: str, event: Event | None = None, hyper: Hyper | None = None, see
 
     Args:
         name: as for `zoo.pairs.build.build`.
-        event: of the random data; by default the family's own, or else a small one of each support that it takes.
+        event: of the random data; by default the family's own, or else a small one of each support that it takes (a
+            record only of a family that takes nothing else).
         hyper: hyper-parameters.
         seed: of parameters and data.
 
@@ -43,7 +46,8 @@ def check(name: str, event: Event | None = None, hyper: Hyper | None = None, see
     family, _ = find(name)
     given = event or family.event
     findings = []
-    for each in [given] if given else [EXAMPLES[support] for support in family.supports]:
+    arrays = [EXAMPLES[support] for support in family.supports if support != "record"]
+    for each in [given] if given else arrays or [EXAMPLES["record"]]:
         small = fitting_event(family, each)
         label = "" if given else f" ({small})"
         found = check_pair(lambda key, small=small: build(name, small, hyper, key), small, seed)  # type: ignore[misc] # mypy cannot infer a lambda's default
@@ -68,24 +72,31 @@ def ground_laws(pair: Pair, x: Tensor, seed: int = 0) -> None:
         >>> from zoo.contract.check import ground_laws
         >>> ground_laws(build("ppca", Event((2, 2), 5)), torch.randint(5, (20, 2, 2)).float())
     """
-    case = Case(lambda _: pair, pair.event, seed, given=x[:GIVEN].to(pair.device))
-    for law in GROUND:
-        finding = judge(law, case)
-        if finding.ok is False:
-            raise ContractError(f"{pair.label} breaks a law of the contract, {law.text!r}: {finding.detail}")
+    for _, part in cut(pair.event, x):
+        own = pair_for(pair, part)
+        case = Case(lambda _, own=own: own, own.event, seed, given=part[:GIVEN].to(pair.device))  # type: ignore[misc] # mypy cannot infer a lambda's default
+        for law in GROUND:
+            finding = judge(law, case)
+            if finding.ok is False:
+                raise ContractError(f"{pair.label} breaks a law of the contract, {law.text!r}: {finding.detail}")
 
 
 def check_pair(make: Callable[[int], Pair], event: Event, seed: int = 0) -> list[Finding]:
     """Check the pair that ``make(seed)`` builds for ``event`` against the contract.
 
+    The ground laws of data that may lack a label are checked on data without one as well.
+
     Raises:
         ZooError: an error of ``make`` other than `ContractError`.
     """
-    case = Case(make, event, seed)
+    case, broken = Case(make, event, seed), ""
     findings: list[Finding] = []
-    for law in GROUND:
-        findings.append(judge(law, case))
+    for law, of_label in product(GROUND, (False, True)[: 1 + bool(event.label)]):
+        named = replace(law, text=f"{law.text}, without {event.label.name}") if event.label and of_label else law
+        if broken:
+            findings.append(Finding(named.text, None, broken))
+            continue
+        findings.append(judge(named, case.unlabelled if of_label else case))
         if findings[-1].ok is False:
-            reason = f"not checked until this holds: {findings[-1].law}"
-            return findings + [Finding(law.text, None, reason) for law in (*GROUND[len(findings) :], *LAWS)]
-    return findings + [judge(law, case) for law in LAWS]
+            broken = f"not checked until this holds: {named.text}"
+    return findings + [Finding(law.text, None, broken) if broken else judge(law, case) for law in LAWS]

@@ -17,6 +17,7 @@ from torch.distributions import biject_to
 
 from zoo.contract.case import Case, players_of
 from zoo.contract.findings import BrokenError
+from zoo.contract.values import other_data
 from zoo.pairs.pair import HasLogProb, HasPlayers, Pair
 from zoo.pairs.sites import data_first, is_discrete, is_point, latent_sites, layers, per_datum, random_sites
 from zoo.pairs.traces import capabilities, log_prob, log_weights, traced
@@ -104,7 +105,7 @@ def scores_everything(case: Case) -> None:
 
 def nothing_leaks(case: Case) -> None:
     pair, x = case.pair, case.x(case.sizes[0])
-    other = _other(case, x)
+    other = other_data(case.event, x)
     for noise in (0.0, NOISE):
         with pair.evaluating(), _noisy(pair, noise):
             _compare_on(pair, x, other)
@@ -112,7 +113,7 @@ def nothing_leaks(case: Case) -> None:
 
 def _compare_on(pair: Pair, x: Tensor, other: Tensor) -> None:
     """The model's distributions given the values of all sites, on two batches."""
-    can = capabilities(pair)
+    can = capabilities(pair, x)
     model_trace, _ = traced(pair, x)
     values, latents = _values(model_trace), latent_sites(model_trace)
     ours, theirs = _after_guide(pair, x, values), _after_guide(pair, other, values)
@@ -128,13 +129,14 @@ def _compare_on(pair: Pair, x: Tensor, other: Tensor) -> None:
 
 def spreads_as_the_prior(case: Case) -> None:
     pair = case.pair
-    can = capabilities(pair)
+    can = capabilities(pair, case.x(1))
     shapes = {name: shape for name, shape in can.latents.items() if name not in can.dequantising}
     if can.likelihood == "none" or not shapes:
         return
     n = min(MOST_DRAWS, sum(torch.Size(shape).numel() for shape in shapes.values()) + 4)
     n = next(n for n in range(n, 2 * n + 9) if n not in {*case.event.shape, case.event.size})
-    x = case.x(1).expand(n, *case.event.shape).contiguous()
+    x = case.x(1)
+    x = x.expand(n, *x.shape[1:]).contiguous()
     with pair.evaluating():
         guide = poutine.trace(pair.guide).get_trace(x)
         known = {name: guide.nodes[name]["value"] for name in can.dequantising}
@@ -225,7 +227,7 @@ def agrees_with_log_prob(case: Case) -> None:
     x = case.x(case.sizes[0])
     with pair.evaluating():
         exact = log_prob(pair, x)
-        if not capabilities(pair).latents:
+        if not capabilities(pair, x).latents:
             program = log_weights(pair, x)
             if not torch.allclose(exact.double(), program.double(), rtol=1e-3, atol=1e-3):
                 raise BrokenError(
@@ -331,13 +333,6 @@ def _log_prob(site: Any, value: Tensor) -> Tensor:
 
 def _equal(ours: Tensor, theirs: Tensor) -> bool:
     return ours.shape == theirs.shape and torch.allclose(ours, theirs, rtol=ROUNDING, atol=ROUNDING, equal_nan=True)
-
-
-def _other(case: Case, x: Tensor) -> Tensor:
-    """Other data of the same event: random levels, or the entries of real data in another order."""
-    if case.event.levels is not None:
-        return torch.randint(case.event.levels, x.shape, device=x.device).to(x.dtype)
-    return x.flatten()[torch.randperm(x.numel(), device=x.device)].reshape(x.shape)
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -14,9 +16,9 @@ from zoo.contract.case import Case
 from zoo.contract.findings import BrokenError, NotApplicableError
 from zoo.contract.values import extent
 from zoo.errors import ContractError
-from zoo.event import Event
+from zoo.event import Field
 from zoo.pairs.enumeration import misread_sites
-from zoo.pairs.pair import HasPlayers
+from zoo.pairs.pair import HasPlayers, Pair
 from zoo.pairs.sites import is_discrete, is_point, layers, observed_sites, per_datum, random_sites
 from zoo.pairs.traces import capabilities, log_prob, traced
 
@@ -58,7 +60,7 @@ def lie_in_the_plate(case: Case) -> None:
                     f"in the {word}, one draw of {name!r} has the event shape {tuple(shapes[0])} of {case.sizes[0]} "
                     "data: its .to_event(...) takes in the dimension of the data, so declare one dimension fewer"
                 )
-        if capabilities(pair).likelihood == "exact":
+        if capabilities(pair, case.x(case.sizes[0])).likelihood == "exact":
             n = case.sizes[0]
             value = log_prob(pair, case.x(n))
             if value.shape != (n,):
@@ -67,7 +69,7 @@ def lie_in_the_plate(case: Case) -> None:
 
 def same_sites(case: Case) -> None:
     pair = case.pair
-    can = capabilities(pair)
+    can = capabilities(pair, case.x(case.sizes[0]))
     if can.likelihood == "none" and not can.latents and isinstance(pair.extras, HasPlayers):
         raise NotApplicableError("it has an objective of its own and no guide")
     if pair.structure.mismatch:
@@ -126,7 +128,7 @@ def supports_agree(case: Case) -> None:
         for name in {name for name, _ in random_sites(guide_trace)} - pair.structure.auxiliary:
             _within(name, guide_trace.nodes[name], model_trace.nodes[name])
         for name in observed_sites(model_trace):
-            _observes(case.event, name, model_trace.nodes[name])
+            _observes(_observed_field(pair, name), name, model_trace.nodes[name])
 
 
 def _within(name: str, guided: Any, latent: Any) -> None:
@@ -154,22 +156,31 @@ def _within(name: str, guided: Any, latent: Any) -> None:
         )
 
 
-def _observes(event: Event, name: str, site: Any) -> None:
-    if is_discrete(site["fn"]) != (event.levels is not None):
+def _observed_field(pair: Pair, name: str) -> Field:
+    """The field that a site observes; the main one if it is not known."""
+    with suppress(ContractError):  # a law of its own
+        place = int(pair.layout.places[name][0])
+        ends = accumulate(field.size for field in pair.event.parts)
+        return next(field for field, end in zip(pair.event.parts, ends, strict=True) if place < end)
+    return pair.event.main
+
+
+def _observes(field: Field, name: str, site: Any) -> None:
+    if is_discrete(site["fn"]) != (field.levels is not None):
         raise BrokenError(
-            f"the data are {event.support} ({event}), and {name!r} is observed under a {_kind(site['fn'])} "
+            f"the data are {field.support} ({field.event}), and {name!r} is observed under a {_kind(site['fn'])} "
             f"{_name(site)}"
         )
     support = _support(site["fn"])
     if support is not None and not support.check(site["value"]).all():
         raise BrokenError(
-            f"{name!r} is observed under a {_name(site)} of support {support}, which does not take all of {event}"
+            f"{name!r} is observed under a {_name(site)} of support {support}, which does not take all of {field.event}"
         )
     entries = site["fn"]
     while isinstance(entries, torch.distributions.Independent):
         entries = entries.base_dist
-    if event.levels is not None and not entries.event_shape:
-        levels = torch.arange(event.levels, device=site["value"].device).to(site["value"].dtype)
+    if field.levels is not None and not entries.event_shape:
+        levels = torch.arange(field.levels, device=site["value"].device).to(site["value"].dtype)
         total = (
             torch.stack([entries.log_prob(level.expand(entries.batch_shape)) for level in levels]).logsumexp(0).exp()
         )

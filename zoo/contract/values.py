@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from zoo.event import Event
+from zoo.event import Event, Field
 
 
 def supports(distribution: Any, value: Tensor) -> bool:
@@ -17,11 +18,43 @@ def supports(distribution: Any, value: Tensor) -> bool:
         return True
 
 
-def fits(event: Event, value: Tensor) -> bool:
-    """Whether all of ``value`` lies in the event's support."""
-    if event.levels is None:
+def fits(event: Event, batch: Tensor) -> bool:
+    """Whether all of a batch lies in the event's support; a label may be missing."""
+    values = event.unpack(batch)
+    return all(_fits(field, values[field.name]) for field in event.parts)
+
+
+def _fits(field: Field, value: Tensor | None) -> bool:
+    if value is None or (field.role == "label" and value.isnan().all()):
+        return True
+    if field.levels is None:
         return bool(value.isfinite().all())
-    return bool(((value == value.round()) & (value >= 0) & (value < event.levels)).all())
+    return bool(((value == value.round()) & (value >= 0) & (value < field.levels)).all())
+
+
+def random_data(event: Event, n: int) -> Tensor:
+    """Random data, shape ``(n, *event.shape)``: levels, or standard normals."""
+    values = {
+        field.name: torch.randn(n, *field.shape)
+        if field.levels is None
+        else torch.randint(field.levels, (n, *field.shape)).float()
+        for field in event.parts
+    }
+    return event.pack(values)
+
+
+def other_data(event: Event, batch: Tensor) -> Tensor:
+    """Other data with what the data of a batch are given: random levels, or real entries in another order."""
+    values, found = event.unpack(batch), dict[str, Tensor | None]()
+    for field in event.parts:
+        value = values[field.name]
+        if value is None or field.role == "given":
+            found[field.name] = value
+        elif field.levels is not None:
+            found[field.name] = torch.randint(field.levels, value.shape, device=batch.device)
+        else:
+            found[field.name] = value.flatten()[torch.randperm(value.numel(), device=batch.device)].reshape(value.shape)
+    return event.pack(found).to(batch)
 
 
 def extent(value: Tensor) -> str:

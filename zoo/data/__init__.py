@@ -6,14 +6,19 @@ data files.
 
 from __future__ import annotations
 
+import inspect
+import traceback
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from zoo.data.dataset import Dataset
 from zoo.data.files import SUFFIXES, load_file
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.pairs.registry import datasets, load_shelves
+from zoo.pairs.build import parse_settings
+from zoo.pairs.registry import Source, datasets, load_shelves
 
 __all__ = ["Dataset", "load_data", "load_file"]
 
@@ -25,17 +30,19 @@ def load_data(
     seed: int = 0,
     split: tuple[float, float, float] | None = None,
     event: Event | None = None,
+    roles: Mapping[str, str] | None = None,
 ) -> Dataset:
     """The data set of that name, or the user's file or folder (see `zoo.data.files.load_file`).
 
     A name wins over a file of the same name; write ``./digits`` for the file.
 
     Args:
-        spec: a registered name or a path.
+        spec: a registered name, with settings behind a colon (``digits:labels=100``), or a path.
         data_dir: where to look for the files of ``mnist``.
         seed: draws the toys, and shuffles a file before it is split; digits and MNIST have fixed splits.
         split: shares of train, validation and test of a file that holds one array, by default 0.8, 0.1, 0.1.
         event: what a datum shall be: the shape of a registered data set, the shape and support of a file.
+        roles: the roles of named fields: columns of a file, arrays of an ``.npz``, or fields of a registered record.
 
     Returns:
         Three splits of float32 tensors, each of shape ``(n, *event.shape)``.
@@ -52,19 +59,36 @@ def load_data(
     if seed < 0:
         raise ZooError(f"the seed of the data is a whole number from 0 on, got {seed}")
     load_shelves()
-    path = Path(spec).expanduser()
-    if spec not in datasets and (path.exists() or path.suffix.lower() in SUFFIXES or len(path.parts) > 1):
-        return load_file(path, split=split, seed=seed, event=event)
+    path, (name, _, settings) = Path(spec).expanduser(), spec.partition(":")
+    if name not in datasets and (path.exists() or path.suffix.lower() in SUFFIXES or len(path.parts) > 1):
+        return load_file(path, split=split, seed=seed, event=event, roles=roles)
     try:
-        source = datasets[spec]
+        source = datasets[name]
     except ZooError as error:
         raise ZooError(f"{error}; or name a file ({', '.join(SUFFIXES)}) or a folder of PNGs") from None
     if split is not None:
-        raise ZooError(f"{spec} has a fixed split of its own; leave the split out (it is for files)")
-    data = source.load(data_dir, seed)
-    if not isinstance(data, Dataset):
-        raise ZooError(f"data set {spec!r}: its function should return a zoo.Dataset, got {type(data).__name__}")
-    if data.name != spec:
-        raise ZooError(f"data set {spec!r}: its Dataset should have that name, got {data.name!r}")
-    data = replace(data, registered=True)
+        raise ZooError(f"{name} has a fixed split of its own; leave the split out (it is for files)")
+    data = _made(source, data_dir, seed, parse_settings(settings.split(",")) if settings else {})
+    data = replace(data, name=spec, registered=True)
+    if roles:
+        data = data.reshaped(data.event.with_roles(roles))
     return data if event is None else data.reshaped(event)
+
+
+def _made(source: Source, data_dir: Path | None, seed: int, settings: Mapping[str, Any]) -> Dataset:
+    """What the function of a registered data set returns, if that is a data set of its name."""
+    try:
+        data = source.load(data_dir, seed, settings)
+    except ZooError:
+        raise
+    except Exception as error:  # a user's function may raise anything
+        file = inspect.getsourcefile(inspect.unwrap(source.make))
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+        place = f" at {Path(file).name}:{lines[-1]}" if file and lines else ""
+        what = f"{type(error).__name__}{place}: {' '.join(str(error).split())}"
+        raise ZooError(f"data set {source.name!r}: its function raised {what}") from error
+    if not isinstance(data, Dataset):
+        raise ZooError(f"data set {source.name!r}: its function should return a zoo.Dataset, got {type(data).__name__}")
+    if data.name != source.name:
+        raise ZooError(f"data set {source.name!r}: its Dataset should have that name, got {data.name!r}")
+    return data

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from zoo.errors import ZooError
-from zoo.event import Event
+from zoo.event import Event, Field
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Three splits of float32 data, each of shape ``(n, *event.shape)``.
+    """Three splits of float32 data, each of shape ``(n, *event.shape)``; records are packed (`zoo.event.Event.pack`).
 
     Args:
         name: as registered, or a file's name.
@@ -28,7 +28,8 @@ class Dataset:
         registered: the data are those of the registered data set called ``name``, not of a file of that name.
 
     Raises:
-        ZooError: a split of another dtype or shape.
+        ZooError: a split of another dtype or shape; a record with a value that is missing though it is no label, or
+            with a level that its field does not have.
 
     Example:
         >>> import zoo
@@ -56,6 +57,25 @@ class Dataset:
                     f"data set {self.name!r}: {word} should be float32 of shape (n, {sizes}), got {split.dtype} of "
                     f"shape {tuple(split.shape)}; convert or reshape it"
                 )
+            for field in self.event.fields:
+                self._check(word, field, split)
+        if self.binarise and self.event.fields:
+            raise ZooError(f"data set {self.name!r}: a record is not drawn again in each batch; binarise it once")
+
+    def _check(self, word: str, field: Field, split: Tensor) -> None:
+        """Refuse a field of a split that lacks values, or has some that are not of its support."""
+        values = self.event.unpack(split)[field.name]
+        assert values is not None  # a split has all columns
+        flat = values.reshape(len(split), -1)
+        known = flat[~flat.isnan().all(1)] if field.role == "label" else flat
+        if not known.isfinite().all():
+            hint = "a label is known or missing as a whole" if field.role == "label" else "only a label may be missing"
+            raise ZooError(f"data set {self.name!r}: {word} has values of {field} that are not finite; {hint}")
+        if field.levels and not ((known == known.round()) & (known >= 0) & (known < field.levels)).all():
+            raise ZooError(
+                f"data set {self.name!r}: {word} should have levels 0 to {field.levels - 1} of {field}, got values "
+                f"from {known.min():g} to {known.max():g}"
+            )
 
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The train data at ``indices`` (on the data's device): shape ``(len(indices), *event.shape)``.
@@ -72,9 +92,21 @@ class Dataset:
     def reshaped(self, event: Event) -> Dataset:
         """The same data as ``event``, which may differ in shape only: 8x8 digits for a program that wants 64 numbers.
 
+        The fields of a record may differ in shapes and roles: a label that is never missing may be given, or observed.
+
         Raises:
-            ZooError: another number of dimensions, or another support.
+            ZooError: another number of dimensions, another support, other fields, or a role that data do not fit.
         """
+        if event.fields or self.event.fields:
+            if [(each.name, each.size, each.levels) for each in event.fields] != [
+                (each.name, each.size, each.levels) for each in self.event.fields
+            ]:
+                raise ZooError(
+                    f"{self.name} holds {self.event}, which cannot be taken as {event}: fields may differ in shape and "
+                    "role only; choose other data (zoo list shows which have labels, such as digits:labels=100) or "
+                    "another event"
+                )
+            return replace(self, event=event)
         if event.size != self.event.size or event.levels != self.event.levels:
             raise ZooError(
                 f"{self.name} holds {self.event} ({self.event.size} dimensions), which cannot be taken as {event} "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from zoo.data.dataset import Dataset
+from zoo.data.labels import with_labels
 from zoo.event import Event
 from zoo.pairs.registry import dataset
 
@@ -15,13 +16,18 @@ _SPLIT = (1000, 350, 447)
 _SOURCE = "scikit-learn's load_digits in file order: first 1000 train, next 350 validation, last 447 test"
 
 
-@dataset("digits", about="scikit-learn's handwritten digits, 8x8, 17 levels")
-def digits() -> Dataset:
-    """The digits with their 17 levels, split as the tutorial literature does."""
+@dataset("digits", about="scikit-learn's handwritten digits, 8x8, 17 levels; labels=100 adds the digit")
+def digits(seed: int = 0, *, labels: int | str = 0, unlabelled: bool = True) -> Dataset:
+    """The digits with their 17 levels, split as the tutorial literature does.
+
+    With ``labels`` (a number, or ``all``) a datum has the field ``y`` too, the digit (see `zoo.data.labels`).
+    """
     from sklearn.datasets import load_digits
 
-    train, validation, test = torch.from_numpy(load_digits().images).float().split(_SPLIT)
-    return Dataset("digits", Event((8, 8), 17), train, validation, test, f"{_SOURCE}.")
+    loaded = load_digits()
+    train, validation, test = torch.from_numpy(loaded.images).float().split(_SPLIT)
+    data = Dataset("digits", Event((8, 8), 17), train, validation, test, f"{_SOURCE}.")
+    return with_labels(data, torch.from_numpy(loaded.target).split(_SPLIT), labels, unlabelled, seed)
 
 
 @dataset("digits-binary", about="the digits in black and white by a threshold")

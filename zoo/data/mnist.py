@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zoo.data.dataset import Dataset
+from zoo.data.labels import with_labels
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.pairs.registry import dataset
@@ -48,11 +49,33 @@ OFFICIAL: Mapping[str, IdxFile] = {
         "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
     ),
 }
+LABELS: Mapping[str, IdxFile] = {
+    "train": IdxFile(
+        "train-labels-idx1-ubyte",
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+    ),
+    "test": IdxFile(
+        "t10k-labels-idx1-ubyte",
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+    ),
+}
 
 
-@dataset("mnist", about="handwritten digits, 28x28, 256 levels")
-def mnist(data_dir: Path | None = None, files: Mapping[str, IdxFile] = OFFICIAL, mirror: str = MIRROR) -> Dataset:
+@dataset("mnist", about="handwritten digits, 28x28, 256 levels; labels=500 adds the digit")
+def mnist(
+    data_dir: Path | None = None,
+    files: Mapping[str, IdxFile] = OFFICIAL,
+    mirror: str = MIRROR,
+    seed: int = 0,
+    *,
+    labels: int | str = 0,
+    unlabelled: bool = True,
+) -> Dataset:
     """MNIST's images with 256 levels: 5/6 of the training file train, its rest validation, the test file test.
+
+    With ``labels`` (a number, or ``all``) a datum has the field ``y`` too, the digit (see `zoo.data.labels`).
 
     The files (gzipped or not, in the folder or in its subfolder ``mnist``) are looked for in ``data_dir``, then in
     ``$ZOO_DATA``, then in the cache. If they are in none of them, they are fetched from ``mirror`` into the cache.
@@ -61,7 +84,7 @@ def mnist(data_dir: Path | None = None, files: Mapping[str, IdxFile] = OFFICIAL,
         ZooError: no files and no network, or a file that is not the published one.
     """
     images, test = (
-        torch.from_numpy(read_images(_find(file, data_dir, mirror), file.content)).float()
+        torch.from_numpy(read_idx(_find(file, data_dir, mirror), file.content)).float()
         for file in (files["train"], files["test"])
     )
     held_out = len(images) // 6
@@ -70,7 +93,14 @@ def mnist(data_dir: Path | None = None, files: Mapping[str, IdxFile] = OFFICIAL,
         f"MNIST (LeCun et al. 1998): the training file's first {len(train)} images train, its last {len(validation)} "
         f"validation, the test file's {len(test)} test"
     )
-    return Dataset("mnist", Event(tuple(images.shape[1:]), 256), train, validation, test, f"{source}.")
+    data = Dataset("mnist", Event(tuple(images.shape[1:]), 256), train, validation, test, f"{source}.")
+    if labels == 0:
+        return data
+    known, of_test = (
+        torch.from_numpy(read_idx(_find(file, data_dir, mirror), file.content, axes=1)) for file in LABELS.values()
+    )
+    y = (*known.split([len(train), held_out]), of_test)
+    return with_labels(data, y, labels, unlabelled, seed)
 
 
 def binarised(levels: Dataset, *, dynamic: bool) -> Dataset:
@@ -111,8 +141,8 @@ def mnist_dynamic(data_dir: Path | None) -> Dataset:
     return binarised(mnist(data_dir), dynamic=True)
 
 
-def read_images(path: Path, checksum: str) -> NDArray[np.uint8]:
-    """The images of an IDX file, packed or not: shape ``(n, height, width)``.
+def read_idx(path: Path, checksum: str, axes: int = 3) -> NDArray[np.uint8]:
+    """The bytes of an IDX file, packed or not: images of shape ``(n, height, width)``, or labels with ``axes=1``.
 
     Raises:
         ZooError: an unreadable file, or one whose unpacked content does not have the SHA-256 ``checksum``.
@@ -128,24 +158,27 @@ def read_images(path: Path, checksum: str) -> NDArray[np.uint8]:
             f"{path} is damaged or not the published file: the SHA-256 of its unpacked content is {found}, expected "
             f"{checksum}; delete it to fetch it again"
         )
-    return parse_idx(content, str(path))
+    return parse_idx(content, str(path), axes)
 
 
-def parse_idx(content: bytes, name: str = "IDX data") -> NDArray[np.uint8]:
-    """Unsigned bytes of three dimensions: magic number 0x00000803, three big-endian sizes, then the data.
+def parse_idx(content: bytes, name: str = "IDX data", axes: int = 3) -> NDArray[np.uint8]:
+    """Unsigned bytes with ``axes`` dimensions: a magic number, that many big-endian sizes, then the data.
 
     Raises:
         ZooError: another magic number, or a length that does not match the sizes.
     """
-    if len(content) < 16:
-        raise ZooError(f"{name} has {len(content)} bytes, fewer than the 16 of an IDX header of images")
-    magic, *sizes = struct.unpack(">4I", content[:16])
-    if magic != 0x803:
-        raise ZooError(f"{name} has the magic number {magic:#010x}; IDX images have 0x00000803")
-    if len(content) - 16 != math.prod(sizes):
-        raise ZooError(f"{name} announces {'x'.join(map(str, sizes))} bytes but holds {len(content) - 16}")
+    start = 4 * (1 + axes)
+    if len(content) < start:
+        raise ZooError(f"{name} has {len(content)} bytes, fewer than the {start} of an IDX header of {axes} sizes")
+    magic, *sizes = struct.unpack(f">{1 + axes}I", content[:start])
+    if magic != 0x800 + axes:
+        raise ZooError(
+            f"{name} has the magic number {magic:#010x}; IDX data with {axes} sizes have {0x800 + axes:#010x}"
+        )
+    if len(content) - start != math.prod(sizes):
+        raise ZooError(f"{name} announces {'x'.join(map(str, sizes))} bytes but holds {len(content) - start}")
     # A copy, because torch wants writable memory.
-    return np.frombuffer(content, np.uint8, offset=16).reshape(sizes).copy()
+    return np.frombuffer(content, np.uint8, offset=start).reshape(sizes).copy()
 
 
 def _find(file: IdxFile, data_dir: Path | None, mirror: str) -> Path:
@@ -169,12 +202,13 @@ def _folders(data_dir: Path | None) -> Iterator[Path]:
 def _fetch(file: IdxFile, mirror: str) -> Path:
     import pooch
 
+    wanted = LABELS if file in LABELS.values() else OFFICIAL
     url, folder = f"{mirror}{file.name}.gz", Path(pooch.os_cache("zoo")) / "mnist"
     try:
         return Path(pooch.retrieve(url, known_hash=file.packed, fname=f"{file.name}.gz", path=folder))
     except (OSError, ValueError) as error:
         raise ZooError(
             f"MNIST is not on disk and cannot be fetched ({type(error).__name__} at {url}): connect to the network and "
-            f"try again, or put {' and '.join(each.name + '.gz' for each in OFFICIAL.values())} into a folder and name "
+            f"try again, or put {' and '.join(each.name + '.gz' for each in wanted.values())} into a folder and name "
             "it by --data-dir or $ZOO_DATA"
         ) from error

@@ -8,6 +8,7 @@ draw the same random numbers, except dropout of channels-last tensors, whose mas
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pyro
@@ -24,6 +25,7 @@ from zoo.engine.products import Products, use_onednn
 from zoo.engine.tracing import UnrecordableError, record
 from zoo.errors import ZooError
 from zoo.pairs.pair import Pair
+from zoo.pairs.records import cut
 from zoo.seeding import seeded
 
 
@@ -89,10 +91,32 @@ class Engine:
     def __call__(self, x: Tensor, beta: float = 1.0) -> Tensor:
         """The loss of a batch in nats per datum, a scalar tensor that has not been waited for.
 
+        Data with a label and data without are two steps, of which loss and gradients are averaged.
+
         Args:
             x: a batch, shape ``(n, *event.shape)``.
             beta: the weight of the latents' terms.
         """
+        if self.pair.event.label is None:
+            return self._step(x, beta)
+        loss, gradients, reasons = x.new_zeros(()), dict[nn.Parameter, Tensor](), []
+        for _, part in cut(self.pair.event, x):
+            engine, share = self if part.shape[1:] == x.shape[1:] else self._unlabelled, len(part) / len(x)
+            loss = loss + share * engine._step(part, beta)
+            reasons.append(engine.reason)
+            for parameter in self.pair.parameters():
+                if parameter.grad is not None:
+                    gradients[parameter] = gradients.get(parameter, 0) + share * parameter.grad
+        for parameter, gradient in gradients.items():
+            parameter.grad = gradient
+        self.reason = "; ".join(dict.fromkeys(filter(None, reasons)))
+        return loss
+
+    @cached_property
+    def _unlabelled(self) -> Engine:
+        return Engine(self.pair.unlabelled, self.objective, self.mode, self.products, self.precision)
+
+    def _step(self, x: Tensor, beta: float) -> Tensor:
         if self.mode == "eager":
             return self._eager(x, beta)
         bound = self._find(x)

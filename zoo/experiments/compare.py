@@ -110,7 +110,7 @@ def _work(planned: Planned, suite: Suite, names: Sequence[str], settings: Settin
 
 def _draw(run: Run, data: Dataset, suite: Suite) -> None:
     if run.status["status"] == "finished":
-        samples(run)
+        samples(run, data)
         views(run, data)
         if "lossy" in suite.evaluations:
             reconstructions(run, data)
@@ -210,7 +210,7 @@ def _pictures(suite: Suite, entries: Sequence[Entry]) -> dict[str, dict[str, Any
         shown = found.setdefault(data.name, _real(data))
         if run is None or entry.label in shown["samples"] or run.status["status"] != "finished":
             continue
-        shown["samples"][entry.label] = _nested(data.event, samples(run))
+        shown["samples"][entry.label] = _nested(data.event, samples(run, data))
         if "lossy" in suite.evaluations and (coded := reconstructions(run, data)):
             shown["coded"][entry.label] = {width: _nested(data.event, batch) for width, batch in coded.items()}
         seen = {name: _rounded(value) for name, value in views(run, data).items()}
@@ -228,8 +228,8 @@ def _real(data: Dataset) -> dict[str, Any]:
     if source and source.log_density and data.event.shape == (2,):
         around = grid(frame(data.test[:POINTS].cpu().numpy()))
         densities[TRUTH] = _rounded(source.log_density(around).reshape(SIDE, SIDE))
-    real = data.test[: sample_count(data.event)].tolist()
-    shown: dict[str, Any] = {"event": str(data.event), "real": real, "samples": {}, "coded": {}}
+    real = _nested(data.event, data.test[: sample_count(data.event)])
+    shown: dict[str, Any] = {"event": str(data.event.array), "real": real, "samples": {}, "coded": {}}
     return shown | {"densities": densities, "latents": {}}
 
 
@@ -239,7 +239,8 @@ def _rounded(values: Tensor) -> list[Any]:
 
 
 def _nested(event: Event, batch: Tensor) -> list[Any]:
-    return batch.reshape(-1, *event.shape).tolist()
+    """The main field of a batch."""
+    return event.main_of(batch).tolist()
 
 
 def _provenance(suite: Suite, options: Options, entries: Sequence[Entry], settings: Settings) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from zoo.engine.private import DispatchMode
 from zoo.engine.scorer import compile_scores
 from zoo.pairs.pair import Pair
+from zoo.pairs.records import in_parts
 from zoo.pairs.traces import log_prob, weight_parts
 from zoo.seeding import seeded
 
@@ -86,7 +87,10 @@ def particle_weights(pair: Pair, x: Tensor, particles: int, *, memory: int = MEM
 
 def particle_parts(pair: Pair, x: Tensor, particles: int, *, memory: int = MEMORY, seed: int = 0) -> Tensor:
     """`particle_weights` in the two parts of `zoo.pairs.traces.weight_parts`: shape ``(2, n, particles)``."""
+    return in_parts(pair, x, lambda own, part: _particle_parts(own, part, particles, memory, seed), dim=1)
 
+
+def _particle_parts(pair: Pair, x: Tensor, particles: int, memory: int, seed: int) -> Tensor:
     def both(pair: Pair, part: Tensor) -> Tensor:
         return torch.stack(weight_parts(pair, part))
 

@@ -27,15 +27,17 @@ class MMD:
 def features(event: Event, x: Tensor) -> Tensor:
     """The space in which samples are compared: the values themselves, discrete ones scaled to [0, 1].
 
+    Records are compared by their main field.
+
     Args:
         event: what a datum is.
         x: a batch, shape ``(n, *event.shape)``.
 
     Returns:
-        Shape ``(n, event.size)``, float64, on the CPU.
+        Shape ``(n, event.main.size)``, float64, on the CPU.
     """
-    top = 1.0 if event.levels is None else float(event.levels - 1)
-    return x.reshape(len(x), -1).cpu().double() / top
+    top = (event.main.levels or 2) - 1.0
+    return event.main_of(x).reshape(len(x), -1).cpu().double() / top
 
 
 def mmd2(a: Tensor, b: Tensor) -> MMD:

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from zoo.pairs.pair import Pair
-from zoo.pairs.traces import sample
+from zoo.pairs.traces import contexts, sample
 
 RANDOM = ("bernoulli", "binomial", "multinomial", "normal", "poisson", "_standard_gamma", "_sample_dirichlet")
 """Functions whose results are data, even if they are given nothing but weights."""
@@ -26,9 +27,10 @@ def sequential_passes(pair: Pair) -> int:
     Returns:
         The number of passes; 0 where no parameter meets data.
     """
+    given = contexts(pair.event, torch.zeros(1, *pair.event.shape), 1)
     pair.layout  # noqa: B018 (learning it runs the model once more)
     with _Uses(pair) as seen:
-        sample(pair, 1)
+        sample(pair, 1, given=given)
     return max(seen.uses.values(), default=0)
 
 

@@ -47,10 +47,12 @@ def views(pair: Pair, x: Tensor) -> dict[str, Tensor]:
     Returns:
         For real data in the plane with an exact likelihood, ``log_density`` on the `grid` around the data, in nats,
         shape ``(SIDE, SIDE)``. For a pair whose only latent has two dimensions, ``posterior``, a draw of the guide for
-        each datum, and ``prior``, as many draws of the model, shapes ``(n, 2)``. Otherwise empty.
+        each datum, and ``prior``, as many draws of the model, shapes ``(n, 2)``. Otherwise, and for records, empty.
     """
     can, x = capabilities(pair), x[:POINTS]
-    found = {}
+    found = dict[str, Tensor]()
+    if pair.event.fields:
+        return found
     if can.likelihood == "exact" and pair.event.shape == (2,) and pair.event.levels is None:
         values = log_probs(pair, grid(frame(x.cpu().numpy())).to(x))
         found[DENSITY] = values.reshape(SIDE, SIDE).float()

@@ -99,9 +99,10 @@ def fitting_event(family: Family, data: Event) -> Event:
         return event
     load_shelves()
     fit = [entry.name for entry in families if event.support in entry.supports]
+    labels = "; data with fields are such as digits:labels=100" if family.supports == ("record",) else ""
     raise UnfitError(
         f"family {family.name!r} takes {' or '.join(family.supports)} data, got {event.support} ({event}); "
-        f"families that fit: {', '.join(fit)}"
+        f"families that fit: {', '.join(fit) or 'none'}{labels}"
     )
 
 
@@ -132,7 +133,7 @@ def build(name: str, event: Event, hyper: Hyper | None = None, seed: int = 0) ->
     own, of_guide, of_prior = _split(name, parsed, hyper or {})
 
     def make_prior(latent: int) -> Any:
-        return _make(f"prior {parsed.prior!r}", priors[parsed.prior].make, of_prior, event, latent)
+        return _make(f"prior {parsed.prior!r}", priors[parsed.prior].make, of_prior, event.array, latent)
 
     with seeded(seed):
         given = (event, make_prior) if parsed.prior else (event,)
@@ -176,7 +177,7 @@ def amortise(name: str, model: Program, event: Event, hyper: Hyper | None = None
         torch.Size([3])
     """
     load_shelves()
-    make = partial(_make, f"guide {name!r}", guides[name].make, hyper or {}, event)
+    make = partial(_make, f"guide {name!r}", guides[name].make, hyper or {}, event.array)
     return shelf_guide(make, model, event)
 
 

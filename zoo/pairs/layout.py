@@ -44,9 +44,9 @@ class Layout:
 
         Args:
             model_trace: of the model on ``n`` data; its sites may have been observed or drawn.
-            x: a batch of ``n`` data, whose values do not count.
+            x: a batch of ``n`` data, of which the fields that are not observed stay.
         """
-        flat = torch.empty_like(x, memory_format=torch.contiguous_format).flatten(1)
+        flat = x.clone(memory_format=torch.contiguous_format).flatten(1)
         for name, places in self.places.items():
             value = data_first(name, model_trace.nodes[name], len(x)).reshape(len(x), -1)
             if value.shape[1] != len(places):
@@ -61,10 +61,20 @@ class Layout:
 def learn_layout(pair: Pair) -> Layout:
     """The layout of a pair's observed sites.
 
+    Of a record, the entries of the fields that the model takes are to be observed, less those of fields that are given.
+
     Raises:
         ContractError: the observed values are not the entries of ``x``, each exactly once, row by row.
     """
-    x = probe(pair.event).to(pair.device, torch.get_default_dtype())
+    event = pair.event
+    x = probe(event).to(pair.device, torch.get_default_dtype())
+    fields = torch.arange(len(event.parts)).repeat_interleave(torch.tensor([each.size for each in event.parts]))
+    observed = torch.tensor([each.role != "given" and each.name in pair.takes for each in event.parts])[fields]
+    return Layout(_places(pair, x, observed))
+
+
+def _places(pair: Pair, x: Tensor, observed: Tensor) -> dict[str, Tensor]:
+    """The place in ``x`` of each column that a site observes; all columns that are ``observed`` have to be, once."""
     with seeded(0), pair.evaluating():
         guided = poutine.trace(pair.guide).get_trace(x.clone())  # its draws take less time than the prior's of a flow
         pair.structure.forget_plates(guided)
@@ -83,20 +93,24 @@ def learn_layout(pair: Pair) -> Layout:
             )
         places[name] = torch.tensor(found)
     times = Counter(place for found in places.values() for place in found.tolist())
-    wrong = [place for place in range(pair.event.size) if times[place] != 1] if places else []
+    wanted = observed.int().tolist()
+    wrong = [place for place, once in enumerate(wanted) if times[place] != once] if places else []
     if wrong:
         sites = ", ".join(map(repr, places))
+        once = "exactly once" if wanted[wrong[0]] else "never, as it is given"
         raise ContractError(
-            f"each entry of x should be observed exactly once; {len(wrong)} of {pair.event.size} are not: entry "
+            f"each entry of x should be observed {once}; {len(wrong)} of {len(wanted)} are not: entry "
             f"{_index(pair.event, wrong[0])} is observed {times[wrong[0]]} times by site {sites}"
         )
-    return Layout(places)
+    return places
 
 
 def probe(event: Event) -> Tensor:
     """A batch whose columns all differ, shape ``(n, *event.shape)``: levels, or different numbers between 0 and 1."""
     generator = torch.Generator().manual_seed(0)
     taken = {*event.shape, event.size}
+    if event.fields:
+        return _probe_of_record(event, generator)
     if event.levels is None:
         n = next(n for n in range(EXTRA_ROWS, 64) if n not in taken)
         numbers = (torch.randperm(n * event.size, generator=generator) + 0.5) / (n * event.size)
@@ -107,6 +121,21 @@ def probe(event: Event) -> Tensor:
     counting = torch.arange(event.size) // powers[:, None] % event.levels
     noise = torch.randint(event.levels, (n - digits, event.size), generator=generator)
     return torch.cat([counting, noise]).float().reshape(n, *event.shape)
+
+
+def _probe_of_record(event: Event, generator: torch.Generator) -> Tensor:
+    """Discrete columns count in twos, which every field has levels for, and go on at random."""
+    digits = math.ceil(math.log2(event.size)) if event.size > 1 else 0
+    n = next(n for n in range(digits + EXTRA_ROWS, digits + 64) if n not in {field.size for field in event.fields})
+    real = ((torch.randperm(n * event.size, generator=generator) + 0.5) / (n * event.size)).reshape(n, -1)
+    counting = torch.arange(event.size) // 2 ** torch.arange(digits)[:, None] % 2
+    columns = list[Tensor]()
+    for field, numbers in zip(event.fields, real.split([field.size for field in event.fields], 1), strict=True):
+        start = sum(column.shape[1] for column in columns)
+        noise = torch.randint(field.levels or 2, (n - digits, field.size), generator=generator)
+        levels = torch.cat([counting[:, start : start + field.size], noise]).float()
+        columns.append(numbers if field.levels is None else levels)
+    return torch.cat(columns, 1)
 
 
 def _columns(batch: Tensor) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -22,13 +23,14 @@ from zoo.errors import ContractError, RunError
 from zoo.event import Event
 from zoo.pairs.layout import Layout, learn_layout
 from zoo.pairs.parameters import find_modules, module_parameters, separate_stores, stray_parameters
+from zoo.pairs.records import ByFields
 from zoo.pairs.sites import WholeBatch
 from zoo.pairs.structure import Structure, read_structure
 from zoo.pairs.user_errors import running
 from zoo.scores import label
 from zoo.seeding import seeded
 
-Program = Callable[[Tensor], Any]
+Program = Callable[..., Any]
 OTHER_SHAPE = (
     "if it is written for another shape, say so by `event = zoo.Event(...)` in its file or by --event such as 64:binary"
 )
@@ -63,7 +65,7 @@ class Player:
 
 @runtime_checkable
 class HasLogProb(Protocol):
-    """Optional method of a family: the exact log-probability, shape ``(n,)``, in nats."""
+    """Optional method of a family: the exact log-probability of a batch ``x``, shape ``(n,)``, in nats."""
 
     def log_prob(self, x: Tensor) -> Tensor: ...
 
@@ -100,7 +102,8 @@ def no_guide(x: Tensor) -> None:
 class Pair:
     """A model/guide pair over batches ``x`` of shape ``(n, *event.shape)``.
 
-    Usually made by `build`; any two Pyro programs will do.
+    Usually made by `build`; any two Pyro programs will do. Where ``event`` is a record, ``x`` is packed, and the
+    programs are given its fields as arguments by name: ``model(x, y=None)`` (see `zoo.pairs.records.ByFields`).
 
     Args:
         event: shape and support of one datum.
@@ -142,13 +145,23 @@ class Pair:
         self.event = event
         self.family, self.guide_name, self.group = family, guide_name, ""
         self.extras = extras
-        self._model, self._guide = model, guide
+        self._model = ByFields(event, model)
+        self._guide = ByFields(event, guide, model=self._model)
+        self.takes = self._model.takes
+        """Names of the fields that the model takes."""
+        for each in event.fields:
+            if each.role == "observed" and each.name not in self.takes:
+                raise ContractError(
+                    f"the model of {self.label} has no argument {each.name!r}, an observed field of {event}: give it "
+                    "one, and observe it, or leave the field out of the event"
+                )
         self.store: dict[str, dict[str, Any]] = {"params": {}, "constraints": {}}
         self.modules = find_modules(model, guide)
         separate_stores(self.modules)
         example = torch.zeros(2, *event.shape) if example is None else example[:2]
         self._materialise(example)
         self.structure = self._read_structure(example[:1])
+        self.unlabelled  # noqa: B018 (made now, so that parameters that only it uses exist)
 
     @property
     def label(self) -> str:
@@ -256,6 +269,30 @@ class Pair:
         """Use this pair's parameter store as Pyro's global one inside the block."""
         with pyro.settings.context(module_local_params=True), pyro.get_param_store().scope(self.store):
             yield
+
+    @cached_property
+    def unlabelled(self) -> Pair:
+        """This pair for data without a label: its parameters are these, and its programs are given ``None`` for it.
+
+        Raises:
+            ContractError: a program does not run without the label.
+        """
+        label = self.event.label
+        if label is None:
+            return self
+        other = copy(self)
+        other.__dict__.pop("layout", None)  # it has one of its own
+        other.event = self.event.unlabelled
+        other._model, other._guide = (each.without(label.name) for each in (self._model, self._guide))
+        other.takes = self.takes - {label.name}
+        try:
+            example = torch.zeros(2, *other.event.shape, device=self.device)
+            other._materialise(example)
+            other.structure = other._read_structure(example[:1])
+        except ContractError as error:
+            hint = f"where {label.name} is missing it is None; if it never is, give it the role observed"
+            raise ContractError(f"{error}; {hint}") from error
+        return other
 
     def _materialise(self, x: Tensor) -> None:
         """Run both programs once, so that parameters created on first use exist."""

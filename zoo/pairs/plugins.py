@@ -14,13 +14,13 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import pyro
 from torch import nn
 
 from zoo.errors import ZooError
-from zoo.event import Event
+from zoo.event import Event, Support
 from zoo.pairs.pair import no_guide
 from zoo.pairs.registry import GROUPS, REGISTRIES, Family, families, load_shelves
 
@@ -61,7 +61,8 @@ def _declared(path: Path, module: ModuleType) -> Family:
         return _programs(_execute(path), path)
 
     make.__doc__ = module.__doc__
-    return Family(path.stem, make, group=group, guide="", recipe=getattr(module, "recipe", {}), event=event)
+    recipe, supports = getattr(module, "recipe", {}), get_args(Support)
+    return Family(path.stem, make, group=group, supports=supports, guide="", recipe=recipe, event=event)
 
 
 def _programs(module: ModuleType, path: Path) -> Any:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, get_args
 
 from zoo.errors import ZooError
 from zoo.event import Event, Support
@@ -26,6 +26,7 @@ from zoo.scores import COLUMNS
 T = TypeVar("T", bound="Named")
 Maker = TypeVar("Maker", bound=Callable[..., Any])
 SUPPORTS: tuple[Support, ...] = ("binary", "levels", "real")
+"""Of data that are one array."""
 SPACES = ("real", "sphere")
 """Where a latent vector may lie: anywhere, or on the unit sphere. Guide and prior have to agree."""
 GROUPS = ("autoregressive", "flow", "implicit", "prescribed", "energy", "diffusion", "floor")
@@ -92,11 +93,19 @@ class Source(Declaration):
     log_density: Callable[[Any], Any] | None = None
     sampler: Callable[[int, Any], Any] | None = None
 
-    def load(self, data_dir: Path | None, seed: int) -> Any:
-        """Call ``make`` with those of the two arguments that its signature names."""
+    def load(self, data_dir: Path | None, seed: int, settings: Mapping[str, Any] | None = None) -> Any:
+        """Call ``make`` with those of the two arguments that its signature names, and with its keyword ``settings``.
+
+        Raises:
+            ZooError: an unknown setting.
+        """
         known = inspect.signature(self.make).parameters
+        own = [name for name, parameter in known.items() if parameter.kind is parameter.KEYWORD_ONLY]
+        for name in settings or {}:
+            if name not in own:
+                raise ZooError(f"data set {self.name!r} has no setting {name!r}; it has: {', '.join(own) or 'none'}")
         given = {"data_dir": data_dir, "seed": seed}
-        return self.make(**{name: value for name, value in given.items() if name in known})
+        return self.make(**{name: value for name, value in given.items() if name in known}, **(settings or {}))
 
 
 @dataclass(frozen=True)
@@ -265,7 +274,7 @@ def family(
         name: unique among families.
         group: the row of the table, one of `GROUPS`.
         paper: authors, year, arXiv number.
-        supports: what data it takes: ``"binary"``, ``"levels"``, ``"real"``.
+        supports: what data it takes: ``"binary"``, ``"levels"``, ``"real"``; ``"record"`` for named fields.
         guide: the default guide of a family that declares none itself.
         prior: the default prior of a family that leaves it to the shelf. After the event, ``make`` is then given a
             function from the number of latent dimensions to the prior.
@@ -289,11 +298,9 @@ def family(
         >>> zoo.log_prob(zoo.build("fair", zoo.Event(2, "binary")), torch.zeros(1, 2))
         tensor([-1.3863])
     """
-    unknown = set(supports) - set(SUPPORTS)
-    if unknown or not supports:
-        raise ZooError(
-            f"family {name!r}: supports are among {', '.join(SUPPORTS)}; got {', '.join(supports) or 'none'}"
-        )
+    known = get_args(Support)
+    if set(supports) - set(known) or not supports:
+        raise ZooError(f"family {name!r}: supports are among {', '.join(known)}; got {', '.join(supports) or 'none'}")
     if group and group not in GROUPS:
         raise ZooError(f"family {name!r}: group is one of {', '.join(GROUPS)}; got {group!r}")
     settings = (group, paper, tuple(supports), guide, prior, dict(recipe or {}))
@@ -382,7 +389,8 @@ def dataset(
     """Register the decorated function, which returns a `zoo.data.Dataset`, as a data set.
 
     It is called with the keyword arguments ``data_dir`` (the user's data folder or ``None``) and ``seed``, less those
-    that its signature leaves out.
+    that its signature leaves out. Its keyword-only arguments are settings, which a name may carry behind a colon:
+    ``digits:labels=100``.
 
     Args:
         name: unique among data sets; also the name of the `Dataset`.

@@ -68,7 +68,7 @@ def dequantising_sites(model_trace: Any, observed: Iterable[str]) -> tuple[str, 
 def output_site(model_trace: Any, event: Event) -> str:
     """The site that carries ``x``: the observed one (the first of several), else a deterministic one.
 
-    Of several deterministic sites it is ``x``, or else the last of the event's size.
+    Of several deterministic sites it is ``x``, or else the last of the size of the event's main field.
 
     Raises:
         ContractError: no site carries ``x``.
@@ -83,7 +83,7 @@ def output_site(model_trace: Any, event: Event) -> str:
         return observed[0]
     if "x" in fixed:
         return "x"
-    sized = [name for name in fixed if nodes[name]["value"][0].numel() == event.size]
+    sized = [name for name in fixed if nodes[name]["value"][0].numel() == event.main.size]
     if not sized:
         raise ContractError(
             "the model should observe its data, pyro.sample('x', ..., obs=x), or, without a likelihood, name them by "

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
 
 import torch
 from pyro import poutine
@@ -14,6 +14,7 @@ from zoo.errors import ContractError
 from zoo.event import Event
 from zoo.pairs.enumeration import per_datum_parts, per_datum_weights
 from zoo.pairs.pair import HasLogProb, Pair
+from zoo.pairs.records import in_parts
 from zoo.pairs.sites import (
     data_first,
     dequantising_sites,
@@ -44,7 +45,7 @@ class Capabilities:
     output: str
     """The site that carries ``x`` when the model is run forwards: the first of the observed ones, if there are any."""
     discrete: bool
-    """Every observed site is discrete."""
+    """Every observed site is discrete, and they carry ``x`` alone."""
     dequantising: tuple[str, ...] = ()
     """Latents whose floor is the datum itself (`zoo.distributions.observe`): they carry no information beyond it."""
     enumerated: Mapping[str, int] = field(default_factory=dict)
@@ -61,8 +62,8 @@ class Capabilities:
         return self.likelihood != "none" and self.discrete and plain
 
     def lossy(self, event: Event) -> bool:
-        """Its quantised latents are a lossy code: they have fewer dimensions than the data."""
-        if self.enumerated or self.shared:
+        """Its quantised latents are a lossy code: they have fewer dimensions than the data, which are no record."""
+        if self.enumerated or self.shared or event.fields:
             return False
         shapes = [shape for name, shape in self.latents.items() if name not in self.dequantising]
         return 0 < sum(torch.Size(shape).numel() for shape in shapes) < event.size
@@ -76,11 +77,15 @@ def traced(pair: Pair, x: Tensor) -> tuple[Any, Any]:
     return model_trace, guide_trace
 
 
-def capabilities(pair: Pair) -> Capabilities:
+def capabilities(pair: Pair, x: Tensor | None = None) -> Capabilities:
     """Read what a pair can do off one trace of its guide and of its model.
+
+    Of a pair whose data may lack a label, a trace for data without one is read as well: the likelihood is the weaker of
+    both, and the latents are those of either.
 
     Args:
         pair: in any mode; it is not changed.
+        x: the data in question, where it matters whether they all have a label, or none has.
 
     Returns:
         The kind of likelihood, the latent and observed sites, and which codes the pair offers.
@@ -94,6 +99,22 @@ def capabilities(pair: Pair) -> Capabilities:
         >>> can.likelihood, can.latents, can.lossless
         ('bound', {'z': (3,)}, True)
     """
+    if pair.event.label is None:
+        return _capabilities(pair)
+    kinds = {True, False} if x is None else set(pair.event.missing(x).tolist())
+    found = [_capabilities(pair.unlabelled if missing else pair) for missing in sorted(kinds)]
+    return replace(
+        found[0],
+        likelihood=max((can.likelihood for can in found), key=get_args(Likelihood).index),
+        latents={name: shape for can in found for name, shape in can.latents.items()},
+        dequantising=tuple(dict.fromkeys(name for can in found for name in can.dequantising)),
+        enumerated={name: n for can in found for name, n in can.enumerated.items()},
+        shared={name: shape for can in found for name, shape in can.shared.items()},
+        unguided=tuple(dict.fromkeys(name for can in found for name in can.unguided)),
+    )
+
+
+def _capabilities(pair: Pair) -> Capabilities:
     x = torch.zeros(3, *pair.event.shape, device=pair.device)
     wrong = f"model and guide of {pair.label} do not run together on a batch of shape {tuple(x.shape)}"
     with running(wrong, "sample the same names, with the same shapes, in both"), pair.evaluating():
@@ -112,7 +133,9 @@ def capabilities(pair: Pair) -> Capabilities:
         latents=latents,
         observed=tuple(observed),
         output=output_site(model_trace, pair.event),
-        discrete=bool(observed) and all(is_discrete(site["fn"]) for site in observed.values()),
+        discrete=bool(observed)
+        and not pair.event.fields
+        and all(is_discrete(site["fn"]) for site in observed.values()),
         dequantising=dequantising_sites(model_trace, observed),
         enumerated=structure.enumerated,
         shared=structure.shared,
@@ -144,6 +167,10 @@ def log_weights(pair: Pair, x: Tensor) -> Tensor:
         >>> log_weights(pair, torch.zeros(7, 2, 2)).shape
         torch.Size([7])
     """
+    return in_parts(pair, x, _log_weights)
+
+
+def _log_weights(pair: Pair, x: Tensor) -> Tensor:
     if not pair.structure.plain:
         return per_datum_weights(pair, x)
     return _log_ratio(*_matched(pair, x), x)
@@ -152,7 +179,8 @@ def log_weights(pair: Pair, x: Tensor) -> Tensor:
 def weight_parts(pair: Pair, x: Tensor) -> tuple[Tensor, Tensor]:
     """`log_weights` in two: log p(x | z), and log p(z) - log q(z | x), whose mean is minus the Kullback-Leibler term.
 
-    A latent that dequantises belongs to ``x``: the first part is then log p(y | z) - log q(y | x).
+    A latent that dequantises belongs to ``x``: the first part is then log p(y | z) - log q(y | x). The data all have a
+    label, or come without its columns (`zoo.pairs.records.cut`): no value of ``x`` is read here.
     """
     if not pair.structure.plain:
         return per_datum_parts(pair, x)
@@ -191,6 +219,10 @@ def log_prob(pair: Pair, x: Tensor) -> Tensor:
         >>> log_prob(build("uniform", Event((2, 2), "binary")), torch.zeros(1, 2, 2)).exp().item()
         0.0625
     """
+    return in_parts(pair, x, _log_prob)
+
+
+def _log_prob(pair: Pair, x: Tensor) -> Tensor:
     if isinstance(pair.extras, HasLogProb):
         with pair.scope():
             value = pair.extras.log_prob(x)
@@ -206,7 +238,7 @@ def log_prob(pair: Pair, x: Tensor) -> Tensor:
     return per_datum(model_trace, len(x))
 
 
-def sample(pair: Pair, n: int, chunk: int = 1000) -> Tensor:
+def sample(pair: Pair, n: int, chunk: int = 1000, *, given: Mapping[str, Tensor] | None = None) -> Tensor:
     """Draw data by running the model forwards, in evaluation mode and without gradients.
 
     Latents that all data share are drawn from the guide, separately for each datum, so that data are independent draws
@@ -216,39 +248,63 @@ def sample(pair: Pair, n: int, chunk: int = 1000) -> Tensor:
         pair: any pair.
         n: number of data.
         chunk: at most this many are drawn at once, which bounds the memory.
+        given: the fields that the model is given, each of shape ``(n, *field.shape)``.
 
     Returns:
-        Shape ``(n, *event.shape)``, within the event's support.
+        Shape ``(n, *event.shape)``, within the event's support. A record is packed, with the fields that were given.
 
     Raises:
-        ContractError: the model draws something that is not ``n`` data of the event's shape.
+        ContractError: the model draws something that is not ``n`` data of the event's shape, or ``given`` are not the
+            fields that it is given.
 
     Example:
         >>> from zoo import Event, build, sample
         >>> sample(build("independent", Event((2, 2), 5)), 3).shape
         torch.Size([3, 2, 2])
     """
+    event, values = pair.event, dict(given or {})
+    needed = {field.name: (n, *field.shape) for field in event.fields if field.role == "given"}
+    if {name: tuple(value.shape) for name, value in values.items()} != needed:
+        wanted = ", ".join(f"{name} of shape {shape}" for name, shape in needed.items())
+        got = ", ".join(f"{name} of shape {tuple(value.shape)}" for name, value in values.items())
+        raise ContractError(
+            f"samples of {pair.label} depend on {wanted or 'nothing'}; given={{...}} has {got or 'nothing'}"
+        )
+    x = torch.zeros(n, *event.shape)
+    if event.fields:
+        x = event.pack({field.name: values.get(field.name, torch.zeros(n, *field.shape)) for field in event.fields})
     with pair.evaluating():
-        return torch.cat([_draw(pair, min(chunk, n - start)) for start in range(0, n, chunk)])
+        return torch.cat([_draw(pair, part) for part in x.to(pair.device).split(chunk)])
 
 
-def _draw(pair: Pair, n: int) -> Tensor:
-    shared = pair.structure.shared
+def contexts(event: Event, x: Tensor, n: int) -> dict[str, Tensor]:
+    """What ``n`` samples are given: that of the data ``x``, from the first on again where there are fewer."""
+    values = event.unpack(x[torch.arange(n, device=x.device) % len(x)])
+    given = {field.name: values[field.name] for field in event.fields if field.role == "given"}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _draw(pair: Pair, x: Tensor) -> Tensor:
+    event, n, shared = pair.event, len(x), pair.structure.shared
     if shared and n > 1:
-        return torch.cat([_draw(pair, 1) for _ in range(n)])
-    x = torch.zeros(n, *pair.event.shape, device=pair.device)
+        return torch.cat([_draw(pair, datum) for datum in x.split(1)])
     drawn = poutine.trace(poutine.block(pair.guide, expose=list(shared))).get_trace(x) if shared else poutine.Trace()
     trace = poutine.trace(poutine.replay(poutine.uncondition(pair.model), trace=drawn)).get_trace(x)
     if pair.layout.places:
-        return pair.layout.assemble(trace, x)
-    name = output_site(trace, pair.event)
-    site = trace.nodes[name]
-    value = data_first(name, site, n) if site["cond_indep_stack"] else site["value"]
-    if value.numel() != x.numel():
-        raise ContractError(
-            f"sampling should give {n} data of shape {pair.event.shape}, got a tensor of shape {tuple(value.shape)}"
-        )
-    return value.reshape(x.shape).to(x.dtype)
+        found = pair.layout.assemble(trace, x)
+    else:
+        name = output_site(trace, event)
+        site = trace.nodes[name]
+        value = data_first(name, site, n) if site["cond_indep_stack"] else site["value"]
+        if value.numel() != n * event.main.size:
+            raise ContractError(
+                f"sampling should give {n} data of shape {event.main.shape}, got a tensor of shape {tuple(value.shape)}"
+            )
+        value = value.reshape(n, *event.main.shape).to(x.dtype)
+        found = event.pack({**event.unpack(x), event.main.name: value}).to(x) if event.fields else value
+    if event.label and event.label.name not in pair.takes:
+        return event.pack({**event.unpack(found), event.label.name: None}).to(x)
+    return found
 
 
 class tempered(poutine.messenger.Messenger):  # noqa: N801 (used like Pyro's handlers)

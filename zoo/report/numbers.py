@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -42,6 +43,7 @@ def numbers(lines: Sequence[Member]) -> dict[str, Table]:
     """Evaluation -> the table of its numbers."""
     return {
         "likelihood": _likelihood(lines),
+        "labels": _labels(lines),
         "stability": _stability(lines),
         "sampling": _sampling(lines),
         "lossy": _lossy(lines),
@@ -64,7 +66,7 @@ def _likelihood(lines: Sequence[Member]) -> Table:
         "heavy-tailed for the bound to be called tight.",
         "likelihood",
         lines,
-        ("kind", "nats", lambda score: "bound" if score.kind == "lower bound" else score.kind),
+        ("kind", "nats", _kind),
         ("nats per datum", "nats", _estimate),
         ("sd over seeds", "nats", lambda score: "one seed" if score.spread is None else f"{score.spread:.2g}"),
         ("bits per dim", "bits_per_dim", _estimate),
@@ -72,6 +74,19 @@ def _likelihood(lines: Sequence[Member]) -> Table:
         ("KL, nats", "kl", _estimate),
         ("ESS", "ess", _estimate),
         ("k̂ > 0.7", "khat_share", _percent),
+    )
+
+
+def _labels(lines: Sequence[Member]) -> Table:
+    return _table(
+        "Labels in numbers",
+        "Share of test data whose label is inferred wrongly: by the model, as the class of the highest p(y | x), and "
+        "by the guide's q(y | x).",
+        "labels",
+        [line for line in lines if line.pool("labels", "error").state not in ("skipped", "missing")],
+        ("errors of the model", "error", _percent),
+        ("errors of the guide", "guide_error", _percent),
+        ("-log p(y | x), nats", "label_nats", _estimate),
     )
 
 
@@ -173,6 +188,13 @@ def _table(title: str, note: str, evaluation: str, lines: Sequence[Member], *col
 
     cells = [(line.label, tuple(cell(line, metric, show) for _, metric, show in columns)) for line in lines]
     return Table(title, f"{note} {LEGEND}", tuple(header for header, *_ in columns), tuple(cells))
+
+
+def _kind(score: Pooled) -> str:
+    """Exact or a bound; and what of, if it is not p(x)."""
+    of = re.search(r"p\([^)]*\)", score.reason)
+    kind = "bound" if score.kind == "lower bound" else score.kind
+    return f"{kind} of {of[0]}" if of and of[0] != "p(x)" else kind
 
 
 def _estimate(score: Pooled) -> str:

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from zoo.data import Dataset, load_data
 from zoo.engine.cost import FEWEST_STEPS
@@ -22,7 +22,7 @@ SEEDS = 2**32
 
 
 class DataSpec(BaseModel):
-    """Which data, and how a person's own file is split; ``event`` overrides the file's."""
+    """Which data, how a person's own file is split, and what overrides its event and the roles of its fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -30,11 +30,18 @@ class DataSpec(BaseModel):
     seed: int = 0
     split: tuple[float, float, float] | None = None
     event: str | None = None
+    roles: dict[str, str] = {}
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Roles only where there are any: digests of runs without them stay as they are."""
+        values: dict[str, Any] = dump(self)
+        return values if self.roles else {name: value for name, value in values.items() if name != "roles"}
 
     def load(self, data_dir: Path | None = None) -> Dataset:
         """The data set (see `zoo.data.load_data` for the errors)."""
         event = Event.parse(self.event) if self.event else None
-        return load_data(self.name, data_dir=data_dir, seed=self.seed, split=self.split, event=event)
+        return load_data(self.name, data_dir=data_dir, seed=self.seed, split=self.split, event=event, roles=self.roles)
 
 
 class RunConfig(BaseModel):

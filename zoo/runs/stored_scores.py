@@ -17,7 +17,7 @@ from zoo.errors import RunError
 from zoo.event import Event
 from zoo.files import cached_tensors, digest_of, read_json, write_json
 from zoo.metrics import plane
-from zoo.pairs.traces import sample
+from zoo.pairs.traces import contexts, sample
 from zoo.runs.evaluation import Settings, TrainedRun, evaluate
 from zoo.runs.laws import remarked, require_laws
 from zoo.runs.run import Run
@@ -92,16 +92,22 @@ def read_scores(run: Run, name: str, settings: Settings) -> list[Score] | None:
 
 def sample_count(event: Event) -> int:
     """How many samples of an event a report shows."""
-    return plane.POINTS if event.shape == (2,) else IMAGES
+    return plane.POINTS if event.main.shape == (2,) else IMAGES
 
 
-def samples(run: Run) -> Tensor:
-    """Samples of a run for the report: shape ``(sample_count(event), *event.shape)``."""
+def samples(run: Run, data: Dataset) -> Tensor:
+    """Samples of a run for the report, given what the first test data are given.
+
+    Returns:
+        Shape ``(sample_count(event), *event.shape)``.
+    """
 
     def make() -> dict[str, Tensor]:
         pair = run.pair()
+        n = sample_count(pair.event)
+        given = contexts(pair.event, data.reshaped(pair.event).test, n)
         with seeded(0):
-            return {"x": sample(pair, sample_count(pair.event))}
+            return {"x": sample(pair, n, given=given)}
 
     return cached_tensors(run.folder / "samples.safetensors", run.config.digest, make)["x"]
 

@@ -25,7 +25,7 @@ class Checkpointer:
 
     def __init__(self, pair: Pair, players: Sequence[ActivePlayer], recipe: Recipe, validation: Tensor) -> None:
         self.pair, self.players, self.recipe, self.validation = pair, players, recipe, validation
-        self.can = capabilities(pair)
+        self.can = capabilities(pair, validation)
         self.averaged = pair.named_parameters() if recipe.average else {}
         self.average = {name: tensor.detach().clone() for name, tensor in self.averaged.items()}
         self.best: dict[str, Tensor] = {}

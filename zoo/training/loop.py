@@ -19,6 +19,7 @@ from torch import Tensor
 from zoo.contract.check import ground_laws
 from zoo.data import Dataset
 from zoo.devices import pick_device
+from zoo.errors import ZooError
 from zoo.pairs.pair import HasInitialise, Pair
 from zoo.seeding import reseed, seeded
 from zoo.training.callbacks import Callback, Progress
@@ -156,21 +157,44 @@ def fit(
 
 
 class Batches:
-    """The batch of each step; asking for it seeds the noise of that step."""
+    """The batch of each step; asking for it seeds the noise of that step.
+
+    Every batch has as many data with a label, in proportion, and as many without; those with a label come first.
+    """
 
     def __init__(self, data: Dataset, size: int, seed: int) -> None:
         self.data, self.seed = data, seed
-        self.size = min(size, len(data.train))
-        self.epoch, self.order = -1, torch.empty(0, dtype=torch.long)
+        n, missing = len(data.train), data.event.missing(data.train)
+        self.size = min(size, n)
+        strata = [part.nonzero()[:, 0] for part in (~missing, missing) if part.any()]
+        if self.size < len(strata):
+            raise ZooError(f"a batch needs data with a label and data without: 2 or more, got batch={size}")
+        first = min(max(1, round(self.size * len(strata[0]) / n)), self.size - len(strata) + 1)
+        counts = [first, self.size - first]
+        self.strata = [_Stratum(*each) for each in zip(strata, counts, strict=False)]
 
     def __call__(self, step: int) -> Tensor:
-        n, device = len(self.data.train), self.data.train.device
-        epoch, place = divmod(step, n // self.size)
-        if epoch != self.epoch:
-            generator = torch.Generator().manual_seed(_mix(self.seed, epoch))
-            self.epoch, self.order = epoch, torch.randperm(n, generator=generator).to(device)
+        device = self.data.train.device
+        places = [stratum.places(step, self.seed + 104_729 * index) for index, stratum in enumerate(self.strata)]
         reseed(_mix(self.seed, step), device)
-        return self.data.batch(self.order[place * self.size : (place + 1) * self.size])
+        return self.data.batch(torch.cat(places))
+
+
+class _Stratum:
+    """Data of which each batch has ``count``, in a new order in each epoch."""
+
+    def __init__(self, data: Tensor, count: int) -> None:
+        self.data, self.count = data, count
+        self.epoch, self.order = -1, data
+
+    def places(self, step: int, seed: int) -> Tensor:
+        """The places of a step's data."""
+        epoch, place = divmod(step, len(self.data) // self.count)
+        if epoch != self.epoch:
+            generator = torch.Generator().manual_seed(_mix(seed, epoch))
+            self.epoch = epoch
+            self.order = self.data[torch.randperm(len(self.data), generator=generator).to(self.data.device)]
+        return self.order[place * self.count : (place + 1) * self.count]
 
 
 def _mix(seed: int, number: int) -> int:

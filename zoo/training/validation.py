@@ -10,7 +10,7 @@ from torch import Tensor
 from zoo.metrics.bounds import log_probs, particle_weights
 from zoo.metrics.mmd import features, mmd2
 from zoo.pairs.pair import Pair
-from zoo.pairs.traces import Capabilities, sample
+from zoo.pairs.traces import Capabilities, contexts, sample
 from zoo.seeding import seeded
 
 DISCREPANCY_SAMPLES = 200
@@ -32,12 +32,15 @@ def validation_score(pair: Pair, x: Tensor, can: Capabilities) -> float:
 
 
 def discrepancy(pair: Pair, x: Tensor) -> float:
-    """MMD² between the pair's samples and data ``x`` (at most `DISCREPANCY_SAMPLES` of each); NaN for bad samples."""
+    """MMD² between the pair's samples and data ``x`` (at most `DISCREPANCY_SAMPLES` of each); NaN for bad samples.
+
+    Where the model is given something, its samples are given that of the data.
+    """
+    real = subsample(x)
     with seeded(1):
-        drawn = sample(pair, DISCREPANCY_SAMPLES)
-    if not drawn.isfinite().all():
-        return math.nan
-    return mmd2(features(pair.event, drawn), features(pair.event, subsample(x))).value
+        drawn = sample(pair, DISCREPANCY_SAMPLES, given=contexts(pair.event, real, DISCREPANCY_SAMPLES))
+    ours = features(pair.event, drawn)
+    return mmd2(ours, features(pair.event, real)).value if ours.isfinite().all() else math.nan
 
 
 def subsample(x: Tensor) -> Tensor:
