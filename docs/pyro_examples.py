@@ -130,13 +130,19 @@ def adapter_of(text: str) -> list[str]:
     return text.partition("\n# adapter\n")[2].strip().splitlines()
 
 
+def rewriting(path: Path, folder: Path) -> Row:
+    """The row of one of our own re-writings."""
+    text = path.read_text()
+    about = (ast.get_docstring(ast.parse(text)) or "").partition(":")[0].strip(".")
+    return attempt(path.stem, text, about, folder)
+
+
 def rewritings(folder: Path) -> Iterator[Row]:
     """A row for each of our own re-writings."""
     for path in sorted(PUBLISHED.glob("*.py")):
-        text, place = path.read_text(), folder / path.stem
+        place = folder / path.stem
         place.mkdir()
-        about = (ast.get_docstring(ast.parse(text)) or "").partition(":")[0].strip(".")
-        yield attempt(path.stem, text, about, place)
+        yield rewriting(path, place)
 
 
 def program_of(example: Example, checkout: Path) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from mutations import MUTATIONS, Mutation
-from pyro_examples import PARTICLES
+from pyro_examples import PARTICLES, TRAINING, options_of, zoo
 from strangers import PROGRAMS, Outcome, come_out
 from torch import Tensor
 
@@ -68,3 +69,19 @@ def test_a_wrong_pair_is_refused_or_its_number_is_right(mutation: Mutation, tmp_
         return
     assert mutation.sees, "it came out with a number"
     check_number(outcome, mutation.sees)
+
+
+def test_compare_gives_a_wrong_pair_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    [scaled] = [each for each in MUTATIONS if str(each) == "factor: obs scaled"]
+    right, wrong = write("factor", tmp_path, "right"), write("factor", tmp_path, "wrong", scaled)
+    options = options_of(right, tmp_path)
+    file = options[options.index("--data") + 1]
+    settings = [word for setting in TRAINING for word in ("--train", setting)]
+    words = ["compare", right, wrong, "--data", file, "--seed", 0, "--particles", PARTICLES, "--quiet", *settings]
+    result = zoo(*words, "--event", "3:real", "--device", "cpu", "--workers", 1)
+    assert result.exit_code == 1
+    rows = json.loads((tmp_path / "reports" / "own" / "scores.json").read_text())["scores"]
+    values = {name: {row["status"] for row in rows if row["family"] == name} for name in ("right", "wrong")}
+    assert "ok" in values["right"]
+    assert values["wrong"] == {"failed"}

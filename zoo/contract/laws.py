@@ -90,17 +90,17 @@ GROUND = (
         "draws; one of Pyro's distributions may do",
     ),
     Law(
-        "supports agree",
-        supports_agree,
-        "choose a distribution of the right support (zoo.likelihood(event, parameters) gives one for the data; "
-        "zoo.observe takes integers under a density; a LogNormal guide suits a positive latent)",
-    ),
-    Law(
         "what the model observes is x",
         observes_x,
         "observe x itself, obs=x, whole or in parts: scale it by the distribution (an AffineTransform counts its "
         "Jacobian), dequantise it by zoo.observe and zoo.dequantise, and threshold or round the data before they are "
         "given to the zoo",
+    ),
+    Law(
+        "supports agree",
+        supports_agree,
+        "choose a distribution of the right support (zoo.likelihood(event, parameters) gives one for the data; "
+        "zoo.observe takes integers under a density; a LogNormal guide suits a positive latent)",
     ),
     Law(
         "the model reads x by obs=x only",

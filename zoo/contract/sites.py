@@ -22,6 +22,8 @@ from zoo.pairs.pair import HasPlayers, Pair
 from zoo.pairs.sites import is_discrete, is_point, layers, observed_sites, per_datum, random_sites
 from zoo.pairs.traces import capabilities, log_prob, traced
 
+MANY = 101
+"""Data on which parameters are looked at: some of what an unconstrained network puts out is then negative."""
 PROBABILITY = 1e-3
 """By how much a sum of probabilities may exceed one, by rounding."""
 
@@ -96,7 +98,7 @@ def sums_are_sums(case: Case) -> None:
 
 def parameters_are_valid(case: Case) -> None:
     with case.pair.evaluating():
-        traces = traced(case.pair, case.x(case.sizes[0]))
+        traces = traced(case.pair, case.x(MANY))
     for word, trace in zip(("model", "guide"), traces, strict=True):
         for name, site in random_sites(trace):
             for layer in layers(site["fn"]):

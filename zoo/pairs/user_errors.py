@@ -21,7 +21,8 @@ SHELVES = ("models", "guides")
 
 PLATE = (
     "the data plate has the size of the batch, pyro.plate('data', len(x)), and all but its dimension belong to the "
-    "event: declare the dimensions of one datum with .to_event(1) for vectors, .to_event(2) for matrices"
+    "event: declare the dimensions of one datum with .to_event(1) for vectors, .to_event(2) for matrices, and give no "
+    "parameter a row for each datum"
 )
 DEVICE = (
     "leave .cuda() and .to(device) out, the zoo moves the pair; make tensors where the data are: x.new_zeros(...), "
