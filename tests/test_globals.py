@@ -344,3 +344,4 @@ def test_lists_of_auto_guides() -> None:
     pair = Pair(PLANE, clusters, guide)
     assert set(pair.structure.shared) == {"weights", "centres"}
     assert log_weights(pair, DATA).isfinite().all()
+    ground_laws(pair, DATA)

@@ -50,6 +50,7 @@ def leaves_x_alone(case: Case) -> None:
     with pair.evaluating():
         guide_trace = poutine.trace(pair.guide).get_trace(x)
         word = "model" if torch.equal(x, before) else "guide"
+        pair.structure.forget_plates(guide_trace)
         poutine.replay(pair.model, trace=guide_trace)(x)
     if not torch.equal(x, before):
         raise BrokenError(f"the {word} changes x in place")

@@ -311,4 +311,4 @@ def _mean(run: Factors, cost: Factor) -> Tensor:
     dims = set().union(*(value._pyro_dims for value in upstream)) - cost.plates - set(cost.value._pyro_dims)
     weight = packed.exp(StableRing().sumproduct(upstream, dims))
     value, weight = packed.broadcast_all(cost.value, weight)
-    return torch.where(weight > 0, weight * value, 0.0).sum()
+    return (weight * torch.where(weight > 0, value, 0.0)).sum()

@@ -77,6 +77,7 @@ def _places(pair: Pair, x: Tensor, observed: Tensor) -> dict[str, Tensor]:
     """The place in ``x`` of each column that a site observes; all columns that are ``observed`` have to be, once."""
     with seeded(0), pair.evaluating():
         guided = poutine.trace(pair.guide).get_trace(x.clone())  # its draws take less time than the prior's of a flow
+        pair.structure.forget_plates(guided)
         trace = poutine.trace(poutine.replay(pair.model, trace=guided)).get_trace(x.clone())
     known = {column: place for place, column in enumerate(_columns(x))}
     places: dict[str, Tensor] = {}

@@ -21,7 +21,7 @@ from torch.distributions import Transform, biject_to, constraints
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.pairs.pair import Pair, Program
-from zoo.pairs.sites import latent_sites, random_sites
+from zoo.pairs.sites import is_discrete, latent_sites, random_sites
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -110,22 +110,19 @@ def _inner_plates(name: str, site: Any, plates: frozenset[str]) -> tuple[int, ..
 
 def _change_of_variables(name: str, site: Any) -> Transform | None:
     """The transform from real numbers to the support of a latent; none where they are the same, or none is known."""
-    if site["fn"].support.is_discrete:
+    if is_discrete(site["fn"]):
         raise ZooError(
             f"latent {name!r} is discrete and cannot be summed, and no guide of the shelf samples it: give the guide "
             "yourself, or put the entries of a finite latent in a plate, to have them summed"
         )
-    support = _without_batch(name, site["fn"].support)
-    base = support
-    while isinstance(base, constraints.independent):
-        base = base.base_constraint
-    if isinstance(base, type(constraints.real)):
-        return None
     try:
+        support = _without_batch(name, site["fn"].support)
         change: Transform = biject_to(support)
     except NotImplementedError:
         return None  # such as a sphere, which has guides of its own
-    return change
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return None if isinstance(support, type(constraints.real)) else change
 
 
 def _without_batch(name: str, support: Any) -> Any:

@@ -80,10 +80,17 @@ class Structure:
         guide, model = (poutine.infer_config(program, config_fn=mark) for program in (guide, model))
         with EnumMessenger(first_available_dim=-1 - self.nesting):
             guide_trace = poutine.trace(guide).get_trace(x)
-        for plate in self.plates.intersection(guide_trace.nodes):
-            guide_trace.remove_node(plate)  # some AutoGuides make every plate of the batch that they saw first
+        self.forget_plates(guide_trace)
         model_trace = poutine.trace(poutine.replay(EnumMessenger()(model), trace=guide_trace)).get_trace(x)
         return prune_subsample_sites(guide_trace), prune_subsample_sites(model_trace)
+
+    def forget_plates(self, guide_trace: Any) -> None:
+        """Remove the data plates from a trace of the guide that the model is to be replayed against.
+
+        `AutoGuideList` makes every plate of the model, of the size of the batch that it saw first.
+        """
+        for plate in self.plates.intersection(guide_trace.nodes):
+            guide_trace.remove_node(plate)
 
     def require_sound(self) -> None:
         """Refuse a pair whose log-probabilities would be wrong.

@@ -71,6 +71,7 @@ class Capabilities:
 def traced(pair: Pair, x: Tensor) -> tuple[Any, Any]:
     """One trace of the model replayed against the guide, and that of the guide (``nodes`` by site)."""
     guide_trace = poutine.trace(pair.guide).get_trace(x)
+    pair.structure.forget_plates(guide_trace)
     model_trace = poutine.trace(poutine.replay(pair.model, trace=guide_trace)).get_trace(x)
     return model_trace, guide_trace
 
