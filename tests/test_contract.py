@@ -177,7 +177,7 @@ def test_probabilities_that_sum_to_more_than_one_are_refused() -> None:
         with pyro.plate("data", len(x)):
             pyro.sample("x", Doubled(logits=torch.zeros(2, 3, 7)).to_event(2), obs=x)
 
-    with pytest.raises(ContractError, match="the levels of an entry have a total probability of 2"):
+    with pytest.raises(ContractError, match="add up to 2, not to 1"):
         ground_laws(Pair(EVENT, model), data())
 
 
@@ -409,7 +409,8 @@ class OnItsOwnDevice(Linear):
 
 
 @pytest.mark.parametrize(
-    ("kind", "mend"), [(InDoublePrecision, "in float32 as well"), (OnItsOwnDevice, "make tensors where x is")]
+    ("kind", "mend"),
+    [(InDoublePrecision, "parameters are float32"), (OnItsOwnDevice, "make tensors where the data are")],
 )
 @pytest.mark.skipif(torch.cuda.is_available(), reason="with a GPU nothing fails before the data are on it")
 def test_the_remedy_fits_the_error(kind: type[nn.Module], mend: str) -> None:

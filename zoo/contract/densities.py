@@ -50,7 +50,10 @@ def _compare(what: str, fn: Any) -> None:
 
 
 def _grid(fn: Any, draws: Tensor) -> tuple[Tensor, Tensor]:
-    """Points over the whole line, or the integers, and the weight of each in an integral."""
+    """Points over the whole line, the integers or a finite support, and the weight of each in an integral."""
+    if fn.has_enumerate_support:
+        points = fn.enumerate_support(expand=False).flatten().float()
+        return points, torch.ones_like(points)
     if is_discrete(fn):
         low, high = float(draws.min()), float(draws.max())
         points = torch.arange(min(low, 0.0), 2 * high + 100)
