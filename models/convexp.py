@@ -19,12 +19,7 @@ KERNEL_SIDE = 3
 """Rows and columns of a kernel."""
 
 
-@family(
-    "convexp",
-    group="flow",
-    paper="Hoogeboom et al. 2020, arXiv:2006.01910",
-    recipe=FLOW_RECIPE,
-)
+@family("convexp", group="flow", paper="Hoogeboom et al. 2020, arXiv:2006.01910", recipe=FLOW_RECIPE)
 def convexp(
     event: Event,
     *,

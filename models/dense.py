@@ -14,10 +14,7 @@ from zoo.pairs.registry import family
 
 
 @family(
-    "dense",
-    group="flow",
-    paper="Rippel & Adams 2013, arXiv:1302.5125",
-    recipe=FLOW_RECIPE | {"steps": 800, "lr": 1e-2},
+    "dense", group="flow", paper="Rippel & Adams 2013, arXiv:1302.5125", recipe=FLOW_RECIPE | {"steps": 800, "lr": 1e-2}
 )
 def dense(event: Event, *, layers: int = 4, bins: int = 8, bound: float | None = None) -> Flow:
     """Deep density model: a `Flow` of invertible dense layers with full weight matrices.

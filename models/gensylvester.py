@@ -18,12 +18,7 @@ MAX_ITERATIONS = 500
 """Of the fixed-point iteration of an inverse."""
 
 
-@family(
-    "gensylvester",
-    group="flow",
-    paper="Hoogeboom et al. 2020, arXiv:2006.01910",
-    recipe=FLOW_RECIPE,
-)
+@family("gensylvester", group="flow", paper="Hoogeboom et al. 2020, arXiv:2006.01910", recipe=FLOW_RECIPE)
 def gensylvester(
     event: Event, *, layers: int = 6, hidden: int = 128, slope: float = 0.6, dropout: float | None = None
 ) -> Flow:

@@ -9,12 +9,7 @@ from zoo.flows.masked import MaskedAutoregressive
 from zoo.pairs.registry import family
 
 
-@family(
-    "maf",
-    group="flow",
-    paper="Papamakarios et al. 2017, arXiv:1705.07057",
-    recipe=FLOW_RECIPE,
-)
+@family("maf", group="flow", paper="Papamakarios et al. 2017, arXiv:1705.07057", recipe=FLOW_RECIPE)
 def maf(event: Event, *, layers: int = 4, hidden: int = 256, dropout: float | None = None) -> Flow:
     """Masked autoregressive flow: a `Flow` whose steps shift and scale each dimension given those before it.
 

@@ -12,12 +12,7 @@ from zoo.flows.flow import FLOW_RECIPE, Flow
 from zoo.pairs.registry import family
 
 
-@family(
-    "nice",
-    group="flow",
-    paper="Dinh et al. 2014, arXiv:1410.8516",
-    recipe=FLOW_RECIPE,
-)
+@family("nice", group="flow", paper="Dinh et al. 2014, arXiv:1410.8516", recipe=FLOW_RECIPE)
 def nice(event: Event, *, layers: int = 12, hidden: int = 96, dropout: float | None = None) -> Flow:
     """Non-linear independent components estimation: a `Flow` of additive couplings and one final scaling.
 

@@ -8,12 +8,7 @@ from zoo.flows.flow import FLOW_RECIPE, Flow
 from zoo.pairs.registry import family
 
 
-@family(
-    "realnvp",
-    group="flow",
-    paper="Dinh et al. 2016, arXiv:1605.08803",
-    recipe=FLOW_RECIPE | {"steps": 2000},
-)
+@family("realnvp", group="flow", paper="Dinh et al. 2016, arXiv:1605.08803", recipe=FLOW_RECIPE | {"steps": 2000})
 def realnvp(event: Event, *, layers: int = 12, hidden: int = 96, dropout: float | None = None) -> Flow:
     """Real-valued non-volume-preserving transformations: a `Flow` of affine couplings.
 

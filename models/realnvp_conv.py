@@ -15,12 +15,7 @@ from zoo.nn.dropout import Dropout
 from zoo.pairs.registry import family
 
 
-@family(
-    "realnvp-conv",
-    group="flow",
-    paper="Dinh et al. 2016, arXiv:1605.08803",
-    recipe=FLOW_RECIPE | {"batch": 64},
-)
+@family("realnvp-conv", group="flow", paper="Dinh et al. 2016, arXiv:1605.08803", recipe=FLOW_RECIPE | {"batch": 64})
 def realnvp_conv(
     event: Event, *, couplings: int = 3, hidden: int = 32, blocks: int = 1, dropout: float | None = None
 ) -> Flow:

@@ -9,12 +9,7 @@ from zoo.flows.splines import RationalQuadratic, bound_for
 from zoo.pairs.registry import family
 
 
-@family(
-    "spline",
-    group="flow",
-    paper="Durkan et al. 2019, arXiv:1906.04032",
-    recipe=FLOW_RECIPE | {"steps": 800},
-)
+@family("spline", group="flow", paper="Durkan et al. 2019, arXiv:1906.04032", recipe=FLOW_RECIPE | {"steps": 800})
 def spline(
     event: Event,
     *,

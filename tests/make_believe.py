@@ -197,6 +197,6 @@ def pictures(rng: np.random.Generator, event: str, families: Sequence[MadeUp]) -
 
 
 def ring(column: Any, line: Any, x: float, y: float, width: float, height: float) -> Any:
-    """A picture of a nought."""
+    """A picture of a zero."""
     radius = np.hypot((column - x) / width, (line - y) / height)
     return (16 * np.exp(-8 * (radius - 1) ** 2)).round()

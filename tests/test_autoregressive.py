@@ -1,13 +1,12 @@
 """The autoregressive distribution, and the two networks that give it its logits."""
 
-import itertools
 from typing import Any
 
 import pytest
 import torch
+from draws import data, every
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pyro import poutine
 from torch import Tensor
 
 from zoo.distributions.autoregressive import Autoregressive, CosineFeatures, draw, whole_passes
@@ -34,22 +33,9 @@ def distribution(net: Any, batch_shape: tuple[int, ...] = ()) -> Autoregressive:
     return Autoregressive(net.event, net.logits, net.stream, batch_shape)
 
 
-def every(event: Event) -> Tensor:
-    """Each value that an event can take."""
-    assert event.levels
-    values = itertools.product(range(event.levels), repeat=event.size)
-    return torch.tensor(list(values), dtype=torch.float64).reshape(-1, *event.shape)
-
-
-def random_data(event: Event, n: int) -> Tensor:
-    assert event.levels
-    with seeded(1):
-        return torch.randint(event.levels, (n, *event.shape)).double()
-
-
 def influence(net: Any, event: Event) -> Tensor:
     """Whether the logits of entry i depend on entry j of the data, shape ``(size, size)``."""
-    x = random_data(event, 1).requires_grad_()
+    x = data(event, 1, seed=1).requires_grad_()
     logits = net.logits(x).reshape(event.size, -1)
     weights = torch.linspace(-1.0, 1.0, logits.shape[1], dtype=logits.dtype)
     rows = [torch.autograd.grad(logits[i] @ weights, x, retain_graph=True)[0].flatten() for i in range(event.size)]
@@ -71,18 +57,19 @@ def test_the_mass_sums_to_one_and_draws_follow_it(make: Any) -> None:
 @MAKERS
 def test_log_prob_is_the_sum_of_the_streams_conditionals(make: Any) -> None:
     event = Event((3, 4), 5)
-    net, x = network(make, event), random_data(event, 6)
+    net, x = network(make, event), data(event, 6, seed=1)
     stream, entries = net.stream(len(x)), x.flatten(1).T
     logits = [next(stream)] + [stream.send(entry) for entry in entries[:-1]]
     terms = [q.log_softmax(-1).gather(1, entry.long()[:, None])[:, 0] for q, entry in zip(logits, entries, strict=True)]
     torch.testing.assert_close(distribution(net).log_prob(x), torch.stack(terms).sum(0))
 
 
-@MAKERS
-def test_logits_depend_on_every_entry_before_and_on_none_after(make: Any) -> None:
-    event = Event((8, 8), 17)
+@pytest.mark.parametrize(
+    ("make", "event"), [(WaveNet, Event((8, 8), 17)), (PixelCNN, Event((8, 8), 17)), (WaveNet, Event(100, 3))]
+)
+def test_logits_depend_on_every_entry_before_and_on_none_after(make: Any, event: Event) -> None:
     seen = influence(network(make, event), event)
-    assert torch.equal(seen, torch.ones(64, 64).tril(-1).bool())
+    assert torch.equal(seen, torch.ones(event.size, event.size).tril(-1).bool())
 
 
 def test_pixelcnn_sees_all_of_its_receptive_field() -> None:
@@ -93,12 +80,6 @@ def test_pixelcnn_sees_all_of_its_receptive_field() -> None:
     rows, columns = torch.arange(9)[:, None], torch.arange(11)
     before = (rows < i) | ((rows == i) & (columns < j))
     assert torch.equal(seen[i, j], before & (rows >= i - field) & ((columns - j).abs() <= field))
-
-
-def test_wavenet_sees_two_to_the_depth_entries() -> None:
-    event = Event(100, 3)
-    seen = influence(network(WaveNet, event), event)
-    assert torch.equal(seen, torch.ones(100, 100).tril(-1).bool())
 
 
 @settings(max_examples=15, deadline=None)
@@ -124,7 +105,7 @@ def test_incremental_draws_equal_whole_passes(
 @MAKERS
 def test_streams_do_not_disturb_each_other(make: Any) -> None:
     net = network(make, Event((3, 3), 4))
-    x = random_data(net.event, 4).flatten(1).T
+    x = data(net.event, 4, seed=1).flatten(1).T
     one, other = net.stream(4), net.stream(4)
     first, _ = next(one), next(other)
     for entry in x[:-1]:
@@ -162,38 +143,17 @@ def test_pixelcnn_refuses_events_that_are_no_image() -> None:
 
 
 def test_a_real_event_is_refused() -> None:
-    with pytest.raises(ZooError, match="binary data or integer levels"):
-        Autoregressive(
-            Event(2, "real"), lambda x: x, lambda n: whole_passes(Event(2, "real"), lambda x: x, torch.ones(1))(n)
-        )
-
-
-def test_the_support_is_discrete_over_the_whole_event() -> None:
-    made = distribution(network(WaveNet, SMALL), (4,))
-    assert made.support.is_discrete
-    assert (made.support.event_dim, made.event_dim, made.batch_shape) == (2, 2, (4,))
-    inside = made.support.check(torch.stack([torch.zeros(2, 2), torch.full((2, 2), 3.0), torch.full((2, 2), 0.5)]))
-    assert inside.tolist() == [True, False, False]
-    assert made.expand((3, 4)).sample((2,)).shape == (2, 3, 4, 2, 2)
-    assert made.expand((3, 4)).log_prob(torch.zeros(2, 2)).shape == (3, 4)
-
-
-def test_a_value_outside_the_support_is_refused() -> None:
     net = network(WaveNet, SMALL)
+    with pytest.raises(ZooError, match="binary data or integer levels"):
+        Autoregressive(Event(2, "real"), net.logits, net.stream)
+
+
+def test_values_outside_the_support_are_refused() -> None:
+    net = network(WaveNet, SMALL)
+    inside = distribution(net).support.check(torch.stack([torch.full((2, 2), value) for value in (0.0, 3.0, 0.5)]))
+    assert inside.tolist() == [True, False, False]
     with pytest.raises(ValueError, match="support"):
         Autoregressive(SMALL, net.logits, net.stream, validate_args=True).log_prob(torch.full((2, 2), 3.0))
-
-
-@MAKERS
-def test_it_works_in_a_plate_observed_and_unconditioned(make: Any) -> None:
-    net, x = network(make, SMALL), every(SMALL)[:6]
-    trace = poutine.trace(net.model).get_trace(x)
-    trace.compute_log_prob()
-    torch.testing.assert_close(trace.nodes["x"]["log_prob"], distribution(net).log_prob(x))
-    drawn = poutine.trace(poutine.uncondition(net.model)).get_trace(x).nodes["x"]
-    assert drawn["value"].shape == x.shape
-    assert not drawn["value"].requires_grad
-    assert drawn["fn"].batch_shape == (6,)
 
 
 @MAKERS

@@ -19,18 +19,8 @@ from zoo.experiments.suite import suite_names
 from zoo.pairs.plugins import load_families
 from zoo.pairs.registry import REGISTRIES, datasets, families, guides, priors
 
-SMALL = [
-    "--data",
-    "digits-binary",
-    "--train",
-    "steps=4",
-    "--set",
-    "hidden=8",
-    "--set",
-    "guide.hidden=8",
-    "--device",
-    "cpu",
-]
+SMALL = ["--data", "digits-binary", "--device", "cpu", "--train", "steps=4"]
+SMALL += ["--set", "hidden=8", "--set", "guide.hidden=8"]
 
 
 def zoo(*words: object, code: int = 0) -> Any:
@@ -110,9 +100,10 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(words: list[str], message: st
         (["vae"], "there is a family 'vae' already"),
         (["dataset", "moons"], "there is a dataset 'moons' already"),
         (["guide"], "needs a name: zoo new guide NAME"),
-        (["gide", "mine"], "writes a dataset, .*guide, .*; got 'gide'"),
+        (["gide", "mine"], "writes a column, dataset, .*guide, .*; got 'gide'"),
         (["prior", "class"], "no keyword of Python, such as my_vae; got 'class'"),
         (["prior", "../up"], "consists of letters"),
+        (["column", "my_column"], "lower-case letters, digits and hyphens"),
     ],
 )
 def test_new_refuses_a_name_or_a_kind(words: list[str], message: str) -> None:
@@ -178,8 +169,7 @@ def test_compare_reports_and_a_failed_family_is_its_own_row() -> None:
     Path("crash.py").write_text(
         "import os, signal, pyro, pyro.distributions as dist, torch, zoo\n"
         "event = zoo.Event((8, 8), 'binary')\n"
-        "p = torch.nn.Parameter(torch.zeros(8, 8))\n"
-        "m = torch.nn.ParameterList([p])\n"
+        "m = torch.nn.ParameterList([torch.zeros(8, 8)])\n"
         "def model(x):\n"
         "    if len(x) > 900: os.kill(os.getpid(), signal.SIGKILL)\n"
         "    with pyro.plate('data', len(x)):\n"
@@ -211,14 +201,11 @@ def test_a_damaged_run_is_its_own_row_of_a_comparison(name: str) -> None:
     place.write_bytes(place.read_bytes()[:-7])
     assert place.name in zoo(*words, code=1).stderr
     rows = json.loads(Path("reports/own/scores.json").read_text())["scores"]
-    states = {
-        family: {row["status"] for row in rows if row["family"] == family} for family in ("uniform", "independent")
-    }
-    assert states["independent"] == {"failed"}
-    assert "ok" in states["uniform"]
-    assert "failed" not in states["uniform"]
-    page = Path("reports/own/report.md").read_text()
-    assert place.name.split(".")[0] in page
+    lost, kept = ({row["status"] for row in rows if row["family"] == name} for name in ("independent", "uniform"))
+    assert lost == {"failed"}
+    assert "ok" in kept
+    assert "failed" not in kept
+    assert place.name.split(".")[0] in Path("reports/own/report.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from zoo.pairs.plugins import load_families
 from zoo.report.verdicts import Pooled, Verdict, columns
 from zoo.report.writing import write_report
 
-EXAMPLE = Path(__file__).parent / "examples" / "my_column.py"
+EXAMPLE = Path(__file__).parent.parent / "zoo/cli/templates/my_column.py"
 PLAIN: dict[str, Any] = {"title": "Mine", "evaluation": "sampling", "metric": "c2st", "rule": "good, always."}
 
 
@@ -31,15 +31,15 @@ def test_the_example_file_adds_its_column_to_every_format(tmp_path: Path) -> Non
     load_families([EXAMPLE])
     write_report(study(), tmp_path / "after")
     before, after = table(tmp_path / "before"), table(tmp_path / "after")
-    assert [{key: cell for key, cell in row.items() if not key.startswith("realism")} for row in after] == before
+    assert [{key: cell for key, cell in row.items() if not key.startswith("my-column")} for row in after] == before
     for row in after:
-        assert row["realism"] == ("real" if float(row["realism_value"]) <= 0.75 else "artificial")
-        assert row["realism_literature"] == {"implicit": "real", "prescribed": "artificial"}.get(row["group"], "")
-        differs = row["realism_literature"] not in ("", row["realism"])
-        assert row["realism_disagrees"] == ("yes" if differs else "no")
+        assert row["my-column"] == ("real" if float(row["my-column_value"]) <= 0.75 else "artificial")
+        assert row["my-column_literature"] == {"implicit": "real", "prescribed": "artificial"}.get(row["group"], "")
+        differs = row["my-column_literature"] not in ("", row["my-column"])
+        assert row["my-column_disagrees"] == ("yes" if differs else "no")
     for name in ("index.html", "report.md"):
         source = (tmp_path / "after" / name).read_text()
-        assert "Realism" in source
+        assert "My column" in source
         assert "right in at most 75% of cases" in source
     source = (tmp_path / "after" / "table1.tex").read_text()
     widths = re.findall(r"L\{(\d+)mm\}", source.partition("toprule")[0])
@@ -51,7 +51,7 @@ def test_a_report_is_redrawn_with_a_column_of_ones_own(tmp_path: Path) -> None:
     study(seeds=1).save(tmp_path / "table1")
     done = CliRunner().invoke(app, ["report", "table1", "--reports", str(tmp_path), "--with", str(EXAMPLE)])
     assert done.exit_code == 0, done.output
-    assert {row["realism"] for row in table(tmp_path / "table1")} <= {"real", "artificial"}
+    assert {row["my-column"] for row in table(tmp_path / "table1")} <= {"real", "artificial"}
 
 
 @pytest.mark.parametrize("answer", [lambda score, rows: 1 / 0, lambda score, rows: "good"])

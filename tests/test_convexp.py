@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from draws import perturb
 from torch import Tensor
 
 from zoo.errors import ZooError
@@ -19,9 +20,7 @@ STEPS = [(shape, padding) for shape in SHAPES for padding in ("zeros", "circular
 def step(shape: Shape, padding: str = "zeros", norm: float = 1.0) -> ConvExp:
     """In float64, with a kernel of the greatest norm."""
     made = ConvExp(shape, norm, padding).double()
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        made.raw += 3 * norm * torch.randn(made.raw.shape, generator=generator, dtype=torch.float64)
+    perturb([made.raw], 3 * norm)
     return made
 
 

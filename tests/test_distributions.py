@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyro import poutine
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from zoo.distributions import (
     ClosedUniform,
@@ -103,7 +104,6 @@ def rearranged(table: Tensor) -> IntegerTransformed:
 
 
 TABLE = [[0.3, -1.0, 0.8], [1.0, 0.2, -0.7]]
-MODE = [0.6, -0.8]
 CASES = {
     "logistic": integers(lambda *p: DiscretisedLogistic(*p, 8), [4.2, 1.5], 8),
     "logistic, sharp": integers(lambda *p: DiscretisedLogistic(*p, 17), [16.4, 0.05], 17),
@@ -121,7 +121,7 @@ CASES = {
     "normals, 1": reals(NormalMixture, [[0.0, 1.0], [[0.0], [3.0]], [[0.5], [1.0]]], 1, -6, 9),
     "normals, 2": reals(NormalMixture, [[0.0, 1.0], [[0.0, 1.0], [2.0, -1.0]], [[0.5, 1.0], [1.0, 0.6]]], 2, -7, 8),
     "sphere": circle(lambda: SphereUniform(torch.zeros(2, dtype=torch.float64)), []),
-    "von Mises-Fisher": circle(lambda kappa: VonMisesFisher(*tensors([MODE]), kappa), [3.0]),
+    "von Mises-Fisher": circle(lambda mu, kappa: VonMisesFisher(normalize(mu, dim=-1), kappa), [[0.6, -0.8], 3.0]),
 }
 SWEEP = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 N = 20_000
@@ -198,6 +198,16 @@ def test_a_mixture_of_logistics_is_the_sum_of_its_components() -> None:
     parts = [DiscretisedLogistic(loc, scale, 8) for loc, scale in zip(fn.loc, fn.scale, strict=True)]
     expected = sum(w * part.log_prob(x).exp() for w, part in zip(fn.logits.softmax(0), parts, strict=True))
     torch.testing.assert_close(fn.log_prob(x).exp(), expected)
+
+
+def test_mixtures_mix_joint_densities() -> None:
+    """Three far components in two dimensions, which a product of one-dimensional mixtures would not give."""
+    logits, scale = torch.tensor([0.3, -0.2, 0.5]), torch.tensor([[0.4, 0.7], [0.8, 0.5], [0.6, 1.1]])
+    loc = torch.tensor([[-1.5, -1.0], [1.2, 1.4], [0.2, -0.5]])
+    parts, x = dist.Normal(loc, scale).to_event(1), torch.randn(50, 2)
+    expected = dist.MixtureSameFamily(dist.Categorical(logits=logits), parts).log_prob(x)
+    for fn in (Mixture(logits, parts), NormalMixture(logits, loc, scale)):
+        torch.testing.assert_close(fn.log_prob(x), expected)
 
 
 def test_a_discretised_logistic_has_gradients_everywhere() -> None:

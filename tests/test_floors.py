@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from draws import every
 from torch import Tensor
 
 from zoo.data import load_data
@@ -33,9 +34,9 @@ def test_floor_on_digits(name: str, nats: float) -> None:
 @pytest.mark.parametrize("name", ["uniform", "independent"])
 @pytest.mark.parametrize("levels", [2, 3])
 def test_masses_sum_to_one(name: str, levels: int) -> None:
-    everything = torch.cartesian_prod(*[torch.arange(levels).float()] * 3)
-    pair = fitted(name, Event(3, levels), everything[: levels + 3])
-    assert float(log_prob(pair, everything).exp().sum()) == pytest.approx(1, abs=1e-6)
+    x = every(Event(3, levels)).float()
+    pair = fitted(name, Event(3, levels), x[: levels + 3])
+    assert float(log_prob(pair, x).exp().sum()) == pytest.approx(1, abs=1e-6)
 
 
 def test_independent_counts_with_a_pseudocount() -> None:

@@ -8,6 +8,7 @@ import math
 import pyro.distributions as dist
 import pytest
 import torch
+from draws import data, perturb
 from pyro.distributions.transforms.spline import ConditionedSpline
 from torch import Tensor
 
@@ -44,25 +45,20 @@ def wild(name: str, event: Event, strength: float = 0.5) -> Flow:
     """A flow in float64 that is set from data and far from the identity."""
     flow = small(name, event)
     assert flow is not None
-    flow.initialise(data(event, 200))
-    generator = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for parameter in flow.parameters():
-            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-            parameter += strength * noise / math.sqrt(parameter.shape[-1] if parameter.dim() > 1 else 1)
+    flow.initialise(shifted(event, 200))
+    for parameter in flow.parameters():
+        perturb([parameter], strength / math.sqrt(parameter.shape[-1] if parameter.dim() > 1 else 1))
     return flow
 
 
-def data(event: Event, n: int) -> Tensor:
-    generator = torch.Generator().manual_seed(1)
-    if event.levels is None:
-        return 3 + 2 * torch.randn(n, *event.shape, generator=generator, dtype=torch.float64)
-    return torch.randint(event.levels, (n, *event.shape), generator=generator).double()
+def shifted(event: Event, n: int) -> Tensor:
+    """Levels, or real numbers far from the standard normal."""
+    return data(event, n) if event.levels else 3 + 2 * data(event, n)
 
 
 def dequantised(event: Event, n: int) -> Tensor:
     """Points off the levels' edges, where the density has kinks, shape ``(n, D)``."""
-    x = data(event, n).flatten(1)
+    x = shifted(event, n).flatten(1)
     with seeded(3):
         return x if event.levels is None else x + 0.01 + 0.98 * torch.rand(x.shape, dtype=torch.float64)
 
@@ -193,33 +189,22 @@ def test_the_spline_is_pyros_between_its_inner_knots() -> None:
 
 
 @pytest.mark.parametrize("size", [2, 7])
-def test_a_masked_network_sees_what_came_before_only(size: int) -> None:
+def test_a_masked_network_sees_what_came_before_and_its_stream_gives_its_outputs(size: int) -> None:
     with seeded(0):
         net = MADE(size, (20, 20), 3).double()
         torch.nn.init.normal_(net.first)
         x = torch.randn(4, size, dtype=torch.float64)
     jacobian = torch.autograd.functional.jacobian(net, x[0:1])[0, :, :, 0]  # (entries, count, inputs)
-    sees = jacobian.abs().sum(1) > 0
-    assert torch.equal(sees, torch.ones(size, size).tril(-1).bool())
-
-
-@pytest.mark.parametrize("size", [2, 7])
-def test_a_masked_networks_stream_gives_the_outputs_of_its_pass(size: int) -> None:
-    with seeded(0):
-        net = MADE(size, (20, 20), 3).double()
-        x = torch.randn(4, size, dtype=torch.float64)
-    stream, outputs = net.stream(4), []
-    outputs.append(next(stream))
-    outputs += [stream.send(entry) for entry in x.unbind(1)[:-1]]
+    assert torch.equal(jacobian.abs().sum(1) > 0, torch.ones(size, size).tril(-1).bool())
+    stream = net.stream(4)
+    outputs = [next(stream), *(stream.send(entry) for entry in x.unbind(1)[:-1])]
     torch.testing.assert_close(torch.stack(outputs, 1), net(x), rtol=0, atol=1e-12)
 
 
 def test_value_and_determinant_share_dropped_units() -> None:
     """In training too, the log-determinant of a sequential pass is that of the map with the same units dropped."""
     step = MaskedAutoregressive(torch.arange(5), Affine(), 40, dropout=0.5).double().train()
-    with torch.no_grad():
-        for parameter in step.parameters():
-            parameter += 0.3 * torch.randn_like(parameter)
+    perturb(step.parameters(), 0.3)
     h = torch.randn(1, 5, dtype=torch.float64)
 
     def drawn(h: Tensor) -> Tensor:

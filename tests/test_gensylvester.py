@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from draws import perturb
 from torch import Tensor
 from torch.autograd.functional import jacobian
 
@@ -18,14 +19,12 @@ def step(size: int, strength: float = 0.5) -> SylvesterResidual:
     with torch.random.fork_rng():
         torch.manual_seed(size)
         made = SylvesterResidual(torch.randperm(size), 32, 0.9, 0.0).double().eval()
-        with torch.no_grad():
-            for parameter in made.parameters():
-                parameter += strength * torch.randn(parameter.shape, dtype=torch.float64)
+    perturb(made.parameters(), strength, seed=size + 4)
     return made
 
 
-def data(size: int, n: int = 6, scale: float = 2.0) -> Tensor:
-    return scale * torch.randn(n, size, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+def data(size: int, n: int) -> Tensor:
+    return 2 * torch.randn(n, size, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.mark.parametrize("size", SIZES)

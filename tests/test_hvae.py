@@ -9,6 +9,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from draws import data
 from pyro import poutine
 from torch import Tensor
 from torch.distributions import kl_divergence
@@ -24,6 +25,7 @@ from zoo.scores import Score
 from zoo.seeding import seeded
 
 EVENT = Event((2, 2), 5)
+X = data(EVENT, 6)
 SMALL = {"top": 2, "bottom": 3, "hidden": 16}
 
 
@@ -34,11 +36,6 @@ def hvae(event: Event = EVENT) -> tuple[Pair, Any]:
     return pair, pair.extras
 
 
-def data(n: int = 6) -> Tensor:
-    with seeded(0):
-        return torch.randint(0, 5, (n, 2, 2)).double()
-
-
 def test_both_layers_are_drawn_from_the_top_down() -> None:
     can = capabilities(build("hvae", EVENT, SMALL))
     assert can.latents == {"z2": (2,), "z1": (3,)}
@@ -46,11 +43,11 @@ def test_both_layers_are_drawn_from_the_top_down() -> None:
     pair, _ = hvae()
     for program in (pair.model, pair.guide):
         with seeded(0):
-            trace = poutine.trace(program).get_trace(data())
+            trace = poutine.trace(program).get_trace(X)
         assert [name for name in trace.nodes if name in ("z1", "z2")] == ["z2", "z1"]
         z2 = trace.nodes["z2"]["value"]
         with seeded(0):
-            moved = poutine.trace(poutine.condition(program, {"z2": z2 + 1})).get_trace(data())
+            moved = poutine.trace(poutine.condition(program, {"z2": z2 + 1})).get_trace(X)
         assert (moved.nodes["z1"]["fn"].mean != trace.nodes["z1"]["fn"].mean).any(), "z1 depends on z2"
 
 
@@ -61,7 +58,7 @@ def test_a_layer_that_is_switched_off_costs_nothing() -> None:
         made.guide_bottom.out.weight.zero_()
         made.guide_bottom.out.bias.zero_()
     with pair.evaluating(), seeded(0):
-        model_trace, guide_trace = traced(pair, data())
+        model_trace, guide_trace = traced(pair, X)
     ours, own = guide_trace.nodes["z1"]["fn"], model_trace.nodes["z1"]["fn"]
     assert kl_divergence(ours.base_dist, own.base_dist).abs().max() < 1e-4
 
@@ -69,15 +66,14 @@ def test_a_layer_that_is_switched_off_costs_nothing() -> None:
 def test_the_divergence_of_z1_depends_on_shift_and_factor_alone() -> None:
     """KL = sum (c^2 + d^2 - 1) / 2 - log c, whatever the model's m and s."""
     pair, made = hvae()
-    x = data()
     with pair.evaluating(), seeded(0):
-        model_trace, guide_trace = traced(pair, x)
+        model_trace, guide_trace = traced(pair, X)
     q, p = guide_trace.nodes["z1"]["fn"].base_dist, model_trace.nodes["z1"]["fn"].base_dist
     d, c = (q.mean - p.mean) / p.stddev, q.stddev / p.stddev
     with pair.evaluating():
         for parameter in made.between.parameters():
             parameter.add_(0.3)
-        again = poutine.trace(poutine.condition(pair.guide, {"z2": guide_trace.nodes["z2"]["value"]})).get_trace(x)
+        again = poutine.trace(poutine.condition(pair.guide, {"z2": guide_trace.nodes["z2"]["value"]})).get_trace(X)
         loc, scale = made.conditional(guide_trace.nodes["z2"]["value"])
     q = again.nodes["z1"]["fn"].base_dist
     assert torch.allclose((q.mean - loc) / scale, d, atol=1e-8)
@@ -111,7 +107,7 @@ def test_the_elbo_splits_into_divergence_and_reconstruction(shift: float, scale:
 
 @pytest.mark.parametrize("name", ["hvae", "vae", "ppca", "realnvp", "independent"])
 def test_the_parts_add_up_to_the_weights(name: str) -> None:
-    pair, x = build(name, EVENT), data().float()
+    pair, x = build(name, EVENT), X.float()
     with pair.evaluating():
         with seeded(3):
             whole = log_weights(pair, x)
@@ -141,5 +137,5 @@ def test_a_collapsed_posterior_shows() -> None:
 
 def test_without_latents_there_is_no_split() -> None:
     for name in ("realnvp", "independent"):
-        scores = scored(build(name, EVENT), data().float())
+        scores = scored(build(name, EVENT), X.float())
         assert {scores[metric].status for metric in ("kl", "reconstruction")} == {"skipped"}

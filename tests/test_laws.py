@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import pytest
-import torch
+from draws import data, every
 from members import members, small
 from torch import Tensor
 
@@ -63,9 +62,7 @@ def test_the_probabilities_of_all_data_sum_to_one(name: str, support: str) -> No
     """Exactly; of a lower bound, which may have mass where no datum is, to no more."""
     event = TINY[support]
     pair = build(name, event, small(name), seed=3)
-    assert event.levels is not None
-    every = itertools.product(range(event.levels), repeat=event.size)
-    x = torch.tensor(list(every)).float().reshape(-1, *event.shape)
+    x = every(event).float()
     if capabilities(pair).likelihood == "exact":
         with pair.evaluating():
             assert float(log_prob(pair, x).double().exp().sum()) == pytest.approx(1, abs=1e-5)
@@ -79,11 +76,10 @@ def test_the_probabilities_of_all_data_sum_to_one(name: str, support: str) -> No
 def test_the_bound_is_below_the_exact_value(name: str, support: str) -> None:
     event = EVENTS[support]
     pair = build(name, event, seed=3)
-    with seeded(0):
-        x = torch.randn(20, *event.shape) if event.levels is None else torch.randint(event.levels, (20, *event.shape))
+    x = data(event, 20).float()
     with pair.evaluating():
-        exact = log_prob(pair, x.float())
-    weights = each_weight(pair, x.float(), 2000)
+        exact = log_prob(pair, x)
+    weights = each_weight(pair, x, 2000)
     error = weights.std(0) / math.sqrt(len(weights))
     assert (weights.mean(0) <= exact + 5 * error + 1e-4).all()
     tightened = weights.logsumexp(0) - math.log(len(weights))

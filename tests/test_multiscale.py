@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from draws import perturb
 from torch.autograd.functional import jacobian
 
 from zoo.errors import ZooError
@@ -15,10 +16,7 @@ from zoo.pairs.build import build
 def wild() -> Flow:
     """A flow of 4x4 real numbers in float64 that is far from the identity."""
     flow: Flow = build("realnvp-conv", Event((4, 4), "real"), {"hidden": 6}).extras.double().eval()
-    generator = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for parameter in flow.parameters():
-            parameter += 0.2 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+    perturb(flow.parameters(), 0.2)
     return flow
 
 

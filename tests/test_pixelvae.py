@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import pytest
 import torch
+from draws import every, perturb
 from torch import Tensor
 
 from zoo.errors import ZooError
@@ -25,8 +25,7 @@ def pixelvae(event: Event = EVENT, **hyper: Any) -> Any:
     with seeded(1), torch.no_grad():
         made: Any = build("pixelvae", event, SMALL | hyper, seed=1).extras
         made.double().eval()
-        for parameter in made.parameters():
-            parameter.add_(0.2 * torch.randn_like(parameter))
+        perturb(made.parameters(), 0.4)
     return made
 
 
@@ -54,10 +53,9 @@ def test_a_pixel_depends_on_earlier_pixels_and_all_of_z() -> None:
 def test_given_z_the_probabilities_of_all_data_sum_to_one() -> None:
     event = Event((2, 2), 3)
     made = pixelvae(event)
-    every = torch.tensor(list(itertools.product(range(3), repeat=4)), dtype=torch.float64).reshape(-1, 2, 2)
     for one in z(2):
         with torch.no_grad():
-            value = made.likelihood(one.expand(len(every), 2)).log_prob(every)
+            value = made.likelihood(one.expand(3**4, 2)).log_prob(every(event))
         assert float(value.exp().sum()) == pytest.approx(1, abs=1e-9)
 
 
@@ -67,9 +65,8 @@ def test_samples_follow_the_density_given_z() -> None:
     made, latents = pixelvae(event), z(2) * 2
     with torch.no_grad(), seeded(0):
         x = made.likelihood(latents.repeat(n, 1)).sample().reshape(n, 2, 2)
-        every = torch.cartesian_prod(torch.arange(3.0), torch.arange(3.0)).double().reshape(-1, 1, 2)
-        shares = torch.stack([(x == one.reshape(2)).all(-1).double().mean(0) for one in every])
-        expected = torch.stack([made.likelihood(one.expand(9, 2)).log_prob(every).exp() for one in latents], 1)
+        shares = torch.stack([(x == one.reshape(2)).all(-1).double().mean(0) for one in every(event)])
+        expected = torch.stack([made.likelihood(one.expand(9, 2)).log_prob(every(event)).exp() for one in latents], 1)
     assert ((shares - expected).abs() < 5 * (expected * (1 - expected) / n).sqrt() + 1e-9).all()
     assert (expected[:, 0] - expected[:, 1]).abs().max() > 0.05  # or the test could not tell one z from the other
 

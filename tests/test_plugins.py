@@ -103,13 +103,10 @@ class Encoder(nn.Module):
 
 
 class VAE(nn.Module):
-    def __init__(self, z_dim=5, hidden_dim=20, use_cuda=False):
+    def __init__(self, z_dim=5, hidden_dim=20):
         super().__init__()
         self.encoder = Encoder(z_dim, hidden_dim)
         self.decoder = Decoder(z_dim, hidden_dim)
-        if use_cuda:
-            self.cuda()
-        self.use_cuda = use_cuda
         self.z_dim = z_dim
 
     def model(self, x):
@@ -127,10 +124,6 @@ class VAE(nn.Module):
         with pyro.plate("data", x.shape[0]):
             z_loc, z_scale = self.encoder(x)
             pyro.sample("latent", dist.Normal(z_loc, z_scale).to_event(1))
-
-    def reconstruct_img(self, x):
-        z_loc, z_scale = self.encoder(x)
-        return self.decoder(dist.Normal(z_loc, z_scale).sample())
 
 
 if __name__ == "__main__":
@@ -251,7 +244,7 @@ def test_a_file_may_import_its_neighbours(tmp_path: Path) -> None:
 
 
 TWO_CLASSES = PYRO_VAE + "\n\nclass Another(VAE):\n    pass\n"
-NEEDS_ARGUMENTS = PYRO_VAE.replace("z_dim=5, hidden_dim=20, use_cuda=False", "z_dim, hidden_dim, use_cuda")
+NEEDS_ARGUMENTS = PYRO_VAE.replace("z_dim=5, hidden_dim=20", "z_dim, hidden_dim")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import math
 
-import pytest
 import torch
 
 from zoo.data import load_data
@@ -10,20 +9,6 @@ from zoo.event import Event
 from zoo.pairs.build import build
 from zoo.pairs.traces import capabilities, log_prob, log_weights
 from zoo.training.loop import fit
-
-
-def test_masses_of_integers_sum_to_one() -> None:
-    torch.manual_seed(0)
-    pair, particles = build("realnvp", Event(2, 3), {"layers": 4, "hidden": 16}), 4000
-    everything = torch.cartesian_prod(*[torch.arange(3.0)] * 2)
-    with torch.no_grad():
-        for parameter in pair.parameters():
-            parameter += 0.2 * torch.randn_like(parameter)
-        pair.train(False)
-        weights = log_weights(pair, everything.repeat(particles, 1)).exp().reshape(particles, -1)
-    stderr = float(weights.var(0).sum().div(particles).sqrt())
-    assert stderr < 0.02
-    assert float(weights.mean(0).sum()) == pytest.approx(1, abs=4 * stderr)
 
 
 def test_it_starts_as_the_independent_floor() -> None:
@@ -44,7 +29,6 @@ def test_the_edges_are_finite() -> None:
     value = pair.extras.density().log_prob(y)
     value.sum().backward()
     assert value.isfinite().all()
-    assert y.grad is not None
     assert y.grad.isfinite().all()
 
 

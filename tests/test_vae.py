@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from draws import data
 
 from zoo.contract.check import check
 from zoo.data import load_data
@@ -24,12 +24,6 @@ load_shelves()
 EVENTS = [("2x3:binary", {}), ("2x3:5", {}), ("2x3:5", {"likelihood": "logistic"}), ("2x3:real", {})]
 
 
-def data(event: Event, n: int) -> Tensor:
-    if event.levels is None:
-        return torch.randn(n, *event.shape)
-    return torch.randint(0, event.levels, (n, *event.shape)).float()
-
-
 @pytest.fixture(params=EVENTS, ids=str)
 def vae(request: pytest.FixtureRequest) -> Pair:
     """A VAE for each support and likelihood."""
@@ -42,7 +36,7 @@ def test_likelihood_is_a_density_over_the_event(vae: Pair) -> None:
     assert isinstance(made, VAE)
     fn = made.decoder(torch.randn(4, made.latent))
     assert (fn.batch_shape, fn.event_shape) == ((4,), (2, 3))
-    x = data(vae.event, 4)
+    x = data(vae.event, 4).float()
     assert fn.log_prob(x).shape == (4,)
     if vae.event.levels:
         one = torch.stack([fn.base_dist.log_prob(torch.full((4, 2, 3), float(k))) for k in range(vae.event.levels)])
@@ -56,12 +50,6 @@ def test_its_likelihood_is_a_bound_with_one_latent(vae: Pair) -> None:
     assert can.lossless == (vae.event.levels is not None)
 
 
-def test_it_runs_in_double_precision(vae: Pair) -> None:
-    for module in vae.modules.values():
-        module.double()
-    assert log_weights(vae, data(vae.event, 3).double()).dtype == torch.float64
-
-
 @pytest.mark.parametrize(("text", "hyper"), EVENTS)
 def test_the_contract_holds_for_every_likelihood(text: str, hyper: dict[str, str]) -> None:
     assert [finding for finding in check("vae", Event.parse(text), hyper) if not finding.ok] == []
@@ -71,7 +59,7 @@ def test_it_starts_from_the_marginals(vae: Pair) -> None:
     made = vae.extras
     assert isinstance(made, VAE)
     with torch.no_grad():
-        x = data(vae.event, 2000)
+        x = data(vae.event, 2000).float()
         x[:, 0, 0] = 1.0
         made.initialise(x)
         made.decoder.net.out.weight.zero_()

@@ -1,4 +1,4 @@
-"""The contenders: each gets a task ready and then does it, one unit of work a call.
+"""The contenders: each prepares a task once, then does one unit of its work per call.
 
 A unit of training is one step of SVI with one particle and Adam (learning rate 1e-3) on the same resident batch, its
 loss returned but not read (`pyro.infer.SVI` reads it itself: that is its interface); a unit of sampling is one
@@ -41,7 +41,7 @@ def zoo_step(task: Task, mode: Mode) -> Entrant:
 
 
 def pyro_step(task: Task, loss: Callable[[], Any], name: str, checked: bool = True) -> Entrant:
-    """`pyro.infer.SVI`; ``checked`` is Pyro's validation, which is on unless a person turns it off."""
+    """`pyro.infer.SVI`; ``checked`` is Pyro's validation, on by default."""
     programs = task.programs()
 
     def model(x: Tensor) -> Any:
@@ -58,7 +58,7 @@ def pyro_step(task: Task, loss: Callable[[], Any], name: str, checked: bool = Tr
 
 
 def torch_step(task: Task, fused: bool, compiled: bool) -> Entrant:
-    """The same VAE by hand, its loss compiled or not; ``fused`` is an option of Adam that is off unless asked for."""
+    """The same VAE in plain torch, its loss compiled or not; ``fused`` is Adam's option, off by default."""
     vae = task.vae()
     optimiser = torch.optim.Adam(vae.parameters(), lr=LR, fused=fused)
     loss = torch.compile(vae.loss, dynamic=False) if compiled else vae.loss
@@ -151,18 +151,12 @@ BY_HAND: Contenders = {
     "numpyro": numpyro_step,
 }
 SAMPLING: Contenders = {"incremental": incremental, "naive": naive}
-REFERENCE = {
-    "train": "pyro",
-    "sample": "naive",
-    "density": "zoo",
-    "draw": "zoo",
-    "memory": "eager",
-}
+REFERENCE = {"train": "pyro", "sample": "naive", "density": "zoo", "draw": "zoo", "memory": "eager"}
 """Kind of work -> the contender that the ratios are against."""
 
 
 def contenders(row: Row) -> Contenders:
-    """Who can do the work of ``row``."""
+    """The contenders that can do the work of ``row``, by name."""
     if row.work in ("train", "memory"):
         return TRAINING | BY_HAND if row.by_hand else TRAINING
     return {"sample": SAMPLING, "density": flows.DENSITY, "draw": flows.DRAWS}[row.work]

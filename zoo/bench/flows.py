@@ -54,7 +54,7 @@ def in_zuko(task: Task) -> FlowContender:
 
 
 def in_normflows(task: Task) -> FlowContender:
-    """``normflows.NormalizingFlow`` of affine coupling blocks; with a draw comes its log-density, asked for or not."""
+    """``normflows.NormalizingFlow`` of affine coupling blocks; a draw always computes its log-density, too."""
     normflows, size = _library("normflows"), task.event.size
     layers, hidden = _size(task)
     steps: list[Any] = []
@@ -79,7 +79,7 @@ def in_nflows(task: Task) -> FlowContender:
 
 
 class _Contextless(MLP):
-    """A perceptron that is handed a context, which it has not."""
+    """An MLP that ignores the context that nflows passes."""
 
     def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
         super().__init__(inputs, (hidden, hidden), outputs)
@@ -101,7 +101,7 @@ def draws(task: Task, make: Callable[[Task], FlowContender]) -> Entrant:
 
 
 def _apart(flow: FlowContender, task: Task) -> str:
-    """What differs in size."""
+    """The note on a flow of another size than the zoo's; empty if they are equal."""
     ours = sum(each.numel() for each in task.pair().parameters())
     return "" if flow.parameters == ours else f"has {flow.parameters:,} parameters, the zoo's has {ours:,}"
 

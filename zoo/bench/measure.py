@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import pyro
 import torch
@@ -23,7 +20,6 @@ from zoo.bench.memory import peak_of
 from zoo.bench.rows import Row
 from zoo.bench.task import Entrant, SkippedError, Task
 from zoo.errors import ZooError
-from zoo.files import write_text
 from zoo.provenance import provenance
 
 WARM_STEPS = 5
@@ -33,7 +29,7 @@ LIBRARIES = ("numpyro", "jax", "zuko", "normflows", "nflows")
 
 @dataclass(frozen=True)
 class Timing:
-    """A row of the CSV: milliseconds of one unit of work, or MiB (median, least and most over the rounds), or why not.
+    """A row of the CSV: ms or MiB per unit of work (median, least and most over the rounds), or why there are none.
 
     ``ratio`` is that of the medians, against the row's reference; ``first_s`` are the seconds until the first unit
     was done, compiling included.
@@ -58,7 +54,7 @@ class Timing:
 
 @dataclass
 class Racer:
-    """An entrant under way: how many steps make its turn, in how many rounds, and its seconds a unit so far."""
+    """A running entrant: its steps per turn, its number of rounds, and the seconds per unit measured so far."""
 
     entrant: Entrant
     first: float = 0.0
@@ -73,7 +69,7 @@ def bench(
 ) -> list[Timing]:
     """Measure ``rows``: ``rounds`` rounds in which each contender has a turn of about ``turn`` seconds.
 
-    Contenders whose turn is long have fewer rounds. ``watch`` is called with a line on each step. A contender that
+    Contenders with long turns have fewer rounds. ``watch`` is called with a line on each stage. A contender that
     fails is a timing with status ``failed`` and its reason, one that cannot take part here is ``skipped``.
     """
     before = torch.get_num_threads()
@@ -89,7 +85,8 @@ def bench(
 def _row(row: Row, rounds: int, turn: float, threads: int, watch: Callable[[str], object]) -> list[Timing]:
     found = _weighed(row, threads, watch) if row.work == "memory" else _timed(row, rounds, turn, watch)
     reference = found[REFERENCE[row.work]].value
-    return [_with_ratio(found[name], reference) for name in contenders(row)]
+    timings = [found[name] for name in contenders(row)]
+    return [replace(each, ratio=each.value / reference if each.value and reference else None) for each in timings]
 
 
 def _weighed(row: Row, threads: int, watch: Callable[[str], object]) -> dict[str, Timing]:
@@ -130,7 +127,7 @@ def _refused(row: Row, name: str, error: Exception) -> Timing:
 
 
 def _ready(prepare: Callable[[], Entrant], rounds: int, turn: float) -> Racer:
-    """Get ready, warm up, and see how many steps make a turn."""
+    """Prepare the contender, warm up, and choose the number of steps per turn."""
     began = time.perf_counter()
     racer = Racer(prepare())
     entrant, cost = racer.entrant, racer.entrant.cost
@@ -154,7 +151,7 @@ def _round(racers: Mapping[str, Racer], number: int, turn: float) -> None:
 
 
 def _turn(entrant: Entrant, repeats: int, turn: float) -> float:
-    """Seconds a step, of ``repeats`` steps or of as many as start within twice the ``turn`` on a busy machine.
+    """Seconds per step over ``repeats`` steps or, on a busy machine, as many as start within twice ``turn``.
 
     The last one's number is read, so that all work is done.
 
@@ -189,90 +186,9 @@ def _timing(row: Row, name: str, racer: Racer) -> Timing:
     )
 
 
-def _with_ratio(timing: Timing, reference: float | None) -> Timing:
-    return replace(timing, ratio=timing.value / reference if timing.value and reference else None)
-
-
-def write_csv(timings: Sequence[Timing], path: Path) -> None:
-    """Write ``timings`` as tidy data."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(Timing.__dataclass_fields__), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(timing) for timing in timings)
-    write_text(path, text.getvalue())
-
-
-@dataclass(frozen=True)
-class Block:
-    """Rows that are measured in one unit against one reference: a table."""
-
-    reference: str
-    unit: str
-    timings: list[Timing]
-
-    @property
-    def contenders(self) -> list[str]:
-        """Its columns."""
-        return list(dict.fromkeys(timing.contender for timing in self.timings))
-
-    @property
-    def rows(self) -> dict[str, dict[str, Timing]]:
-        """Row -> contender -> timing."""
-        found: dict[str, dict[str, Timing]] = {}
-        for timing in self.timings:
-            found.setdefault(timing.row, {})[timing.contender] = timing
-        return found
-
-
-def blocks(timings: Sequence[Timing]) -> list[Block]:
-    """The tables that ``timings`` make."""
-    found: dict[tuple[str, str], Block] = {}
-    for timing in timings:
-        key = REFERENCE[timing.work], unit_of(timing.work)
-        found.setdefault(key, Block(*key, [])).timings.append(timing)
-    return list(found.values())
-
-
 def unit_of(work: str) -> str:
-    """What a kind of work is measured in."""
+    """The unit in which a kind of work is measured."""
     return "MiB" if work == "memory" else "ms"
-
-
-def notes(timings: Sequence[Timing]) -> list[Timing]:
-    """The timings that failed, were skipped or carry a remark."""
-    return [timing for timing in timings if timing.reason or timing.status != "ok"]
-
-
-def table(timings: Sequence[Timing]) -> str:
-    """The ratios against each row's reference, block by block; below, what a reader must know."""
-    remarks = [
-        f"{timing.row}, {timing.contender}: {timing.status}{': ' * bool(timing.reason)}{timing.reason}"
-        for timing in notes(timings)
-    ]
-    return "\n".join([*map(_written, blocks(timings)), *remarks])
-
-
-def _written(block: Block) -> str:
-    widths = [max(8, len(name) + 2) for name in block.contenders]
-    head = "".join(f"{name:>{width}}" for name, width in zip(block.contenders, widths, strict=True))
-    lines = [f"{'ratio to ' + block.reference:<20}{block.reference + ' ' + block.unit:>11}{head}"]
-    for row, timings in block.rows.items():
-        base = timings[block.reference].value
-        cells = [cell(timings.get(name)) for name in block.contenders]
-        line = "".join(f"{text:>{width}}" for text, width in zip(cells, widths, strict=True))
-        lines.append(f"{row:<20}{f'{base:.2f}' if base else '-':>11}{line}")
-    return "\n".join(lines)
-
-
-def cell(timing: Timing | None) -> str:
-    """The ratio, or why there is none, in a word."""
-    if timing is None:
-        return "-"
-    if timing.status != "ok":
-        return timing.status
-    if not timing.ratio:
-        return "?"
-    return f"{timing.ratio:.3f}" if timing.ratio >= 0.01 else f"{timing.ratio:.2g}"
 
 
 def _where() -> tuple[str, str]:
@@ -292,7 +208,7 @@ def _others() -> Iterator[str]:
 
 @contextmanager
 def _hushed() -> Iterator[None]:
-    """Inside, torch does not say that its JIT, which one contender is made of, is deprecated."""
+    """Inside, torch does not warn that its JIT, which one contender uses, is deprecated."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*torch.jit", category=DeprecationWarning)
         yield

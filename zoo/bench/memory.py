@@ -1,4 +1,4 @@
-"""The most memory that training takes: each contender in a fresh process, which holds nothing of the others.
+"""The peak memory of training, measured in a process of its own for each contender.
 
 ``python -m zoo.bench.memory ROW CONTENDER THREADS``, the row as JSON, prints its peak as JSON. The peak is of the whole
 process, libraries included; a compiler's own helper processes are not counted.

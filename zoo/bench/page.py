@@ -1,4 +1,4 @@
-"""``bench/index.html``: the benchmark as one self-contained page in the dress of the report."""
+"""``bench/index.html``: the benchmark as one self-contained page in the style of the report."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from zoo.bench.measure import Block, Timing, blocks, cell, notes, write_csv
+from zoo.bench.measure import Timing
 from zoo.bench.rows import rows
+from zoo.bench.table import Block, blocks, cell, notes, write_csv
 from zoo.engine.cost import MODES
 from zoo.files import write_text
 from zoo.report.figures.svg import LETTER, Scale, drawing, label, line, tag
@@ -83,7 +84,7 @@ def render(timings: Sequence[Timing]) -> str:
 
 
 def summary(timings: Sequence[Timing]) -> str:
-    """The ratios in one sentence per block."""
+    """One sentence per block: the range of its decisive ratio over the rows."""
     return " ".join(filter(None, map(_said, blocks(timings)))) or "Nothing was measured."
 
 

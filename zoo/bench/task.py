@@ -1,4 +1,4 @@
-"""What a contender is handed, and what it hands back."""
+"""The task of a contender, and the entrant that it becomes when it is ready."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Entrant:
     """A contender that is ready.
 
     ``step()`` does ``share`` of one unit of work and gives a number (a tensor or an array) to be read later;
-    ``note()`` is what a reader of its times must know; ``cost`` is the seconds of a step where they are known and no
-    warming up is wanted.
+    ``note()`` is a remark on its times, often empty; ``cost`` is the seconds of a step where they are known, so that no
+    warm-up is needed.
     """
 
     step: Callable[[], Any]
@@ -38,7 +38,7 @@ class SkippedError(ZooError):
 
 
 class Task:
-    """A row with its data: what a contender is handed."""
+    """A row with its data, from which each contender starts."""
 
     def __init__(self, row: Row, seed: int = 0) -> None:
         self.row, self.seed, self.event = row, seed, Event.parse(row.event)

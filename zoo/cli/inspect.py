@@ -91,11 +91,13 @@ def check(
 
 @app.command()
 def new(
-    kind: Annotated[str, typer.Argument(metavar="[KIND]", help="family (default), guide, prior, evaluation, dataset.")],
+    kind: Annotated[
+        str, typer.Argument(metavar="[KIND]", help="family (default), guide, prior, evaluation, column, dataset.")
+    ],
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="The name it is registered by.")] = None,
     folder: Annotated[Path, typer.Option(help="Where to write it.")] = Path("."),
 ) -> None:
-    """Write a commented starting file for your own family, guide, prior, evaluation or data set; it works as it is."""
+    """Write a commented starting file for your own family, guide, prior, evaluation, column or data set; it works."""
     with answering():
         from zoo.cli.template import kinds, starting_file
         from zoo.files import write_text

@@ -98,9 +98,9 @@ def bench(
     with answering():
         from zoo import engine
         from zoo.bench.measure import bench as measure
-        from zoo.bench.measure import table
         from zoo.bench.page import write_bench
         from zoo.bench.rows import rows
+        from zoo.bench.table import table
 
         chosen = rows(only or [], quick)
         rounds, turn = (min(rounds, 3), 0.1) if quick else (rounds, 0.5)

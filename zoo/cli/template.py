@@ -7,6 +7,7 @@ import re
 from importlib.resources import files
 
 from zoo.errors import ZooError
+from zoo.pairs.registry import check_column_name
 
 TEMPLATES = files("zoo.cli") / "templates"
 
@@ -31,12 +32,12 @@ def starting_file(name: str, kind: str = "family") -> str:
             f"a name consists of letters, digits, - and _, begins with a letter and is no keyword of Python, such as "
             f"my_vae; got {name!r}"
         )
+    if kind == "column":
+        check_column_name(name)
     text = (TEMPLATES / f"my_{kind}.py").read_text()
     named = "".join(part[:1].upper() + part[1:] for part in plain.split("_"))
     for old, new, suffix in ((f"My{kind.title()}", named, kind.title()), (f"my_{kind}", plain, f"_{kind}")):
-        if keyword.iskeyword(new) or re.search(
-            rf"\b{new}\b", text.replace(old, "")
-        ):  # it would hide what the file uses
-            new += suffix
+        if keyword.iskeyword(new) or re.search(rf"\b{new}\b", text.replace(old, "")):
+            new += suffix  # the bare name would hide what the file uses
         text = re.sub(rf"\b{old}\b(?=\()", new, text)
-    return re.sub(rf"\bmy_{kind}\b", name, text)
+    return re.sub(rf"\bmy[_-]{kind}\b", name, text)

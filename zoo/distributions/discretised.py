@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import torch
 from pyro.distributions import constraints
@@ -13,24 +13,13 @@ from torch.nn import functional as F
 from zoo.distributions.levels import Levels
 
 
-class DiscretisedLogistic(TorchDistribution):
-    """A logistic variable rounded to {0, ..., levels-1}.
-
-        P(x) = s((x + 1/2 - loc) / scale) - s((x - 1/2 - loc) / scale)        s: the logistic function
-
-    The edge levels take the tails, so the mass sums to one.
+class Rounded(TorchDistribution):
+    """A location-scale variable rounded to {0, ..., levels-1}; the edge levels take the tails.
 
     Args:
         loc: the mean, in levels.
         scale: in levels, positive; broadcast with ``loc`` to the batch shape.
         levels: K.
-
-    Example:
-        >>> DiscretisedLogistic(torch.tensor(1.0), torch.tensor(0.1), levels=4).log_prob(torch.tensor(1.0)).exp()
-        tensor(0.9866)
-
-    Reference:
-        Salimans et al. 2017, arXiv:1701.05517, section 2.1.
     """
 
     arg_constraints = {"loc": constraints.real, "scale": constraints.positive}  # noqa: RUF012 (torch's own interface)
@@ -44,8 +33,24 @@ class DiscretisedLogistic(TorchDistribution):
     def support(self) -> Any:
         return constraints.integer_interval(0, self.levels - 1)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> DiscretisedLogistic:
-        return DiscretisedLogistic(self.loc.expand(batch_shape), self.scale.expand(batch_shape), self.levels)
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
+        return type(self)(self.loc.expand(batch_shape), self.scale.expand(batch_shape), self.levels)
+
+
+class DiscretisedLogistic(Rounded):
+    """A logistic variable rounded to {0, ..., levels-1}.
+
+        P(x) = s((x + 1/2 - loc) / scale) - s((x - 1/2 - loc) / scale)        s: the logistic function
+
+    The edge levels take the tails, so the mass sums to one.
+
+    Example:
+        >>> DiscretisedLogistic(torch.tensor(1.0), torch.tensor(0.1), levels=4).log_prob(torch.tensor(1.0)).exp()
+        tensor(0.9866)
+
+    Reference:
+        Salimans et al. 2017, arXiv:1701.05517, section 2.1.
+    """
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
         shape = torch.Size(sample_shape) + self.loc.shape
@@ -104,7 +109,7 @@ class LogisticMixture(TorchDistribution):
         return torch.logsumexp(self.logits.log_softmax(-1) + each, -1)
 
 
-class DiscretisedNormal(TorchDistribution):
+class DiscretisedNormal(Rounded):
     """A normal variable rounded down to {0, ..., levels-1}.
 
         P(x) = Phi((x + 1 - loc) / scale) - Phi((x - loc) / scale)
@@ -112,20 +117,6 @@ class DiscretisedNormal(TorchDistribution):
     The edge levels take the tails, so the mass sums to one: it is the distribution of the `Floor` of a normal ``y``.
     ``loc`` and ``scale`` are in levels.
     """
-
-    arg_constraints = {"loc": constraints.real, "scale": constraints.positive}  # noqa: RUF012 (torch's own interface)
-
-    def __init__(self, loc: Tensor, scale: Tensor, levels: int, validate_args: bool | None = None) -> None:
-        self.loc, self.scale = torch.broadcast_tensors(loc, scale)
-        self.levels = levels
-        super().__init__(self.loc.shape, validate_args=validate_args)
-
-    @constraints.dependent_property(is_discrete=True, event_dim=0)
-    def support(self) -> Any:
-        return constraints.integer_interval(0, self.levels - 1)
-
-    def expand(self, batch_shape: Any, _instance: Any = None) -> DiscretisedNormal:
-        return DiscretisedNormal(self.loc.expand(batch_shape), self.scale.expand(batch_shape), self.levels)
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
         with torch.no_grad():

@@ -20,7 +20,7 @@ LINE_SECONDS = 15.0
 
 
 class Display:
-    """Progress of the runs of a stage, read from their status files."""
+    """Shows the progress of a stage of runs, read from their status files."""
 
     def __init__(self, quiet: bool = False, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, quiet=quiet)
@@ -34,7 +34,7 @@ class Display:
 
     @contextmanager
     def stage(self, word: str, runs: Mapping[str, Run]) -> Iterator[None]:
-        """Show the jobs of one stage, called ``word`` (train, measure)."""
+        """Inside, show the jobs of the stage called ``word``, such as ``train``."""
         self._word, self._runs, self._ended, self._began = word, runs, 0, {}
         if not self.console.is_terminal or self.console.quiet:
             yield
@@ -114,7 +114,7 @@ def _status(run: Run) -> dict[str, Any]:
 
 
 def _columns(status: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    """Step, loss, speed and the seconds left, as text; empty before the first status of a run that trains."""
+    """Step, loss, speed and seconds left, as text; empty before training writes its first status."""
     if "steps" not in status:
         return ("", "", "", "")
     step, steps, loss, speed = (status.get(key, 0) for key in ("step", "steps", "loss", "speed"))

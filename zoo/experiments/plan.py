@@ -1,4 +1,4 @@
-"""The runs of a suite: each with its settings, or why it cannot be."""
+"""The runs of a suite: each with its settings, or the reason why it cannot be trained."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Planned:
-    """A run of a family that takes the data, one of ``runs`` that differ only in their seed."""
+    """A run that can be trained, one of ``runs`` that differ only in their seed."""
 
     config: RunConfig
     run: Run
@@ -54,10 +54,10 @@ class Planned:
 
 @dataclass(frozen=True)
 class Entry:
-    """One family, data set and seed of a suite.
+    """One run of a suite: a family on a data set with a seed.
 
-    ``planned`` is ``None`` if the family does not take the data, and ``reason`` says why; otherwise a ``reason`` says
-    why the run failed.
+    ``planned`` is ``None`` if the family does not take the data. ``reason`` says why, or why the run failed; it is
+    empty for a run that can be trained or is.
     """
 
     family: str
@@ -84,7 +84,7 @@ class Entry:
 
 
 def plan(suite: Suite, options: Options) -> list[Entry]:
-    """Every run of a suite, in its order, each once.
+    """The runs of a suite in its order, without duplicates.
 
     Raises:
         ZooError: an unknown family, guide, data set, evaluation or setting, settings for a family that is not in the

@@ -38,7 +38,7 @@ def grid(around: Frame) -> Tensor:
 
 
 def views(pair: Pair, x: Tensor) -> dict[str, Tensor]:
-    """Whatever of a pair can be shown in the plane.
+    """The density of a pair in the plane and draws of its two-dimensional latent, where it has them.
 
     Args:
         pair: a trained pair.

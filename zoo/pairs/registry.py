@@ -244,6 +244,16 @@ datasets: Registry[Source] = Registry("data set", "data sets", REGISTRIES)
 columns: Registry[Column] = Registry("column", "columns", REGISTRIES)
 
 
+def _registering(registry: Registry[T], entry: Callable[[Callable[..., Any]], T]) -> Callable[[Maker], Maker]:
+    """A decorator that adds the ``entry`` of what it decorates and returns that."""
+
+    def register(make: Maker) -> Maker:
+        registry.add(entry(make))
+        return make
+
+    return register
+
+
 def family(
     name: str,
     *,
@@ -293,12 +303,8 @@ def family(
         raise ZooError(f"family {name!r}: supports are among {', '.join(known)}; got {', '.join(supports) or 'none'}")
     if group and group not in GROUPS:
         raise ZooError(f"family {name!r}: group is one of {', '.join(GROUPS)}; got {group!r}")
-
-    def register(make: Maker) -> Maker:
-        families.add(Family(name, make, group, paper, tuple(supports), guide, prior, dict(recipe or {})))
-        return make
-
-    return register
+    settings = (group, paper, tuple(supports), guide, prior, dict(recipe or {}))
+    return _registering(families, lambda make: Family(name, make, *settings))
 
 
 def guide(name: str, *, paper: str = "", space: str = "real") -> Callable[[Maker], Maker]:
@@ -331,12 +337,7 @@ def guide(name: str, *, paper: str = "", space: str = "real") -> Callable[[Maker
         'vae+prior-like'
     """
     _check_space(f"guide {name!r}", space)
-
-    def register(make: Maker) -> Maker:
-        guides.add(Guide(name, make, paper, space))
-        return make
-
-    return register
+    return _registering(guides, lambda make: Guide(name, make, paper, space))
 
 
 def prior(name: str, *, paper: str = "", space: str = "real") -> Callable[[Maker], Maker]:
@@ -370,12 +371,7 @@ def prior(name: str, *, paper: str = "", space: str = "real") -> Callable[[Maker
         'vae+normal:prior=wide,latent=2'
     """
     _check_space(f"prior {name!r}", space)
-
-    def register(make: Maker) -> Maker:
-        priors.add(Prior(name, make, paper, space))
-        return make
-
-    return register
+    return _registering(priors, lambda make: Prior(name, make, paper, space))
 
 
 def _check_space(what: str, space: str) -> None:
@@ -419,7 +415,7 @@ def dataset(
         torch.Size([100, 4])
     """
 
-    def register(make: Maker) -> Maker:
+    def entry(make: Callable[..., Any]) -> Source:
         for parameter in inspect.signature(make).parameters.values():
             if parameter.name not in ("data_dir", "seed") and parameter.default is inspect.Parameter.empty:
                 raise ZooError(
@@ -427,10 +423,9 @@ def dataset(
                     f"{parameter.name!r}; give that a default"
                 )
         line = about or inspect.cleandoc(make.__doc__ or "").partition("\n")[0]
-        datasets.add(Source(name, make, line, log_density, sampler))
-        return make
+        return Source(name, make, line, log_density, sampler)
 
-    return register
+    return _registering(datasets, entry)
 
 
 def evaluation(name: str, *, over: str = "run", alone: bool = False) -> Callable[[Maker], Maker]:
@@ -457,12 +452,7 @@ def evaluation(name: str, *, over: str = "run", alone: bool = False) -> Callable
         ...     (run,) = runs
         ...     return [zoo.Score("parameters", sum(p.numel() for p in run.pair.parameters()))]
     """
-
-    def register(ask: Maker) -> Maker:
-        evaluations.add(Evaluation(name, ask, over, alone))
-        return ask
-
-    return register
+    return _registering(evaluations, lambda ask: Evaluation(name, ask, over, alone))
 
 
 def column(
@@ -507,19 +497,19 @@ def column(
         ... def size(score, rows):
         ...     return score.verdict("small" if score.value < 1000 else "large")
     """
+    check_column_name(name)
+    if unknown := set(literature or {}) - set(GROUPS):
+        raise ZooError(f"column {name!r}: literature has groups {', '.join(GROUPS)}; got {', '.join(unknown)}")
+    settings = (title, evaluation, metric, rule, dict(literature or {}), place, width, skipped, missing)
+    return _registering(columns, lambda judge: Column(name, judge, *settings))
+
+
+def check_column_name(name: str) -> None:
+    """Refuse the name of a column that would clash with other columns of ``table1.csv``."""
     if not re.fullmatch(r"[a-z][a-z0-9-]*", name) or name in COLUMNS:
         raise ZooError(
             f"column {name!r}: a name is of lower-case letters, digits and hyphens, and none of {', '.join(COLUMNS)}"
         )
-    if unknown := set(literature or {}) - set(GROUPS):
-        raise ZooError(f"column {name!r}: literature has groups {', '.join(GROUPS)}; got {', '.join(unknown)}")
-
-    def register(judge: Maker) -> Maker:
-        said = dict(literature or {})
-        columns.add(Column(name, judge, title, evaluation, metric, rule, said, place, width, skipped, missing))
-        return judge
-
-    return register
 
 
 @functools.cache

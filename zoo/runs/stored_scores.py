@@ -113,7 +113,7 @@ def samples(run: Run, data: Dataset) -> Tensor:
 
 
 def views(run: Run, data: Dataset) -> dict[str, Tensor]:
-    """What of a run can be shown in the plane (see `zoo.metrics.plane.views`), for the first test data."""
+    """The views of a run in the plane (see `zoo.metrics.plane.views`), for the first test data."""
 
     def make() -> dict[str, Tensor]:
         pair = run.pair()

@@ -80,7 +80,7 @@ class Rows:
 
     @property
     def left(self) -> float:
-        """Where they begin."""
+        """Where the rows start, in px."""
         return 8.0 if self._under else self._name_width
 
     def y(self, row: float) -> float:
@@ -89,7 +89,7 @@ class Rows:
 
     @property
     def bottom(self) -> float:
-        """Where they end."""
+        """Where the rows end, in px."""
         return self.top + (40 if self._under else 27) * len(self.names)
 
     def name(self, row: int) -> str:
