@@ -391,6 +391,13 @@ def test_digits_know_their_labels(labels: int | str, known: int) -> None:
         assert "known for 100 of 1000 train data, drawn with seed 0" in data.source
 
 
+def test_digits_in_black_and_white_have_the_same_labels() -> None:
+    grey, black = load_data("digits:labels=100"), load_data("digits-binary:labels=100")
+    assert str(black.event) == "x=8x8:binary,y=:10@label"
+    assert torch.equal(grey.train[:, -1].nan_to_num(-1), black.train[:, -1].nan_to_num(-1))
+    assert torch.equal(black.event.main_of(black.test), (grey.event.main_of(grey.test) >= 8).float())
+
+
 def test_data_without_a_label_may_be_left_out() -> None:
     data = load_data("digits:labels=100,unlabelled=False")
     assert data.train.shape == (100, 65)

@@ -30,12 +30,15 @@ def digits(seed: int = 0, *, labels: int | str = 0, unlabelled: bool = True) -> 
     return with_labels(data, torch.from_numpy(loaded.target).split(_SPLIT), labels, unlabelled, seed)
 
 
-@dataset("digits-binary", about="the digits in black and white by a threshold")
-def digits_binary() -> Dataset:
-    """The digits in black and white: 1 where the level is at least `THRESHOLD`."""
-    return digits().map(
+@dataset("digits-binary", about="the digits in black and white by a threshold; labels=100 adds the digit")
+def digits_binary(seed: int = 0, *, labels: int | str = 0, unlabelled: bool = True) -> Dataset:
+    """The digits in black and white: 1 where the level is at least `THRESHOLD`; ``labels`` as of `digits`."""
+    data = digits().map(
         lambda split: (split >= THRESHOLD).float(),
         name="digits-binary",
         event=Event((8, 8), "binary"),
         source=f"{_SOURCE}; a pixel is 1 where its level is at least {THRESHOLD} of 16.",
     )
+    known = digits(labels="all")
+    y = [split[:, -1] for split in (known.train, known.validation, known.test)]
+    return with_labels(data, y, labels, unlabelled, seed)

@@ -94,13 +94,15 @@ def mnist(
         f"validation, the test file's {len(test)} test"
     )
     data = Dataset("mnist", Event(tuple(images.shape[1:]), 256), train, validation, test, f"{source}.")
-    if labels == 0:
-        return data
-    known, of_test = (
-        torch.from_numpy(read_idx(_find(file, data_dir, mirror), file.content, axes=1)) for file in LABELS.values()
-    )
-    y = (*known.split([len(train), held_out]), of_test)
-    return with_labels(data, y, labels, unlabelled, seed)
+    return with_labels(data, _digits(data, data_dir, mirror), labels, unlabelled, seed) if labels else data
+
+
+def _digits(data: Dataset, data_dir: Path | None, mirror: str = MIRROR) -> tuple[Tensor, Tensor, Tensor]:
+    """The digit that each image of the three splits shows."""
+    files = LABELS.values()
+    train, test = (torch.from_numpy(read_idx(_find(each, data_dir, mirror), each.content, axes=1)) for each in files)
+    first, second = train.split([len(data.train), len(data.validation)])
+    return first, second, test
 
 
 def binarised(levels: Dataset, *, dynamic: bool) -> Dataset:
@@ -129,10 +131,11 @@ def binarised(levels: Dataset, *, dynamic: bool) -> Dataset:
     )
 
 
-@dataset("mnist-static", about="MNIST in black and white, drawn once")
-def mnist_static(data_dir: Path | None) -> Dataset:
-    """`binarised` MNIST whose train split is drawn once."""
-    return binarised(mnist(data_dir), dynamic=False)
+@dataset("mnist-static", about="MNIST in black and white, drawn once; labels=500 adds the digit")
+def mnist_static(data_dir: Path | None, seed: int = 0, *, labels: int | str = 0, unlabelled: bool = True) -> Dataset:
+    """`binarised` MNIST whose train split is drawn once; ``labels`` as of `mnist`."""
+    data = binarised(mnist(data_dir), dynamic=False)
+    return with_labels(data, _digits(data, data_dir), labels, unlabelled, seed) if labels else data
 
 
 @dataset("mnist-dynamic", about="MNIST in black and white, drawn again in each batch")
