@@ -31,7 +31,7 @@ class Outcome:
     def namespace(self) -> Mapping[str, Any]:
         """The variables of the program's file."""
         assert self.pair
-        found: Mapping[str, Any] = self.pair._model.__globals__  # type: ignore[attr-defined]
+        found: Mapping[str, Any] = self.pair._model.program.__globals__
         return found
 
 

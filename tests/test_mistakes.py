@@ -25,7 +25,11 @@ SAID = {
     "dropout_that_stays_on": ("run twice on one batch", "dropout that stays on", False),
     "fixed_batch": ("", "len(x)", False),
     "float64": ("must have the same dtype", "leave out .double()", True),
-    "global_latent": ("site 'bias' lies outside the data plate", "is a parameter, not a latent", True),
+    "global_latent": (
+        "site 'bias' lies outside the data plate",
+        "a latent that the guide samples outside the plate as well",
+        True,
+    ),
     "guide_off_support": ("may draw what the model's Gamma rules out", "a LogNormal guide", True),
     "in_place": ("the guide changes x in place", "x = x / 16", False),
     "likelihood_sees_x": ("the distribution of 'x' depends on x", "belongs in the guide", False),

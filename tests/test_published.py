@@ -66,7 +66,7 @@ def test_a_bound_is_one_of_the_evidence_by_quadrature(name: str, evidence: Any, 
     assert outcome.pair is not None
     assert outcome.x is not None
     with torch.no_grad():
-        truth = evidence(outcome.pair._model.__self__, outcome.x).double()  # type: ignore[attr-defined]
+        truth = evidence(outcome.pair._model.program.__self__, outcome.x).double()  # type: ignore[attr-defined]
     excess = bounds(outcome.pair, outcome.x, PARTICLES).importance - truth
     assert outcome.nats == pytest.approx(-float((truth + excess).mean()), abs=1e-3)
     assert float(excess.mean()) < 3 * float(excess.std()) / len(truth) ** 0.5 + 1e-4

@@ -37,7 +37,7 @@ GROUND = (
     Law(
         "latents of a datum are computed from it",
         are_amortised,
-        "write a guide that computes them from x, or leave them to the shelf: @zoo.family(..., guide='normal')",
+        "or leave them to the shelf: @zoo.family(..., guide='normal')",
     ),
     Law(
         "the programs leave x as it is",

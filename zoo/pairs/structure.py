@@ -92,16 +92,25 @@ class Structure:
         for plate in self.plates.intersection(guide_trace.nodes):
             guide_trace.remove_node(plate)
 
+    def require_amortised(self) -> None:
+        """Refuse a guide that fits one batch only.
+
+        Raises:
+            ContractError: which latents it does not compute from the data.
+        """
+        for name in self.fixed:
+            raise ContractError(
+                f"{name!r} is not amortised: an AutoGuide has parameters for each datum of the batch that it first "
+                "saw; write a guide that computes them from x"
+            )
+
     def require_sound(self) -> None:
         """Refuse a pair whose log-probabilities would be wrong.
 
         Raises:
             ContractError: what is wrong.
         """
-        for name in self.fixed:
-            raise ContractError(
-                f"{name!r} is not amortised: an AutoGuide has parameters for each datum of the batch that it first saw"
-            )
+        self.require_amortised()
         if problem := self.mismatch or self.no_density:
             raise ContractError(problem)
 

@@ -115,6 +115,7 @@ def capabilities(pair: Pair, x: Tensor | None = None) -> Capabilities:
 
 
 def _capabilities(pair: Pair) -> Capabilities:
+    pair.structure.require_amortised()
     x = torch.zeros(3, *pair.event.shape, device=pair.device)
     wrong = f"model and guide of {pair.label} do not run together on a batch of shape {tuple(x.shape)}"
     with running(wrong, "sample the same names, with the same shapes, in both"), pair.evaluating():
