@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from zoo import Event, Pair, ZooError, build, capabilities, fit, load_data
 from zoo.cli import app
 from zoo.codec import code, decode, encode
+from zoo.codec.bottleneck import no_bottleneck
 from zoo.codec.container import unpack
 from zoo.codec.grids import Grid
 from zoo.codec.handlers import Push
@@ -174,6 +175,48 @@ def test_a_guide_that_leaves_out_a_latent_is_refused() -> None:
 
     with pytest.raises(ZooError, match="'z2' is in only one"):
         encode(Pair(Event(6, "binary"), made.model, guide), bits(3))
+
+
+class Classes(nn.Module):
+    """A categorical latent, used as an index, and a positive one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.randn(3, 6))
+
+    def model(self, x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            k = pyro.sample("k", dist.Categorical(logits=x.new_zeros(3)))
+            scale = pyro.sample("scale", dist.LogNormal(x.new_zeros(()), 0.3))
+            logits = self.logits[k] * scale.unsqueeze(-1)
+            pyro.sample("x", dist.Bernoulli(logits=logits).to_event(1), obs=x)
+
+    def guide(self, x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("k", dist.Categorical(logits=x @ self.logits.T))
+            pyro.sample("scale", dist.Gamma(x.mean(1) + 5, 5.0))
+
+
+def test_latents_that_are_indices_or_positive_round_trip() -> None:
+    with seeded(0):
+        made, x = Classes(), bits(60)
+    pair = Pair(Event(6, "binary"), made.model, made.guide)
+    assert torch.equal(decode(pair, encode(pair, x)), x)
+    assert "'k' is discrete" in no_bottleneck(pair)
+
+
+def test_a_latent_that_is_positive_in_one_program_only_is_refused() -> None:
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(()), 1.0))
+            pyro.sample("x", dist.Bernoulli(logits=z.unsqueeze(-1).expand(-1, 6)).to_event(1), obs=x)
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.LogNormal(x.mean(1), 1.0))
+
+    with pytest.raises(ZooError, match="they have no grid in common"):
+        encode(Pair(Event(6, "binary"), model, guide), bits(3))
 
 
 def test_data_of_another_event_are_refused() -> None:

@@ -94,6 +94,7 @@ def integer_transformed(rng: torch.Generator) -> Any:
 DISCRETE: dict[str, Make] = {
     "bernoulli": lambda rng: dist.Bernoulli(logits=wide(rng, 60, 5)[0]).to_event(1),
     "categorical": lambda rng: dist.Categorical(logits=wide(rng, 60, 5, 9)[0]).to_event(1),
+    "one hot": lambda rng: dist.OneHotCategorical(logits=wide(rng, 60, 5, 9)[0]).to_event(1),
     "levels": lambda rng: Levels(logits=wide(rng, 60, 5, 17)[0]).to_event(1),
     "logistic": lambda rng: DiscretisedLogistic(*wide(rng, 60, 5), 17).to_event(1),
     "normal": lambda rng: DiscretisedNormal(*wide(rng, 60, 5), 17).to_event(1),
@@ -116,11 +117,22 @@ VECTORS: dict[str, Make] = {
         normal(rng, 40, 4), lower(rng)[..., :2], 0.5 + normal(rng, 40, 4) ** 2
     ),
     "flow": flow,
+    "transformed entries": lambda rng: dist.TransformedDistribution(
+        independent(rng), [dist.transforms.AffineTransform(1.0, -0.5)]
+    ),
     "reshaped": reshaped,
     "mixture per datum": lambda rng: NormalMixture(normal(rng, 40, 3), *wide(rng, 40, 3, 4)),
     "one mixture": lambda rng: Mixture(normal(rng, 3), dist.Normal(normal(rng, 3, 4), 0.5).to_event(1), (40,)),
 }
 """40 vectors of four numbers each."""
+POSITIVE: dict[str, Make] = {
+    "lognormal": lambda rng: dist.LogNormal(normal(rng, 40, 4), 0.5).to_event(1),
+    "gamma": lambda rng: dist.Gamma(normal(rng, 160).exp() + 1, normal(rng, 160).exp()),
+    "exponential": lambda rng: dist.Exponential(normal(rng, 160).exp()),
+    "half normal": lambda rng: dist.HalfNormal(normal(rng, 160).exp()),
+    "exponents": lambda rng: dist.TransformedDistribution(independent(rng), [dist.transforms.ExpTransform()]),
+}
+"""160 positive numbers each, whose logarithms lie on the grid."""
 
 
 @few
@@ -154,9 +166,9 @@ def test_real_rules_round_trip_at_the_mass_of_a_bin(seed: int, name: str, expone
 
 
 @few
-@given(seeds, st.sampled_from(sorted(REAL | VECTORS)), st.integers(0, MAX_EXPONENT))
+@given(seeds, st.sampled_from(sorted(REAL | VECTORS | POSITIVE)), st.integers(0, MAX_EXPONENT))
 def test_popping_and_pushing_restores_the_stack(seed: int, name: str, exponent: int) -> None:
-    fn, grid = (REAL | VECTORS)[name](torch.Generator().manual_seed(seed)), Grid(exponent)
+    fn, grid = (REAL | VECTORS | POSITIVE)[name](torch.Generator().manual_seed(seed)), Grid(exponent)
     stack = Stack(seeded=True)
     value = code(fn, grid).pop(stack)
     assert value.shape == fn.shape()
@@ -174,6 +186,15 @@ def test_vectors_take_the_rate_of_their_density(name: str) -> None:
     value = code(fn, grid).pop(stack)
     ideal = float(-fn.log_prob(value).sum()) / math.log(2) + value.numel() * grid.exponent
     assert -stack.bits == pytest.approx(ideal, abs=64 + (0.1 * len(value) if name == "flow" else 0.001 * ideal))
+
+
+@pytest.mark.parametrize("name", POSITIVE)
+def test_positive_numbers_take_the_rate_of_the_density_of_their_logarithms(name: str) -> None:
+    fn, grid, stack = POSITIVE[name](torch.Generator().manual_seed(1)), Grid(12), Stack(seeded=True)
+    value = code(fn, grid).pop(stack)
+    assert value.min() > 0
+    density = float((fn.log_prob(value).sum() + value.log().sum()) / math.log(2))
+    assert -stack.bits == pytest.approx(value.numel() * grid.exponent - density, rel=0.001, abs=64)
 
 
 def test_values_far_from_the_window_escape() -> None:
@@ -220,6 +241,10 @@ def test_a_latent_without_a_cdf_is_named(fn: Any) -> None:
         (dist.Normal(0.0, 1.0), "real data"),
         (object(), "no coding rule for object"),
         (Mixture(torch.zeros(2), dist.Laplace(torch.zeros(2, 3), 1.0).to_event(1)), "diagonal normals"),
+        (
+            dist.TransformedDistribution(independent(torch.Generator()), [Sinh(), dist.transforms.ExpTransform()]),
+            "logarithm",
+        ),
         (dist.TransformedDistribution(dist.Laplace(torch.zeros(2, 3), 1.0).to_event(1), [Sinh()]), "factorised normal"),
     ],
 )

@@ -26,6 +26,7 @@ from zoo.codec.lossy import WIDTHS, LossyCodec, compress_at_widths
 from zoo.codec.quantised import MAX_SYMBOL, pack_symbols, rounded, unpack_symbols
 from zoo.codec.rates import Point, bd_rate, frontier, least_gain, measured
 from zoo.codec.search import search
+from zoo.distributions import DiscretisedNormal
 from zoo.event import EXAMPLES
 from zoo.runs.config import DataSpec, configure
 from zoo.runs.evaluation import Settings, TrainedRun, evaluate
@@ -169,6 +170,43 @@ def test_a_pair_without_a_bottleneck_says_why() -> None:
     assert "implicit" in whys["gan"]
     assert "depend on each other" in whys["pixelvae"]
     assert "16 latent dimensions for a datum of 16" in no_bottleneck(build("vae", Event((4, 4), 5)))
+
+
+@pytest.mark.parametrize("support", ["levels", "real"])
+@pytest.mark.parametrize("arranged", ["flat", "transposed", "in two sites"])
+def test_reconstructions_are_in_the_arrangement_of_the_data(arranged: str, support: str) -> None:
+    """The mean of each entry is its own number, wherever the program observes it."""
+    event = Event((4, 3), 17 if support == "levels" else "real")
+    means = torch.arange(12.0).reshape(4, 3)
+
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(1), 1.0).to_event(1))
+            mean = means + 0 * z.unsqueeze(-1)
+            if arranged == "flat":
+                pyro.sample("x", likelihood(mean.flatten(1)), obs=x.flatten(1))
+            elif arranged == "transposed":
+                pyro.sample("x", likelihood(mean.mT), obs=x.mT)
+            else:
+                pyro.sample("first", likelihood(mean[:, 1:]), obs=x[:, 1:])
+                pyro.sample("second", likelihood(mean[:, 0]), obs=x[:, 0])
+
+    def likelihood(mean: Tensor) -> Any:
+        made = (
+            dist.Normal(mean, 1.0)
+            if support == "real"
+            else DiscretisedNormal(mean + 0.5, torch.full_like(mean, 0.05), 17)
+        )
+        return made.to_event(mean.dim() - 1)
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x.flatten(1).mean(1, keepdim=True), 1.0).to_event(1))
+
+    codec = LossyCodec(Pair(event, model, guide))
+    x = means.expand(5, 4, 3).contiguous()
+    packed = codec.compress(x, codec.infer(x), 1.0)
+    assert np.allclose(codec.reconstruct(codec.decode(packed)), x, atol=0.01)
 
 
 def fitted_ppca(latent: int, event: Event = DIGITS.event, train: Tensor = DIGITS.train) -> Pair:

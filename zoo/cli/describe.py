@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from zoo.codec.bottleneck import no_bottleneck
 from zoo.event import EXAMPLES, Event
 from zoo.pairs.build import build, fitting_event, read_name
 from zoo.pairs.registry import Declaration, Family, guides, priors
@@ -47,7 +48,7 @@ def describe(name: str, event: Event | None = None) -> dict[str, Any]:
         "shared": {site: list(shape) for site, shape in can.shared.items()},
         "observed": list(can.observed),
         "lossless": can.lossless,
-        "lossy": can.lossy(event),
+        "lossy": not no_bottleneck(pair),
     }
 
 
@@ -70,7 +71,7 @@ def text(about: dict[str, Any]) -> str:
         *(f"  summed      {site}, over {count} values" for site, count in about["enumerated"].items()),
         *(f"  shared      {site} {tuple(shape)}, by all data" for site, shape in about["shared"].items()),
         f"  lossless    {'a code, directly or by bits-back' if about['lossless'] else 'no'}",
-        f"  lossy       {'a code of the latents' if about['lossy'] else 'no: no latents smaller than the data'}",
+        f"  lossy       {'a code of the latents' if about['lossy'] else 'no'}",
     ]
     return "\n".join(lines)
 

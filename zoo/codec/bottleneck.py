@@ -18,10 +18,9 @@ from torch import Tensor
 from zoo.codec.rates import Floats
 from zoo.distributions import DiscretisedNormal
 from zoo.errors import ZooError
-from zoo.event import Event
 from zoo.pairs.pair import Pair
-from zoo.pairs.sites import random_sites
-from zoo.pairs.traces import Capabilities, capabilities
+from zoo.pairs.sites import data_first, is_discrete, random_sites
+from zoo.pairs.traces import Capabilities, capabilities, traced
 from zoo.seeding import seeded
 
 DRAWS = 64
@@ -41,19 +40,25 @@ def no_bottleneck(pair: Pair) -> str:
         return f"all data share {', '.join(can.shared)}: a code of the latents would need their values as well"
     if can.enumerated:
         return f"{', '.join(can.enumerated)} is summed: a reconstruction would need its value"
-    if len(can.observed) > 1:
-        return f"the datum is observed in {len(can.observed)} sites, and no one of them has its mean"
     if not _latents(can):
         return "no latents: there is nothing but the datum itself to quantise"
     if not can.lossy(pair.event):
         size = sum(map(math.prod, _latents(can).values()))
         return f"no bottleneck: {size} latent dimensions for a datum of {pair.event.size}"
-    if pair.event.levels is not None and not can.dequantising:
-        x = torch.zeros(2, *pair.event.shape, device=pair.device)
-        with pair.evaluating(), seeded(0):
-            likelihood = poutine.trace(pair.model).get_trace(x).nodes[can.output]["fn"]
-        if _entries(likelihood).event_shape:
-            return "its entries depend on each other given the latents: they have no mean entry by entry"
+    x = torch.zeros(3, *pair.event.shape, device=pair.device)
+    with pair.evaluating(), seeded(0):
+        model_trace, guide_trace = traced(pair, x)
+    for name, shape in _latents(can).items():
+        site = guide_trace.nodes[name]
+        if is_discrete(site["fn"]):
+            return f"latent {name!r} is discrete: only real latents are rounded on a grid"
+        if data_first(name, site, len(x)).shape[1:] != shape:
+            return (
+                f"latent {name!r} stands in a plate inside that of the data: declare its dimensions by .to_event(...)"
+            )
+    likelihoods = [_entries(model_trace.nodes[name]["fn"]) for name in can.observed]
+    if pair.event.levels is not None and not can.dequantising and any(each.event_shape for each in likelihoods):
+        return "its entries depend on each other given the latents: they have no mean entry by entry"
     return ""
 
 
@@ -91,7 +96,7 @@ class Bottleneck:
         with self.pair.evaluating(), seeded(seed):
             for _ in range(DRAWS):
                 sites = poutine.trace(self.pair.guide).get_trace(x).nodes
-                z = torch.cat([sites[name]["value"].reshape(len(x), -1) for name in self.shapes], 1)
+                z = torch.cat([data_first(name, sites[name], len(x)).flatten(1) for name in self.shapes], 1)
                 total, square = total + z.cpu().double().numpy(), square + z.cpu().double().numpy() ** 2
         location = total / DRAWS
         variance = np.maximum(square / DRAWS - location**2, 0).mean(0) * DRAWS / (DRAWS - 1)
@@ -119,10 +124,15 @@ class Bottleneck:
 
     def mean(self, trace: Any) -> Tensor:
         """The likelihood's mean in a trace, shape ``(n, *event.shape)``."""
-        event = self.pair.event
-        if self.can.dequantising:  # x is the floor of a real number, on average half a level below it
-            return _expected(Event(event.shape, "real"), trace.nodes[self.can.dequantising[0]]["fn"]) - 0.5
-        return _expected(event, trace.nodes[self.can.output]["fn"])
+        event, nodes, means = self.pair.event, trace.nodes, poutine.Trace()
+        for place, name in enumerate(self.can.observed):
+            site, levels, shift = nodes[name], event.levels, 0.0
+            if self.can.dequantising:  # x is the floor of a real number, on average half a level below it
+                site, levels, shift = nodes[self.can.dequantising[place]], None, 0.5
+            means.add_node(name, **{**site, "name": name, "value": _expected(levels, site["fn"]) - shift})
+        n = len(next(iter(nodes[name] for name in self.shapes))["value"])
+        x = torch.zeros(n, *event.shape, device=self.pair.device)
+        return self.pair.layout.assemble(means, x)
 
     def prior(self) -> tuple[Floats, Floats] | None:
         """Mean and deviation of each latent, ``(d,)``, if all are normal and depend on nothing; else ``None``."""
@@ -146,20 +156,20 @@ def _latents(can: Capabilities) -> dict[str, tuple[int, ...]]:
     return {name: shape for name, shape in can.latents.items() if name not in can.dequantising}
 
 
-def _expected(event: Event, likelihood: Any) -> Tensor:
-    """The mean of a distribution of data, shape ``(n, *event.shape)``; over levels by summation."""
-    if event.levels is None:
+def _expected(levels: int | None, likelihood: Any) -> Tensor:
+    """The mean of a distribution of data, in the shape of its draws; over levels by summation."""
+    if levels is None:
         return likelihood.mean
     entries = _entries(likelihood)
     if entries.event_shape:
         raise ZooError(f"{type(entries).__name__} has no mean over levels entry by entry: its entries are dependent")
     if isinstance(entries, (dist.Bernoulli, DiscretisedNormal)):
-        return entries.mean.reshape(-1, *event.shape)
-    levels = torch.arange(event.levels, dtype=torch.get_default_dtype())
+        return entries.mean
+    values = torch.arange(levels, dtype=torch.get_default_dtype())
     if isinstance(entries, dist.Categorical):
-        return (entries.probs @ levels.to(entries.probs)).reshape(-1, *event.shape)
-    means = (level * entries.log_prob(level.expand(entries.batch_shape)).exp() for level in levels)
-    return sum(means, torch.zeros(())).reshape(-1, *event.shape)
+        return entries.probs @ values.to(entries.probs)
+    means = (value * entries.log_prob(value.expand(entries.batch_shape)).exp() for value in values)
+    return sum(means, torch.zeros(()))
 
 
 def _entries(fn: Any) -> Any:

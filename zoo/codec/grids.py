@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from pyro import poutine
 from torch import Tensor
+from torch.distributions import constraints
 
 from zoo.pairs.pair import Pair
 from zoo.pairs.sites import random_sites
@@ -61,6 +63,14 @@ class Grid:
         return (index - self.bins // 2 - 0.5) * self.width
 
 
+def is_half_line(support: Any) -> bool:
+    """Whether a support is the positive numbers, so that logarithms of values lie on the grid."""
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    kinds = (type(constraints.positive), type(constraints.nonnegative))
+    return isinstance(support, kinds) and bool(torch.as_tensor(support.lower_bound).eq(0).all())
+
+
 def fit_grid(pair: Pair, x: Tensor, particles: int = 16) -> Grid:
     """The coarsest grid that resolves the posterior of data ``x``: `BINS_PER_DEVIATION` bins to its deviation.
 
@@ -69,7 +79,8 @@ def fit_grid(pair: Pair, x: Tensor, particles: int = 16) -> Grid:
     """
     with seeded(0):
         trace = poutine.trace(pair.guide).get_trace(x.repeat_interleave(particles, 0))
-    values = [site["value"] for _, site in random_sites(trace) if not site["fn"].support.is_discrete]
+    sites = [site for _, site in random_sites(trace) if not site["fn"].support.is_discrete]
+    values = [site["value"].log() if is_half_line(site["fn"].support) else site["value"] for site in sites]
     variances = [value.reshape(len(x), particles, -1).var(1).flatten() for value in values]
     if not variances:
         return Grid(0)

@@ -11,6 +11,7 @@ from typing import Any
 
 from pyro import poutine
 from pyro.poutine.messenger import Messenger
+from torch.distributions import Categorical, Independent
 
 from zoo.codec.grids import Grid
 from zoo.codec.rules import Code, code
@@ -19,7 +20,10 @@ from zoo.errors import ZooError
 
 
 class Pop(Messenger):
-    """Inside, each unobserved sample site takes its value from the stack, under its own distribution."""
+    """Inside, each unobserved sample site takes its value from the stack, under its own distribution.
+
+    Values of a categorical are integers, as its draws are, because programs use them as indices.
+    """
 
     def __init__(self, stack: Stack, grid: Grid | None) -> None:
         super().__init__()
@@ -28,7 +32,8 @@ class Pop(Messenger):
     def _pyro_sample(self, msg: Any) -> None:
         if _random(msg) and not msg["is_observed"]:
             with naming(msg):
-                msg["value"] = code(msg["fn"], self.grid).pop(self.stack)
+                value = code(msg["fn"], self.grid).pop(self.stack)
+                msg["value"] = value.long() if isinstance(_entry(msg["fn"]), Categorical) else value
             msg["done"] = True
 
 
@@ -51,6 +56,12 @@ class Push(Messenger):
             for msg, coded in reversed(self.seen):
                 with naming(msg):
                     coded.push(self.stack, msg["value"])
+
+
+def _entry(fn: Any) -> Any:
+    while isinstance(fn, Independent):
+        fn = fn.base_dist
+    return fn
 
 
 def _random(msg: Any) -> bool:

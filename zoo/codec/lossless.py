@@ -18,7 +18,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from zoo.codec.grids import Grid, fit_grid
+from zoo.codec.grids import Grid, fit_grid, is_half_line
 from zoo.codec.handlers import Pop, Push, naming
 from zoo.codec.rules import code
 from zoo.codec.stack import Stack, Words
@@ -201,6 +201,10 @@ def _mismatch(pair: Pair, can: Capabilities) -> str:
     unmatched = sorted(latent_sites(model_trace) ^ (set(can.latents) - set(can.unguided)))
     if unmatched:
         return f"site {unmatched[0]!r} is in only one of model and guide"
+    nodes = model_trace.nodes
+    for name, site in random_sites(guide_trace):
+        if is_half_line(site["fn"].support) != is_half_line(nodes[name]["fn"].support):
+            return f"{name!r} is positive in one program and any real number in the other: they have no grid in common"
     try:
         for _, site in (*random_sites(guide_trace), *random_sites(model_trace)):
             with naming(site):

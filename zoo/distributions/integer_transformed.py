@@ -31,7 +31,7 @@ class Bijection(Protocol):
 
     def __call__(self, x: Tensor) -> Tensor: ...
     def inv(self, z: Tensor) -> Tensor: ...
-    def relaxed(self, codes: Tensor) -> Tensor: ...
+    def relaxed(self, one_hot: Tensor) -> Tensor: ...
 
 
 class IntegerTransformed(TorchDistribution):
@@ -80,9 +80,9 @@ class IntegerTransformed(TorchDistribution):
         total = self.score(coded(value.reshape(-1, *self.event_shape), self.levels)).reshape(lead)
         return total.expand(torch.broadcast_shapes(lead, self.batch_shape))
 
-    def score(self, codes: Tensor) -> Tensor:
+    def score(self, one_hot: Tensor) -> Tensor:
         """log P of the x with these codes, shape ``(n, *shape, levels)`` to ``(n,)``."""
-        return score(self.base, self.bijection.relaxed(codes))
+        return score(self.base, self.bijection.relaxed(one_hot))
 
 
 Given = Callable[[Tensor], Any]
@@ -139,18 +139,18 @@ class Blocks(TorchDistribution):
         total = self.score(coded(value.reshape(-1, *self.event_shape), self.levels)).reshape(lead)
         return total.expand(torch.broadcast_shapes(lead, self.batch_shape))
 
-    def score(self, codes: Tensor) -> Tensor:
+    def score(self, one_hot: Tensor) -> Tensor:
         """log P of the x with these codes, shape ``(n, D, levels)`` to ``(n,)``."""
-        x, starts = decoded(codes), itertools.accumulate(self.sizes, initial=0)
-        parts = zip(starts, codes.split(self.sizes, 1), strict=False)
+        x, starts = decoded(one_hot), itertools.accumulate(self.sizes, initial=0)
+        parts = zip(starts, one_hot.split(self.sizes, 1), strict=False)
         return torch.stack([score(self.block(i, x[:, :at]), part) for i, (at, part) in enumerate(parts)]).sum(0)
 
 
-def score(distribution: Any, codes: Tensor) -> Tensor:
+def score(distribution: Any, one_hot: Tensor) -> Tensor:
     """log P of the integers with these codes, ``(n, D, levels)`` to ``(n,)``; linear in each entry's code."""
     if isinstance(distribution, (Blocks, IntegerTransformed)):
-        return distribution.score(codes)
-    return (codes * distribution.base_dist.logits).sum((-2, -1))
+        return distribution.score(one_hot)
+    return (one_hot * distribution.base_dist.logits).sum((-2, -1))
 
 
 def coded(x: Tensor, levels: int) -> Tensor:
@@ -158,6 +158,6 @@ def coded(x: Tensor, levels: int) -> Tensor:
     return (x.unsqueeze(-1) == torch.arange(levels, device=x.device)).to(x.dtype)
 
 
-def decoded(codes: Tensor) -> Tensor:
+def decoded(one_hot: Tensor) -> Tensor:
     """The integers of codes, exactly: shape ``(..., levels)`` to ``(...)``."""
-    return codes @ torch.arange(codes.shape[-1], dtype=codes.dtype, device=codes.device)
+    return one_hot @ torch.arange(one_hot.shape[-1], dtype=one_hot.dtype, device=one_hot.device)

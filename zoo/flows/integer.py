@@ -43,8 +43,8 @@ class Shift(nn.Module):
     def inv(self, z: Tensor) -> Tensor:
         return self._moved(z, -1)
 
-    def relaxed(self, codes: Tensor) -> Tensor:
-        a, b = codes[:, self.a], codes[:, self.b]
+    def relaxed(self, one_hot: Tensor) -> Tensor:
+        a, b = one_hot[:, self.a], one_hot[:, self.b]
         return torch.cat([a, shifted(b, self.amount(decoded(a)))], 1)[:, self.back]
 
     def amount(self, a: Tensor) -> Tensor:
@@ -66,14 +66,14 @@ def small_mlp(inputs: int, hidden: int, outputs: int, dropout: float) -> MLP:
     return net
 
 
-def shifted(codes: Tensor, t: Tensor) -> Tensor:
-    """The codes of (x + round(t)) mod K: ``codes`` of x, shape ``(..., K)``, and ``t``, shape ``(...)``.
+def shifted(one_hot: Tensor, t: Tensor) -> Tensor:
+    """The codes of (x + round(t)) mod K: ``one_hot`` of x, shape ``(..., K)``, and ``t``, shape ``(...)``.
 
     The gradient of ``t`` is that of interpolation between the shifts by the two nearest integers.
     """
-    level = torch.arange(codes.shape[-1], dtype=t.dtype, device=t.device)
+    level = torch.arange(one_hot.shape[-1], dtype=t.dtype, device=t.device)
     whole = t.detach().round().unsqueeze(-1)
-    moved = codes.gather(-1, (level - whole).remainder(len(level)).long())
+    moved = one_hot.gather(-1, (level - whole).remainder(len(level)).long())
     here = moved.detach()
     slope = torch.where(t.detach().unsqueeze(-1) >= whole, here.roll(1, -1) - here, here - here.roll(-1, -1))
     return moved + (t - t.detach()).unsqueeze(-1) * slope
@@ -97,11 +97,11 @@ class Chain(nn.Module):
             z = step.inv(z)
         return z
 
-    def relaxed(self, codes: Tensor) -> Tensor:
+    def relaxed(self, one_hot: Tensor) -> Tensor:
         steps: list[Any] = list(self.steps)
         for step in steps:
-            codes = step.relaxed(codes)
-        return codes
+            one_hot = step.relaxed(one_hot)
+        return one_hot
 
 
 class Arrange(nn.Module):
@@ -122,8 +122,8 @@ class Arrange(nn.Module):
     def inv(self, z: Tensor) -> Tensor:
         return z[:, self.back].reshape(-1, *self.shape)
 
-    def relaxed(self, codes: Tensor) -> Tensor:
-        return codes.flatten(1, -2)[:, self.order]
+    def relaxed(self, one_hot: Tensor) -> Tensor:
+        return one_hot.flatten(1, -2)[:, self.order]
 
 
 def coarse_to_fine(shape: tuple[int, ...]) -> Tensor:

@@ -1,6 +1,7 @@
 """Codes of latents under flows and mixtures: bits-back over an auxiliary variable of the rule's own.
 
-A flow's is its base noise, a mixture's its component. The rule of transformed distributions also reshapes.
+A flow's is its base noise, a mixture's its component. The rule of transformed distributions also reshapes, and codes
+transforms of single entries by their cdf.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, distributions
 
-from zoo.codec.grids import Grid
+from zoo.codec.grids import Grid, is_half_line
 from zoo.codec.rules.finite import FiniteCode, Mapped
 from zoo.codec.rules.latents import Binned, CholeskyNormal, latent_grid
 from zoo.codec.rules.registry import Code, code, codes
+from zoo.codec.rules.supports import by_support
 from zoo.codec.stack import Stack
 from zoo.distributions.mixture import Mixture, NormalMixture
 from zoo.errors import ZooError
@@ -85,12 +87,18 @@ def jacobian(function: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
 
 @codes(distributions.TransformedDistribution)
 def _transformed(fn: Any, grid: Grid | None) -> Code:
+    if not fn.event_shape:
+        return by_support(fn, grid)
     *steps, last = fn.transforms
     if isinstance(last, distributions.ReshapeTransform):
         inner = distributions.TransformedDistribution(fn.base_dist, steps) if steps else fn.base_dist
         before, after = fn.batch_shape + last.in_shape, fn.batch_shape + fn.event_shape
         return Mapped(code(inner, grid), lambda value: value.reshape(before), lambda value: value.reshape(after))
     base = fn.base_dist.base_dist if isinstance(fn.base_dist, distributions.Independent) else fn.base_dist
+    if not base.event_shape and all(each.domain.event_dim == each.codomain.event_dim == 0 for each in fn.transforms):
+        return by_support(distributions.TransformedDistribution(base, fn.transforms), grid)
+    if is_half_line(fn.support):
+        raise ZooError("a flow onto positive numbers has no code: let the latent be their logarithm")
     if not isinstance(base, distributions.Normal) or len(fn.batch_shape) != 1 or len(fn.event_shape) != 1:
         raise ZooError("a flow is coded if its base is a factorised normal and it draws one vector per datum")
     standard = distributions.AffineTransform(base.loc, base.scale, event_dim=1)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributions
+from torch.nn.functional import one_hot
 
 from zoo.codec.grids import Grid
 from zoo.codec.rules.registry import Code, code, codes
@@ -104,6 +105,14 @@ def _bernoulli(fn: Any, grid: Grid | None) -> Code:
 @codes(distributions.Categorical)
 def _categorical(fn: Any, grid: Grid | None) -> Code:
     return FiniteCode(fn.probs)
+
+
+@codes(distributions.OneHotCategorical)
+def _one_hot(fn: Any, grid: Grid | None) -> Code:
+    levels = fn.event_shape[-1]
+    return Mapped(
+        FiniteCode(fn.probs), lambda value: value.argmax(-1), lambda index: one_hot(index.long(), levels).to(fn.probs)
+    )
 
 
 @codes(Floor)

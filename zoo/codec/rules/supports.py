@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, distributions
 from torch.distributions import constraints
 
-from zoo.codec.grids import Grid
+from zoo.codec.grids import Grid, is_half_line
 from zoo.codec.rules.finite import FiniteCode, Mapped, Windowed
 from zoo.codec.rules.latents import Binned, latent_grid
 from zoo.codec.rules.registry import Code, codes, no_rule
@@ -27,7 +27,21 @@ def by_support(fn: Any, grid: Grid | None) -> Code:
         raise no_rule(fn)
     if support.is_discrete:
         return Windowed(fn, fn.mean.double().round())
+    if is_half_line(support):
+        return Mapped(Binned(_Logarithm(fn), latent_grid(grid)), torch.log, torch.exp)
     return Binned(fn, latent_grid(grid))
+
+
+class _Logarithm:
+    """The distribution of the logarithm of a positive number."""
+
+    def __init__(self, fn: Any) -> None:
+        self.fn, self.batch_shape = fn, fn.batch_shape
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """The probability of at most ``value``."""
+        below: Tensor = self.fn.cdf(value.exp())
+        return below
 
 
 def _interval(fn: Any, lower: Tensor, upper: Tensor) -> Code:
