@@ -2,7 +2,6 @@
 
 import pyro
 import pyro.distributions as dist
-import torch
 from pyro import poutine
 from pyro.infer import config_enumerate
 from pyro.infer.autoguide import AutoNormal
@@ -14,7 +13,7 @@ K = 2
 
 @config_enumerate
 def model(data):
-    weights = pyro.sample("weights", dist.Dirichlet(0.5 * torch.ones(K)))
+    weights = pyro.sample("weights", dist.Dirichlet(0.5 * data.new_ones(K)))
     scale = pyro.sample("scale", dist.LogNormal(0.0, 2.0))
     with pyro.plate("components", K):
         locs = pyro.sample("locs", dist.Normal(0.0, 10.0))
