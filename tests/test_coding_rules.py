@@ -240,6 +240,7 @@ def test_a_latent_without_a_cdf_is_named(fn: Any) -> None:
         (dist.Dirichlet(torch.ones(3)), "no coding rule for Dirichlet"),
         (dist.Normal(0.0, 1.0), "real data"),
         (object(), "no coding rule for object"),
+        (dist.Pareto(torch.tensor(1.0), torch.tensor(3.0)), "any real number, positive or bounded"),
         (Mixture(torch.zeros(2), dist.Laplace(torch.zeros(2, 3), 1.0).to_event(1)), "diagonal normals"),
         (
             dist.TransformedDistribution(independent(torch.Generator()), [Sinh(), dist.transforms.ExpTransform()]),

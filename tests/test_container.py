@@ -20,10 +20,11 @@ from typer.testing import CliRunner
 
 from zoo import Event, Pair, build, load_data
 from zoo.cli import app
+from zoo.cli.arrays import compress
 from zoo.codec import decode, encode
 from zoo.codec.container import CHECKSUM, FRAME, pack, unpack, weights_digest
 from zoo.codec.lossless import precisely, probe
-from zoo.errors import RunError
+from zoo.errors import RunError, ZooError
 from zoo.seeding import seeded
 
 EVENT = Event((4, 4), 5)
@@ -263,3 +264,9 @@ def test_a_mistake_is_one_sentence(digits: Path, words: list[str], message: str)
     assert message in stderr
     assert stderr.count("\n") == 1
     assert not Path("y.zoo").exists()
+
+
+def test_real_data_are_refused_because_they_are_real() -> None:
+    pair, x = build("realnvp", Event(2, "real")), np.random.default_rng(0).normal(size=(5, 2))
+    with pytest.raises(ZooError, match="no lossless code: real data under a density"):
+        compress(pair, x, lambda stage, done: None)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from zoo.codec.container import Header, as_array, decode, encode, unpack, weights_digest
-from zoo.codec.lossless import Watch
+from zoo.codec.lossless import Watch, why_not
 from zoo.contract.check import ground_laws
 from zoo.contract.values import fits
 from zoo.errors import RunError, ZooError
@@ -59,6 +59,8 @@ def compress(
         RunError: the file does not decode to the array.
     """
     event = pair.event
+    if (event.fields or event.levels is None) and (reason := why_not(pair)):
+        raise ZooError(f"{pair.label} has no lossless code: {reason}")
     if array.dtype.name not in DTYPES or array.shape[1:] not in (event.shape, (event.size,)) or not len(array):
         raise ZooError(
             f"data for {event} are numbers of shape (n, {', '.join(map(str, event.shape))}), got {array.shape}"

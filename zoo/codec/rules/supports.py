@@ -15,6 +15,7 @@ from zoo.codec.grids import Grid, is_half_line
 from zoo.codec.rules.finite import FiniteCode, Mapped, Windowed
 from zoo.codec.rules.latents import Binned, latent_grid
 from zoo.codec.rules.registry import Code, codes, no_rule
+from zoo.errors import ZooError
 
 
 @codes(distributions.Distribution)
@@ -27,9 +28,22 @@ def by_support(fn: Any, grid: Grid | None) -> Code:
         raise no_rule(fn)
     if support.is_discrete:
         return Windowed(fn, fn.mean.double().round())
+    known = (type(constraints.real), constraints.interval, type(constraints.half_open_interval(0, 1)))
+    if not (isinstance(support, known) or is_half_line(support)):
+        raise ZooError(
+            f"its values lie in {support}; a latent has a code if it is any real number, positive or bounded"
+        )
+    if not _has_cdf(fn):
+        raise NotImplementedError
     if is_half_line(support):
         return Mapped(Binned(_Logarithm(fn), latent_grid(grid)), torch.log, torch.exp)
     return Binned(fn, latent_grid(grid))
+
+
+def _has_cdf(fn: Any) -> bool:
+    cdf = distributions.TransformedDistribution.cdf
+    base = fn.base_dist if getattr(type(fn), "cdf", None) is cdf else fn
+    return type(base).cdf is not distributions.Distribution.cdf
 
 
 class _Logarithm:
