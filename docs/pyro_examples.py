@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
+from torch import Tensor
 from typer.testing import CliRunner, Result
 
 from zoo.cli import app
@@ -61,15 +62,29 @@ class Row:
         return [f"`{self.name}`", self.about, str(self.adapter), *ticks, self.sentence]
 
 
-def made_up(event: Event, positive: bool = False) -> Dataset:
-    """60 data in each split; entries differ in their means, so that no two of them may be exchanged."""
+def numbers(event: Event, positive: bool) -> Tensor:
+    """180 data of one array; entries differ in their means, so that no two of them may be exchanged."""
+    rates = torch.linspace(0.15, 0.85, event.size).reshape(event.shape)
+    if event.levels is not None:
+        return torch.binomial(torch.full((180, *event.shape), event.levels - 1.0), rates.expand(180, *event.shape))
+    x = 2 * rates + 0.4 * (torch.randn(180, *event.shape) + torch.randn(180, *[1] * len(event.shape)))
+    return x.exp() if positive else x
+
+
+def fields(event: Event, positive: bool = False) -> dict[str, Tensor]:
+    """180 data by field; a label is missing in every third of them."""
     with seeded(7):
-        rates = torch.linspace(0.15, 0.85, event.size).reshape(event.shape)
-        if event.levels is None:
-            x = 2 * rates + 0.4 * (torch.randn(180, *event.shape) + torch.randn(180, *[1] * len(event.shape)))
-            x = x.exp() if positive else x
-        else:
-            x = torch.binomial(torch.full((180, *event.shape), event.levels - 1.0), rates.expand(180, *event.shape))
+        values = {each.name: numbers(each.event, positive).reshape(180, *each.shape) for each in event.parts}
+    missing = torch.arange(180) % 3 == 0
+    return values | {
+        each.name: values[each.name].where(~missing, torch.nan) for each in event.parts if each.role == "label"
+    }
+
+
+def made_up(event: Event, positive: bool = False) -> Dataset:
+    """60 data in each split."""
+    values = fields(event, positive)
+    x = event.pack(values) if event.fields else values["x"]
     return Dataset("made-up", event, x[:60], x[60:120], x[120:], "made up")
 
 
@@ -84,7 +99,10 @@ def options_of(path: Path, folder: Path, positive: bool = False) -> list[object]
     event = families[path.stem].event
     assert event, f"{path} should have an event"
     data, file = made_up(event, positive), folder / "made-up.npz"
-    np.savez(file, train=data.train.numpy(), validation=data.validation.numpy(), test=data.test.numpy())
+    if event.fields:
+        np.savez(file, **{name: values.numpy() for name, values in fields(event, positive).items()})
+    else:
+        np.savez(file, train=data.train.numpy(), validation=data.validation.numpy(), test=data.test.numpy())
     settings = [word for setting in TRAINING for word in ("--train", setting)]
     return ["--data", file, "--event", event, "--runs", folder / "runs", "--device", "cpu", *settings]
 
@@ -261,6 +279,11 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
+def count(rows: Sequence[Row]) -> str:
+    """How many programs go through."""
+    return f"{sum(row.done == STEPS for row in rows)} of {len(rows)} programs go through all four commands."
+
+
 INTRODUCTION = """# Published Pyro programs
 
 Programs as people publish them, put through `zoo check`, `train`, `evaluate` and `sample`. What separates such a
@@ -276,8 +299,13 @@ def page(checkout: Path | None) -> str:
     """The page, with a second table if there is a checkout of Pyro."""
     with TemporaryDirectory() as name:
         folder = Path(name)
-        parts = [INTRODUCTION, table(list(rewritings(folder))), "## From Pyro's repository"]
-        parts.append(table(list(published(checkout, folder))) if checkout else NO_CHECKOUT)
+        rows = list(rewritings(folder))
+        parts = [INTRODUCTION, count(rows), table(rows), "## From Pyro's repository"]
+        if checkout:
+            rows = list(published(checkout, folder))
+            parts += [count(rows), table(rows)]
+        else:
+            parts.append(NO_CHECKOUT)
     return "\n\n".join(parts) + "\n"
 
 

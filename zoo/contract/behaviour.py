@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from pyro import poutine
@@ -17,7 +18,7 @@ from zoo.contract.values import extent, fits, other_data
 from zoo.errors import RunError
 from zoo.files import read_tensors, write_tensors
 from zoo.pairs.pair import Pair
-from zoo.pairs.sites import latent_sites, per_datum
+from zoo.pairs.sites import data_first, latent_sites, per_datum
 from zoo.pairs.traces import capabilities, contexts, log_prob, log_weights, sample, traced
 from zoo.seeding import seeded
 
@@ -76,9 +77,11 @@ def _independent_at(case: Case, place: int) -> None:
     with pair.evaluating():
         implicit = capabilities(pair, x).likelihood == "none"
         draws, others = (_latents(pair, batch, implicit) for batch in (x, mixed))
-        for name, value in others.items():
-            at = ... if name in pair.structure.outside else place
-            value[at] = draws[name][at]
+        for name, site in others.items():
+            if name in pair.structure.outside:
+                site["value"].copy_(draws[name]["value"])
+            else:
+                data_first(name, site, n)[place] = data_first(name, draws[name], n)[place]
         before, after = _one_datum(pair, x, draws, place), _one_datum(pair, mixed, others, place)
     for word, value in before.items():
         if not _close(value, after[word], tolerance=TOLERANCE):
@@ -88,26 +91,29 @@ def _independent_at(case: Case, place: int) -> None:
             )
 
 
-def _latents(pair: Pair, x: Tensor, implicit: bool) -> dict[str, Tensor]:
+def _latents(pair: Pair, x: Tensor, implicit: bool) -> dict[str, Any]:
+    """The sites of the latents, whose values may be written."""
     model_trace, guide_trace = traced(pair, x)
     trace = model_trace if implicit else guide_trace
-    found = {name: trace.nodes[name]["value"].clone() for name in latent_sites(trace)}
-    return found | {name: model_trace.nodes[name]["value"].clone() for name in pair.structure.enumerated}
+    found = {name: trace.nodes[name] for name in latent_sites(trace)}
+    found |= {name: model_trace.nodes[name] for name in pair.structure.enumerated}
+    return {name: {**site, "value": site["value"].clone()} for name, site in found.items()}
 
 
-def _one_datum(pair: Pair, x: Tensor, latents: Mapping[str, Tensor], place: int) -> dict[str, Tensor]:
+def _one_datum(pair: Pair, x: Tensor, latents: Mapping[str, Any], place: int) -> dict[str, Tensor]:
     """What the programs compute for ``x[place]`` with the latents held fixed."""
-    can, fixed = capabilities(pair, x), partial(poutine.condition, data=dict(latents))
+    values = {name: site["value"] for name, site in latents.items()}
+    can, fixed = capabilities(pair, x), partial(poutine.condition, data=values)
     guide_trace, model_trace = (poutine.trace(fixed(program)).get_trace(x) for program in (pair.guide, pair.model))
-    values = {
+    computed = {
         "log-probability under the guide": per_datum(guide_trace, len(x), without=pair.structure.outside)[place],
         "log-probability under the model": per_datum(model_trace, len(x), without=pair.structure.outside)[place],
     }
     if can.likelihood == "exact":
-        values["log_prob"] = log_prob(pair, x)[place]
+        computed["log_prob"] = log_prob(pair, x)[place]
     if can.likelihood == "none":
-        values["output"] = model_trace.nodes[can.output]["value"][place]
-    return values
+        computed["output"] = model_trace.nodes[can.output]["value"][place]
+    return computed
 
 
 def repeats(case: Case) -> None:

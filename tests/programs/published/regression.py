@@ -1,7 +1,8 @@
-"""Bayesian linear regression with an AutoGuide: the first column of a datum is regressed on the two others."""
+"""Bayesian linear regression with an AutoGuide: p(y | x), of the covariates x that are given."""
 
 import pyro
 import pyro.distributions as dist
+import torch
 from pyro.infer.autoguide import AutoDiagonalNormal
 from pyro.nn import PyroModule, PyroSample
 from torch import nn
@@ -13,11 +14,14 @@ class BayesianRegression(PyroModule):
     def __init__(self, in_features, out_features):
         super().__init__()
         self.linear = PyroModule[nn.Linear](in_features, out_features)
-        self.linear.weight = PyroSample(dist.Normal(0.0, 1.0).expand([out_features, in_features]).to_event(2))
-        self.linear.bias = PyroSample(dist.Normal(0.0, 10.0).expand([out_features]).to_event(1))
+        self.linear.register_buffer("zero", torch.zeros(()))
+        self.linear.weight = PyroSample(
+            lambda linear: dist.Normal(linear.zero, 1.0).expand([out_features, in_features]).to_event(2)
+        )
+        self.linear.bias = PyroSample(lambda linear: dist.Normal(linear.zero, 10.0).expand([out_features]).to_event(1))
 
     def forward(self, x, y=None):
-        sigma = pyro.sample("sigma", dist.Uniform(0.0, 10.0))
+        sigma = pyro.sample("sigma", dist.Uniform(self.linear.zero, 10.0))
         mean = self.linear(x).squeeze(-1)
         with pyro.plate("data", x.shape[0]):
             pyro.sample("obs", dist.Normal(mean, sigma), obs=y)
@@ -25,7 +29,6 @@ class BayesianRegression(PyroModule):
 
 
 # adapter
-event = zoo.Event(3, "real")
-regression = BayesianRegression(2, 1)
-auto = AutoDiagonalNormal(regression)
-model, guide = lambda x: regression(x[:, 1:], x[:, 0]), lambda x: auto(x[:, 1:], x[:, 0])
+event = zoo.Event.parse("x=2:real@given,y=:real")
+model = BayesianRegression(2, 1)
+guide = AutoDiagonalNormal(model)
