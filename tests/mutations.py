@@ -21,7 +21,6 @@ class Mutation(NamedTuple):
     change: str
     old: str
     new: str
-    says: str = ""
     sees: Sees | None = None
 
     def __str__(self) -> str:
@@ -34,7 +33,7 @@ def AS_IT_IS(x: Tensor) -> Tensor:  # noqa: N802
 
 PLATE = 'with pyro.plate("data", len(x)):'
 # fmt: off
-BY_PAIR: dict[str, list[tuple[str, str, str] | tuple[str, str, str, str | Sees]]] = {
+BY_PAIR: dict[str, list[tuple[str, str, str] | tuple[str, str, str, Sees]]] = {
     "levels_vae": [
         ("obs thresholded", "obs=x)", "obs=(x > 2).float())"),
         ("obs flipped", "obs=x)", "obs=x.flip(1))", lambda x: x.flip(1)),
@@ -193,10 +192,4 @@ BY_PAIR: dict[str, list[tuple[str, str, str] | tuple[str, str, str, str | Sees]]
 # fmt: on
 
 
-def _read(pair: str, change: str, old: str, new: str, then: str | Sees = "") -> Mutation:
-    return (
-        Mutation(pair, change, old, new, then) if isinstance(then, str) else Mutation(pair, change, old, new, "", then)
-    )
-
-
-MUTATIONS = [_read(pair, *row) for pair, rows in BY_PAIR.items() for row in rows]
+MUTATIONS = [Mutation(pair, *row) for pair, rows in BY_PAIR.items() for row in rows]

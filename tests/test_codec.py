@@ -26,6 +26,7 @@ from zoo.codec.grids import Grid
 from zoo.codec.handlers import Push
 from zoo.codec.lossless import pop_batch, precisely, probe, push_batch, why_not
 from zoo.codec.stack import Stack
+from zoo.distributions import Levels
 from zoo.metrics.bounds import log_probs, particle_weights
 from zoo.pairs.registry import evaluations
 from zoo.seeding import seeded
@@ -178,7 +179,7 @@ def test_a_guide_that_leaves_out_a_latent_is_refused() -> None:
 
 
 class Classes(nn.Module):
-    """A categorical latent, used as an index, and a positive one."""
+    """A categorical latent, used as an index, one of levels, used as a number, and a positive one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -188,12 +189,14 @@ class Classes(nn.Module):
         with pyro.plate("data", len(x)):
             k = pyro.sample("k", dist.Categorical(logits=x.new_zeros(3)))
             scale = pyro.sample("scale", dist.LogNormal(x.new_zeros(()), 0.3))
-            logits = self.logits[k] * scale.unsqueeze(-1)
+            level = pyro.sample("level", Levels(logits=x.new_zeros(2)))
+            logits = self.logits[k] * scale.unsqueeze(-1) + level.unsqueeze(-1) @ self.logits[:1]
             pyro.sample("x", dist.Bernoulli(logits=logits).to_event(1), obs=x)
 
     def guide(self, x: Tensor) -> None:
         with pyro.plate("data", len(x)):
             pyro.sample("k", dist.Categorical(logits=x @ self.logits.T))
+            pyro.sample("level", Levels(logits=x[:, :2]))
             pyro.sample("scale", dist.Gamma(x.mean(1) + 5, 5.0))
 
 

@@ -9,20 +9,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from pyro import poutine
 from pyro.poutine.messenger import Messenger
-from torch.distributions import Categorical, Independent
+from torch.distributions import Categorical
 
 from zoo.codec.grids import Grid
 from zoo.codec.rules import Code, code
 from zoo.codec.stack import Stack
 from zoo.errors import ZooError
+from zoo.pairs.sites import layers
+from zoo.seeding import seeded
 
 
 class Pop(Messenger):
     """Inside, each unobserved sample site takes its value from the stack, under its own distribution.
 
-    Values of a categorical are integers, as its draws are, because programs use them as indices.
+    Values of a categorical have the type of its draws: programs use integers as indices.
     """
 
     def __init__(self, stack: Stack, grid: Grid | None) -> None:
@@ -33,7 +36,7 @@ class Pop(Messenger):
         if _random(msg) and not msg["is_observed"]:
             with naming(msg):
                 value = code(msg["fn"], self.grid).pop(self.stack)
-                msg["value"] = value.long() if isinstance(_entry(msg["fn"]), Categorical) else value
+                msg["value"] = value.to(_dtype(msg["fn"])) if _is_categorical(msg["fn"]) else value
             msg["done"] = True
 
 
@@ -58,10 +61,15 @@ class Push(Messenger):
                     coded.push(self.stack, msg["value"])
 
 
-def _entry(fn: Any) -> Any:
-    while isinstance(fn, Independent):
-        fn = fn.base_dist
-    return fn
+def _is_categorical(fn: Any) -> bool:
+    return any(isinstance(layer, Categorical) for layer in layers(fn))
+
+
+def _dtype(fn: Any) -> torch.dtype:
+    """The type of a distribution's draws."""
+    with seeded(0):
+        kind: torch.dtype = fn.sample().dtype
+    return kind
 
 
 def _random(msg: Any) -> bool:
