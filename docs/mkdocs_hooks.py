@@ -8,6 +8,7 @@ from pathlib import Path
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 sys.path.insert(0, str(Path(__file__).parent))
 from broken_links import broken_links
@@ -33,9 +34,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: object, config: MkDocsConfig, files: Files) -> str:
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Turn the repository's links of the hand-written guides into links between pages."""
-    return markdown if page.file.generated_by else site_links(markdown, "docs")  # type: ignore[attr-defined]
+    return markdown if page.file.generated_by else site_links(markdown, "docs")
 
 
 def on_post_build(config: MkDocsConfig) -> None:

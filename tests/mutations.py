@@ -1,7 +1,7 @@
 """One line of an honest program changed, by pair: what was changed, the old text, the new, and what becomes of it.
 
 The last is a part of the sentence by which the program is refused, or, where its number may come out if it is right,
-how the program sees the data: `AS_IT_IS`, or a rearrangement that undoes itself.
+how the program sees the data: `as_it_is`, or a rearrangement that undoes itself.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Mutation(NamedTuple):
         return f"{self.pair}: {self.change}"
 
 
-def AS_IT_IS(x: Tensor) -> Tensor:  # noqa: N802
+def as_it_is(x: Tensor) -> Tensor:
     return x
 
 
@@ -61,34 +61,34 @@ BY_PAIR: dict[str, list[tuple[str, str, str] | tuple[str, str, str, Sees]]] = {
         ("plate of one", PLATE + "\n        z", 'with pyro.plate("data", 1):\n        z'),
         ("plate of twice", PLATE + "\n        z", 'with pyro.plate("data", 2 * len(x)):\n        z'),
         ("plate unsized", PLATE + "\n        z", 'with pyro.plate("data"):\n        z'),
-        ("plate of all data", PLATE + "\n        z", 'with pyro.plate("data", 60, subsample_size=len(x)):\n        z', AS_IT_IS),
-        ("plate subsampled by x", PLATE + "\n        z", 'with pyro.plate("data", 60, subsample=x):\n        z', AS_IT_IS),
+        ("plate of all data", PLATE + "\n        z", 'with pyro.plate("data", 60, subsample_size=len(x)):\n        z', as_it_is),
+        ("plate subsampled by x", PLATE + "\n        z", 'with pyro.plate("data", 60, subsample=x):\n        z', as_it_is),
         ("plate on the left", PLATE + "\n        z", 'with pyro.plate("data", len(x), dim=-2):\n        z'),
         ("outer plate", PLATE + "\n        z", 'with pyro.plate("copies", 5, dim=-2), pyro.plate("data", len(x), dim=-1):\n        z'),
-        ("model scaled", PLATE + "\n        z", 'with pyro.plate("data", len(x)), pyro.poutine.scale(scale=0.1):\n        z', AS_IT_IS),
+        ("model scaled", PLATE + "\n        z", 'with pyro.plate("data", len(x)), pyro.poutine.scale(scale=0.1):\n        z', as_it_is),
         ("guide a point", "dist.Normal(loc, scale)", "dist.Delta(loc)"),
-        ("guide nearly a point", "dist.Normal(loc, scale)", "dist.Normal(loc, 1e-6 + 0 * scale)", AS_IT_IS),
-        ("guide elsewhere", "dist.Normal(loc, scale)", "dist.Normal(loc + 5, scale)", AS_IT_IS),
-        ("guide uniform", "dist.Normal(loc, scale)", "dist.Uniform(loc - scale, loc + scale)", AS_IT_IS),
-        ("guide positive", "dist.Normal(loc, scale)", "dist.LogNormal(loc, scale)", AS_IT_IS),
+        ("guide nearly a point", "dist.Normal(loc, scale)", "dist.Normal(loc, 1e-6 + 0 * scale)", as_it_is),
+        ("guide elsewhere", "dist.Normal(loc, scale)", "dist.Normal(loc + 5, scale)", as_it_is),
+        ("guide uniform", "dist.Normal(loc, scale)", "dist.Uniform(loc - scale, loc + scale)", as_it_is),
+        ("guide positive", "dist.Normal(loc, scale)", "dist.LogNormal(loc, scale)", as_it_is),
         ("guide discrete", "dist.Normal(loc, scale)", "dist.Poisson(scale)"),
         ("guide of two numbers", "dist.Normal(loc, scale)", "dist.Normal(loc.expand(-1, 2), scale)"),
         ("guide without event dimensions", "dist.Normal(loc, scale).to_event(1)", "dist.Normal(loc, scale)"),
         ("guide under another name", 'pyro.sample("z", dist.Normal(loc', 'pyro.sample("u", dist.Normal(loc'),
         ("guide samples one more", 'pyro.sample("z", dist.Normal(loc', 'pyro.sample("u", dist.Normal(0.0, 1.0).expand([len(x)])), pyro.sample("z", dist.Normal(loc'),
         ("guide samples nothing", 'pyro.sample("z", dist.Normal(loc, scale).to_event(1))', "pass"),
-        ("guide detached", "dist.Normal(loc, scale)", "dist.Normal(loc.detach(), scale)", AS_IT_IS),
-        ("guide over the batch", "encoder(x.flatten(1))", "encoder(x.flatten(1) - x.flatten(1).mean(0))", AS_IT_IS),
+        ("guide detached", "dist.Normal(loc, scale)", "dist.Normal(loc.detach(), scale)", as_it_is),
+        ("guide over the batch", "encoder(x.flatten(1))", "encoder(x.flatten(1) - x.flatten(1).mean(0))", as_it_is),
         ("model over the batch", "logits = decoder(z).", "logits = decoder(z - z.mean(0))."),
-        ("parameters hidden", 'pyro.module("decoder", decoder)', "decoder = {'net': globals()['decoder']}['net']", AS_IT_IS),
-        ("double", "logits=logits", "logits=logits.double()", AS_IT_IS),
+        ("parameters hidden", 'pyro.module("decoder", decoder)', "decoder = {'net': globals()['decoder']}['net']", as_it_is),
+        ("double", "logits=logits", "logits=logits.double()", as_it_is),
         ("on the GPU", "logits=logits", "logits=logits.cuda()"),
         ("on the meta device", "logits=logits", "logits=logits.to('meta')"),
         ("density of levels", "dist.Binomial(4, logits=logits)", "dist.Normal(logits, 1.0)"),
         ("too few levels", "dist.Binomial(4, logits=logits)", "dist.Binomial(3, logits=logits)"),
         ("latent drawn by torch", 'pyro.sample("z", dist.Normal(x.new_zeros(1), 1.0).to_event(1))', "torch.randn(len(x), 1)"),
-        ("noise in the decoder", "logits = decoder(z)", "logits = decoder(z + torch.randn_like(z))", AS_IT_IS),
-        ("dropout that stays on", "logits = decoder(z)", "logits = decoder(nn.functional.dropout(z, 0.5))", AS_IT_IS),
+        ("noise in the decoder", "logits = decoder(z)", "logits = decoder(z + torch.randn_like(z))", as_it_is),
+        ("dropout that stays on", "logits = decoder(z)", "logits = decoder(nn.functional.dropout(z, 0.5))", as_it_is),
         ("extra factor", "logits = decoder(z)", 'pyro.factor("bonus", x.new_full((len(x),), 3.0)), decoder(z)\n        logits = decoder(z)'),
         ("temperature", "dist.Binomial(4, logits=logits)", "Tempered(4, logits=logits)"),
     ],
@@ -98,7 +98,7 @@ BY_PAIR: dict[str, list[tuple[str, str, str] | tuple[str, str, str, Sees]]] = {
         ("obs rounded", "obs=x)", "obs=x.round())"),
         ("obs squashed", "obs=x)", "obs=x.tanh())"),
         ("obs noisy", "obs=x)", "obs=x + torch.rand_like(x))"),
-        ("obs in double", "obs=x)", "obs=x.double())", AS_IT_IS),
+        ("obs in double", "obs=x)", "obs=x.double())", as_it_is),
         ("obs a residual", "obs=x)", "obs=x - x.detach() + loc.detach())"),
         ("a part", "dist.Normal(loc, width).to_event(1), obs=x)", "dist.Normal(loc[:, :2], width[:2]).to_event(1), obs=x[:, :2])"),
         ("one entry for all", "dist.Normal(loc, width).to_event(1), obs=x)", "dist.Normal(loc[:, :1], width[:1]).to_event(1), obs=x[:, :1])"),
@@ -112,11 +112,11 @@ BY_PAIR: dict[str, list[tuple[str, str, str] | tuple[str, str, str, Sees]]] = {
         ("width a constant of x", 'width = pyro.param("width"', 'width = x.std(0) + 0 * pyro.param("width"'),
         ("latent shared by all", "z = pyro.sample(\"z\", dist.Normal(x.new_zeros(2), 1.0).to_event(1))", 'z = pyro.sample("z", dist.Normal(x.new_zeros(2), 1.0).to_event(1))[:1]'),
         ("width in a closure", 'pyro.param("width", torch.full((3,), 0.7), constraint=constraints.positive)', "torch.full((3,), 0.7, requires_grad=True).clone()"),
-        ("decoder detached", "loc = decoder(z)", "loc = decoder(z).detach()", AS_IT_IS),
+        ("decoder detached", "loc = decoder(z)", "loc = decoder(z).detach()", as_it_is),
         ("guide a point", "dist.Normal(loc, scale).to_event(1))", "dist.Delta(loc).to_event(1))"),
         ("guide a line", "dist.Normal(loc, scale).to_event(1))", "dist.Normal(loc[:, :1], scale[:, :1]).expand([len(x), 1]).to_event(1))"),
         ("guide on a line", "dist.Normal(loc, scale).to_event(1))", "dist.TransformedDistribution(dist.Normal(loc, scale).to_event(1), Projection()))"),
-        ("guide scaled", PLATE + '\n        pyro.sample("z", dist.Normal(loc, scale)', 'with pyro.plate("data", len(x)), pyro.poutine.scale(scale=0.1):\n        pyro.sample("z", dist.Normal(loc, scale)', AS_IT_IS),
+        ("guide scaled", PLATE + '\n        pyro.sample("z", dist.Normal(loc, scale)', 'with pyro.plate("data", len(x)), pyro.poutine.scale(scale=0.1):\n        pyro.sample("z", dist.Normal(loc, scale)', as_it_is),
         ("guide masked", "dist.Normal(loc, scale).to_event(1))", "dist.Normal(loc, scale).to_event(1).mask(False))"),
         ("guide hidden", PLATE + '\n        pyro.sample("z", dist.Normal(loc, scale)', 'with pyro.poutine.block(), pyro.plate("data", len(x)):\n        pyro.sample("z", dist.Normal(loc, scale)'),
         ("model hidden", PLATE + "\n        z", 'with pyro.poutine.block(hide=["z"]), pyro.plate("data", len(x)):\n        z'),
@@ -139,11 +139,11 @@ BY_PAIR: dict[str, list[tuple[str, str, str] | tuple[str, str, str, Sees]]] = {
         ("model scaled", "obs=x)", "obs=x / 16)"),
     ],
     "clusters": [
-        ("unguided", 'pyro.sample("k", dist.Categorical(logits=classifier(x)))', "pass", AS_IT_IS),
+        ("unguided", 'pyro.sample("k", dist.Categorical(logits=classifier(x)))', "pass", as_it_is),
         ("guide of four classes", "logits=classifier(x)", "logits=torch.cat([classifier(x), classifier(x)[:, :1]], -1)"),
-        ("guide of two classes", "logits=classifier(x)", "logits=classifier(x)[:, :2]", AS_IT_IS),
-        ("guide by the largest", "dist.Categorical(logits=classifier(x))", "dist.Delta(classifier(x).argmax(-1))", AS_IT_IS),
-        ("guide enumerated", "dist.Categorical(logits=classifier(x))", "dist.Categorical(logits=classifier(x)), infer={'enumerate': 'parallel'}", AS_IT_IS),
+        ("guide of two classes", "logits=classifier(x)", "logits=classifier(x)[:, :2]", as_it_is),
+        ("guide by the largest", "dist.Categorical(logits=classifier(x))", "dist.Delta(classifier(x).argmax(-1))", as_it_is),
+        ("guide enumerated", "dist.Categorical(logits=classifier(x))", "dist.Categorical(logits=classifier(x)), infer={'enumerate': 'parallel'}", as_it_is),
         ("nearest centre", "means[k.long()]", "means[(x[:, None] - means).square().sum(-1).argmin(-1)]"),
         ("weights of the data", "dist.Categorical(logits=logits)", "dist.Categorical(logits=logits + classifier(x))"),
         ("rows masked", "dist.Normal(means[k.long()], 0.5).to_event(1)", "dist.Normal(means[k.long()], 0.5).to_event(1).mask(k > 0)"),
@@ -167,14 +167,14 @@ BY_PAIR: dict[str, list[tuple[str, str, str] | tuple[str, str, str, Sees]]] = {
     ],
     "flow": [
         ("obs doubled", "obs=x)", "obs=2 * x)"),
-        ("scale without the diagonal", "entries.tril(-1) + entries.diagonal().exp().diag_embed()", "entries.tril(-1) + torch.eye(3)", AS_IT_IS),
+        ("scale without the diagonal", "entries.tril(-1) + entries.diagonal().exp().diag_embed()", "entries.tril(-1) + torch.eye(3)", as_it_is),
         ("noise in the base", "x.new_zeros(3)", "torch.randn(3)"),
         ("base of the data", "dist.Normal(x.new_zeros(3), 1.0)", "dist.Normal(x.log().mean(0), 1.0)"),
     ],
     "hmm": [
-        ("states unguided", 'pyro.sample(f"z{t}", dist.Categorical(logits=logits[:, t]))', "pass", AS_IT_IS),
+        ("states unguided", 'pyro.sample(f"z{t}", dist.Categorical(logits=logits[:, t]))', "pass", as_it_is),
         ("one state reused", 'pyro.sample(f"z{t}", dist.Categorical(logits=logits[:, t]))', 'pyro.sample("z0", dist.Categorical(logits=logits[:, t]))'),
-        ("guide stops early", "for t in range(3):\n            pyro", "for t in range(2):\n            pyro", AS_IT_IS),
+        ("guide stops early", "for t in range(3):\n            pyro", "for t in range(2):\n            pyro", as_it_is),
         ("reversed in time", "obs=x)", "obs=x.flip(1))", lambda x: x.flip(1)),
         ("state by the data", "logits=logits[state.long()]", "logits=logits[(x[:, t] > 1).long()]"),
         ("last step masked", "0.5).to_event(1)", "0.5).mask(torch.tensor([True, True, False])).to_event(1)"),
