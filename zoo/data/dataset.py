@@ -59,6 +59,12 @@ class Dataset:
                 )
             for field in self.event.fields:
                 self._check(word, field, split)
+            padding = self.event.padding(split)
+            if padding is not None and (split[padding] != 0).any():
+                raise ZooError(
+                    f"data set {self.name!r}: {word} should be zero beyond the lengths of its sequences, as event.pack "
+                    "makes it"
+                )
         if self.binarise and self.event.fields:
             raise ZooError(f"data set {self.name!r}: a record is not drawn again in each batch; binarise it once")
 
@@ -98,13 +104,11 @@ class Dataset:
             ZooError: another number of dimensions, another support, other fields, or a role that data do not fit.
         """
         if event.fields or self.event.fields:
-            if [(each.name, each.size, each.levels) for each in event.fields] != [
-                (each.name, each.size, each.levels) for each in self.event.fields
-            ]:
+            if _kept_in_records(event) != _kept_in_records(self.event):
                 raise ZooError(
                     f"{self.name} holds {self.event}, which cannot be taken as {event}: fields may differ in shape and "
-                    "role only; choose other data (zoo list shows which have labels, such as digits:labels=100) or "
-                    "another event"
+                    "role only, and sequences keep their steps; choose other data (zoo list shows which have labels, "
+                    "such as digits:labels=100) or another event"
                 )
             return replace(self, event=event)
         if event.size != self.event.size or event.levels != self.event.levels:
@@ -127,3 +131,8 @@ class Dataset:
         """The same data set with each of its three splits changed, and the ``fields`` given."""
         splits = {"train": change(self.train), "validation": change(self.validation), "test": change(self.test)}
         return replace(self, **splits, **fields)  # type: ignore[arg-type] # fields are the dataclass's own
+
+
+def _kept_in_records(event: Event) -> list[tuple[object, ...]]:
+    """What every field of a record keeps when its shape and role change."""
+    return [(each.name, each.size, each.levels, each.length and each.shape[0], each.length) for each in event.fields]
