@@ -433,7 +433,7 @@ BROKEN = [
     Breach(InPlace, REAL, "the programs leave x as it is", "the guide changes x in place"),
     Breach(NoiseOfItsOwn, REAL, "all randomness is at sites", "the model should give 'x' the same distribution"),
     Breach(Scaled, REAL, "what the model observes is x", "site 'x' should observe entries of x as they are"),
-    Breach(HalfOfTheData, REAL, "every entry is scored", "a mask hides 'z'"),
+    Breach(HalfOfTheData, REAL, "every entry is scored", "a mask hides 'x'"),
     Breach(PriorOfTheData, REAL, "the model reads x by obs=x only", "the prior of 'z' depends on x"),
     Breach(PointMass, REAL, "a guide spreads over", "the guide gives 'z' all mass at a point"),
     Breach(OnALine, REAL, "a guide spreads over", "the guide's draws of 'z' span 1 dimensions and the model's 2"),

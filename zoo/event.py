@@ -278,6 +278,11 @@ class Event:
             found.append(beyond.reshape(len(batch), -1))
         return torch.cat(found, 1)
 
+    def without_padding(self, batch: Tensor) -> Tensor:
+        """The batch with zeros where an entry is padding."""
+        padding = self.padding(batch)
+        return batch if padding is None else batch.masked_fill(padding, 0.0)
+
     def steps(self, batch: Tensor) -> Tensor | None:
         """The number of steps of each datum: shape ``(n,)``; ``None`` if no observed field is a sequence."""
         length = next((field.length for field in self.fields if field.length and field.role == "observed"), "")
@@ -315,9 +320,8 @@ class Event:
             if arrays[field.name].shape != (n, *field.shape):
                 shape = tuple(arrays[field.name].shape)
                 raise ZooError(f"field {field.name!r} should have shape {(n, *field.shape)}, got {shape}")
-        packed = torch.cat([arrays[name].reshape(n, -1) for name in names], 1).reshape(n, *self.shape)
-        padding = self.padding(packed)
-        return packed if padding is None else packed.masked_fill(padding, 0.0)
+        packed = torch.cat([arrays[name].reshape(n, -1) for name in names], 1)
+        return self.without_padding(packed.reshape(n, *self.shape))
 
     def unpack(self, batch: Tensor) -> dict[str, Tensor | None]:
         """The fields of a batch, each a view of shape ``(n, *field.shape)``.

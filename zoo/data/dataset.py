@@ -59,8 +59,7 @@ class Dataset:
                 )
             for field in self.event.fields:
                 self._check(word, field, split)
-            padding = self.event.padding(split)
-            if padding is not None and (split[padding] != 0).any():
+            if not torch.equal(self.event.without_padding(split).nan_to_num(), split.nan_to_num()):
                 raise ZooError(
                     f"data set {self.name!r}: {word} should be zero beyond the lengths of its sequences, as event.pack "
                     "makes it"
@@ -99,18 +98,19 @@ class Dataset:
         """The same data as ``event``, which may differ in shape only: 8x8 digits for a program that wants 64 numbers.
 
         The fields of a record may differ in shapes and roles: a label that is never missing may be given, or observed.
+        A field may be declared a sequence; what lies beyond its length becomes zero.
 
         Raises:
             ZooError: another number of dimensions, another support, other fields, or a role that data do not fit.
         """
         if event.fields or self.event.fields:
-            if _kept_in_records(event) != _kept_in_records(self.event):
+            if not _differ_in_shape_and_role(self.event, event):
                 raise ZooError(
                     f"{self.name} holds {self.event}, which cannot be taken as {event}: fields may differ in shape and "
                     "role only, and sequences keep their steps; choose other data (zoo list shows which have labels, "
                     "such as digits:labels=100) or another event"
                 )
-            return replace(self, event=event)
+            return self.map(event.without_padding, event=event)
         if event.size != self.event.size or event.levels != self.event.levels:
             raise ZooError(
                 f"{self.name} holds {self.event} ({self.event.size} dimensions), which cannot be taken as {event} "
@@ -133,6 +133,11 @@ class Dataset:
         return replace(self, **splits, **fields)  # type: ignore[arg-type] # fields are the dataclass's own
 
 
-def _kept_in_records(event: Event) -> list[tuple[object, ...]]:
-    """What every field of a record keeps when its shape and role change."""
-    return [(each.name, each.size, each.levels, each.length and each.shape[0], each.length) for each in event.fields]
+def _differ_in_shape_and_role(ours: Event, theirs: Event) -> bool:
+    """Whether records have the same fields but for shapes and roles; a field may be declared a sequence besides."""
+    return [(each.name, each.size, each.levels) for each in ours.fields] == [
+        (each.name, each.size, each.levels) for each in theirs.fields
+    ] and all(
+        not mine.length or (mine.length == other.length and mine.shape[0] == other.shape[0])
+        for mine, other in zip(ours.fields, theirs.fields, strict=True)
+    )

@@ -303,8 +303,7 @@ def _draw(pair: Pair, x: Tensor) -> Tensor:
             )
         value = value.reshape(n, *event.main.shape).to(x.dtype)
         found = event.pack({**event.unpack(x), event.main.name: value}).to(x) if event.fields else value
-    padding = event.padding(found)
-    found = found if padding is None else found.masked_fill(padding, 0.0)
+    found = event.without_padding(found)
     if event.label and event.label.name not in pair.takes:
         return event.pack({**event.unpack(found), event.label.name: None}).to(x)
     return found
