@@ -24,8 +24,9 @@ from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.pairs import plugins as outside
 from zoo.pairs.build import build
+from zoo.pairs.declarations import Family
 from zoo.pairs.pair import Pair, Player, no_guide
-from zoo.pairs.registry import Family, families
+from zoo.pairs.registry import families
 from zoo.pairs.user_errors import MENDS
 from zoo.seeding import seeded
 from zoo.training.loop import fit
