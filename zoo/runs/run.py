@@ -167,7 +167,8 @@ class Run:
             raise RunError(f"{self.folder} holds other settings; delete it to start over")
         if self.done:
             read_tensors(self.folder / "weights.safetensors")  # complains of damage
-            require_laws(self, data.reshaped(Event.parse(config.event)).validation)
+            if self.status["status"] == "finished" and not config.unchecked:
+                require_laws(self.pair, data.reshaped(Event.parse(config.event)).validation, self.folder)
             return
         settings = {"config": config.model_dump(mode="json"), "provenance": provenance(pick_device(device))}
         write_json(self.folder / "config.json", settings)
@@ -196,7 +197,7 @@ class Run:
             raise RunError(f"{config.name} failed: {reason} (see {self.folder}/error.log)") from error
         write_tensors(self.folder / "weights.safetensors", pair.state(), config.digest)
         if not config.unchecked:
-            note_laws(self)
+            note_laws(self.folder)
         writer.write_status(progress)
         (self.folder / "resume.safetensors").unlink(missing_ok=True)
 
