@@ -133,7 +133,10 @@ HOSTILE: dict[str, list[Any]] = {
     "weights": ["0" * 16, "../../../weights"],
     "crc": [1, -1],
     "check": [1],
-    "dtype": ["object", "O8"],
+    "arrays": [{"x": {"dtype": each}} for each in ("object", "|O8", "<f16", "<U4")] + [{"x": {"order": "K"}}, []],
+    "missing": [1, -1, 2**50],
+    "negative": [1, -1],
+    "context": [1],
     "by": ["y" * 5000, None],
     "more": [1],
 }
@@ -155,8 +158,10 @@ def test_bad_json_is_refused(text: bytes, pair: Pair, file: bytes, x: torch.Tens
 
 def test_other_weights_and_other_versions_are_refused(pair: Pair, file: bytes, x: torch.Tensor) -> None:
     assert "other weights" in answer(build("vae", EVENT, SMALL, seed=1), file, x)
-    later = sealed(file[:4] + b"\x02" + file[5:-CHECKSUM])
-    assert "version 2" in answer(pair, later, x)
+    for version, other in ((1, "an earlier"), (3, "a later")):
+        reason = answer(pair, sealed(file[:4] + bytes([version]) + file[5:-CHECKSUM]), x)
+        assert f"version {version}" in reason
+        assert f"with {other} zoo" in reason
     assert "no .zoo file" in answer(pair, b"PK\x03\x04" + file[4:], x)
 
 
@@ -176,7 +181,7 @@ def test_other_probabilities_are_noticed_even_past_the_probe(pair: Pair, file: b
     header, words = unpack(file)
     claimed = header.model_copy(update={"weights": weights_digest(other.state())})
     with precisely(other):
-        check = claimed.expected_check(probe(other, header.plan.grid))
+        check = claimed.expected_check(probe(other, header.plan))
     assert "does not decode to the data" in answer(other, pack(claimed.model_copy(update={"check": check}), words), x)
 
 
@@ -269,4 +274,4 @@ def test_a_mistake_is_one_sentence(digits: Path, words: list[str], message: str)
 def test_real_data_are_refused_because_they_are_real() -> None:
     pair, x = build("realnvp", Event(2, "real")), np.random.default_rng(0).normal(size=(5, 2))
     with pytest.raises(ZooError, match="no lossless code: real data under a density"):
-        compress(pair, x, lambda stage, done: None)
+        compress(pair, {"": x}, lambda stage, done: None)
