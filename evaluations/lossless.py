@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from zoo.codec.baselines import standard_codes
-from zoo.codec.container import coded_size, decode_counting, encode, unpack
+from zoo.codec.container import decode_counting, encode, unpack
 from zoo.codec.lossless import passes, precisely, why_not
 from zoo.metrics.bounds import log_probs, particle_weights
 from zoo.pairs.pair import Pair
+from zoo.pairs.records import dimensions
 from zoo.pairs.registry import column, evaluation
 from zoo.pairs.traces import capabilities, contexts
 from zoo.report.verdicts import NOT_ASKED, Pooled, Row, Verdict, pool, yes_or_poor
@@ -53,8 +54,8 @@ def smaller_than_standard_codes(score: Pooled, rows: Sequence[Row]) -> Verdict:
 def lossless(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
     """The whole test split in one file, coded by the pair alone (`zoo.codec`), decoded and compared.
 
-    Of a record, the fields that are given are neither in the file nor in those of the standard codes, and take no
-    dimension.
+    Of a record, the fields that are given are neither in the file nor in those of the standard codes; they count as no
+    dimension, and neither do padding and labels that are missing.
 
     - ``bytes``: the whole file. ``header_bytes`` of them are not payload; ``initial_bytes`` are the bits that bits-back
       coding starts from. ``bits_per_dim`` is of the whole file, ``payload_bits_per_dim`` without the header.
@@ -96,7 +97,7 @@ def _measured(run: TrainedRun, settings: Settings) -> list[Score]:
     payload = len(words.tobytes().rstrip(b"\0"))
     standard = standard_codes(run.data.event, x, run.file("standard", shared=True))
     best = min(standard, key=lambda name: standard[name])
-    n, size = len(x), coded_size(header)
+    n, size = len(x), int(dimensions(pair, x).sum())
 
     def exact(metric: str, value: float, unit: str = "", reason: str = "") -> Score:
         return Score(metric, value, unit, kind="exact", n=n, reason=reason)

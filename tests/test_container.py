@@ -135,6 +135,7 @@ HOSTILE: dict[str, list[Any]] = {
     "check": [1],
     "arrays": [{"x": {"dtype": each}} for each in ("object", "|O8", "<f16", "<U4")] + [{"x": {"order": "K"}}, []],
     "missing": [1, -1, 2**50],
+    "zeros": [1, -1],
     "negative": [1, -1],
     "context": [1],
     "by": ["y" * 5000, None],

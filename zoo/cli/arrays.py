@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from zoo.errors import RunError, ZooError
 from zoo.event import Event
 from zoo.files import read_tensors, write_bytes
 from zoo.pairs.pair import Pair
+from zoo.pairs.records import dimensions
 from zoo.runs.run import Run, find_runs
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -46,7 +47,9 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise ZooError(f"{path} is no complete {path.suffix} file of plain numbers ({error})") from error
 
 
-def compress(pair: Pair, arrays: Arrays, watch: Callable[[str, int], None], unchecked: bool = False) -> bytes:
+def compress(
+    pair: Pair, arrays: Arrays, watch: Callable[[str, int], None], unchecked: bool = False
+) -> tuple[bytes, int, int]:
     """Arrays as a coded file, decoded again to prove it.
 
     Args:
@@ -54,6 +57,9 @@ def compress(pair: Pair, arrays: Arrays, watch: Callable[[str, int], None], unch
         arrays: n data of the pair's event, flat or in its shape; a label may be left out.
         watch: called with the stage (compressing, proving) and the number of data done.
         unchecked: do not check the ground laws.
+
+    Returns:
+        The file, the number of data, and how many numbers it codes: no padding, and no label that is missing.
 
     Raises:
         ZooError: the arrays contain no such data, or the pair has no lossless code.
@@ -65,17 +71,18 @@ def compress(pair: Pair, arrays: Arrays, watch: Callable[[str, int], None], unch
     if any(field.levels is None for field in coded) and (reason := why_not(pair)):
         raise ZooError(f"{pair.label} has no lossless code: {reason}")
     own = _of_fields(event, arrays)
-    forms, values = _values(event, own, [field.name for field in event.parts if field.name in own])
-    x = event.pack(values)
+    forms = _forms(event, own, set(own))
+    x = event.pack(_values(event, own, forms))
     check_data(pair, x)
+    kept = {field.name: forms[field.name] for field in coded if field.name in forms}
+    _require_same(event, as_arrays(event, kept, x), own)
     if not unchecked:
         ground_laws(pair, x)
-    kept = {field.name: forms[field.name] for field in coded if field.name in forms}
     file = encode(pair, x, arrays=kept, watch=lambda done: watch("compressing", done))
     back = _decoded(pair, file, own, lambda done: watch("proving", done))
     if not all(same_bytes(back[name], own[name]) for name in kept):
         raise RunError(f"{pair.label} does not decode to the data that were encoded; nothing was written")
-    return file
+    return file, len(x), int(dimensions(pair, x).sum())
 
 
 def decompress(file: bytes, runs: Path, given: Arrays, watch: Watch) -> dict[str, NDArray[Any]]:
@@ -134,32 +141,35 @@ def _of_fields(event: Event, arrays: Arrays) -> Arrays:
     return arrays
 
 
-def _values(event: Event, arrays: Arrays, names: Sequence[str]) -> tuple[dict[str, ArrayForm], dict[str, torch.Tensor]]:
-    """The forms of some fields' arrays, and what they hold."""
-    forms, values = dict[str, ArrayForm](), dict[str, torch.Tensor]()
-    for field in event.parts:
-        if field.name not in names:
-            continue
-        what, array = f"field {field.name!r}" if event.fields else "the array", arrays[field.name]
-        form = ArrayForm.of(what, array, field)
-        found = form.values(array, field)
-        back = form.array(found, field)
-        if field.role != "given" and not same_bytes(back, array):
-            if np.array_equal(back, array, equal_nan=True):
-                raise ZooError(
-                    f"{what} has NaNs of other bits than numpy's, which would not come back: write numpy.nan"
-                )
-            raise ZooError(f"{what} has numbers that are no levels of {event}")
-        forms[field.name], values[field.name] = form, torch.from_numpy(found)
-    return forms, values
+def _forms(event: Event, arrays: Arrays, names: Collection[str]) -> dict[str, ArrayForm]:
+    """The forms of the arrays of those names."""
+    fields = [field for field in event.parts if field.name in names]
+    what = {field.name: f"field {field.name!r}" if event.fields else "the array" for field in fields}
+    return {field.name: ArrayForm.of(what[field.name], arrays[field.name], field) for field in fields}
+
+
+def _values(event: Event, arrays: Arrays, forms: Mapping[str, ArrayForm]) -> dict[str, torch.Tensor]:
+    """What arrays of these forms hold."""
+    fields = [field for field in event.parts if field.name in forms]
+    return {each.name: torch.from_numpy(forms[each.name].values(arrays[each.name], each)) for each in fields}
+
+
+def _require_same(event: Event, back: Arrays, arrays: Arrays) -> None:
+    """Refuse arrays of which something is lost when they become data of the event."""
+    for name in (name for name in back if not same_bytes(back[name], arrays[name])):
+        what = f"field {name!r}" if event.fields else "the array"
+        if np.array_equal(back[name], arrays[name], equal_nan=back[name].dtype.kind == "f"):
+            raise ZooError(f"{what} has NaNs, or zeros beyond a length, of other bits than numpy writes; write it anew")
+        raise ZooError(f"{what} has numbers that are no levels of {event}, or lie beyond the length of a sequence")
 
 
 def _decoded(pair: Pair, file: bytes, given: Arrays, watch: Watch) -> dict[str, NDArray[Any]]:
     """The arrays in a file, and those that its record is given."""
-    event = pair.event
+    event, (header, _) = pair.event, unpack(file)
     needed = [field.name for field in event.fields if field.role == "given"]
-    x = decode(pair, file, given=_values(event, given, needed)[1], watch=watch)
-    found = as_arrays(unpack(file)[0], x) | {name: given[name] for name in needed}
+    context = _values(event, given, _forms(event, given, needed))
+    found = as_arrays(event, header.arrays, decode(pair, file, given=context, watch=watch))
+    found |= {name: given[name] for name in needed}
     return {field.name: found[field.name] for field in event.parts if field.name in found}
 
 

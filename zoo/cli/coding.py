@@ -38,7 +38,6 @@ def compress(
     with answering():
         from zoo.cli.arrays import compress as code
         from zoo.cli.arrays import read_arrays
-        from zoo.codec.container import coded_size, unpack
         from zoo.files import write_bytes
 
         arrays = read_arrays(values)
@@ -50,16 +49,13 @@ def compress(
             run = prepared.run
         total = max((len(array) for array in arrays.values() if array.ndim), default=0)
         with _progress(total, quiet) as watch:
-            file = code(run.pair(), arrays, watch, run.config.unchecked)
+            file, count, size = code(run.pair(), arrays, watch, run.config.unchecked)
         write_bytes(out, file)
-        header, _ = unpack(file)
-        bits = 8 * len(file) / coded_size(header)
+        bits = 8 * len(file) / size
         if as_json:
             print_json({"file": str(out), "bytes": len(file), "bits_per_dim": bits, "run": str(run.folder)})
         elif not quiet:
-            typer.echo(
-                f"{out}: {header.count} data in {len(file)} bytes, {bits:.4g} bits per dimension, by {run.folder}"
-            )
+            typer.echo(f"{out}: {count} data in {len(file)} bytes, {bits:.4g} bits per dimension, by {run.folder}")
 
 
 @app.command()

@@ -71,6 +71,7 @@ class Header(BaseModel):
     check: int = Field(ge=0, lt=2**32)
     by: str = Field(max_length=200)
     missing: int = Field(0, ge=0, le=2**40)
+    zeros: int = Field(0, ge=0, le=2**60)
     negative: int = Field(0, ge=0, le=2**60)
     context: int = Field(0, ge=0, lt=2**32)
     arrays: dict[str, ArrayForm] | None = None
@@ -79,7 +80,7 @@ class Header(BaseModel):
     @property
     def plan(self) -> Plan:
         """How the data were split."""
-        return Plan(self.count, self.batch, self.growth, self.grid, self.missing, self.negative)
+        return Plan(self.count, self.batch, self.growth, self.grid, self.missing, self.zeros, self.negative)
 
     def expected_check(self, probed: int) -> int:
         """What ``check`` should be on a machine where `probe` gives ``probed``."""
@@ -141,6 +142,7 @@ def encode(
         check=0,
         by=environment(),
         missing=split.missing,
+        zeros=split.zeros,
         negative=split.negative,
         context=context_crc(pair.event, contexts(pair.event, x, len(x))),
         arrays=arrays,
@@ -211,7 +213,7 @@ def pack(header: Header, words: Words) -> bytes:
     """The bytes of a file."""
     text = header.model_dump_json(exclude_defaults=True).encode()
     payload = words.astype("<u4").tobytes().rstrip(b"\0")
-    payload = payload.ljust(-(-coded_size(header) // MAX_DIMS_PER_BYTE), b"\0")
+    payload = payload.ljust(-(-_coded_size(header) // MAX_DIMS_PER_BYTE), b"\0")
     body = MAGIC + bytes([VERSION]) + len(text).to_bytes(2, "little") + text + payload
     return body + _checksum(body)
 
@@ -235,7 +237,7 @@ def unpack(file: bytes) -> tuple[Header, Words]:
     end = FRAME + int.from_bytes(body[FRAME - 2 : FRAME], "little")
     try:
         header = Header.model_validate_json(body[FRAME:end])
-        size = coded_size(header)
+        size = _coded_size(header)
     except (ValidationError, ZooError) as error:
         raise RunError("the file's header is not one that the zoo wrote") from error
     payload = body[end:]
@@ -279,11 +281,9 @@ def _other_machine(header: Header) -> str:
     )
 
 
-def coded_size(header: Header) -> int:
-    """How many numbers a file codes: the dimensions of all its data less those that are given or missing."""
-    fields = [field for field in Event.parse(header.event).parts if field.role != "given"]
-    labels = sum(field.size for field in fields if field.role == "label")
-    return header.count * sum(field.size for field in fields) - header.missing * labels
+def _coded_size(header: Header) -> int:
+    """The dimensions of all data less those that are given."""
+    return header.count * sum(field.size for field in Event.parse(header.event).parts if field.role != "given")
 
 
 def check_data(pair: Pair, x: Tensor) -> None:
@@ -307,15 +307,12 @@ def check_data(pair: Pair, x: Tensor) -> None:
             raise ZooError(f"{what} should be whole numbers from 0 to {field.levels - 1} ({event}); these are not")
         if not bool(known.isfinite().all()):
             raise ZooError(f"{what} should be finite numbers ({event}); these are not")
+    if not torch.equal(event.without_padding(x.nan_to_num(-1)), x.nan_to_num(-1)):
+        raise ZooError(f"data to code should be zero beyond the length of a sequence ({event}); these are not")
 
 
-def as_arrays(header: Header, x: Tensor) -> dict[str, NDArray[Any]]:
-    """Decoded data ``x`` as the arrays that were compressed, by field, with their types, shapes and orders."""
-    event = Event.parse(header.event)
-    values, forms = event.unpack(x), header.arrays
-    found = dict[str, NDArray[Any]]()
-    for field in event.parts:
-        value = values[field.name]
-        if value is not None and field.role != "given" and (forms is None or field.name in forms):
-            found[field.name] = (forms or {}).get(field.name, ArrayForm()).array(value.numpy(), field)
-    return found
+def as_arrays(event: Event, forms: Mapping[str, ArrayForm] | None, x: Tensor) -> dict[str, NDArray[Any]]:
+    """The fields of data ``x`` that are coded, as arrays of these forms; without any, all of them as float32."""
+    fields = [field for field in event.parts if field.role != "given" and (forms is None or field.name in forms)]
+    values, own = event.unpack(x), forms or {}
+    return {each.name: own.get(each.name, ArrayForm()).array(np.asarray(values[each.name]), each) for each in fields}

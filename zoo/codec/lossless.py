@@ -23,13 +23,14 @@ from torch import Tensor
 
 from zoo.codec.grids import Grid, fit_grid, space_of
 from zoo.codec.handlers import Pop, Push, code_of, naming
+from zoo.codec.posterior import Choice, sampling
 from zoo.codec.stack import Stack, Words
 from zoo.distributions.autoregressive import Autoregressive
-from zoo.errors import RunError, ZooError
+from zoo.errors import ContractError, RunError, ZooError
 from zoo.event import Event
 from zoo.pairs.pair import Pair
 from zoo.pairs.records import cut, pair_for, scored
-from zoo.pairs.sites import latent_sites, random_sites
+from zoo.pairs.sites import latent_sites, layers, random_sites
 from zoo.pairs.traces import capabilities, traced
 
 Watch = Callable[[int], None]
@@ -50,7 +51,7 @@ class Plan:
     first is one datum, each other ``growth`` times all before it (1 to ``batch`` data). With ``growth`` 0 nothing is
     popped and all batches are of ``batch`` data.
 
-    So many data are ``missing`` a label, and so many zeros have a minus sign (``negative``).
+    So many data are ``missing`` a label. If some zeros are ``negative``, so many are these, of so many ``zeros`` in all.
     """
 
     count: int
@@ -58,6 +59,7 @@ class Plan:
     growth: float
     exponent: int
     missing: int = 0
+    zeros: int = 0
     negative: int = 0
 
     @property
@@ -89,18 +91,19 @@ def plan(pair: Pair, x: Tensor, batch: int = 512) -> Plan:
     stack = Stack(seeded=True)
     push_batch(pair, stack, subsample, grid)
     growth = min(max(MARGIN * stack.bits / stack.needed, MIN_GROWTH), MAX_GROWTH) if stack.needed else 0.0
-    missing = int(pair.event.missing(x).sum())
-    return Plan(len(x), batch, round(growth, 2), grid.exponent, missing, int(signs_of_zeros(pair, x).sum()))
+    missing, signs = int(pair.event.missing(x).sum()), signs_of_zeros(pair, x)
+    zeros = len(signs) if signs.any() else 0
+    return Plan(len(x), batch, round(growth, 2), grid.exponent, missing, zeros, int(signs.sum()))
 
 
 def push_data(pair: Pair, x: Tensor, plan: Plan, watch: Watch = lambda done: None) -> Words:
     """The bits of ``x``, shape ``(n, *event.shape)``; call it inside `precisely`."""
     stack, done = Stack(seeded=plan.growth > 0), 0
-    push_flags(stack, signs_of_zeros(pair, x), plan.negative)
     for size in plan.sizes:
         push_batch(pair, stack, x[done : done + size], plan.grid)
         done += size
         watch(done)
+    push_flags(stack, signs_of_zeros(pair, x), plan.negative)
     push_flags(stack, pair.event.missing(x), plan.missing)
     return stack.words()
 
@@ -125,6 +128,7 @@ def pop_data(
     """
     stack, parts, left = Stack(words), list[Tensor](), plan.count
     missing = pop_flags(stack, plan.count, plan.missing)
+    negative = pop_flags(stack, plan.zeros, plan.negative)
     for size in reversed(plan.sizes):
         if plan.growth and stack.bits == 0:
             raise RunError("the bits end before all data are decoded: the file was changed")
@@ -134,11 +138,10 @@ def pop_data(
         left -= size
         watch(plan.count - left)
     x = torch.cat(parts[::-1]) + 0.0  # a transform may give minus zero, which is none of the signs
-    entries = coded_entries(pair)
-    values = x[:, entries]
-    zeros = values == 0
-    values[zeros] = torch.where(pop_flags(stack, int(zeros.sum()), plan.negative), -0.0, values[zeros])
-    x[:, entries] = values
+    values = x[:, coded_entries(pair)]
+    if int((values == 0).sum()) == plan.zeros:  # if not, the data's checksum will differ
+        values[values == 0] = torch.where(negative, -0.0, 0.0)
+        x[:, coded_entries(pair)] = values
     return x, stack
 
 
@@ -174,41 +177,38 @@ def blank(event: Event, missing: Tensor, given: Mapping[str, Tensor]) -> Tensor:
     Args:
         event: of the data.
         missing: which of them have no label, shape ``(n,)``.
-        given: fields, each of shape ``(n, *field.shape)``; zeros by default.
+        given: fields, each of shape ``(n, *field.shape)``; by default zeros, and complete sequences.
 
     Returns:
         Shape ``(n, *event.shape)``.
     """
-    n = len(missing)
-    if not event.fields:
-        return torch.zeros(n, *event.shape)
-    values = {field.name: given.get(field.name, torch.zeros(n, *field.shape)) for field in event.fields}
-    if event.label:
-        values[event.label.name][missing] = torch.nan
+    values = {**event.unpack(event.zeros(len(missing))), **given}
+    if event.label and (label := values[event.label.name]) is not None:
+        label[missing] = torch.nan
     return event.pack(values)
 
 
 def push_batch(pair: Pair, stack: Stack, x: Tensor, grid: Grid) -> None:
     """Encode one batch: the data with a label, then those without."""
     for _, part in cut(pair.event, x):
-        own, values = pair_for(pair, part), part.double().clone(memory_format=torch.contiguous_format) + 0.0
+        own, values = sampling(pair_for(pair, part)), (part.double() + 0.0).contiguous()
         with poutine.trace() as latents, Pop(stack, grid):
             own.guide(values)
         with Push(stack, grid):
             poutine.replay(own.model, trace=latents.trace)(values)
 
 
-def pop_batch(pair: Pair, stack: Stack, blank: Tensor, grid: Grid) -> Tensor:
-    """Decode one batch: shape ``(n, *event.shape)``, float64; ``blank`` is what `blank` gives for it."""
-    x = blank.double()
+def pop_batch(pair: Pair, stack: Stack, known: Tensor, grid: Grid) -> Tensor:
+    """Decode one batch, of which this is ``known`` (see `blank`): shape ``(n, *event.shape)``, float64."""
+    x = known.double() + 0.0
     for places, part in reversed(cut(pair.event, x)):
-        own = pair_for(pair, part)
+        own = sampling(pair_for(pair, part))
         with poutine.trace() as drawn, Pop(stack, grid):
             poutine.uncondition(own.model)(part)
         found = own.layout.assemble(drawn.trace, part)
         with Push(stack, grid):
             poutine.replay(own.guide, trace=drawn.trace)(found)
-        x[places] = found if own is pair else pair.event.pack({**pair.event.unpack(found)}).to(x)
+        x[places] = found if own.event is pair.event else pair.event.pack(pair.event.unpack(found)).to(x)
     return x
 
 
@@ -244,8 +244,6 @@ def why_not(pair: Pair, x: Tensor | None = None) -> str:
         )
     if can.shared:
         return f"all data share {', '.join(can.shared)}, of which there is a distribution: decoding needs one value"
-    if can.enumerated:
-        return f"{', '.join(can.enumerated)} is summed, and a sum has no code; sample it in the guide (bits-back)"
     kinds = pair.event.missing(x) if x is not None else torch.tensor([False, True])[: 1 + bool(pair.event.label)]
     examples = (blank(pair.event, kind.repeat(2), {}).to(pair.device) for kind in kinds.unique())
     return next(filter(None, (_mismatch(pair, example) for example in examples)), "")
@@ -255,7 +253,7 @@ def passes(pair: Pair, plan: Plan) -> int:
     """How many network passes encoding (or decoding) takes, one after the other."""
     parts = cut(pair.event, blank(pair.event, plan.example, {}).to(pair.device))
     with pair.evaluating():
-        traces = [trace for _, part in parts for trace in traced(pair_for(pair, part), part)]
+        traces = [trace for _, part in parts for trace in traced(sampling(pair_for(pair, part)), part)]
     return sum(map(_passes, traces)) * len(plan.sizes)
 
 
@@ -283,17 +281,24 @@ def precisely(pair: Pair) -> Iterator[None]:
 
 
 def _passes(trace: Any) -> int:
-    """None for a program without sites, else one, or one per entry of an event coded entry by entry."""
+    """None for a program without sites, else one, or one per entry of an event coded entry by entry.
+
+    A latent that is summed takes one more for its posterior.
+    """
     kinds = [site["fn"] for _, site in random_sites(trace)]
-    return sum(fn.event.size for fn in kinds if isinstance(fn, Autoregressive)) or min(len(kinds), 1)
+    entries = sum(fn.event.size for fn in kinds if isinstance(fn, Autoregressive)) or min(len(kinds), 1)
+    return entries + sum(isinstance(layer, Choice) for fn in kinds for layer in layers(fn))
 
 
 def _mismatch(pair: Pair, example: Tensor) -> str:
     """Why model and guide do not code data such as these."""
     can, [(_, part)] = capabilities(pair, example), cut(pair.event, example)
-    with pair.evaluating():
-        model_trace, guide_trace = traced(pair_for(pair, part), part)
-    unmatched = sorted(latent_sites(model_trace) ^ (set(can.latents) - set(can.unguided)))
+    try:
+        with pair.evaluating():
+            model_trace, guide_trace = traced(sampling(pair_for(pair, part)), part)
+    except ContractError as error:
+        return str(error)
+    unmatched = sorted(latent_sites(model_trace) ^ ({*can.latents, *can.enumerated} - set(can.unguided)))
     if unmatched:
         return f"site {unmatched[0]!r} is in only one of model and guide"
     for name, site in random_sites(guide_trace):

@@ -47,7 +47,7 @@ class Stack:
             self._coder = constriction.stream.stack.AnsCoder(np.zeros(0, np.uint32) if words is None else words)
         except ValueError as error:
             raise RunError(f"these words are no coded bits ({error}): the file was cut or changed") from error
-        self._seeded, self._added, self._unread = seeded, 0, 0
+        self._seeded, self._added, self._unread, self._untouched = seeded, 0, 0, 0
         self._rows: Tensor | None = None
         if seeded:
             self._add_seed()  # now, because words put under a state that is not yet full would change it
@@ -71,6 +71,7 @@ class Stack:
         chosen = symbols.detach().cpu()[kept]
         if bool((chosen != chosen.round()).any()) or int(chosen.min()) < 0 or int(chosen.max()) >= levels:
             raise ZooError(f"a symbol is a whole number from 0 to {levels - 1}; the data contain something else")
+        self._untouched = min(self._untouched, max(int(self._coder.num_words()) - STATE_WORDS, 0))
         self._coder.encode_reverse(np.ascontiguousarray(chosen.numpy(), np.int32), _TABLES, rows)
 
     def pop(self, tables: Tensor) -> Tensor:
@@ -103,8 +104,8 @@ class Stack:
             self._rows = before
 
     def words(self) -> Words:
-        """What is on the stack, bottom first, without the seed words that were never read."""
-        words: Words = self._coder.get_compressed()[self._unread :]
+        """What is on the stack, bottom first, without the seed words that were neither read nor pushed upon."""
+        words: Words = self._coder.get_compressed()[min(self._unread, self._untouched) :]
         return words
 
     def is_seed(self) -> bool:
@@ -122,6 +123,7 @@ class Stack:
         below = seed_words(self._added + SEED_WORDS)[:SEED_WORDS]
         self._coder = constriction.stream.stack.AnsCoder(np.concatenate([below, words]))
         self._added, self._unread = self._added + SEED_WORDS, self._unread + SEED_WORDS
+        self._untouched += SEED_WORDS
 
 
 def seed_words(count: int) -> Words:

@@ -57,8 +57,8 @@ class Capabilities:
 
     @property
     def lossless(self) -> bool:
-        """The pair is a lossless code: all observed are discrete, none dequantised, and no latent summed or shared."""
-        plain = not (self.dequantising or self.enumerated or self.shared)
+        """The pair is a lossless code: all observed are discrete, none is dequantised, and no latent is shared."""
+        plain = not (self.dequantising or self.shared)
         return self.likelihood != "none" and self.discrete and plain
 
     def lossy(self, event: Event) -> bool:
@@ -117,7 +117,7 @@ def capabilities(pair: Pair, x: Tensor | None = None) -> Capabilities:
 
 def _capabilities(pair: Pair) -> Capabilities:
     pair.structure.require_amortised()
-    x = pair.event.zeros(3).to(pair.device)
+    x = pair.event.zeros(3).to(pair.device, torch.get_default_dtype())
     wrong = f"model and guide of {pair.label} do not run together on a batch of shape {tuple(x.shape)}"
     with running(wrong, "sample the same names, with the same shapes, in both"), pair.evaluating():
         model_trace, _ = traced(pair, x)

@@ -20,6 +20,9 @@ from zoo.codec.rules.latents import Binned, CumulativeFunction, latent_grid
 from zoo.codec.rules.registry import Code, codes, no_rule
 from zoo.errors import ZooError
 
+MAX_CENTRE = 2.0**30
+"""Of the window of an unbounded integer: a value near zero can be coded even if the mean is far from it."""
+
 
 @codes(distributions.Distribution)
 def by_support(fn: Any, grid: Grid | None) -> Code:
@@ -30,7 +33,7 @@ def by_support(fn: Any, grid: Grid | None) -> Code:
     if fn.event_shape:
         raise no_rule(fn)
     if support.is_discrete:
-        return Windowed(fn, fn.mean.double().round())
+        return Windowed(fn, fn.mean.double().clamp(-MAX_CENTRE, MAX_CENTRE).round())
     if interval_of(fn) is None and not (isinstance(support, type(constraints.real)) or is_half_line(support)):
         raise ZooError(
             f"its values lie in {support}; a latent has a code if it is any real number, positive or bounded"
