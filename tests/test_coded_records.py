@@ -84,7 +84,13 @@ def hmm(x: Tensor) -> None:
 
 def of_file(name: str) -> tuple[Event, Any, Any]:
     found = runpy.run_path(str(PUBLISHED / f"{name}.py"))
-    return found["event"], found["model"], found["guide"]
+    return found["event"], found["model"], found.get("guide", nothing)
+
+
+def of_class(name: str, kind: str) -> tuple[Event, Any, Any]:
+    found = runpy.run_path(str(PUBLISHED / f"{name}.py"))
+    programs = found[kind]()
+    return found["event"], programs.model, programs.guide
 
 
 def of_kind(kind: Callable[[], Any]) -> Callable[[], tuple[Event, Any, Any]]:
@@ -108,6 +114,9 @@ PROGRAMS: dict[str, Callable[[], Any]] = {
     "cvae": lambda: of_file("cvae"),
     "scanvi": lambda: of_file("scanvi"),
     "dmm": lambda: of_file("dmm"),
+    "ss_vae": lambda: of_class("ss_vae", "SSVAE"),
+    "hmm_factorial": lambda: of_file("hmm_factorial"),
+    "hmm_autoregressive": lambda: of_file("hmm_autoregressive"),
     "chain": of_kind(Chain),
     "chain that ends early": of_kind(Early),
     "summed sequences": of_kind(Hidden),

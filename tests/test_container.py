@@ -29,6 +29,7 @@ from zoo.seeding import seeded
 
 EVENT = Event((4, 4), 5)
 SMALL = {"hidden": 8, "latent": 2, "guide.hidden": 8}
+DIGITS = load_data("digits").test[:60].numpy().astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +210,7 @@ def zoo(*words: object, code: int = 0) -> Any:
 @pytest.fixture
 def digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    np.save("x.npy", load_data("digits").test[:60].numpy().astype(np.uint8))
+    np.save("x.npy", DIGITS)
     return tmp_path
 
 
@@ -232,6 +233,34 @@ def test_the_array_comes_back_in_its_own_shape_and_type(digits: Path) -> None:
     assert Path("back.npy").read_bytes() == Path("flat.npy").read_bytes()
 
 
+@pytest.mark.parametrize(
+    "array",
+    [
+        DIGITS.astype(">i2"),
+        DIGITS.astype("<f8") * -1.0 * (DIGITS == 0) + DIGITS,
+        np.where(np.arange(60 * 64).reshape(60, 8, 8) % 3 == 0, -0.0, 0.0).astype(np.float16),
+        np.asfortranarray(DIGITS),
+        (DIGITS > 8),
+        DIGITS[:, ::2].repeat(2, 1).reshape(60, 64).astype(np.uint64),
+    ],
+    ids=["big-endian", "minus zeros", "signs at random", "columns first", "booleans", "flat"],
+)
+def test_any_array_comes_back_byte_for_byte(digits: Path, array: np.ndarray[Any, Any]) -> None:
+    np.save("any.npy", array)
+    zoo("compress", "uniform", "any.npy", "-o", "x.zoo", "--quiet")
+    zoo("decompress", "x.zoo", "-o", "back.npy", "--quiet")
+    assert Path("back.npy").read_bytes() == Path("any.npy").read_bytes()
+
+
+def test_signs_of_zeros_cost_their_entropy() -> None:
+    x = torch.where(torch.arange(40000).reshape(-1, 4, 4) % 8 == 0, -0.0, 0.0)
+    pair = build("uniform", EVENT)
+    more = len(encode(pair, x)) - len(encode(pair, x.abs()))
+    entropy = -(1 / 8 * np.log2(1 / 8) + 7 / 8 * np.log2(7 / 8))
+    assert 8 * more == pytest.approx(40000 * entropy, rel=0.02)
+    assert decode(pair, encode(pair, x)).numpy().tobytes() == x.numpy().tobytes()
+
+
 def test_a_bad_file_exits_1_and_writes_nothing(digits: Path) -> None:
     zoo("compress", "uniform", "x.npy", "-o", "x.zoo", "--quiet")
     good = Path("x.zoo").read_bytes()
@@ -252,6 +281,11 @@ def test_a_bad_file_exits_1_and_writes_nothing(digits: Path) -> None:
         (["compress", "uniform", "torn.npy", "-o", "y.zoo"], "torn.npy"),
         (["compress", "uniform", "other.npy", "-o", "y.zoo"], "got (3, 5)"),
         (["compress", "uniform", "words.npy", "-o", "y.zoo"], "plain numbers"),
+        (["compress", "uniform", "one.npy", "-o", "y.zoo"], "a single number without axes"),
+        (["compress", "uniform", "none.npy", "-o", "y.zoo"], "an empty array of shape (0, 8, 8)"),
+        (["compress", "uniform", "long.npy", "-o", "y.zoo"], "the array has the type float128; only plain numbers"),
+        (["compress", "uniform", "named.npz", "-o", "y.zoo"], "are one array in a .npy file, got a, b"),
+        (["compress", "uniform", "torn.npz", "-o", "y.zoo"], "torn.npz"),
         (["compress", "uniform", "high.npy", "-o", "y.zoo"], "from 0 to 16"),
         (["compress", "uniform", "between.npy", "-o", "y.zoo"], "from 0 to 16"),
         (["compress", "gan", "x.npy", "-o", "y.zoo", "--train", "steps=1"], "implicit"),
@@ -264,6 +298,11 @@ def test_a_mistake_is_one_sentence(digits: Path, words: list[str], message: str)
     Path("torn.npy").write_bytes(Path("x.npy").read_bytes()[:200])
     np.save("other.npy", np.zeros((3, 5)))
     np.save("words.npy", np.array(["a", "b"]))
+    np.save("one.npy", np.array(3.0))
+    np.save("none.npy", x[:0])
+    np.save("long.npy", x.astype(np.longdouble))
+    np.savez("named.npz", a=x, b=x)
+    Path("torn.npz").write_bytes(Path("named.npz").read_bytes()[:300])
     np.save("high.npy", x + np.uint8(5))
     np.save("between.npy", x + 0.5)
     stderr = zoo(*words, "--quiet", code=2).stderr

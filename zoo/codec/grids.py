@@ -138,11 +138,13 @@ def fit_grid(pair: Pair, x: Tensor, particles: int = 16) -> Grid:
     """
     variances = list[Tensor]()
     for _, part in cut(pair.event, x):
+        own = pair_for(pair, part)
         with seeded(0):
-            trace = poutine.trace(pair_for(pair, part).guide).get_trace(part.repeat_interleave(particles, 0))
+            trace = poutine.trace(own.guide).get_trace(part.repeat_interleave(particles, 0))
         for name, site in random_sites(trace):
             if not site["fn"].support.is_discrete:
-                value = data_first(name, site, particles * len(part)).reshape(len(part), particles, -1)
+                value = data_first(name, site, particles * len(part), own.structure.plates)
+                value = value.reshape(len(part), particles, -1)
                 variances.append((value.log() if is_half_line(site["fn"].support) else value).var(1).flatten())
     if not variances:
         return Grid(0)

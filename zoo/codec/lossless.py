@@ -51,7 +51,7 @@ class Plan:
     first is one datum, each other ``growth`` times all before it (1 to ``batch`` data). With ``growth`` 0 nothing is
     popped and all batches are of ``batch`` data.
 
-    So many data are ``missing`` a label. If some zeros are ``negative``, so many are these, of so many ``zeros`` in all.
+    So many data are ``missing`` a label. Where some zeros are ``negative``, these are so many, of so many ``zeros``.
     """
 
     count: int

@@ -97,9 +97,13 @@ def _posterior(pair: Pair, x: Tensor, sites: dict[str, Any], values: dict[str, T
         )
     support = fn.enumerate_support(expand=False).reshape(-1, *fn.event_shape)
     count = len(support)
-    fixed = {each: torch.cat([value] * count, _data_axis(each, sites[each], len(x))) for each, value in values.items()}
+    axes = {
+        each: data_plate(each, sites[each], len(x), pair.structure.plates).dim - len(sites[each]["fn"].event_shape)
+        for each in (*values, name)
+    }
+    fixed = {each: torch.cat([value] * count, axes[each]) for each, value in values.items()}
     entries = support.repeat_interleave(len(x), 0).reshape(count, *fn.shape())
-    fixed[name] = torch.cat(list(entries), _data_axis(name, site, len(x)))
+    fixed[name] = torch.cat(list(entries), axes[name])
     other: Any = copy(pair)
     other._model = poutine.condition(pair._model, data=fixed)
     other._guide = _nothing
@@ -114,11 +118,6 @@ def _posterior(pair: Pair, x: Tensor, sites: dict[str, Any], values: dict[str, T
     for mask in (*masks, site["mask"]):
         posterior = posterior if mask is None else posterior.mask(mask)
     return posterior
-
-
-def _data_axis(name: str, site: Any, n: int) -> int:
-    axis: int = data_plate(name, site, n).dim - len(site["fn"].event_shape)
-    return axis
 
 
 def _nothing(x: Tensor) -> None:
