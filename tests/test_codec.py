@@ -290,7 +290,7 @@ def test_the_documented_code_is_a_codec() -> None:
 def test_the_documented_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     np.save("images.npy", DIGITS.test[:9].numpy())
-    compress, decompress, evaluate = re.findall(r"^\$ zoo (.*?) *#", DOCS, re.MULTILINE)
+    compress, decompress, evaluate = re.findall(r"^\$ zoo (.*?) *#", DOCS.split("\n## ")[0], re.MULTILINE)
     for line in (f"{compress} --train steps=5", decompress):
         assert CliRunner().invoke(app, shlex.split(line)).exit_code == 0
     assert Path("back.npy").read_bytes() == Path("images.npy").read_bytes()

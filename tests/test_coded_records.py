@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 import runpy
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -398,6 +400,15 @@ def test_a_record_comes_back_byte_for_byte(record: dict[str, np.ndarray[Any, Any
         assert message in zoo("decompress", "out.zoo", "-o", "x.npz", *given, code=2).stderr
     assert "a .npz file" in zoo("decompress", "out.zoo", "-o", "x.npy", code=2).stderr
     assert not Path("x.npz").exists()
+
+
+def test_the_documented_commands_run(record: dict[str, np.ndarray[Any, Any]]) -> None:
+    Path("mine.py").rename("my.py")
+    section = (Path(__file__).parent.parent / "docs" / "compression.md").read_text().split("\n## ")[1]
+    compress, decompress = re.findall(r"^\$ zoo (.*?) *#", section, re.MULTILINE)
+    zoo(*shlex.split(f"{compress} --train steps=3"))
+    zoo(*shlex.split(decompress))
+    assert Path("back.npz").read_bytes() == Path("data.npz").read_bytes()
 
 
 @pytest.mark.parametrize(
