@@ -62,7 +62,7 @@ def standard_codes(event: Event, x: Tensor, path: Path | None = None) -> dict[st
     pays for one header. The number of data and their shape are not counted.
 
     Of a record, the fields that are given are left out, as they are from the zoo's own files; a missing label is one
-    level more. Each field is compressed by itself; one that is no image, or larger as one, by the best general code.
+    level more. Each field is compressed by itself; where one is no image, or larger as one, by the best general code.
 
     Args:
         event: of the data.
@@ -75,11 +75,15 @@ def standard_codes(event: Event, x: Tensor, path: Path | None = None) -> dict[st
 
     def measured_sizes() -> dict[str, Tensor]:
         fields = [_field_sizes(*each) for each in _levels_of_fields(event, x)]
-        for name in {name for sizes in fields for name in sizes}.difference(PACKERS) if len(fields) > 1 else ():
-            for sizes in fields:
-                best = min(sizes[general] for general in PACKERS)
-                sizes[name] = min(sizes.get(name, best), best)
-        return {name: torch.tensor(sum(sizes[name] for sizes in fields)) for name in fields[0]}
+        if len(fields) == 1:
+            return {name: torch.tensor(size) for name, size in fields[0].items()}
+        total = {name: sum(sizes[name] for sizes in fields) for name in PACKERS}
+        best = [min(sizes[name] for name in PACKERS) for sizes in fields]
+        for name in {name for sizes in fields for name in sizes}.difference(PACKERS):
+            each = [min(sizes.get(name, other), other) for sizes, other in zip(fields, best, strict=True)]
+            if each != best:
+                total[name] = sum(each)
+        return {name: torch.tensor(size) for name, size in total.items()}
 
     sizes = cached_tensors(path, _settings(), measured_sizes)
     names = (*PACKERS, *(f"{name}{tiled}" for name in FORMATS for tiled in ("", "_tiled")))  # a file loses their order

@@ -36,7 +36,7 @@ from zoo.pairs.traces import capabilities, traced
 Watch = Callable[[int], None]
 """A callback with the number of data done so far."""
 SAMPLE = 64
-"""Data that a plan is made from."""
+"""Data that a plan is made from; as many without a label, if there are any."""
 MARGIN = 0.9
 """Share of the bits on the stack that the next batch may need."""
 MIN_GROWTH, MAX_GROWTH = 0.05, 8.0
@@ -86,14 +86,16 @@ class Plan:
 
 def plan(pair: Pair, x: Tensor, batch: int = 512) -> Plan:
     """A plan for coding data ``x``, measured on a subsample; call it inside `precisely`."""
-    subsample = x[:: max(1, len(x) // SAMPLE)][:SAMPLE].double()
+    missing, signs = pair.event.missing(x), signs_of_zeros(pair, x)
+    kinds = [each.nonzero().squeeze(1) for each in (~missing, missing)]
+    rows = torch.cat([places[:: max(1, len(places) // SAMPLE)][:SAMPLE] for places in kinds])
+    subsample = x[rows].double()
     grid = fit_grid(pair, subsample)
     stack = Stack(seeded=True)
     push_batch(pair, stack, subsample, grid)
     growth = min(max(MARGIN * stack.bits / stack.needed, MIN_GROWTH), MAX_GROWTH) if stack.needed else 0.0
-    missing, signs = int(pair.event.missing(x).sum()), signs_of_zeros(pair, x)
     zeros = len(signs) if signs.any() else 0
-    return Plan(len(x), batch, round(growth, 2), grid.exponent, missing, zeros, int(signs.sum()))
+    return Plan(len(x), batch, round(growth, 2), grid.exponent, int(missing.sum()), zeros, int(signs.sum()))
 
 
 def push_data(pair: Pair, x: Tensor, plan: Plan, watch: Watch = lambda done: None) -> Words:
@@ -202,12 +204,12 @@ def pop_batch(pair: Pair, stack: Stack, known: Tensor, grid: Grid) -> Tensor:
     """Decode one batch, of which this is ``known`` (see `blank`): shape ``(n, *event.shape)``, float64."""
     x = known.double() + 0.0
     for places, part in reversed(cut(pair.event, x)):
-        own = sampling(pair_for(pair, part))
+        own = pair_for(pair, part)
         with poutine.trace() as drawn, Pop(stack, grid):
             poutine.uncondition(own.model)(part)
         found = own.layout.assemble(drawn.trace, part)
         with Push(stack, grid):
-            poutine.replay(own.guide, trace=drawn.trace)(found)
+            poutine.replay(sampling(own).guide, trace=drawn.trace)(found)
         x[places] = found if own.event is pair.event else pair.event.pack(pair.event.unpack(found)).to(x)
     return x
 
@@ -298,6 +300,8 @@ def _mismatch(pair: Pair, example: Tensor) -> str:
             model_trace, guide_trace = traced(sampling(pair_for(pair, part)), part)
     except ContractError as error:
         return str(error)
+    if auxiliary := pair_for(pair, part).structure.auxiliary:
+        return f"the guide draws the auxiliary {', '.join(sorted(auxiliary))}, which the model does not give back"
     unmatched = sorted(latent_sites(model_trace) ^ ({*can.latents, *can.enumerated} - set(can.unguided)))
     if unmatched:
         return f"site {unmatched[0]!r} is in only one of model and guide"
