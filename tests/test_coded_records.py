@@ -86,6 +86,37 @@ def hmm(x: Tensor) -> None:
                 pyro.sample(f"x_{t}", dist.Bernoulli(tones[state.squeeze(-1)]), obs=x[:, t])
 
 
+def topics(x: Tensor) -> None:
+    """Six words of three kinds, by shares of two topics and a chance that each is replaced."""
+    table = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.2, 0.7]]).to(x)
+    with pyro.plate("data", len(x)):
+        shares = pyro.sample("shares", dist.Dirichlet(x.new_ones(2)))
+        noise = pyro.sample("noise", dist.Beta(x.new_tensor(1.0), x.new_tensor(4.0))).unsqueeze(-1)
+        words = (1 - noise) * (shares @ table) + noise / 3
+        pyro.sample("x", dist.Categorical(words.unsqueeze(-2).expand(-1, 6, -1)).to_event(1), obs=x)
+
+
+def topics_guide(x: Tensor) -> None:
+    with pyro.plate("data", len(x)):
+        counts = torch.stack([(x == 0).sum(-1), (x == 2).sum(-1)], -1).to(x)
+        pyro.sample("shares", dist.Dirichlet(counts + 1))
+        pyro.sample("noise", dist.Beta(1 + 0 * counts[:, 0], 4 + 0 * counts[:, 0]))
+
+
+def angles(x: Tensor) -> None:
+    with pyro.plate("data", len(x)):
+        angle = pyro.sample("angle", dist.VonMises(x.new_tensor(1.0), x.new_tensor(2.0)))
+        size = pyro.sample("size", dist.StudentT(x.new_tensor(4.0)))
+        logits = size.unsqueeze(-1) + 2 * torch.stack([angle.cos(), angle.sin(), (2 * angle).cos()], -1)
+        pyro.sample("x", dist.Bernoulli(logits=logits).to_event(1), obs=x)
+
+
+def angles_guide(x: Tensor) -> None:
+    with pyro.plate("data", len(x)):
+        pyro.sample("angle", dist.VonMises(x[:, 0] - x[:, 1], 1 + x[:, 2]))
+        pyro.sample("size", dist.Normal(x.mean(1) - 0.5, 1.0))
+
+
 def of_file(name: str) -> tuple[Event, Any, Any]:
     found = runpy.run_path(str(PUBLISHED / f"{name}.py"))
     return found["event"], found["model"], found.get("guide", nothing)
@@ -127,6 +158,8 @@ PROGRAMS: dict[str, Callable[[], Any]] = {
     "mixture": alone(Event(2, "binary"), mixture),
     "marked mixture": lambda: (Event(2, "binary"), mixture, marked),
     "coins": alone(Event(2, "binary"), coins),
+    "topics": lambda: (Event(6, 3), topics, topics_guide),
+    "angles": lambda: (Event(3, "binary"), angles, angles_guide),
     "hmm": alone(Event((4, 2), "binary"), hmm),
 }
 

@@ -162,7 +162,8 @@ def cdf(fn: Any, value: Tensor) -> Tensor:
     return below
 
 
-LATENT = REAL | VECTORS | POSITIVE | BOUNDED
+SHARES: dict[str, Make] = {"dirichlet": lambda rng: dist.Dirichlet(0.5 + normal(rng, 40, 5).exp())}
+LATENT = REAL | VECTORS | POSITIVE | BOUNDED | SHARES
 
 
 @few
@@ -236,6 +237,14 @@ def test_bounded_numbers_take_the_rate_of_their_density(name: str) -> None:
     width = (upper - lower) / 2 ** math.ceil(math.log2((upper - lower).max()) + grid.exponent)
     ideal = -float(fn.log_prob(value).sum() / math.log(2) + width.log2().expand(value.shape).sum())
     assert -stack.bits == pytest.approx(ideal, rel=0.001, abs=64)
+
+
+def test_shares_take_the_rate_of_the_density_of_their_fractions() -> None:
+    fn, grid, stack = SHARES["dirichlet"](torch.Generator().manual_seed(1)), Grid(14), Stack(seeded=True)
+    value = code(fn, grid).pop(stack)
+    left = 1 - value[..., :-2].cumsum(-1)
+    density = float((fn.log_prob(value) + left.log().sum(-1)).sum()) / math.log(2)
+    assert -stack.bits == pytest.approx(40 * 4 * grid.exponent - density, rel=0.002, abs=64)
 
 
 def bounds_of(fn: Any) -> tuple[Any, Any]:
@@ -329,7 +338,7 @@ def test_a_latent_without_a_cdf_is_named() -> None:
 @pytest.mark.parametrize(
     ("fn", "message"),
     [
-        (dist.Dirichlet(torch.ones(3)), "no coding rule for Dirichlet"),
+        (dist.LKJCholesky(3, torch.ones(())), "no coding rule for LKJCholesky"),
         (dist.Normal(0.0, 1.0), "real data"),
         (object(), "no coding rule for object"),
         (dist.Pareto(torch.tensor(1.0), torch.tensor(3.0)), "any real number, positive or bounded"),
