@@ -264,8 +264,8 @@ def test_a_pair_whose_label_is_summed_where_it_is_missing_is_coded() -> None:
 def test_a_few_data_without_a_label_among_many_come_back() -> None:
     event = Event.parse("x=3x5:binary,y=:2@label")
     pair = build("ssvae", event, small("ssvae"))
-    x = data_of(event, 700, 0.0)
-    x[351, -1] = torch.nan
+    x = data_of(event, 130, 0.0)
+    x[65, -1] = torch.nan  # the plan's own choice of data does not contain it
     for batch in (1, 100):
         assert same(back(pair, encode(pair, x, batch=batch), x), x)
 
@@ -395,7 +395,7 @@ def test_the_signs_of_zeros_come_back(name: str) -> None:
 def test_a_record_is_compared_with_standard_codes_of_its_fields() -> None:
     event = Event.parse("x=8x8:17,y=:10@label,c=3:real@given")
     with seeded(0):
-        x = random_data(event, 300)
+        x = random_data(event, 60)
     sizes = standard_codes(event, x)
     alone = {
         field.name: standard_codes(field.event, x[:, columns].reshape(-1, *field.event.shape))
@@ -406,7 +406,7 @@ def test_a_record_is_compared_with_standard_codes_of_its_fields() -> None:
     for name in set(sizes).difference(PACKERS):
         assert sizes[name] == sum(min(alone[field][name], general[field]) for field in alone) < sum(general.values())
     image = standard_codes(
-        Event.parse("x=8x8:256,y=:2"), torch.cat([torch.arange(64.0).expand(300, 64), x[:, 64:65] % 2], 1)
+        Event.parse("x=8x8:256,y=:2"), torch.cat([torch.arange(64.0).expand(60, 64), x[:, 64:65] % 2], 1)
     )
     assert "webp_tiled" in image
     x[:, 64] = torch.nan
