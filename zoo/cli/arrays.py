@@ -159,7 +159,9 @@ def _require_same(event: Event, back: Arrays, arrays: Arrays) -> None:
     for name in (name for name in back if not same_bytes(back[name], arrays[name])):
         what = f"field {name!r}" if event.fields else "the array"
         if np.array_equal(back[name], arrays[name], equal_nan=back[name].dtype.kind == "f"):
-            raise ZooError(f"{what} has NaNs, or zeros beyond a length, of other bits than numpy writes: save them again")
+            raise ZooError(
+                f"{what} has NaNs, or zeros beyond a length, of other bits than numpy writes: save them again"
+            )
         raise ZooError(f"{what} has numbers that are no levels of {event}, or lie beyond the length of a sequence")
 
 
