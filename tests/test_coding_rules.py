@@ -25,6 +25,7 @@ from zoo.codec.stack import Stack
 from zoo.distributions import ClosedUniform, DiscretisedLogistic, DiscretisedNormal, Floor, Levels
 from zoo.distributions.autoregressive import Autoregressive, whole_passes
 from zoo.distributions.integer_transformed import Blocks, IntegerTransformed
+from zoo.distributions.markov import MarkovNormal
 from zoo.distributions.mixture import Mixture, NormalMixture
 from zoo.flows.integer import Arrange
 from zoo.seeding import seeded
@@ -88,6 +89,12 @@ def flow(rng: torch.Generator) -> Any:
     return dist.TransformedDistribution(independent(rng), [mix[0], Sinh(), mix[1]])
 
 
+def chain(rng: torch.Generator) -> Any:
+    """Two steps of two numbers."""
+    turn = normal(rng, 2, 2)
+    return MarkovNormal(normal(rng, 2), lambda z, c: (z @ turn + c, (z.sin() / 2).exp()), normal(rng, 40, 2, 2))
+
+
 def reshaped(rng: torch.Generator) -> Any:
     to = dist.transforms.ReshapeTransform(torch.Size([4]), torch.Size([2, 2]))
     return dist.TransformedDistribution(independent(rng), [to])
@@ -131,6 +138,7 @@ VECTORS: dict[str, Make] = {
     ),
     "reshaped": reshaped,
     "mixture per datum": lambda rng: NormalMixture(normal(rng, 40, 3), *wide(rng, 40, 3, 4)),
+    "chain": chain,
     "one mixture": lambda rng: Mixture(normal(rng, 3), dist.Normal(normal(rng, 3, 4), 0.5).to_event(1), (40,)),
 }
 """40 vectors of four numbers each."""
@@ -162,7 +170,8 @@ def cdf(fn: Any, value: Tensor) -> Tensor:
     return below
 
 
-LATENT = REAL | VECTORS | POSITIVE | BOUNDED
+SHARES: dict[str, Make] = {"dirichlet": lambda rng: dist.Dirichlet(0.5 + normal(rng, 40, 5).exp())}
+LATENT = REAL | VECTORS | POSITIVE | BOUNDED | SHARES
 
 
 @few
@@ -218,6 +227,18 @@ def test_vectors_take_the_rate_of_their_density(name: str) -> None:
     assert -stack.bits == pytest.approx(ideal, abs=64 + (0.1 * len(value) if name == "flow" else 0.001 * ideal))
 
 
+def test_steps_beyond_the_length_of_a_chain_take_no_bits() -> None:
+    rng, within = torch.Generator().manual_seed(1), torch.arange(5) < torch.arange(1, 6)[:, None]
+    context, stack, grid = normal(rng, 5, 5, 2), Stack(seeded=True), Grid(8)
+    fn = MarkovNormal(normal(rng, 2), lambda z, c: (z + c, torch.ones_like(z)), context, within)
+    value = code(fn, grid).pop(stack)
+    assert torch.equal(value != 0, within.unsqueeze(-1).expand_as(value))
+    ideal = -float(fn.log_prob(value).sum() + 20 * math.log(2 * math.pi) / 2) / math.log(2) + 30 * 8
+    assert -stack.bits == pytest.approx(ideal, abs=64)
+    code(fn, grid).push(stack, value)
+    assert stack.is_seed()
+
+
 @pytest.mark.parametrize("name", POSITIVE)
 def test_positive_numbers_take_the_rate_of_the_density_of_their_logarithms(name: str) -> None:
     fn, grid, stack = POSITIVE[name](torch.Generator().manual_seed(1)), Grid(12), Stack(seeded=True)
@@ -236,6 +257,14 @@ def test_bounded_numbers_take_the_rate_of_their_density(name: str) -> None:
     width = (upper - lower) / 2 ** math.ceil(math.log2((upper - lower).max()) + grid.exponent)
     ideal = -float(fn.log_prob(value).sum() / math.log(2) + width.log2().expand(value.shape).sum())
     assert -stack.bits == pytest.approx(ideal, rel=0.001, abs=64)
+
+
+def test_shares_take_the_rate_of_the_density_of_their_fractions() -> None:
+    fn, grid, stack = SHARES["dirichlet"](torch.Generator().manual_seed(1)), Grid(14), Stack(seeded=True)
+    value = code(fn, grid).pop(stack)
+    left = 1 - value[..., :-2].cumsum(-1)
+    density = float((fn.log_prob(value) + left.log().sum(-1)).sum()) / math.log(2)
+    assert -stack.bits == pytest.approx(40 * 4 * grid.exponent - density, rel=0.002, abs=64)
 
 
 def bounds_of(fn: Any) -> tuple[Any, Any]:
@@ -329,7 +358,7 @@ def test_a_latent_without_a_cdf_is_named() -> None:
 @pytest.mark.parametrize(
     ("fn", "message"),
     [
-        (dist.Dirichlet(torch.ones(3)), "no coding rule for Dirichlet"),
+        (dist.LKJCholesky(3, torch.ones(())), "no coding rule for LKJCholesky"),
         (dist.Normal(0.0, 1.0), "real data"),
         (object(), "no coding rule for object"),
         (dist.Pareto(torch.tensor(1.0), torch.tensor(3.0)), "any real number, positive or bounded"),

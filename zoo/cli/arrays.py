@@ -74,6 +74,8 @@ def compress(
     forms = _forms(event, own, set(own))
     x = event.pack(_values(event, own, forms))
     check_data(pair, x)
+    if not (size := int(dimensions(pair, x).sum())):
+        raise ZooError(f"there is nothing to code: every sequence of these data of {event} has length 0")
     kept = {field.name: forms[field.name] for field in coded if field.name in forms}
     _require_same(event, as_arrays(event, kept, x), own)
     if not unchecked:
@@ -82,7 +84,7 @@ def compress(
     back = _decoded(pair, file, own, lambda done: watch("proving", done))
     if not all(same_bytes(back[name], own[name]) for name in kept):
         raise RunError(f"{pair.label} does not decode to the data that were encoded; nothing was written")
-    return file, len(x), int(dimensions(pair, x).sum())
+    return file, len(x), size
 
 
 def decompress(file: bytes, runs: Path, given: Arrays, watch: Watch) -> dict[str, NDArray[Any]]:
@@ -159,7 +161,9 @@ def _require_same(event: Event, back: Arrays, arrays: Arrays) -> None:
     for name in (name for name in back if not same_bytes(back[name], arrays[name])):
         what = f"field {name!r}" if event.fields else "the array"
         if np.array_equal(back[name], arrays[name], equal_nan=back[name].dtype.kind == "f"):
-            raise ZooError(f"{what} has NaNs, or zeros beyond a length, of other bits than numpy writes; write it anew")
+            raise ZooError(
+                f"{what} has NaNs, or zeros beyond a length, of other bits than numpy writes: save them again"
+            )
         raise ZooError(f"{what} has numbers that are no levels of {event}, or lie beyond the length of a sequence")
 
 

@@ -124,12 +124,13 @@ def encode(
     Reference:
         Townsend et al. 2019, arXiv:1901.04866.
     """
+    x = x.cpu()
     check_data(pair, x)
     if reason := why_not(pair, x):
         raise ZooError(f"{pair.label} has no lossless code: {reason}")
     with precisely(pair):
-        split = plan(pair, x.cpu(), batch)
-        words, probed = push_data(pair, x.cpu(), split, watch), probe(pair, split)
+        split = plan(pair, x, batch)
+        words, probed = push_data(pair, x, split, watch), probe(pair, split)
     header = Header(
         family=pair.label,
         weights=weights_digest(pair.state()),

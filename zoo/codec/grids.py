@@ -124,6 +124,8 @@ def space_of(fn: Any) -> str:
             return "whole numbers"
         if is_half_line(fn.support):
             return "positive"
+        if fn.support is constraints.simplex:
+            return "shares that sum to one"
         bounds = interval_of(fn)
     except NotImplementedError:
         return "unknown"

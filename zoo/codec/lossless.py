@@ -247,8 +247,9 @@ def why_not(pair: Pair, x: Tensor | None = None) -> str:
     if can.shared:
         return f"all data share {', '.join(can.shared)}, of which there is a distribution: decoding needs one value"
     kinds = pair.event.missing(x) if x is not None else torch.tensor([False, True])[: 1 + bool(pair.event.label)]
-    examples = (blank(pair.event, kind.repeat(2), {}).to(pair.device) for kind in kinds.unique())
-    return next(filter(None, (_mismatch(pair, example) for example in examples)), "")
+    examples = (blank(pair.event, kind.repeat(2), {}).double() for kind in kinds.cpu().unique())
+    with precisely(pair):
+        return next(filter(None, (_mismatch(pair, example) for example in examples)), "")
 
 
 def passes(pair: Pair, plan: Plan) -> int:
@@ -296,8 +297,7 @@ def _mismatch(pair: Pair, example: Tensor) -> str:
     """Why model and guide do not code data such as these."""
     can, [(_, part)] = capabilities(pair, example), cut(pair.event, example)
     try:
-        with pair.evaluating():
-            model_trace, guide_trace = traced(sampling(pair_for(pair, part)), part)
+        model_trace, guide_trace = traced(sampling(pair_for(pair, part)), part)
     except ContractError as error:
         return str(error)
     if auxiliary := pair_for(pair, part).structure.auxiliary:

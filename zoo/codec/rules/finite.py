@@ -163,5 +163,6 @@ class Masked:
 def _masked(fn: Any, grid: Grid | None) -> Code:
     blank = torch.zeros(fn.shape(), dtype=torch.float64)
     if not fn.support.is_discrete:
-        blank = distributions.biject_to(fn.support)(blank)
+        transform = distributions.biject_to(fn.support)
+        blank = transform(torch.zeros(transform.inverse_shape(fn.shape()), dtype=torch.float64))
     return Masked(code(fn.base_dist, grid), torch.as_tensor(fn._mask).expand(fn.batch_shape), blank)

@@ -17,7 +17,8 @@ from torch.distributions import constraints
 from zoo.codec.grids import HALF_RANGE_OF_LOGARITHMS, Grid, UnitGrid, interval_of, is_half_line
 from zoo.codec.rules.finite import FiniteCode, Mapped, Windowed
 from zoo.codec.rules.latents import Binned, CumulativeFunction, latent_grid
-from zoo.codec.rules.registry import Code, codes, no_rule
+from zoo.codec.rules.registry import Code, code, codes, no_rule
+from zoo.codec.stack import Stack
 from zoo.errors import ZooError
 
 MAX_CENTRE = 2.0**30
@@ -84,6 +85,39 @@ def _by_scipy(function: Callable[..., Any], *parameters: Tensor) -> Callable[[Te
 @codes(distributions.Beta)
 def _beta(fn: Any, grid: Grid | None) -> Code:
     return real_code(fn, _by_scipy(special.betainc, fn.concentration1, fn.concentration0), grid)
+
+
+class StickBreaking:
+    """Shares that sum to one, under a Dirichlet distribution with this ``concentration``, shape ``(*batch, K)``.
+
+    Each is a fraction v_i ~ Beta(a_i, a_(i+1) + ... + a_K) of what the shares before it leave.
+    """
+
+    def __init__(self, concentration: Tensor, grid: Grid | None) -> None:
+        after = concentration.flip(-1).cumsum(-1).flip(-1)[..., 1:]
+        pairs = zip(concentration[..., :-1].unbind(-1), after.unbind(-1), strict=True)
+        self.fractions = [code(distributions.Beta(first, rest), grid) for first, rest in pairs]
+
+    def push(self, stack: Stack, value: Tensor) -> None:
+        left, found = torch.ones_like(value[..., 0]), []
+        for share in value.unbind(-1)[:-1]:
+            found.append(share / left)
+            left = left * (1 - found[-1])
+        for fraction, each in reversed(list(zip(self.fractions, found, strict=True))):
+            fraction.push(stack, each)
+
+    def pop(self, stack: Stack) -> Tensor:
+        left, shares = torch.ones((), dtype=torch.float64), []
+        for fraction in self.fractions:
+            each = fraction.pop(stack)
+            shares.append(left * each)
+            left = left * (1 - each)
+        return torch.stack([*shares, left], -1)
+
+
+@codes(distributions.Dirichlet)
+def _dirichlet(fn: Any, grid: Grid | None) -> Code:
+    return StickBreaking(fn.concentration.double(), grid)
 
 
 @codes(distributions.StudentT)
