@@ -1,0 +1,10 @@
+"""The user's own data: a module for each kind of file, which reads it as `Contents`, and what makes a data set of them.
+
+A reader is ``read(path, **settings) -> Contents`` and stands in `zoo.data.files.read`. It checks what only the file
+knows; shapes, supports, roles and splits are checked for all kinds alike.
+"""
+
+from zoo.data.files.load import load_file
+from zoo.data.files.read import SUFFIXES
+
+__all__ = ["SUFFIXES", "load_file"]

@@ -1,0 +1,60 @@
+"""Which data of a file train, validate and test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.data.files.contents import SPLITS, Contents
+from zoo.errors import ZooError
+
+DEFAULT_SPLIT = (0.8, 0.1, 0.1)
+HELD_OUT = 0.1
+"""The share of train data that validate, where a file has train and test data only."""
+
+
+def divided(
+    contents: Contents, shares: tuple[float, float, float] | None, seed: int
+) -> tuple[dict[str, NDArray[np.int64]], str]:
+    """The places of the data of each split, and how they were found."""
+    n = len(next(iter(contents.arrays.values())))
+    if contents.sizes is not None:
+        if shares is not None:
+            raise ZooError(f"{contents.path} holds its own {_listed(contents)}; leave the split out")
+        places, story = np.arange(n), "split as in the file"
+        train, validation, test = contents.sizes
+        if not validation:
+            validation = max(1, round(HELD_OUT * train))
+            train -= validation
+            places[: train + validation] = np.random.default_rng(seed).permutation(train + validation)
+            story += f", {HELD_OUT:.0%} of train drawn with seed {seed} for validation"
+        sizes = train, validation, test
+    else:
+        shares = shares or DEFAULT_SPLIT
+        sizes, story = _sizes(contents.path, n, shares), f"shuffled with seed {seed} and split {_slashed(shares)}"
+        places = np.random.default_rng(seed).permutation(n)
+    return dict(zip(SPLITS, np.split(places, [sizes[0], sizes[0] + sizes[1]]), strict=True)), story
+
+
+def _listed(contents: Contents) -> str:
+    return "train, validation and test" if contents.sizes and contents.sizes[1] else "train and test"
+
+
+def _sizes(path: Path, n: int, shares: tuple[float, float, float]) -> tuple[int, int, int]:
+    if len(shares) != 3 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
+        raise ZooError(f"a split is three positive shares that sum to 1, such as 0.8, 0.1, 0.1; got {_slashed(shares)}")
+    validation, test = round(shares[1] * n), round(shares[2] * n)
+    sizes = (n - validation - test, validation, test)
+    if min(sizes) < 1:
+        raise ZooError(
+            f"{path}: {n} data split by {_slashed(shares)} leave {_slashed(sizes)} for {_slashed(SPLITS)}; each needs "
+            "at least one: bring more data or choose another split"
+        )
+    return sizes
+
+
+def _slashed(values: Sequence[object]) -> str:
+    return "/".join(map(str, values))
