@@ -6,6 +6,7 @@ import os
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,7 +20,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from zoo.data import Dataset, load_data
-from zoo.data.mnist import OFFICIAL, IdxFile, binarised, mnist, parse_idx
+from zoo.data import idx as files
+from zoo.data.idx import FASHION, MNIST, IdxFile, Published, parse_idx
+from zoo.data.mnist import GARMENTS, binarised, fashion, mnist
 from zoo.errors import ZooError
 from zoo.event import Event
 
@@ -32,18 +35,29 @@ def everything(data: Dataset) -> torch.Tensor:
     return torch.cat([data.train, data.validation, data.test])
 
 
-def idx(images: np.ndarray) -> bytes:
-    return struct.pack(">4I", 0x803, *images.shape) + images.tobytes()
+def idx(array: np.ndarray) -> bytes:
+    return struct.pack(f">{1 + array.ndim}I", 0x800 + array.ndim, *array.shape) + array.tobytes()
 
 
-def published(name: str, content: bytes) -> IdxFile:
+def published(file: IdxFile, array: np.ndarray) -> IdxFile:
+    content = idx(array)
     packed = gzip.compress(content, mtime=0)
-    return IdxFile(OFFICIAL[name].name, *(hashlib.sha256(each).hexdigest() for each in (content, packed)))
+    return IdxFile(file.name, *(hashlib.sha256(each).hexdigest() for each in (content, packed)))
 
 
 SIZES = {"train": 12, "test": 5}
 IMAGES = {k: np.random.default_rng(0).integers(256, size=(n, 4, 3), dtype=np.uint8) for k, n in SIZES.items()}
-FILES = {name: published(name, idx(images)) for name, images in IMAGES.items()}
+LABELS = {k: np.arange(n, dtype=np.uint8) % 3 for k, n in SIZES.items()}
+
+
+def small(source: Published, changed: int = 0) -> Published:
+    """The same data set with small files, and the pixels ``changed``."""
+    images = {name: published(source.images[name], IMAGES[name] + np.uint8(changed)) for name in SIZES}
+    labels = {name: published(source.labels[name], LABELS[name]) for name in SIZES}
+    return replace(source, images=images, labels=labels)
+
+
+SMALL, SMALL_FASHION = small(MNIST), small(FASHION, changed=1)
 
 
 @pytest.fixture(autouse=True)
@@ -61,11 +75,14 @@ def _no_network(url: str, **_: object) -> str:
 retrieve = pooch.retrieve
 
 
-def put(folder: Path, pack: Callable[[bytes], bytes] = bytes, swapped: bool = False) -> None:
+def put(folder: Path, pack: Callable[[bytes], bytes] = bytes, swapped: bool = False, changed: int = 0) -> None:
+    """The small files in a folder, with the pixels ``changed``."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, other in (("train", "test"), ("test", "train")):
-        path = folder / (OFFICIAL[name].name + ("" if pack is bytes else ".gz"))
-        path.write_bytes(pack(idx(IMAGES[other if swapped else name])))
+        suffix = "" if pack is bytes else ".gz"
+        images = IMAGES[other if swapped else name] + np.uint8(changed)
+        (folder / (MNIST.images[name].name + suffix)).write_bytes(pack(idx(images)))
+        (folder / (MNIST.labels[name].name + suffix)).write_bytes(pack(idx(LABELS[name])))
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, partial(gzip.compress, compresslevel=1)])
@@ -76,15 +93,45 @@ def test_mnist_is_found_packed_or_not(
     (tmp_path / "data_dir").mkdir()
     put(tmp_path / where, pack)
     monkeypatch.setenv("ZOO_DATA", str(tmp_path / "env"))
-    data = mnist(tmp_path / "data_dir", FILES)
+    data = mnist(tmp_path / "data_dir", SMALL)
     assert data.event == Event((4, 3), 256)
     assert sizes(data) == (10, 2, 5)
     assert np.array_equal(everything(data).numpy(), np.concatenate([IMAGES["train"], IMAGES["test"]]))
 
 
+@pytest.mark.parametrize("where", ["data_dir", "data_dir/fashion", "env/FashionMNIST/raw", "cache/fashion-mnist"])
+def test_fashion_is_told_from_mnist_whose_files_have_its_names(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "KNOWN", {each.content for source in (SMALL, SMALL_FASHION) for each in all_of(source)})
+    (tmp_path / "data_dir").mkdir()
+    put(tmp_path / "env")  # MNIST
+    put(tmp_path / where, gzip.compress, changed=1)
+    monkeypatch.setenv("ZOO_DATA", str(tmp_path / "env"))
+    data, digits = (make(tmp_path / "data_dir", source) for make, source in ((fashion, SMALL_FASHION), (mnist, SMALL)))
+    assert (data.name, digits.name) == ("fashion", "mnist")
+    assert torch.equal(everything(data), (everything(digits) + 1) % 256)
+    with pytest.raises(ZooError, match=r"Fashion-MNIST .* is not on disk and cannot be fetched"):
+        fashion(tmp_path / "data_dir")  # the published one, of which there is none
+
+
+def all_of(source: Published) -> list[IdxFile]:
+    return [*source.images.values(), *source.labels.values()]
+
+
+@pytest.mark.parametrize(("make", "source"), [(mnist, SMALL), (fashion, SMALL_FASHION)])
+def test_labels_are_those_of_the_images(make: Callable[..., Dataset], source: Published, tmp_path: Path) -> None:
+    put(tmp_path, changed=int(source is SMALL_FASHION))
+    data = make(tmp_path, source, labels="all")
+    assert str(data.event) == "x=4x3:256,y=:3@label"
+    assert everything(data)[:, -1].tolist() == [*LABELS["train"], *LABELS["test"]]
+    assert torch.equal(data.event.main_of(data.test), make(tmp_path, source).test)
+    assert data.names == ({"y": GARMENTS} if make is fashion else {})
+
+
 def test_binarised_mnist_shares_its_test_split(tmp_path: Path) -> None:
     put(tmp_path)
-    levels = mnist(tmp_path, FILES)
+    levels = mnist(tmp_path, SMALL)
     levels.test[:, 0], levels.test[:, 1] = 0, 255
     static, dynamic = binarised(levels, dynamic=False), binarised(levels, dynamic=True)
     assert static.event == dynamic.event == Event((4, 3), "binary")
@@ -112,7 +159,7 @@ def test_mnist_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_damaged_gzip_is_refused(tear: Callable[[bytes], bytes], tmp_path: Path) -> None:
     put(tmp_path, lambda content: tear(gzip.compress(content)))
     with pytest.raises(ZooError, match="cannot read"):
-        mnist(tmp_path, FILES)
+        mnist(tmp_path, SMALL)
 
 
 @pytest.mark.parametrize(
@@ -154,15 +201,15 @@ def test_mnist_is_fetched_once_and_verified(mirror: str, tmp_path: Path, monkeyp
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(pooch, "retrieve", retrieve)
     with pytest.raises(ZooError, match="HTTPError"):
-        mnist(None, FILES, mirror)
+        mnist(None, replace(SMALL, mirror=mirror))
     put(tmp_path / "mirror", partial(gzip.compress, mtime=0), swapped=True)
     with pytest.raises(ZooError, match="ValueError"):
-        mnist(None, FILES, mirror)
+        mnist(None, replace(SMALL, mirror=mirror))
     assert not list(tmp_path.glob("cache/**/*.gz"))
     put(tmp_path / "mirror", partial(gzip.compress, mtime=0))
-    fetched = mnist(None, FILES, mirror)
+    fetched = mnist(None, replace(SMALL, mirror=mirror))
     monkeypatch.setattr(pooch, "retrieve", _no_network)
-    assert mnist(None, FILES, mirror).fingerprint == fetched.fingerprint
+    assert mnist(None, replace(SMALL, mirror=mirror)).fingerprint == fetched.fingerprint
 
 
 PUBLISHED = os.environ.get("ZOO_DATA")
