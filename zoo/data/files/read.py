@@ -11,6 +11,8 @@ from zoo.data.files.arrays import read_numpy
 from zoo.data.files.contents import Contents
 from zoo.data.files.images import SUFFIXES as IMAGES
 from zoo.data.files.images import read_images
+from zoo.data.files.sounds import SUFFIX as SOUND
+from zoo.data.files.sounds import read_sound
 from zoo.data.files.tables import read_csv, read_parquet
 from zoo.errors import ZooError
 
@@ -19,6 +21,7 @@ READERS: Mapping[str, Callable[..., Contents]] = {
     ".npy": read_numpy,
     ".csv": read_csv,
     ".parquet": read_parquet,
+    SOUND: read_sound,
 }
 SUFFIXES = tuple(READERS)
 
@@ -39,11 +42,14 @@ def read(path: Path, settings: Mapping[str, Any]) -> Contents:
 
 def _reader(path: Path) -> Callable[..., Contents]:
     if path.is_dir():
-        return read_images
+        sounds = [each for each in path.iterdir() if each.suffix.lower() == SOUND]
+        return read_sound if sounds else read_images
     if not path.is_file():
         raise ZooError(f"there is no file or folder {path}; check the path")
     if path.suffix.lower() in IMAGES:
         raise ZooError(f"{path} is one image, which is one datum; name a folder of images")
     if path.suffix.lower() not in READERS:
-        raise ZooError(f"{path} is of an unknown kind: expected {', '.join(SUFFIXES)} or a folder of images")
+        raise ZooError(
+            f"{path} is of an unknown kind: expected {', '.join(SUFFIXES)} or a folder of images or recordings"
+        )
     return READERS[path.suffix.lower()]

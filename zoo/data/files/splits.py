@@ -33,9 +33,12 @@ def divided(
             story += f", {HELD_OUT:.0%} of train drawn with seed {seed} for validation"
         sizes = train, validation, test
     else:
-        shares = shares or DEFAULT_SPLIT
-        sizes, story = _sizes(contents.path, n, shares), f"shuffled with seed {seed} and split {_slashed(shares)}"
-        places = np.random.default_rng(seed).permutation(n)
+        shares, groups = shares or DEFAULT_SPLIT, np.arange(n) if contents.groups is None else contents.groups
+        order = np.random.default_rng(seed).permutation(groups.max() + 1)
+        places = np.argsort(order.argsort()[groups], kind="stable")
+        parts = ", the parts of each in order," if len(order) < n else ""
+        shuffled = f"shuffled with seed {seed}{parts} and" if len(order) > 1 else "in order,"
+        sizes, story = _sizes(contents.path, n, shares), f"{shuffled} split {_slashed(shares)}"
     return dict(zip(SPLITS, np.split(places, [sizes[0], sizes[0] + sizes[1]]), strict=True)), story
 
 
