@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from zoo.errors import ZooError
 from zoo.event import Support
-from zoo.pairs.registry import GROUPS, Declaration, Family, Registry, families, guides, priors
+from zoo.pairs.declarations import Declaration, Family, Registry
+from zoo.pairs.registry import GROUPS, families, guides, priors
 
 ANY = "*"
 """In a selector, every guide or every prior that fits what the selector says otherwise."""

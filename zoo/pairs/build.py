@@ -18,8 +18,9 @@ from torch import Tensor
 
 from zoo.errors import UnfitError, ZooError
 from zoo.event import Event
+from zoo.pairs.declarations import Family
 from zoo.pairs.pair import NeedsEncoder, Pair, Program, no_guide
-from zoo.pairs.registry import Family, families, guides, load_shelves, priors
+from zoo.pairs.registry import families, guides, load_shelves, priors
 from zoo.pairs.shelf import shelf_guide
 from zoo.pairs.sites import random_sites
 from zoo.pairs.traces import Capabilities, capabilities

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zoo.pairs.registry import Column
+from zoo.pairs.declarations import Column
 from zoo.report import tables
 from zoo.report.tables import Member
 from zoo.report.text import behind, latex
