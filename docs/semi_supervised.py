@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import itertools
+from collections.abc import Mapping
 from statistics import fmean, stdev
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +22,7 @@ from torch.nn import functional as F
 from zoo.data import Dataset, load_data
 from zoo.nn.amortised import scaled
 from zoo.nn.mlp import MLP
-from zoo.pairs.build import build
+from zoo.pairs.build import build, parse_settings
 from zoo.pairs.registry import families, load_shelves
 from zoo.seeding import seeded
 from zoo.training.loop import fit
@@ -60,14 +62,14 @@ def error(net: nn.Module, data: Dataset, x: Tensor) -> float:
     return float(wrong.double().mean())
 
 
-def main(name: str, labels: int, seeds: int, steps: int | None) -> None:
+def main(name: str, labels: int, seeds: int, steps: int | None, hyper: Mapping[str, Any]) -> None:
     load_shelves()
     recipe = Recipe.read(families["ssvae"].recipe).updated({"steps": steps} if steps else {})
     print("seed  alone: validation, test  ssvae: validation, test")
     rows = []
     for seed in range(seeds):
         data = load_data(f"{name}:labels={labels}", seed=seed)
-        pair = build("ssvae", data.event, seed=seed)
+        pair = build("ssvae", data.event, hyper, seed)
         fit(pair, data, recipe, seed=seed, device="cpu")
         made = pair.modules["SSVAE"].classifier
         of_ssvae = (error(made, data, data.validation), error(made, data, data.test))
@@ -84,6 +86,7 @@ if __name__ == "__main__":
     parser.add_argument("--labels", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, help="of ssvae; by default as in its recipe")
+    parser.add_argument("--set", action="append", default=[], help="hyper-parameter of ssvae: alpha=10")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    main(given.data, given.labels, given.seeds, given.steps)
+    main(given.data, given.labels, given.seeds, given.steps, parse_settings(given.set))

@@ -99,7 +99,7 @@ def coded(contents: Contents, known: Names) -> Contents:
 def _vocabulary(path: Path, part: str, words: Array, known: Sequence[str] | None) -> tuple[str, ...]:
     """The words that are levels, in the levels' order."""
     found = [str(word) for word in np.unique(words) if word]
-    if known is None and len(found) > max(FEW_WORDS, len(words) // 2):
+    if known is None and words.ndim == 1 and len(found) > max(FEW_WORDS, len(words) // 2):
         raise ZooError(
             f"{path}: {part!r} has {len(found)} different words in {len(words)} data, too many for a category; leave "
             "it out, or write numbers"

@@ -30,6 +30,8 @@ def packed(contents: Contents, event: Event | None, roles: Mapping[str, str]) ->
         support = own.levels or "real" if own else _support(found, contents.levels.get(name))
         length = own.length if own else contents.lengths.get(name, "")
         fields.append(Field(name, own.shape if own else found.shape[1:], support, role, length))
+        if own and own.length and found.shape[1:][1:] == own.shape[1:]:
+            found = _lengthened(contents, found, own)
         values[name] = found.reshape(len(found), *fields[-1].shape) if found[0].size == fields[-1].size else found
     try:
         record = Event.record(*fields)
@@ -37,6 +39,17 @@ def packed(contents: Contents, event: Event | None, roles: Mapping[str, str]) ->
     except ZooError as error:
         raise ZooError(f"{contents.path}: {error}") from None
     return record, packed
+
+
+def _lengthened(contents: Contents, found: Floats, field: Field) -> Floats:
+    """Sequences with as many steps of padding that they have those of the field."""
+    steps = found.shape[1]
+    if steps > field.shape[0]:
+        raise ZooError(
+            f"{contents.path}: {field.name!r} has up to {steps} steps, more than the {field.shape[0]} of {field}; cut "
+            "or leave out what is longer"
+        )
+    return np.pad(found, [(0, 0), (0, field.shape[0] - steps), *[(0, 0)] * (found.ndim - 2)])
 
 
 def whole(contents: Contents, event: Event | None) -> tuple[Event, Floats]:

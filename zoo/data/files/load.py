@@ -41,7 +41,11 @@ def load_file(
       the field ``x``.
     - a folder: its ``.png`` and ``.jpg`` files by name; grey ones are ``(h, w)``, coloured ones ``(3, h, w)``. In a
       folder with a folder for each class, the class is the label ``y``. Settings: ``mode=grey`` or ``rgb``,
-      ``size=32``.
+      ``size=32``. Of a folder with ``.wav`` files: as of one.
+    - ``.wav``: windows of a recording, with 256 levels (see `zoo.data.files.sounds.read_sound`). Settings:
+      ``window=256``, ``encoding=mulaw`` or ``linear``, ``channel=0``.
+    - ``.txt``: lines, which are sequences of characters, or windows (see `zoo.data.files.texts.read_text`). Settings:
+      ``cut=100``, ``window=256``.
 
     Words in an array or a column, and names of classes, are levels: each is its place among the sorted words. Data with
     the fields ``x`` and the label ``y`` take the settings ``labels`` and ``unlabelled`` of `zoo.data.labels`;
@@ -90,7 +94,7 @@ def load_file(
 
 
 def _numbered(words: Sequence[str]) -> str:
-    return shortened([f"{level} for {word}" for level, word in enumerate(words)])
+    return shortened([f"{level} for {word if word.strip() else repr(word)}" for level, word in enumerate(words)])
 
 
 def _relabelled(data: Dataset, labels: int | str, unlabelled: bool, seed: int) -> Dataset:

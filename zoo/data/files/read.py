@@ -14,6 +14,7 @@ from zoo.data.files.images import read_images
 from zoo.data.files.sounds import SUFFIX as SOUND
 from zoo.data.files.sounds import read_sound
 from zoo.data.files.tables import read_csv, read_parquet
+from zoo.data.files.texts import read_text
 from zoo.errors import ZooError
 
 READERS: Mapping[str, Callable[..., Contents]] = {
@@ -21,6 +22,7 @@ READERS: Mapping[str, Callable[..., Contents]] = {
     ".npy": read_numpy,
     ".csv": read_csv,
     ".parquet": read_parquet,
+    ".txt": read_text,
     SOUND: read_sound,
 }
 SUFFIXES = tuple(READERS)

@@ -35,22 +35,23 @@ def read_sound(path: Path, *, window: int = 0, encoding: str = "mulaw", channel:
     if encoding not in ENCODINGS:
         raise ZooError(f"the encoding of samples is {' or '.join(ENCODINGS)}, got {encoding!r}")
     files = sorted(each for each in path.iterdir() if each.suffix.lower() == SUFFIX) if path.is_dir() else [path]
-    windows, groups, rates, rest = [], [], {}, 0
+    windows: list[NDArray[np.int16]] = []
+    rates: dict[str, int] = {}
+    rest = 0
     for file in files:
         samples, rates[file.name] = _samples(file, channel)
         count, left = divmod(len(samples), window)
         rest += left
         windows.append(samples[: count * window].reshape(count, window))
-        groups.append(np.full(count, len(groups)))
     first, rate = next(iter(rates.items()))
     for name, other in rates.items():
         if other != rate:
             raise ZooError(f"the recordings of a folder are of one rate: {name} has {other} Hz, {first} {rate} Hz")
-    pcm = np.concatenate(windows)
+    pcm, groups = np.concatenate(windows), np.repeat(np.arange(len(windows)), [len(each) for each in windows])
     if not len(pcm):
         raise ZooError(f"{path} has no window of {window} samples; choose a shorter one")
     note = f"windows of {window} samples at {rate} Hz, {encoding} of 8 bits; {rest} samples at ends left out"
-    return Contents(path, {"": ENCODINGS[encoding](pcm)}, levels={"": LEVELS}, groups=np.concatenate(groups), note=note)
+    return Contents(path, {"": ENCODINGS[encoding](pcm)}, levels={"": LEVELS}, groups=groups, note=note)
 
 
 def _samples(path: Path, channel: int | None) -> tuple[NDArray[np.int16], int]:
