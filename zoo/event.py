@@ -244,11 +244,15 @@ class Event:
         )
 
     def zeros(self, n: int) -> Tensor:
-        """A batch of ``n`` data that are zero: shape ``(n, *shape)``. Sequences have all their steps."""
+        """A batch of ``n`` data that are zero, of torch's default type: shape ``(n, *shape)``.
+
+        Sequences have all their steps.
+        """
         import torch
 
         full = {field.length: float(field.shape[0]) for field in self.fields if field.length}
-        return self.pack({each.name: torch.full((n, *each.shape), full.get(each.name, 0.0)) for each in self.parts})
+        blank = {each.name: torch.full((n, *each.shape), full.get(each.name, 0.0)) for each in self.parts}
+        return self.pack(blank).to(torch.get_default_dtype())
 
     def padding(self, batch: Tensor) -> Tensor | None:
         """Which entries of a batch are no data, as they lie beyond the length of a sequence.

@@ -241,7 +241,7 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
     """Read ``name=value`` settings; values are Python literals, anything else is text.
 
     Raises:
-        ZooError: a setting without ``=``.
+        ZooError: a setting without ``=``, or two values of one.
     """
     parsed: dict[str, Any] = {}
     for text in settings:
@@ -249,7 +249,9 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
         if not (name and equals):
             raise ZooError(f"a setting is written name=value, got {text!r}")
         try:
-            parsed[name] = ast.literal_eval(value)
+            found = ast.literal_eval(value)
         except (ValueError, SyntaxError):
-            parsed[name] = value
+            found = value
+        if parsed.setdefault(name, found) != found:
+            raise ZooError(f"the setting {name} is given twice, as {parsed[name]} and {found}")
     return parsed
