@@ -1,5 +1,7 @@
 """The user's own tables: words as levels, and parquet."""
 
+import hashlib
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import torch
 from zoo.data import Dataset, load_data
 from zoo.errors import ZooError
 from zoo.event import Event
+from zoo.runs.config import DataSpec, RunConfig, configure
 
 SPECIES = ("oak", "ash", "elm", "ash")
 TABLE = pd.DataFrame(
@@ -62,6 +65,21 @@ def test_words_that_are_known_keep_their_levels(tmp_path: Path) -> None:
     assert torch.equal(known.train[:, 2], own.train[:, 2] + 1)
     with pytest.raises(ZooError, match="'species' has 'ash', which is none of those known: elm, oak"):
         load_data(csv(tmp_path), roles=roles, names=own.names)
+
+
+def test_a_run_keeps_the_names_of_levels(tmp_path: Path) -> None:
+    spec = DataSpec(name=csv(tmp_path, TABLE[["species", "site"]]))
+    config = configure("independent", spec, spec.load())
+    assert config.names == {"species": ("ash", "elm", "oak"), "site": ("dale", "hill")}
+    assert RunConfig(**json.loads(config.model_dump_json())) == config
+    renamed = config.model_copy(update={"names": config.names | {"site": ("dale", "moor")}})
+    assert renamed.digest != config.digest
+
+
+def test_runs_without_names_keep_the_digest_of_earlier_ones() -> None:
+    config = configure("independent", DataSpec(), load_data())
+    settings = config.model_dump_json(exclude={"unchecked", "names"})
+    assert config.digest == hashlib.sha256(settings.encode()).hexdigest()[:8]
 
 
 def test_a_word_may_be_missing_in_a_label_only(tmp_path: Path) -> None:
