@@ -81,6 +81,62 @@ def test_npz_with_its_own_splits_is_kept(tmp_path: Path) -> None:
     assert np.array_equal(everything(data).numpy(), LEVELS)
 
 
+PIXELS = np.random.default_rng(2).integers(256, size=(20, 6, 5, 3), dtype=np.uint8)
+
+
+def test_bytes_with_the_channels_last_are_moved(tmp_path: Path) -> None:
+    np.save(tmp_path / "photos.npy", PIXELS)
+    path = str(tmp_path / "photos.npy")
+    moved, kept = load_data(path), load_data(path, event=Event((6, 5, 3), 256))
+    assert moved.event == Event((3, 6, 5), int(PIXELS.max()) + 1)
+    assert "6x5x3 images as 3x6x5" in moved.source
+    assert torch.equal(moved.test, kept.test.permute(0, 3, 1, 2))
+    np.save(tmp_path / "photos.npy", np.moveaxis(PIXELS, 3, 1))
+    assert torch.equal(load_data(path).test, moved.test)
+    np.save(tmp_path / "photos.npy", PIXELS.astype(float))
+    assert load_data(path).event.shape == (6, 5, 3)
+
+
+@pytest.mark.parametrize(
+    ("names", "splits"),
+    [
+        (("images", "labels"), False),
+        (("data", "target"), False),
+        (("x_train", "y_train", "x_test", "y_test"), False),
+        (("train_images", "train_labels", "val_images", "val_labels", "test_images", "test_labels"), True),
+    ],
+)
+def test_images_and_labels_are_known_by_usual_names(names: tuple[str, ...], splits: bool, tmp_path: Path) -> None:
+    y = np.arange(20)[:, None] % 4
+    sizes_of = {"train": slice(0, 12), "val": slice(12, 15), "test": slice(15, 20)}
+    parts = {
+        name: (y if any(word in name for word in ("y_", "label", "target")) else PIXELS[:, :, :, 0])[
+            next((part for split, part in sizes_of.items() if split in name), slice(None))
+        ]
+        for name in names
+    }
+    np.savez(tmp_path / "x.npz", **parts)  # type: ignore[arg-type] # arrays by name
+    data = load_data(str(tmp_path / "x.npz"))
+    assert str(data.event) == f"x=6x5:{int(PIXELS[..., 0].max()) + 1},y=:4@label"
+    label = {bytes(image.astype(np.uint8)): int(value) for image, (value,) in zip(PIXELS[..., 0], y, strict=True)}
+    for row in everything(data):
+        assert label[bytes(row[:30].numpy().astype(np.uint8))] == row[30]
+    if "test" in "".join(names):
+        assert data.test[:, -1].tolist() == y[15:, 0].tolist()
+        assert sizes(data) == ((12, 3, 5) if splits else (11, 1, 5))
+
+
+def test_train_and_test_alone_leave_train_data_for_validation(tmp_path: Path) -> None:
+    np.savez(tmp_path / "own.npz", train=REAL[:14], test=REAL[14:])
+    path = str(tmp_path / "own.npz")
+    data, other = load_data(path), load_data(path, seed=1)
+    assert sizes(data) == (13, 1, 6)
+    assert "10% of train drawn with seed 0 for validation" in data.source
+    assert np.array_equal(data.test.numpy(), REAL[14:].astype(np.float32))
+    assert sorted(everything(data).tolist()) == sorted(REAL.astype(np.float32).tolist())
+    assert not torch.equal(other.validation, data.validation)
+
+
 def test_the_event_given_reshapes_a_file(tmp_path: Path) -> None:
     path = str(save(tmp_path / "mine.npy", np.arange(80).reshape(20, 4) % 5))
     assert load_data(path, event=Event((2, 2), 17)).train.shape == (16, 2, 2)
@@ -129,6 +185,13 @@ BROKEN: dict[str, tuple[Callable[[Path], Path], dict[str, object], str]] = {
     "negative level": (filed("x.csv", LEVELS - 1), {"event": Event(3, 5)}, r"got -1 at data row 1, column '1'"),
     "fraction": (filed("x.npy", changed(LEVELS, 0.5)), {"event": Event(3, 5)}, r"got 0.5 at index \(7, 1\)"),
     "size": (filed("x.npy", LEVELS), {"event": Event(4, 5)}, "needs 4"),
+    "halves": (packed(x_train=REAL, x_test=REAL, y_train=REAL), {}, "holds x_test, x_train, y_train; expected train"),
+    "halves of halves": (
+        packed(x_train=REAL, x_test=REAL, y_train=REAL[:, 0], y_test=REAL[:7, 0]),
+        {},
+        "the splits of 'x' and 'y' differ in their numbers of data",
+    ),
+    "nan in a split": (packed(train=REAL, test=changed(REAL, math.nan)), {}, r"got nan at index \(7, 1\) of 'test'"),
     "shapes": (packed(train=REAL, validation=REAL[:, :2], test=REAL), {}, "different shapes"),
     "arrays": (packed(train=REAL, validation=REAL), {}, "holds train, validation; expected train, validation and test"),
     "objects": (filed("x.npy", np.array([{}, []], dtype=object)), {}, "without pickles"),
