@@ -15,6 +15,8 @@ from PIL import Image
 from zoo.data import Dataset, load_data
 from zoo.errors import ZooError
 from zoo.event import Event
+from zoo.pairs.build import fitting_event
+from zoo.pairs.registry import families
 
 RNG = np.random.default_rng(0)
 SPLIT = (0.5, 0.25, 0.25)
@@ -122,6 +124,8 @@ def test_labels_of_folders_may_be_left_out(tmp_path: Path) -> None:
         ZooError, match=r"write an event of these, not 6:256, or leave the labels out by .*pets:labels=0"
     ):
         load_data(str(path), event=Event(6, 256))
+    with pytest.raises(ZooError, match=r"labels are left out by labels=0, as in digits:labels=0$"):
+        fitting_event(families["independent"], every.event)
     with pytest.raises(ZooError, match="has no label y by itself"):
         load_data(f"{path}/cat:labels=0")
 
