@@ -21,7 +21,9 @@ Data = Annotated[
 ]
 Split = Annotated[str | None, typer.Option(help="Shares of train, validation and test of a file: 0.8,0.1,0.1.")]
 DataSeed = Annotated[int, typer.Option(help="Seed of the split of a file, and of the toys.")]
-DataDir = Annotated[Path | None, typer.Option(help="Folder with the files of MNIST (or set ZOO_DATA).")]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Folder with the files of MNIST or Fashion-MNIST (or set ZOO_DATA).")
+]
 EventText = Annotated[
     str | None, typer.Option("--event", help="What a datum is: 64:binary, 8x8:17, 2:real; x=8x8:17,y=:10@label.")
 ]

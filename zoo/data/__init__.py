@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.data.dataset import Dataset
-from zoo.data.files import SUFFIXES, load_file
+from zoo.data.files import SUFFIXES, load_file, path_and_settings
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.pairs.build import parse_settings
@@ -40,7 +40,7 @@ def load_data(
 
     Args:
         spec: a registered name or a path, with settings behind a colon: ``digits:labels=100``, ``scans/:size=32``.
-        data_dir: where to look for the files of ``mnist``.
+        data_dir: where to look for the files of ``mnist`` and ``fashion``.
         seed: draws the toys, and shuffles a file before it is split; digits and MNIST have fixed splits.
         split: shares of train, validation and test of a file that holds one array, by default 0.8, 0.1, 0.1.
         event: what a datum shall be: the shape of a registered data set, the shape and support of a file.
@@ -64,11 +64,10 @@ def load_data(
     load_shelves()
     name, _, settings = spec.partition(":")
     if name not in datasets:
-        path, text = _path_and_settings(spec)
+        path, own = path_and_settings(spec)
         if path.exists() or path.suffix.lower() in SUFFIXES or len(path.parts) > 1:
-            own = parse_settings(text.split(",")) if text else {}
             data = load_file(path, settings=own, split=split, seed=seed, event=event, roles=roles, names=names)
-            return replace(data, name=f"{data.name}:{text}") if text else data
+            return replace(data, name=f"{data.name}:{spec.rpartition(':')[2]}") if own else data
     try:
         source = datasets[name]
     except ZooError as error:
@@ -80,12 +79,6 @@ def load_data(
     if roles:
         data = data.reshaped(data.event.with_roles(roles))
     return data if event is None else data.reshaped(event)
-
-
-def _path_and_settings(spec: str) -> tuple[Path, str]:
-    """A path, and the settings behind its last colon; a file whose name has the colon is taken as it is."""
-    path, (head, _, tail) = Path(spec).expanduser(), spec.rpartition(":")
-    return (path, "") if path.exists() or "=" not in tail else (Path(head).expanduser(), tail)
 
 
 def _made(source: Source, data_dir: Path | None, seed: int, settings: Mapping[str, Any]) -> Dataset:

@@ -16,6 +16,7 @@ from zoo.data.files.sounds import read_sound
 from zoo.data.files.tables import read_csv, read_parquet
 from zoo.data.files.texts import read_text
 from zoo.errors import ZooError
+from zoo.pairs.build import parse_settings
 
 READERS: Mapping[str, Callable[..., Contents]] = {
     ".npz": read_numpy,
@@ -26,6 +27,19 @@ READERS: Mapping[str, Callable[..., Contents]] = {
     SOUND: read_sound,
 }
 SUFFIXES = tuple(READERS)
+
+
+def path_and_settings(spec: str) -> tuple[Path, dict[str, Any]]:
+    """A path, and the settings behind its last colon; a file whose name has the colon is taken as it is.
+
+    Example:
+        >>> path_and_settings("scans/small:size=32,mode=grey")
+        (PosixPath('scans/small'), {'size': 32, 'mode': 'grey'})
+    """
+    path, (head, _, tail) = Path(spec).expanduser(), spec.rpartition(":")
+    if path.exists() or "=" not in tail:
+        return path, {}
+    return Path(head).expanduser(), parse_settings(tail.split(","))
 
 
 def read(path: Path, settings: Mapping[str, Any]) -> Contents:

@@ -33,7 +33,7 @@ def read_csv(path: Path) -> Contents:
     if header and not (all(first) and len(first) == frame.shape[1]):
         raise ZooError(f"{path}: the header does not name every column; name them all, or drop an index column")
     frame.columns = pd.Index(first if header else [str(number) for number in range(1, frame.shape[1] + 1)])
-    return _columns(path, frame)
+    return columns_of(path, frame)
 
 
 def read_parquet(path: Path) -> Contents:
@@ -48,7 +48,7 @@ def read_parquet(path: Path) -> Contents:
         ) from None
     except (OSError, ValueError) as error:
         raise ZooError(f"cannot read {path} as a parquet file: {str(error).strip()}") from error
-    return _columns(path, frame.rename(columns=str))
+    return columns_of(path, frame.rename(columns=str))
 
 
 def _is_number(cell: str) -> bool:
@@ -59,7 +59,7 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _columns(path: Path, frame: pd.DataFrame) -> Contents:
+def columns_of(path: Path, frame: pd.DataFrame) -> Contents:
     """Each column as an array by itself: numbers, or words."""
     if not frame.columns.is_unique:
         twice = frame.columns[frame.columns.duplicated()][0]
