@@ -165,7 +165,7 @@ def images_beside_folders(folder: Path) -> None:
 
 
 BROKEN: dict[str, tuple[Callable[[Path], object], str, str]] = {
-    "none": (lambda folder: None, "", "there is no .png or .jpg or .jpeg file in the folder"),
+    "none": (lambda folder: None, "", r"there are no images \(.png, .jpg, .jpeg\) in the folder"),
     "cut in half": (cut_in_half, "", "cannot read .*001.png as an image"),
     "no image": (written(b"hello"), "", "cannot read .* as an image"),
     "sizes": (saved(blank("L"), blank("L", (2, 3))), "", "001.png is 3x2 grey, 000.png is 2x2 grey; .*:size=32"),

@@ -115,6 +115,11 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str, str]] = {
     ),
     "empty": (lambda folder: (folder / "a.wav").write_bytes(b""), "window=9", "as a recording: it ends early; save it"),
     "cut off": (cut_off, "window=9", "a.wav is cut off: it announces 65536 samples"),
+    "images": (
+        lambda folder: [wav(folder / "a.wav", EVERY), (folder / "b.png").touch()],
+        "window=9",
+        "holds recordings as well as images",
+    ),
     "rates": (
         lambda folder: [wav(folder / f"{rate}.wav", EVERY, rate) for rate in (8000, 9000)],
         "window=9",

@@ -65,7 +65,9 @@ def _files(folder: Path) -> list[Path]:
         raise ZooError(f"{others[0]} is no PNG or JPEG; convert it to PNG, or remove it")
     files = [path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file()]
     if not files:
-        raise ZooError(f"there is no {' or '.join(SUFFIXES)} file in the folder {folder}, nor in a folder of it")
+        raise ZooError(
+            f"there are no images ({', '.join(SUFFIXES)}) in the folder {folder} or in folders of it, and no .wav in it"
+        )
     depths = Counter(len(path.relative_to(folder).parts) for path in files)
     if len(depths) > 1 or max(depths) > 2:
         deepest = max(files, key=lambda path: len(path.parts))

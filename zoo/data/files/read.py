@@ -58,8 +58,10 @@ def read(path: Path, settings: Mapping[str, Any]) -> Contents:
 
 def _reader(path: Path) -> Callable[..., Contents]:
     if path.is_dir():
-        sounds = [each for each in path.iterdir() if each.suffix.lower() == SOUND]
-        return read_sound if sounds else read_images
+        kinds = {each.suffix.lower() for each in path.iterdir()}
+        if SOUND in kinds and kinds & set(IMAGES):
+            raise ZooError(f"the folder {path} holds recordings as well as images; name a folder of one kind")
+        return read_sound if SOUND in kinds else read_images
     if not path.is_file():
         raise ZooError(f"there is no file or folder {path}; check the path")
     if path.suffix.lower() in IMAGES:
