@@ -91,6 +91,8 @@ def test_bytes_with_the_channels_last_are_moved(tmp_path: Path) -> None:
     assert moved.event == Event((3, 6, 5), int(PIXELS.max()) + 1)
     assert "6x5x3 images as 3x6x5" in moved.source
     assert torch.equal(moved.test, kept.test.permute(0, 3, 1, 2))
+    assert torch.equal(load_data(path, event=Event((3, 6, 5), 256)).test, moved.test)
+    assert torch.equal(load_data(path, event=Event(90, 256)).test, kept.test.flatten(1))
     np.save(tmp_path / "photos.npy", np.moveaxis(PIXELS, 3, 1))
     assert torch.equal(load_data(path).test, moved.test)
     np.save(tmp_path / "photos.npy", PIXELS.astype(float))
@@ -124,6 +126,33 @@ def test_images_and_labels_are_known_by_usual_names(names: tuple[str, ...], spli
     if "test" in "".join(names):
         assert data.test[:, -1].tolist() == y[15:, 0].tolist()
         assert sizes(data) == ((12, 3, 5) if splits else (11, 1, 5))
+
+
+def test_labels_are_chosen_among_data_that_have_a_class(tmp_path: Path) -> None:
+    y = np.arange(20) % 4 + 0.0
+    y[3] = math.nan
+    np.savez(tmp_path / "x.npz", images=PIXELS, labels=y)
+    assert int(load_data(f"{tmp_path}/x.npz").event.missing(everything(load_data(f"{tmp_path}/x.npz"))).sum()) == 1
+    with pytest.raises(ZooError, match="labels= chooses among data that all have a class"):
+        load_data(f"{tmp_path}/x.npz:labels=4")
+    np.savez(tmp_path / "x.npz", images=PIXELS, labels=np.nan_to_num(y))
+    assert str(load_data(f"{tmp_path}/x.npz:labels=4").event) == "x=3x6x5:256,y=:4@label"
+
+
+def test_fields_keep_names_that_are_asked_for(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", images=PIXELS, labels=np.arange(20) % 4)
+    path = str(tmp_path / "x.npz")
+    assert [field.name for field in load_data(path).event.fields] == ["x", "y"]
+    given = load_data(path, roles={"labels": "given"}).event
+    assert [field.name for field in given.fields] == ["images", "labels"]
+    np.savez(tmp_path / "x.npz", images=PIXELS, data=REAL, labels=np.arange(20) % 4)
+    assert [field.name for field in load_data(path).event.fields] == ["images", "data", "labels"]
+
+
+def test_arrays_that_an_event_leaves_out_do_not_count(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", other=REAL[:3], w=REAL, v=REAL[:, 0])
+    data = load_data(str(tmp_path / "x.npz"), event=Event.parse("w=3:real,v=:real@given"))
+    assert sizes(data) == (16, 2, 2)
 
 
 def test_train_and_test_alone_leave_train_data_for_validation(tmp_path: Path) -> None:
@@ -177,7 +206,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Path], dict[str, object], str]] = {
     "split of own splits": (
         packed(train=REAL, validation=REAL, test=REAL),
         {"split": (0.8, 0.1, 0.1)},
-        "its own train, validation and test",
+        "its own train, validation, test",
     ),
     "constant": (filed("x.npy", changed(REAL, 1.5, slice(None))), {}, r"entry \(1,\) of a datum is constant \(1.5\)"),
     "constant in csv": (raw("x.csv", b"age,size\n" + b"1.5,2\n2.5,2\n" * 9), {}, "column 'size' is constant"),
@@ -192,6 +221,12 @@ BROKEN: dict[str, tuple[Callable[[Path], Path], dict[str, object], str]] = {
         "the splits of 'x' and 'y' differ in their numbers of data",
     ),
     "nan in a split": (packed(train=REAL, test=changed(REAL, math.nan)), {}, r"got nan at index \(7, 1\) of 'test'"),
+    "two of one meaning": (
+        packed(x_train=REAL, images_train=REAL, x_test=REAL),
+        {},
+        "holds images_train, x_test, x_train, of which two are",
+    ),
+    "one to train": (packed(train=REAL[:1], test=REAL), {}, "has 1 train datum, of which none can validate"),
     "shapes": (packed(train=REAL, validation=REAL[:, :2], test=REAL), {}, "different shapes"),
     "arrays": (packed(train=REAL, validation=REAL), {}, "holds train, validation; expected train, validation and test"),
     "objects": (filed("x.npy", np.array([{}, []], dtype=object)), {}, "without pickles"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from tokenize import TokenError
@@ -40,35 +40,36 @@ def read_numpy(path: Path) -> Contents:
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
             arrays = {"": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+        for name, array in arrays.items():
+            if array.dtype.kind == "S":
+                arrays[name] = np.char.decode(array, "utf-8")
     except _ERRORS as error:
         raise ZooError(
             f"cannot read {path}: expected numpy arrays of numbers or words without pickles ({error}); save objects by "
             "array.astype(float) or array.astype(str)"
         ) from error
-    for name, array in arrays.items():
-        if array.dtype.kind == "S":
-            arrays[name] = np.char.decode(array, "utf-8")
     if len(arrays) == 1:
         return Contents(path, {"": next(iter(arrays.values()))})
-    return _named(path, arrays)
-
-
-def _named(path: Path, arrays: Mapping[str, Array]) -> Contents:
-    """Several arrays: splits, splits of images and labels, or fields."""
-    meant = {name: _meaning(name) for name in arrays}
-    splits = {split for _, split in meant.values()}
-    if arrays and "" not in splits:
-        return _split(path, {meant[name]: array for name, array in arrays.items()})
+    meant = [_meaning(name) for name in arrays]
+    if arrays and all(split for _, split in meant):
+        if len(set(meant)) < len(meant):
+            raise ZooError(f"{path} holds {', '.join(sorted(arrays))}, of which two are the same; leave one out")
+        return _split(path, dict(zip(meant, arrays.values(), strict=True)))
     if not arrays or set(arrays) & set(SPLITS):
         raise ZooError(
             f"{path} holds {', '.join(sorted(arrays)) or 'no array'}; expected train, validation and test, or one "
             "array, or the fields of a record"
         )
-    fields = [field for field, _ in meant.values()]
-    if sorted(fields) == ["x", "y"] and set(arrays) != {"x", "y"}:
-        x, y = (next(name for name in arrays if meant[name][0] == field) for field in ("x", "y"))
-        return Contents(path, {"x": arrays[x], "y": _one_axis(arrays[y])}, roles={"y": "label"})
     return Contents(path, arrays)
+
+
+def by_usual_names(contents: Contents, named: Collection[str]) -> Contents:
+    """Two arrays such as ``images`` and ``labels`` as ``x`` and the label ``y``, unless they are ``named``."""
+    meant, names = {_meaning(name): name for name in contents.arrays}, set(contents.arrays)
+    if set(meant) != {("x", ""), ("y", "")} or len(names) > 2 or names == {"x", "y"} or names & set(named):
+        return contents
+    x, y = (contents.arrays[meant[field, ""]] for field in ("x", "y"))
+    return replace(contents, arrays={"x": x, "y": _one_axis(y)}, roles={"y": "label"})
 
 
 def _meaning(name: str) -> tuple[str, str]:
@@ -101,13 +102,11 @@ def _split(path: Path, arrays: Mapping[tuple[str, str], Array]) -> Contents:
             raise ZooError(f"{path}: the splits hold data of different shapes ({shapes}); expected one")
         if [len(part) for part in parts.values()] != [size for size in sizes if size]:
             raise ZooError(f"{path}: the splits of {fields[0]!r} and {field!r} differ in their numbers of data")
-        whole[field] = (
-            _one_axis(np.concatenate(list(parts.values()))) if field == "y" else np.concatenate(list(parts.values()))
-        )
-    if fields == ["x"]:
-        whole = {"": whole["x"]}
-    roles = {"y": "label"} if "y" in fields else {}
-    return Contents(path, whole, roles=roles, sizes=(sizes[0], sizes[1], sizes[2]))
+        whole[field] = np.concatenate(list(parts.values()))
+    given = (sizes[0], sizes[1], sizes[2])
+    if "y" not in fields:
+        return Contents(path, {"": whole[fields[0]]}, sizes=given)
+    return Contents(path, {"x": whole["x"], "y": _one_axis(whole["y"])}, roles={"y": "label"}, sizes=given)
 
 
 def _one_axis(y: Array) -> Array:
@@ -116,13 +115,14 @@ def _one_axis(y: Array) -> Array:
 
 
 def channels_first(contents: Contents, event: Event | None) -> Contents:
-    """Images of bytes ``(n, h, w, 3)``, whose channels are last, as ``(n, 3, h, w)``, unless the event is of them."""
-    wanted = {field.shape for field in event.parts} if event else set()
+    """Images of bytes ``(n, h, w, 3)``, whose channels are last, as ``(n, 3, h, w)``, unless another event is given."""
+    wanted = {field.shape for field in event.parts} if event else None
     arrays = dict(contents.arrays)
     for name, array in contents.arrays.items():
         last = array.ndim == 4 and array.shape[3] in _CHANNELS and array.shape[1] not in _CHANNELS
-        if array.dtype == np.uint8 and last and array.shape[1:] not in wanted:
-            arrays[name] = np.moveaxis(array, 3, 1)
+        moved = np.moveaxis(array, 3, 1) if last else array
+        if array.dtype == np.uint8 and last and (wanted is None or moved.shape[1:] in wanted):
+            arrays[name] = moved
             note = f"{'x'.join(map(str, array.shape[1:]))} images as {'x'.join(map(str, arrays[name].shape[1:]))}"
             contents = replace(contents, note="; ".join(filter(None, (contents.note, note))))
     return replace(contents, arrays=arrays)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from zoo.data.dataset import Dataset
-from zoo.data.files.arrays import channels_first
+from zoo.data.files.arrays import by_usual_names, channels_first
 from zoo.data.files.contents import SPLITS, Contents, Floats, Names, coded, shortened
 from zoo.data.files.fields import packed, whole
 from zoo.data.files.read import read
@@ -68,18 +68,19 @@ def load_file(
     """
     roles, settings = roles or {}, dict(settings or {})
     labels, unlabelled = settings.pop("labels", "all"), settings.pop("unlabelled", True)
-    contents = channels_first(read(path, settings), event)
+    named = [*roles, *(field.name for field in (event.fields if event else ()))]
+    contents = channels_first(by_usual_names(read(path, settings), named), event)
     contents = coded(by_column(contents, event, roles) if contents.columns else contents, names or {})
     relabelled = (labels, unlabelled) != ("all", True)
     if relabelled and (set(contents.arrays) != {"x", "y"} or "y" not in contents.roles):
         raise ZooError(f"{path} has no label y by itself, so it takes neither labels= nor unlabelled=")
     if "" in contents.arrays:
-        if named := [*roles, *(field.name for field in (event.fields if event else ()))]:
+        if named:
             raise ZooError(f"{path} has no field {named[0]!r}: fields are arrays of an .npz or columns of a table")
         kind, array = whole(contents, event)
     else:
         kind, array = packed(contents, None if relabelled else event, roles)
-    places, story = divided(contents, split, seed)
+    places, story = divided(contents, len(array), split, seed)
     train, validation, test = (torch.from_numpy(np.ascontiguousarray(array[places[word]])) for word in SPLITS)
     sizes = ", ".join(f"{len(places[word])} {word}" for word in SPLITS)
     notes = (contents.note, *(f"{part} is {_numbered(words)}" for part, words in contents.names.items()))
@@ -99,9 +100,11 @@ def _numbered(words: Sequence[str]) -> str:
 
 def _relabelled(data: Dataset, labels: int | str, unlabelled: bool, seed: int) -> Dataset:
     """Data of the fields ``x`` and ``y`` with some of the labels, or none."""
-    event, x = data.event, data.event.array
-    y = [event.unpack(split)["y"] for split in (data.train, data.validation, data.test)]
-    alone = data.map(event.main_of, event=x)
+    event, splits = data.event, (data.train, data.validation, data.test)
+    if event.fields[1].levels is None or any(event.missing(split).any() for split in splits):
+        raise ZooError(f"{data.name}: labels= chooses among data that all have a class, and not all have one")
+    y = [event.unpack(split)["y"] for split in splits]
+    alone = data.map(event.main_of, event=event.array)
     return with_labels(alone, [each for each in y if each is not None], labels, unlabelled, seed)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.data.files.arrays import channels_first
+from zoo.data.files.arrays import by_usual_names, channels_first
 from zoo.data.files.contents import Contents, Floats, Names, coded
 from zoo.data.files.fields import packed, whole
 from zoo.data.files.read import path_and_settings, read
@@ -39,7 +39,8 @@ def read_rows(
     """
     if isinstance(source, Path):
         path, settings = path_and_settings(str(source))
-        contents = channels_first(read(path, settings), event)
+        contents = by_usual_names(read(path, settings), [field.name for field in event.fields])
+        contents = channels_first(contents, event)
     else:
         contents = columns_of(Path("the data frame"), source)
     if named(contents.columns) and named(columns):

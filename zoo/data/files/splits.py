@@ -17,16 +17,18 @@ HELD_OUT = 0.1
 
 
 def divided(
-    contents: Contents, shares: tuple[float, float, float] | None, seed: int
+    contents: Contents, n: int, shares: tuple[float, float, float] | None, seed: int
 ) -> tuple[dict[str, NDArray[np.int64]], str]:
-    """The places of the data of each split, and how they were found."""
-    n = len(next(iter(contents.arrays.values())))
+    """The places of the ``n`` data by split, and how they were found."""
     if contents.sizes is not None:
         if shares is not None:
-            raise ZooError(f"{contents.path} holds its own {_listed(contents)}; leave the split out")
+            own = ", ".join(word for word, size in zip(SPLITS, contents.sizes, strict=True) if size)
+            raise ZooError(f"{contents.path} holds its own {own}; leave the split out")
         places, story = np.arange(n), "split as in the file"
         train, validation, test = contents.sizes
         if not validation:
+            if train < 2:
+                raise ZooError(f"{contents.path} has {train} train datum, of which none can validate; bring more data")
             validation = max(1, round(HELD_OUT * train))
             train -= validation
             places[: train + validation] = np.random.default_rng(seed).permutation(train + validation)
@@ -40,10 +42,6 @@ def divided(
         shuffled = f"shuffled with seed {seed}{parts} and" if len(order) > 1 else "in order,"
         sizes, story = _sizes(contents.path, n, shares), f"{shuffled} split {_slashed(shares)}"
     return dict(zip(SPLITS, np.split(places, [sizes[0], sizes[0] + sizes[1]]), strict=True)), story
-
-
-def _listed(contents: Contents) -> str:
-    return "train, validation and test" if contents.sizes and contents.sizes[1] else "train and test"
 
 
 def _sizes(path: Path, n: int, shares: tuple[float, float, float]) -> tuple[int, int, int]:
