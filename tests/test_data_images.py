@@ -17,6 +17,7 @@ from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.pairs.build import fitting_event
 from zoo.pairs.registry import families
+from zoo.runs.config import DataSpec
 
 RNG = np.random.default_rng(0)
 SPLIT = (0.5, 0.25, 0.25)
@@ -196,6 +197,11 @@ def test_broken_images_are_refused_in_one_clear_sentence(case: str, tmp_path: Pa
     with pytest.raises(ZooError, match=words) as caught:
         load_data(str(tmp_path) + (f":{settings}" if settings else ""), event=event)
     assert "\n" not in str(caught.value)
+
+
+def test_a_folder_is_one_data_set_with_a_slash_or_without() -> None:
+    assert DataSpec(name="pets/:size=8") == DataSpec(name="pets:size=8")
+    assert DataSpec(name="pets/") == DataSpec(name="pets")
 
 
 def test_one_image_is_no_data_set(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ class DataSpec(BaseModel):
     @classmethod
     def _one_name_for_a_folder(cls, name: str) -> str:
         """A folder is the same data whether or not a slash ends its name."""
-        return name.rstrip("/") or name
+        return name.replace("/:", ":").rstrip("/") or name
 
     def resolved(self, data_dir: Path | None = None) -> tuple[DataSpec, Dataset]:
         """The data set, and this description of it without an event that the data have by themselves."""
