@@ -28,9 +28,9 @@ def compress(
 ) -> None:
     """Compress an array losslessly by a family's run, which is trained first if needed, and check that it decodes."""
     with answering():
-        from zoo.cli.arrays import compress as code
-        from zoo.cli.arrays import read_array
         from zoo.files import write_bytes
+        from zoo.use.arrays import compress as code
+        from zoo.use.arrays import read_array
 
         values = read_array(array)
         quiet = options.quiet or as_json
@@ -60,10 +60,10 @@ def decompress(
 ) -> None:
     """Restore the array that was compressed, by the run whose weights compressed it."""
     with answering():
-        from zoo.cli.arrays import decompress as code
-        from zoo.cli.arrays import write_array
         from zoo.codec.container import unpack
         from zoo.errors import ZooError
+        from zoo.use.arrays import decompress as code
+        from zoo.use.arrays import write_array
 
         if out.suffix != ".npy":
             raise ZooError(f"an array is written to a .npy file, got {out.name!r}")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from zoo.data.dataset import Dataset
 from zoo.errors import ZooError
 from zoo.event import Event, Field
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DEFAULT_SPLIT = (0.8, 0.1, 0.1)
 _SPLITS = ("train", "validation", "test")
@@ -115,6 +118,57 @@ def load_file(
     train, validation, test = (torch.from_numpy(np.ascontiguousarray(data[name])) for name in _SPLITS)
     name = path.resolve().name if path.is_dir() else path.stem
     return Dataset(name, event, train, validation, test, f"{n} data of {path}, {story}: {sizes}.")
+
+
+def read_rows(source: Path | pd.DataFrame, event: Event, columns: Sequence[str] = ()) -> tuple[Array, Sequence[str]]:
+    """The data of a file, a folder or a data frame in their order, for a model of ``event``.
+
+    Args:
+        source: as for `load_file`; of a data frame the columns are what they are in a ``.csv``.
+        event: of the model.
+        columns: of the table that the model was trained on, in its order. Where both tables have names, columns are
+            taken by name, and others are left out.
+
+    Returns:
+        Shape ``(n, *event.shape)``, and the names of the columns; empty for data that are no table.
+
+    Raises:
+        ZooError: see `load_file`; a column that is missing.
+    """
+    contents = _framed(source) if not isinstance(source, Path) else _read(source)
+    if named(contents.columns) and named(columns):
+        absent = [column for column in columns if column not in contents.columns]
+        if absent and not event.fields:
+            raise ZooError(f"{contents.path} has no column {absent[0]!r}, which the model was trained on")
+        kept = [column for column in columns if column not in absent]
+        table = contents.arrays[""][:, [list(contents.columns).index(column) for column in kept]]
+        contents = replace(contents, arrays={"": table}, columns=kept)
+    if event.fields:
+        names = {field.name for field in event.fields}
+        contents = _by_column(contents, names, event) if contents.columns else contents
+        return _packed(contents, event, {})[1][""], ()
+    if set(contents.arrays) != {""}:
+        raise ZooError(f"{contents.path} holds {', '.join(contents.arrays)}; rows to score are one array or table")
+    return _shaped(contents, "", _numbers(contents, ""), event), contents.columns
+
+
+def table_columns(path: Path) -> Sequence[str]:
+    """The names of the columns of a table, in their order; empty for data that are none, or are no longer there."""
+    return _read(path).columns if path.suffix.lower() == ".csv" and path.is_file() else ()
+
+
+def named(columns: Sequence[str]) -> bool:
+    """Whether the columns of a table have names, rather than numbers from 1 on."""
+    return list(columns) != [str(number) for number in range(1, len(columns) + 1)]
+
+
+def _framed(frame: pd.DataFrame) -> Contents:
+    import pandas as pd
+
+    for column, dtype in frame.dtypes.items():
+        if not pd.api.types.is_numeric_dtype(dtype):
+            raise ZooError(f"column {column!r} is not numeric; drop it or write it as numbers")
+    return Contents(Path("the data frame"), {"": frame.to_numpy(np.float64)}, [str(name) for name in frame.columns])
 
 
 def _by_column(contents: Contents, named: Collection[str], event: Event | None) -> Contents:

@@ -84,8 +84,12 @@ def decompress(file: bytes, runs: Path, watch: Watch) -> np.ndarray[Any, Any]:
     Raises:
         RunError: the file is damaged, there is no such run, or this machine cannot decode it.
     """
-    header, _ = unpack(file)
-    return as_array(header, decode(_run_of(header, runs).pair(), file, watch=watch))
+    return restore(_run_of(unpack(file)[0], runs).pair(), file, watch)
+
+
+def restore(pair: Pair, file: bytes, watch: Watch) -> np.ndarray[Any, Any]:
+    """The array in a coded file, decoded with the pair that encoded it (see `zoo.codec.container.decode`)."""
+    return as_array(unpack(file)[0], decode(pair, file, watch=watch))
 
 
 def write_array(path: Path, array: np.ndarray[Any, Any]) -> None:

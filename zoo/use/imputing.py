@@ -1,0 +1,176 @@
+"""Missing entries drawn from their distribution given the others.
+
+Exact where the conditionals are derivable; otherwise by importance resampling. Candidates for a model with latents are
+draws of the guide given data whose missing entries were filled by a few rounds of z ~ q(z | x), x_m ~ p(x_m | z)
+(Rezende et al. 2014, arXiv:1401.4082, appendix F). Whatever the filling, p(z, x_o) / q(z | filled x) is a valid weight.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from zoo.distributions.autoregressive import Autoregressive, draw
+from zoo.errors import ZooError
+from zoo.metrics.bounds import MEMORY, rows_within
+from zoo.pairs.pair import Pair
+from zoo.pairs.sites import data_first, entries_of, latent_sites, per_datum
+from zoo.pairs.traces import capabilities, sample, traced
+from zoo.use.gaussian import gaussian_marginal
+
+ROUNDS = 5
+"""Of filling, before the weights are taken."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Draws ``(draws, n, *event.shape)``, their mean, the effective number of candidates ``(n,)``."""
+
+    draws: Tensor
+    mean: Tensor
+    ess: Tensor
+    exact: bool
+
+
+def impute(pair: Pair, x: Tensor, missing: Tensor, draws: int, particles: int) -> Found:
+    """See `zoo.use.model.TrainedModel.impute`; in evaluation mode, all randomness is torch's.
+
+    Args:
+        pair: trained.
+        x: data, ``(n, *event.shape)``; missing entries may be anything.
+        missing: bool, in the shape of ``x``.
+        draws, particles: for each datum.
+
+    Raises:
+        ZooError: the pair's conditionals cannot be had.
+    """
+    if draws < 1 or particles < 1:
+        raise ZooError(f"imputation takes one draw and one particle or more, got {draws} and {particles}")
+    gaussian = gaussian_marginal(pair)
+    if gaussian is not None:
+        drawn, mean = gaussian.given(x.flatten(1), missing.flatten(1).cpu(), draws)
+        drawn, mean = (part.reshape(*part.shape[:-1], *pair.event.shape).to(x) for part in (drawn, mean))
+        return Found(drawn, mean, torch.full((len(x),), float(draws)), exact=True)
+    sites = conditional_sites(pair)
+    x = torch.where(missing, 0.0, x)
+    exact = not capabilities(pair).latents and all(_comes_last(pair, name, fn, missing) for name, fn in sites.items())
+    copies = draws if exact else max(particles, draws)
+    rows = max(1, rows_within(MEMORY, x, lambda part: _candidates(pair, part, part > -1)) // copies)
+    parts = zip(x.split(rows), missing.split(rows), strict=True)
+    found = [_resampled(pair, *part, draws, copies, exact) for part in parts]
+
+    return Found(
+        torch.cat([each.draws for each in found], 1),
+        torch.cat([each.mean for each in found]),
+        torch.cat([each.ess for each in found]),
+        exact,
+    )
+
+
+def conditional_sites(pair: Pair) -> dict[str, Any]:
+    """The observed sites with their distributions, if any entries of them can be drawn given the others and z.
+
+    Raises:
+        ZooError: they cannot; the message says why.
+    """
+    can = capabilities(pair)
+    if pair.event.fields or not can.observed or can.dequantising or not pair.structure.plain:
+        reason = (
+            "it is of a record"
+            if pair.event.fields
+            else "an implicit model: it observes nothing"
+            if not can.observed
+            else "a density of dequantised data, whose conditionals are not derivable"
+            if can.dequantising
+            else "it has latents that are summed, shared or auxiliary"
+        )
+        raise ZooError(f"{pair.label} gives no distribution of missing entries: {reason}; impute by another family")
+    x = torch.zeros(3, *pair.event.shape, device=pair.device)
+    trace, _ = traced(pair, x)
+    sites = {name: trace.nodes[name]["fn"] for name in can.observed}
+    for name, fn in sites.items():
+        if not isinstance(fn, Autoregressive) and entries_of(fn).event_shape:
+            raise ZooError(
+                f"{pair.label} gives no distribution of missing entries: the conditionals of {type(fn).__name__} "
+                f"(site {name!r}) are not derivable; impute by another family, such as vae"
+            )
+    if len(sites) > 1:
+        raise ZooError(
+            f"{pair.label} gives no distribution of missing entries: it observes x in {len(sites)} sites, which may "
+            "depend on each other; observe it in one"
+        )
+    return sites
+
+
+def _comes_last(pair: Pair, name: str, fn: Any, missing: Tensor) -> bool:
+    """Whether no entry that is missing comes before one that is observed, in the order they are drawn."""
+    if not isinstance(fn, Autoregressive):
+        return True  # the entries are independent
+    ordered = missing.flatten(1)[:, pair.layout.places[name].to(missing.device)].int()
+    return bool((ordered.diff(dim=1) >= 0).all())
+
+
+def _resampled(pair: Pair, x: Tensor, missing: Tensor, draws: int, copies: int, exact: bool) -> Found:
+    """Candidates for each datum, and ``draws`` of them by their weights."""
+    n = len(x)
+    drawn, weights = _candidates(pair, *(part.repeat_interleave(copies, 0) for part in (x, missing)))
+    drawn, shares = drawn.reshape(n, copies, *x.shape[1:]), weights.double().reshape(n, copies).softmax(1)
+    if not shares.isfinite().all():
+        raise ZooError(f"a datum has no probability under {pair.label} whatever is missing; check the observed entries")
+    flat = drawn.flatten(2).double()
+    mean = (shares.unsqueeze(1) @ flat).squeeze(1).to(x).reshape(x.shape)
+    chosen = torch.arange(draws, device=x.device).expand(n, draws)
+    if not exact:
+        chosen = shares.multinomial(draws, replacement=True)
+    places = chosen.reshape(n, draws, *[1] * (x.dim() - 1)).expand(n, draws, *x.shape[1:])
+    return Found(drawn.gather(1, places).transpose(0, 1), mean, 1 / shares.square().sum(1).cpu(), exact)
+
+
+def _candidates(pair: Pair, x: Tensor, missing: Tensor) -> tuple[Tensor, Tensor]:
+    """A completion of each datum, and its log-weight, shape ``(n,)``."""
+    if not capabilities(pair).latents:
+        return _completed(pair, poutine.trace(pair.model).get_trace(x), x, missing)
+    x = torch.where(missing, sample(pair, len(x)).to(x), x)
+    for _ in range(ROUNDS):
+        x, _ = _completed(pair, traced(pair, x)[0], x, missing)
+    model, guide = traced(pair, x)
+    completed, seen = _completed(pair, model, x, missing)
+    return completed, seen + per_datum(model, len(x), latent_sites(model)) - per_datum(guide, len(x))
+
+
+def _completed(pair: Pair, trace: Any, x: Tensor, missing: Tensor) -> tuple[Tensor, Tensor]:
+    """``x`` with missing entries drawn given the latents in a trace, and log p of the observed ones, as drawn through.
+
+    For independent entries that is log p(x_o | z). For autoregressive ones it is the sum over observed entries of their
+    log-probability given all before them, the weight of the draws.
+    """
+    [(name, places)] = pair.layout.places.items()
+    site, flat = trace.nodes[name], x.flatten(1).clone()
+    order = places.to(x.device)
+    absent = missing.flatten(1)[:, order]
+    if isinstance(site["fn"], Autoregressive):
+        values, nats = _clamped(site["fn"], flat[:, order], absent)
+    else:
+        fn = site["fn"]
+        both = (fn.sample(), entries_of(fn).log_prob(site["value"]))
+        values, nats = (data_first(name, {**site, "value": each}, len(x)).reshape(len(x), -1) for each in both)
+    flat[:, order] = torch.where(absent, values.to(flat), flat[:, order])
+    return flat.reshape(x.shape), torch.where(absent, 0.0, nats).sum(1)
+
+
+def _clamped(fn: Autoregressive, x: Tensor, missing: Tensor) -> tuple[Tensor, Tensor]:
+    """Entries in order: the observed ones as they are, the others drawn; and the log-probability of each."""
+    stream = fn.stream(len(x))
+    values, nats, logits = list[Tensor](), list[Tensor](), next(stream)
+    while True:
+        place = len(values)
+        value = torch.where(missing[:, place], draw(logits), x[:, place])
+        values.append(value)
+        nats.append(logits.log_softmax(-1).gather(-1, value.long().unsqueeze(-1)).squeeze(-1))
+        if len(values) == x.shape[1]:
+            return torch.stack(values, 1), torch.stack(nats, 1)
+        logits = stream.send(value)
