@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from zoo.cli.app import answering, app, print_json
-from zoo.cli.options import Json, Quiet, RunOptions, Runs, With, unfold
-from zoo.cli.parse import Prepared
-
-if TYPE_CHECKING:
-    from zoo.runs.run import Run
+from zoo.cli.options import Json, Name, Quiet, RunOptions, Runs, unfold
+from zoo.cli.parse import Prepared, named_run
 
 
 @app.command()
 @unfold
 def compress(
-    name: Annotated[str, typer.Argument(help="A family (vae, vae+iaf), a Python file, or a run's folder.")],
+    name: Name,
     array: Annotated[Path, typer.Argument(metavar="DATA.NPY", help="The array to compress, one datum a row.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="The file to write.")],
     options: RunOptions,
@@ -34,8 +31,8 @@ def compress(
 
         values = read_array(array)
         quiet = options.quiet or as_json
-        run = _stored(name, options.with_)
-        if run is None:
+        run = named_run(name, options)
+        if run is None or not run.done:
             prepared = Prepared.of(name, options)
             prepared.train("auto", quiet)
             run = prepared.run
@@ -73,17 +70,6 @@ def decompress(
         write_array(out, array)
         if not quiet:
             typer.echo(f"{out}: {len(array)} data of shape {array.shape[1:]}, {array.dtype}")
-
-
-def _stored(name: str, with_: With) -> Run | None:
-    """The run whose folder is ``name``, if it is one."""
-    from zoo.pairs.plugins import load_families
-    from zoo.runs.run import Run
-
-    if not (Path(name) / "config.json").is_file():
-        return None
-    load_families(with_ or [])
-    return Run(Path(name))
 
 
 @contextmanager

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from zoo.data import Dataset
 from zoo.errors import RunError
+from zoo.files import read_json
 from zoo.pairs.build import read_name
 from zoo.runs.run import Run, find_runs
 from zoo.scores import label
@@ -69,6 +71,29 @@ def dataset_of(run: Run, data_dir: Path | None = None) -> Dataset:
             f"{config.data.name} has changed since {run.folder} was trained on it; restore it, or train another run"
         )
     return data
+
+
+def described(run: Run) -> dict[str, Any]:
+    """A run as a row: its folder, data, family, seed, status, steps, and its stored nats with their kind.
+
+    A run whose files are damaged is a row that says so.
+    """
+    row: dict[str, Any] = dict.fromkeys(("data", "family", "seed", "status", "step", "steps", "nats", "stderr", "kind"))
+    row |= {"folder": str(run.folder), "reason": ""}
+    try:
+        config, status = run.config, run.status
+        row |= {"data": config.data.name, "family": config.name, "seed": config.seed, "steps": config.recipe.steps}
+        row |= {"status": status["status"], "step": status.get("step"), "reason": status.get("reason", "")}
+        for path in sorted((run.folder / "scores").glob("*.json")):
+            content = read_json(path)
+            if content["settings"]["run"] != config.digest:
+                continue
+            for score in content["scores"]:
+                if score["metric"] == "nats":
+                    row |= {"nats": score["value"], "stderr": score["stderr"], "kind": score["kind"]}
+    except (RunError, KeyError, TypeError) as error:
+        row |= {"status": "damaged", "reason": str(error)}
+    return row
 
 
 def _full_name(name: str) -> str:

@@ -143,10 +143,10 @@ def novelty(reference: Tensor, values: Tensor) -> Tensor:
 
     Example:
         >>> novelty(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.0, 2.0, 9.0]))
-        tensor([0.2500, 0.7500, 1.0000])
+        tensor([0.2500, 0.7500, 1.0000], dtype=torch.float64)
     """
     below = torch.searchsorted(reference.sort().values, values, right=True)
-    return (1 + below) / (len(reference) + 1)
+    return (1 + below).double() / (len(reference) + 1)
 
 
 def read(model: TrainedModel, data: Any) -> Rows:
