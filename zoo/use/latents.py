@@ -44,7 +44,8 @@ class Latents:
         carrier = (*self.can.dequantising, *self.can.observed)[:1]
         density = trace.nodes[carrier[0]]["fn"] if carrier else None
         self.flow = carrier[0] if isinstance(density, FlowDensity) else ""
-        self.shapes = {name: shape for name, shape in self.can.latents.items() if name not in self.can.dequantising}
+        data = {*self.can.dequantising, *(each.name for each in pair.event.parts)}  # a missing label is no code of x
+        self.shapes = {name: shape for name, shape in self.can.latents.items() if name not in data}
         if self.flow:
             self.shapes = {"z": (pair.event.size,)}
         elif not self.can.observed:
