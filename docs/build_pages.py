@@ -22,18 +22,8 @@ from zoo.cli.describe import describe
 from zoo.codec.lossless import why_not
 from zoo.event import Event
 from zoo.pairs.build import build
-from zoo.pairs.registry import (
-    Evaluation,
-    Family,
-    Guide,
-    Prior,
-    datasets,
-    evaluations,
-    families,
-    guides,
-    load_shelves,
-    priors,
-)
+from zoo.pairs.declarations import Evaluation, Family, Guide, Prior
+from zoo.pairs.registry import datasets, evaluations, families, guides, load_shelves, priors
 from zoo.report.tables import GROUPS
 from zoo.training.recipe import Recipe
 

@@ -119,7 +119,8 @@ def test_bounded_likelihood_is_marked_as_a_bound() -> None:
 
 
 def test_an_analytic_value_is_checked_against_the_bound() -> None:
-    right, wrong = (asked("likelihood", finished(Analytic(mistake))) for mistake in (0.0, -0.1))
+    right = asked("likelihood", finished(Analytic()))
+    wrong = asked("likelihood", finished(Analytic(-0.1), unchecked=True))
     assert right["nats"].kind == "exact"
     gap = right["bound_gap"]
     assert -3 * gap.stderr < value(gap) < 0.05
@@ -133,7 +134,7 @@ def test_too_few_particles_for_khat() -> None:
 
 
 def test_implicit_models_have_no_likelihood() -> None:
-    scores = asked("likelihood", finished(Implicit()))
+    scores = asked("likelihood", finished(Implicit(), unchecked=True))  # it has no objective either
     assert scores["nats"].status == "skipped"
     assert "implicit" in scores["nats"].reason
 
@@ -145,7 +146,7 @@ def test_density_may_make_negative_nats() -> None:
 
 
 def test_impossible_data_are_a_failed_row() -> None:
-    score = asked("likelihood", finished(Normal(of=lambda loc: dist.Uniform(loc, 1.0))))["nats"]
+    score = asked("likelihood", finished(Normal(of=lambda loc: dist.Uniform(loc, 1.0)), unchecked=True))["nats"]
     assert score.status == "failed"
     assert "no finite value" in score.reason
 
@@ -155,7 +156,7 @@ def test_dropout_is_off() -> None:
         def log_prob(self, x: Tensor) -> Tensor:
             return nn.functional.dropout(torch.ones(len(x)), 0.5, self.training)
 
-    assert value(asked("likelihood", finished(Dropped()))["nats"]) == -1
+    assert value(asked("likelihood", finished(Dropped(), unchecked=True))["nats"]) == -1
 
 
 def test_floors_on_digits() -> None:
@@ -253,7 +254,7 @@ def test_closed_forms_have_no_stability() -> None:
 
 def test_an_implicit_model_is_judged_by_its_discrepancy() -> None:
     curve = list(smooth())
-    scores = asked("stability", *(trained(curve, curve, module=Implicit()) for _ in range(2)))
+    scores = asked("stability", *(trained(curve, curve, module=Implicit(), unchecked=True) for _ in range(2)))
     assert scores["validation_spread"].unit == "MMD"
     assert scores["drawdown"].value == scores["discrepancy_drawdown"].value
 
@@ -308,7 +309,7 @@ def test_an_error_in_a_model_is_a_failed_row() -> None:
         def log_prob(self, x: Tensor) -> Tensor:
             raise ArithmeticError("no root found")
 
-    scores = asked("likelihood", finished(Broken()))
+    scores = asked("likelihood", finished(Broken(), unchecked=True))
     assert scores["nats"].status == "failed"
     assert "ArithmeticError: no root found" in scores["nats"].reason
 
@@ -319,6 +320,15 @@ def test_wrong_use_of_evaluate() -> None:
         evaluate("likelihood", [run, run])
     with pytest.raises(ZooError, match="did you mean likelihood"):
         evaluate("likelyhood", [run])
+
+
+def test_a_wrong_pair_is_evaluated_only_as_unchecked() -> None:
+    wrong = Analytic(-0.5)
+    with pytest.raises(ZooError, match="breaks a law of the contract, 'log_prob agrees with the programs'"):
+        finished(wrong)
+    scores = asked("likelihood", finished(wrong, unchecked=True))
+    assert {score.status for score in scores.values()} == {"ok", "skipped"}
+    assert all(score.reason.startswith("unchecked: ") for score in scores.values())
 
 
 def test_evaluating_repeats_itself_and_leaves_the_random_stream() -> None:

@@ -114,3 +114,13 @@ def test_included_suites_take_this_suites_seeds_and_changes(tmp_path: Path) -> N
     path.write_text("also = ['toyz']")
     with pytest.raises(ZooError, match="did you mean toys"):
         load_suite(str(path))
+
+
+def test_the_page_on_suites_names_every_key_and_its_example_is_one(tmp_path: Path) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "suites.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == list(Suite.model_fields)
+    [example] = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "mine.toml").write_text(example)
+    names = load_suite(str(tmp_path / "mine.toml")).names()
+    assert {"vae", "vae+iaf", "realnvp", "vae:prior=vamp,latent=2"} <= set(names)
+    assert "idf" not in names

@@ -32,7 +32,7 @@ def kl(name: str, family: str = "independent", factor: float | None = None) -> S
     pair = build(family, data.event)
     if factor is not None:
         pair = Pair(data.event, pair.extras.model, extras=Truth(factor))
-    (score,) = evaluate("toy_kl", [TrainedRun(pair, data, 0, [])])
+    (score,) = evaluate("toy_kl", [TrainedRun(pair, data, 0, [], unchecked=factor is not None)])
     return score
 
 

@@ -18,7 +18,8 @@ from zoo.data.files import SUFFIXES, load_file
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.pairs.build import parse_settings
-from zoo.pairs.registry import Source, datasets, load_shelves
+from zoo.pairs.declarations import Source
+from zoo.pairs.registry import datasets, load_shelves
 
 __all__ = ["Dataset", "load_data", "load_file"]
 

@@ -59,6 +59,11 @@ class Dataset:
                 )
             for field in self.event.fields:
                 self._check(word, field, split)
+            if not torch.equal(self.event.without_padding(split).nan_to_num(), split.nan_to_num()):
+                raise ZooError(
+                    f"data set {self.name!r}: {word} should be zero beyond the lengths of its sequences, as event.pack "
+                    "makes it"
+                )
         if self.binarise and self.event.fields:
             raise ZooError(f"data set {self.name!r}: a record is not drawn again in each batch; binarise it once")
 
@@ -93,20 +98,19 @@ class Dataset:
         """The same data as ``event``, which may differ in shape only: 8x8 digits for a program that wants 64 numbers.
 
         The fields of a record may differ in shapes and roles: a label that is never missing may be given, or observed.
+        A field may be declared a sequence; what lies beyond its length becomes zero.
 
         Raises:
             ZooError: another number of dimensions, another support, other fields, or a role that data do not fit.
         """
         if event.fields or self.event.fields:
-            if [(each.name, each.size, each.levels) for each in event.fields] != [
-                (each.name, each.size, each.levels) for each in self.event.fields
-            ]:
+            if not _differ_in_shape_and_role(self.event, event):
                 raise ZooError(
                     f"{self.name} holds {self.event}, which cannot be taken as {event}: fields may differ in shape and "
-                    "role only; choose other data (zoo list shows which have labels, such as digits:labels=100) or "
-                    "another event"
+                    "role only, and sequences keep their steps; choose other data (zoo list shows which have labels, "
+                    "such as digits:labels=100) or another event"
                 )
-            return replace(self, event=event)
+            return self.map(event.without_padding, event=event)
         if event.size != self.event.size or event.levels != self.event.levels:
             raise ZooError(
                 f"{self.name} holds {self.event} ({self.event.size} dimensions), which cannot be taken as {event} "
@@ -127,3 +131,13 @@ class Dataset:
         """The same data set with each of its three splits changed, and the ``fields`` given."""
         splits = {"train": change(self.train), "validation": change(self.validation), "test": change(self.test)}
         return replace(self, **splits, **fields)  # type: ignore[arg-type] # fields are the dataclass's own
+
+
+def _differ_in_shape_and_role(ours: Event, theirs: Event) -> bool:
+    """Whether records have the same fields but for shapes and roles; a field may be declared a sequence besides."""
+    return [(each.name, each.size, each.levels) for each in ours.fields] == [
+        (each.name, each.size, each.levels) for each in theirs.fields
+    ] and all(
+        not mine.length or (mine.length == other.length and mine.shape[0] == other.shape[0])
+        for mine, other in zip(ours.fields, theirs.fields, strict=True)
+    )

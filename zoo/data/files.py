@@ -204,7 +204,7 @@ def _packed(contents: Contents, event: Event | None, roles: Mapping[str, str]) -
         role = roles.get(name) or (own.role if own else contents.roles.get(name, "observed"))
         found = _numbers(contents, name, axes=1, missing=role == "label")
         support = own.levels or "real" if own else _support(found, contents.levels if found.ndim > 1 else None)
-        fields.append(Field(name, own.shape if own else found.shape[1:], support, role))
+        fields.append(Field(name, own.shape if own else found.shape[1:], support, role, own.length if own else ""))
         values[name] = found.reshape(len(found), *fields[-1].shape) if found[0].size == fields[-1].size else found
     try:
         record = Event.record(*fields)

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from zoo.errors import UnfitError, ZooError
 from zoo.event import Event
+from zoo.pairs.declarations import Family
 from zoo.pairs.pair import NeedsEncoder, Pair, Program, no_guide
-from zoo.pairs.registry import Family, families, guides, load_shelves, priors
+from zoo.pairs.registry import families, guides, load_shelves, priors
 from zoo.pairs.shelf import shelf_guide
 from zoo.pairs.sites import random_sites
 from zoo.pairs.traces import Capabilities, capabilities
@@ -240,7 +241,7 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
     """Read ``name=value`` settings; values are Python literals, anything else is text.
 
     Raises:
-        ZooError: a setting without ``=``.
+        ZooError: a setting without ``=``, or two values of one.
     """
     parsed: dict[str, Any] = {}
     for text in settings:
@@ -248,7 +249,9 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
         if not (name and equals):
             raise ZooError(f"a setting is written name=value, got {text!r}")
         try:
-            parsed[name] = ast.literal_eval(value)
+            found = ast.literal_eval(value)
         except (ValueError, SyntaxError):
-            parsed[name] = value
+            found = value
+        if parsed.setdefault(name, found) != found:
+            raise ZooError(f"the setting {name} is given twice, as {parsed[name]} and {found}")
     return parsed

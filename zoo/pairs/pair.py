@@ -158,7 +158,7 @@ class Pair:
         self.store: dict[str, dict[str, Any]] = {"params": {}, "constraints": {}}
         self.modules = find_modules(model, guide)
         separate_stores(self.modules)
-        example = torch.zeros(2, *event.shape) if example is None else example[:2]
+        example = event.zeros(2) if example is None else example[:2]
         self._materialise(example)
         self.structure = self._read_structure(example[:1])
         self.unlabelled  # noqa: B018 (made now, so that parameters that only it uses exist)
@@ -286,7 +286,7 @@ class Pair:
         other._model, other._guide = (each.without(label.name) for each in (self._model, self._guide))
         other.takes = self.takes - {label.name}
         try:
-            example = torch.zeros(2, *other.event.shape, device=self.device)
+            example = other.event.zeros(2).to(self.device)
             other._materialise(example)
             other.structure = other._read_structure(example[:1])
         except ContractError as error:

@@ -117,7 +117,7 @@ def capabilities(pair: Pair, x: Tensor | None = None) -> Capabilities:
 
 def _capabilities(pair: Pair) -> Capabilities:
     pair.structure.require_amortised()
-    x = torch.zeros(3, *pair.event.shape, device=pair.device)
+    x = pair.event.zeros(3).to(pair.device)
     wrong = f"model and guide of {pair.label} do not run together on a batch of shape {tuple(x.shape)}"
     with running(wrong, "sample the same names, with the same shapes, in both"), pair.evaluating():
         model_trace, _ = traced(pair, x)
@@ -321,6 +321,7 @@ def _draw(pair: Pair, x: Tensor, latents: Mapping[str, Tensor]) -> Tensor:
             )
         value = value.reshape(n, *event.main.shape).to(x.dtype)
         found = event.pack({**event.unpack(x), event.main.name: value}).to(x) if event.fields else value
+    found = event.without_padding(found)
     if event.label and event.label.name not in pair.takes:
         return event.pack({**event.unpack(found), event.label.name: None}).to(x)
     return found

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from zoo.data import Dataset, load_data
 from zoo.engine.cost import FEWEST_STEPS
@@ -37,6 +38,21 @@ class DataSpec(BaseModel):
         """Roles only where there are any: digests of runs without them stay as they are."""
         values: dict[str, Any] = dump(self)
         return values if self.roles else {name: value for name, value in values.items() if name != "roles"}
+
+    @field_validator("name")
+    @classmethod
+    def _one_name_for_a_folder(cls, name: str) -> str:
+        """A folder is the same data whether or not a slash ends its name."""
+        return name.rstrip("/") or name
+
+    def resolved(self, data_dir: Path | None = None) -> tuple[DataSpec, Dataset]:
+        """The data set, and this description of it without an event that the data have by themselves."""
+        dataset, plain = self.load(data_dir), self.model_copy(update={"event": None})
+        if self.event:
+            with suppress(ZooError):
+                if plain.load(data_dir).fingerprint == dataset.fingerprint:
+                    return plain, dataset
+        return self, dataset
 
     def load(self, data_dir: Path | None = None) -> Dataset:
         """The data set (see `zoo.data.load_data` for the errors)."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,14 @@ from zoo.errors import ZooError
 from zoo.metrics.bounds import MEMORY
 from zoo.pairs.pair import Pair
 from zoo.pairs.registry import evaluations, load_shelves
+from zoo.runs.laws import UNCHECKED, require_laws
 from zoo.scores import Kind, Score
 from zoo.seeding import seeded
 
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A run as an evaluation sees it.
+    """A run as an evaluation sees it. Its pair keeps the ground laws, or its scores say that it was not checked.
 
     Args:
         pair: has the run's best weights; in evaluation mode.
@@ -36,6 +37,10 @@ class TrainedRun:
         reason: why it diverged or failed.
         folder: for files of this run, if it is on disk.
         shared: for files that depend only on the data.
+        unchecked: take a pair even if it breaks a law without which its numbers are wrong.
+
+    Raises:
+        ContractError: the pair of a finished run breaks a ground law (see `zoo.contract.check.ground_laws`).
 
     Example:
         >>> import zoo
@@ -53,6 +58,11 @@ class TrainedRun:
     reason: str = ""
     folder: Path | None = None
     shared: Path | None = None
+    unchecked: bool = False
+
+    def __post_init__(self) -> None:
+        if self.status == "finished" and not self.unchecked:
+            require_laws(lambda: self.pair, self.data.validation, self.folder)
 
     def file(self, name: str, shared: bool = False) -> Path | None:
         """Where tensors called ``name`` are cached (`zoo.files.cached_tensors`), if there is a folder for them."""
@@ -91,7 +101,8 @@ def evaluate(name: str, runs: Sequence[TrainedRun], settings: Settings | None = 
         settings: `Settings` by default; every random number depends on its seed.
 
     Returns:
-        The scores; whatever the evaluation raises becomes one failed score under its name.
+        The scores; whatever the evaluation raises becomes one failed score under its name. If a run is unchecked,
+        the reason of every score says so.
 
     Raises:
         ZooError: an unknown name, or a wrong number of runs.
@@ -111,7 +122,10 @@ def evaluate(name: str, runs: Sequence[TrainedRun], settings: Settings | None = 
         raise ZooError(f"evaluation {name!r} takes {wanted}, got {len(runs)}")
     settings = settings or Settings()
     with seeded(settings.seed):
-        return attempt((name,), entry.ask, runs, settings)
+        scores = attempt((name,), entry.ask, runs, settings)
+    if any(run.unchecked for run in runs):
+        return [replace(score, reason="; ".join(filter(None, (UNCHECKED, score.reason)))) for score in scores]
+    return scores
 
 
 def attempt(metrics: Sequence[str], ask: Callable[..., list[Score]], *args: Any) -> list[Score]:
@@ -156,3 +170,26 @@ def mean_score(metric: str, values: Tensor, unit: str, kind: Kind) -> Score:
         return Score.failed(metric, f"{bad} of {n} data have no finite value")
     stderr = float(values.std()) / math.sqrt(n) if n > 1 else None
     return Score(metric, float(values.mean()), unit, stderr, kind, n)
+
+
+def ratio_score(metric: str, values: Tensor, sizes: Tensor, unit: str, kind: Kind) -> Score:
+    """The sum of one value per datum over the sum of the data's sizes; failed as `mean_score` is.
+
+        r = sum_i v_i / sum_i s_i,  with the standard error of the mean of v_i - r s_i over the mean of s_i
+
+    Args:
+        metric: the name of the score.
+        values: one for each datum, shape ``(n,)``.
+        sizes: positive in all, shape ``(n,)``.
+        unit: of a value per size.
+        kind: as for `mean_score`.
+
+    Example:
+        >>> import torch
+        >>> ratio_score("nats_per_step", torch.tensor([2.0, 10.0]), torch.tensor([1, 3]), "nats/step", "exact").value
+        3.0
+    """
+    sizes = sizes.to(values)
+    ratio = values.sum() / sizes.sum()
+    residuals = mean_score(metric, (values - ratio * sizes) / sizes.mean(), unit, kind)
+    return residuals if residuals.value is None else replace(residuals, value=float(ratio))

@@ -3,62 +3,51 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from zoo.contract.check import ground_laws
 from zoo.files import read_json, write_json
+from zoo.pairs.pair import Pair
 from zoo.pairs.registry import SHELVES
-from zoo.scores import Score
-
-if TYPE_CHECKING:
-    from zoo.runs.run import Run
 
 FILE = "laws.json"
 UNCHECKED = "unchecked: the laws without which a number is wrong were skipped (--unchecked)"
-"""The remark on every score of such a run."""
+"""The remark on every score of a run that is not checked."""
 
 
-def require_laws(run: Run, x: Tensor) -> None:
-    """Refuse a run whose pair breaks a ground law, unless its settings say that it is unchecked.
+def require_laws(pair: Callable[[], Pair], x: Tensor, folder: Path | None) -> None:
+    """Refuse a pair that breaks a ground law; that of a run on disk is checked once for a text of the programs.
 
     Args:
-        run: finished; one that diverged is left alone, as it has no numbers.
+        pair: returns the trained pair.
         x: some data of its event, shape ``(n, *event.shape)``.
+        folder: of its run, if it is on disk.
 
     Raises:
         ContractError: see `zoo.contract.check.ground_laws`.
     """
-    if run.config.unchecked or run.status["status"] != "finished":
+    if folder and laws_noted(folder):
         return
-    if not laws_noted(run):
-        ground_laws(run.pair(), x)
-        note_laws(run)
+    ground_laws(pair(), x)
+    if folder:
+        note_laws(folder)
 
 
-def laws_noted(run: Run) -> bool:
-    """Whether the laws need no check: they hold of this text of the programs, or the run is unchecked."""
-    path = run.folder / FILE
-    return run.config.unchecked or (path.exists() and read_json(path).get("text") == _text())
+def laws_noted(folder: Path) -> bool:
+    """Whether it is noted that the laws hold of a run, for this text of the programs."""
+    path = folder / FILE
+    return path.exists() and read_json(path).get("text") == _text()
 
 
-def note_laws(run: Run) -> None:
+def note_laws(folder: Path) -> None:
     """Note that the ground laws hold of a run."""
-    write_json(run.folder / FILE, {"text": _text()})
-
-
-def remarked(scores: Sequence[Score], unchecked: bool) -> list[Score]:
-    """The scores, each with the remark `UNCHECKED` if it belongs to an unchecked run."""
-    if not unchecked:
-        return list(scores)
-    return [replace(score, reason="; ".join(filter(None, (UNCHECKED, score.reason)))) for score in scores]
+    write_json(folder / FILE, {"text": _text()})
 
 
 @cache

@@ -19,7 +19,6 @@ from zoo.files import cached_tensors, digest_of, read_json, write_json
 from zoo.metrics import plane
 from zoo.pairs.traces import contexts, sample
 from zoo.runs.evaluation import Settings, TrainedRun, evaluate
-from zoo.runs.laws import remarked, require_laws
 from zoo.runs.run import Run
 from zoo.scores import Score
 from zoo.seeding import seeded
@@ -44,7 +43,6 @@ def trained_run(run: Run, data: Dataset, device: str = "auto") -> TrainedRun:
         reason = status.get("reason") or "train it first"
         raise RunError(f"{run.folder} has not finished ({status['status']}: {reason})")
     config, pair = run.config, run.pair().to(pick_device(device))
-    require_laws(run, data.reshaped(pair.event).validation)
     return TrainedRun(
         pair,
         data.reshaped(pair.event).to(pair.device),
@@ -54,6 +52,7 @@ def trained_run(run: Run, data: Dataset, device: str = "auto") -> TrainedRun:
         status.get("reason", ""),
         folder=run.folder,
         shared=run.folder.parent.parent / f"data-{digest_of([config.fingerprint, config.event])[:16]}",
+        unchecked=config.unchecked,
     )
 
 
@@ -61,7 +60,7 @@ def evaluate_run(run: Run, data: Dataset, name: str, settings: Settings, device:
     """The scores of one run by one evaluation: those on disk, or new ones if there are none or one has failed."""
     scores = read_scores(run, name, settings)
     if scores is None or any(score.status == "failed" for score in scores):
-        scores = remarked(evaluate(name, [trained_run(run, data, device)], settings), run.config.unchecked)
+        scores = evaluate(name, [trained_run(run, data, device)], settings)
         content = {"settings": _settings(run, settings), "scores": [asdict(score) for score in scores]}
         write_json(run.folder / "scores" / f"{name}.json", content)
     return scores
@@ -69,8 +68,7 @@ def evaluate_run(run: Run, data: Dataset, name: str, settings: Settings, device:
 
 def evaluate_seeds(runs: Sequence[Run], data: Dataset, name: str, settings: Settings) -> list[Score]:
     """The scores of all seeds of one family by one evaluation over seeds; these are not kept."""
-    scores = evaluate(name, [trained_run(run, data, "cpu") for run in runs], settings)
-    return remarked(scores, any(run.config.unchecked for run in runs))
+    return evaluate(name, [trained_run(run, data, "cpu") for run in runs], settings)
 
 
 def read_scores(run: Run, name: str, settings: Settings) -> list[Score] | None:

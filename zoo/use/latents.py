@@ -38,7 +38,7 @@ class Latents:
 
     def __init__(self, pair: Pair) -> None:
         self.pair, self.can = pair, capabilities(pair)
-        x = torch.zeros(3, *pair.event.shape, device=pair.device)
+        x = pair.event.zeros(3).to(pair.device)
         with pair.evaluating():
             trace, _ = traced(pair, x)
         carrier = (*self.can.dequantising, *self.can.observed)[:1]

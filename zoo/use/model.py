@@ -21,7 +21,7 @@ from zoo.metrics.bounds import MEMORY, bounds, log_probs, rows_within
 from zoo.pairs.pair import Pair
 from zoo.pairs.records import density
 from zoo.pairs.traces import capabilities, sample
-from zoo.runs.laws import laws_noted, require_laws
+from zoo.runs.laws import UNCHECKED, laws_noted, require_laws
 from zoo.runs.lookup import dataset_of, find_run
 from zoo.runs.run import Run
 from zoo.scores import Kind
@@ -83,6 +83,11 @@ class TrainedModel:
         assert data is not None
         return data.reshaped(self.event)
 
+    @property
+    def remark(self) -> str:
+        """Why its numbers cannot be relied on, if they cannot."""
+        return UNCHECKED if self.run and self.run.config.unchecked else ""
+
     @cached_property
     def columns(self) -> Sequence[str]:
         """Names of the columns of the table that it was trained on; empty for other data, or if it is gone."""
@@ -101,7 +106,7 @@ class TrainedModel:
         """
         batch, form = self._in(x)
         value, stderr, kind = self.packed_log_prob(batch, particles, seed)
-        return LogProb(form.array(value), form.array(stderr), kind, density(self.pair, batch))
+        return LogProb(form.array(value), form.array(stderr), kind, density(self.pair, batch), self.remark)
 
     def packed(self, x: Any) -> Tensor:
         """Data as the pair takes them: a tensor of shape ``(n, *event.shape)``, records packed."""
@@ -320,8 +325,8 @@ def load(
         reason = status.get("reason") or "train it to its end by zoo train"
         raise RunError(f"{run.folder} is no trained model ({status['status']}: {reason})")
     pair = run.pair()
-    if not laws_noted(run):
-        require_laws(run, dataset_of(run, data_dir).reshaped(pair.event).validation)
+    if not (run.config.unchecked or laws_noted(run.folder)):
+        require_laws(lambda: pair, dataset_of(run, data_dir).reshaped(pair.event).validation, run.folder)
     return TrainedModel(pair.to(pick_device(device)), run=run, data_dir=data_dir)
 
 

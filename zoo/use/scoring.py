@@ -122,7 +122,7 @@ class Scorer:
         frame = pd.DataFrame(
             {
                 "log_prob": value.numpy(),
-                "kind": kind,
+                "kind": f"{kind}, unchecked" if self.model.remark else kind,
                 "stderr": stderr.numpy(),
                 "typicality": (value - self.reference.mean()).abs().numpy(),
                 "p_value": p_values.numpy(),
