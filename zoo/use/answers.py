@@ -44,8 +44,8 @@ class Imputed:
 
     ``draws`` are complete data, shape ``(draws, n, *event.shape)``, with the entries that were observed as they were;
     ``mean`` is the expected datum, shape ``(n, *event.shape)``: of levels, numbers within their range. ``kind`` says
-    whether the draws are from the model's conditional distribution itself or chosen among weighted candidates, whose
-    effective number for each datum is ``ess``, shape ``(n,)``: near 1, the draws of a datum are one candidate.
+    whether the draws are from the model's conditional distribution itself or by importance resampling; ``ess``, shape
+    ``(n,)``, is the effective number of its particles: near 1, the draws are not to be trusted.
     """
 
     draws: Batch

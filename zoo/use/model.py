@@ -212,18 +212,18 @@ class TrainedModel:
         decoded = self._decode(line.flatten(0, 1))
         return self._out(decoded.reshape(steps, *first.shape), form)
 
-    def impute(self, x: Any, mask: Any = None, draws: int = DRAWS, particles: int = 256, seed: int = 0) -> Imputed:
+    def impute(self, x: Any, mask: Any = None, draws: int = 16, particles: int = 64, seed: int = 0) -> Imputed:
         """Draw missing entries from their distribution given the others.
 
         Exact where the pair's conditionals are derivable: independent entries, a Gaussian marginal (ppca), and an
-        autoregressive model where what is missing comes last. Otherwise importance-resampled: ``particles`` candidates
-        are weighted and ``draws`` of them kept; the effective sample size says how many differ.
+        autoregressive model where what is missing comes last. Otherwise importance-resampled (see
+        `zoo.use.imputing`): the effective sample size says how many of the ``particles`` count.
 
         Args:
             x: data; a missing entry may be NaN.
             mask: True where an entry is missing, in the shape of ``x``; by default where it is NaN.
             draws: for each datum.
-            particles: candidates for each datum.
+            particles: candidates that are weighted: for each datum, or for each draw of latents.
             seed: of the draws.
 
         Raises:
