@@ -460,7 +460,7 @@ def test_broken_data_are_refused_in_one_clear_sentence(case: str, tmp_path: Path
     ("spec", "options", "words"),
     [
         ("digit", {}, "did you mean .*digits"),
-        ("qqqqqqqq", {}, r"known: digits, .*or name a file \(.npz, .npy, .csv\) or a folder"),
+        ("qqqqqqqq", {}, r"known: .*digits, .*or name a file \(.npz, .npy, .csv\) or a folder"),
         ("absent.csv", {}, "there is no file or folder absent.csv"),
         ("digits", {"split": (0.8, 0.1, 0.1)}, "fixed split of its own"),
     ],

@@ -14,7 +14,7 @@ from zoo.errors import ZooError
 if TYPE_CHECKING:
     from torch import Tensor
 
-Support = Literal["binary", "levels", "real", "record"]
+Support = Literal["binary", "levels", "real", "record", "sequence"]
 Role = Literal["observed", "given", "label"]
 FORM = (
     "SHAPE:SUPPORT, such as 64:binary, 8x8:17 or 2:real, or NAME=SHAPE:SUPPORT@ROLE,..., such as x=8x8:17,y=:10@label; "
@@ -194,7 +194,9 @@ class Event:
 
     @property
     def support(self) -> Support:
-        """``"binary"``, ``"levels"``, ``"real"`` or ``"record"``."""
+        """``"binary"``, ``"levels"``, ``"real"``, ``"record"``, or ``"sequence"`` for a record with one."""
+        if any(field.length for field in self.fields):
+            return "sequence"
         return "record" if self.fields else _support(self._levels)
 
     @property
@@ -444,5 +446,6 @@ EXAMPLES = {
     "binary": Event((8, 8), "binary"),
     "real": Event(2, "real"),
     "record": Event.parse("x=8x8:17,y=:10@label"),
+    "sequence": Event.parse("x=5x6:binary~n,n=:6@given"),
 }
 """A small event of each support, used to describe and check families."""

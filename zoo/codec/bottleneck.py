@@ -33,7 +33,7 @@ def no_bottleneck(pair: Pair) -> str:
     """Why ``pair`` has no lossy code; empty if it has one."""
     can = capabilities(pair)
     if pair.event.fields:
-        return "a record of fields: codes are of data of one array"
+        return "a record of fields: lossy codes are of data of one array"
     if not can.observed:
         return "an implicit model: no guide infers the latents of a datum"
     if can.shared:

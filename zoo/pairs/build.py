@@ -100,10 +100,11 @@ def fitting_event(family: Family, data: Event) -> Event:
         return event
     load_shelves()
     fit = [entry.name for entry in families if event.support in entry.supports]
-    labels = "; data with fields are such as digits:labels=100" if family.supports == ("record",) else ""
+    kinds = {"record": "digits:labels=100", "sequence": "chorales"}
+    such = "".join(f"; {support} data are such as {kinds[support]}" for support in family.supports if support in kinds)
     raise UnfitError(
         f"family {family.name!r} takes {' or '.join(family.supports)} data, got {event.support} ({event}); "
-        f"families that fit: {', '.join(fit) or 'none'}{labels}"
+        f"families that fit: {', '.join(fit) or 'none'}{such}"
     )
 
 

@@ -34,10 +34,11 @@ class Layout:
     """The place in the flattened datum of every entry that a site observes.
 
     ``places[site]`` belongs to the site's value with the data dimension first and the rest flattened. An implicit model
-    observes nothing, so it has no places.
+    observes nothing, so it has no places. ``plates`` are the names of the data plates.
     """
 
     places: dict[str, Tensor]
+    plates: frozenset[str] = frozenset()
 
     def assemble(self, model_trace: Any, x: Tensor) -> Tensor:
         """The data in the observed sites of a trace, in the shape and type of ``x``, ``(n, *event.shape)``.
@@ -47,7 +48,7 @@ class Layout:
             x: a batch of ``n`` data, of which the fields that are not observed stay.
         """
         sites = {name: model_trace.nodes[name] for name in self.places if name in model_trace.nodes}
-        return self.place({name: data_first(name, site, len(x)) for name, site in sites.items()}, x)
+        return self.place({name: data_first(name, site, len(x), self.plates) for name, site in sites.items()}, x)
 
     def place(self, values: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """What belongs to the observed entries, put in place in a copy of ``x``, shape ``(n, *event.shape)``.
@@ -81,7 +82,7 @@ def learn_layout(pair: Pair) -> Layout:
     x = probe(event).to(pair.device, torch.get_default_dtype())
     fields = torch.arange(len(event.parts)).repeat_interleave(torch.tensor([each.size for each in event.parts]))
     observed = torch.tensor([each.role != "given" and each.name in pair.takes for each in event.parts])[fields]
-    return Layout(_places(pair, x, observed))
+    return Layout(_places(pair, x, observed), pair.structure.plates)
 
 
 def _places(pair: Pair, x: Tensor, observed: Tensor) -> dict[str, Tensor]:

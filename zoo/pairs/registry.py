@@ -69,7 +69,8 @@ def family(
         name: unique among families.
         group: the row of the table, one of `GROUPS`.
         paper: authors, year, arXiv number.
-        supports: what data it takes: ``"binary"``, ``"levels"``, ``"real"``; ``"record"`` for named fields.
+        supports: what data it takes: ``"binary"``, ``"levels"``, ``"real"``; ``"record"`` for named fields,
+            ``"sequence"`` where one of them has a length.
         guide: the default guide of a family that declares none itself.
         prior: the default prior of a family that leaves it to the shelf. After the event, ``make`` is then given a
             function from the number of latent dimensions to the prior.

@@ -46,7 +46,7 @@ class Capabilities:
     output: str
     """The site that carries ``x`` when the model is run forwards: the first of the observed ones, if there are any."""
     discrete: bool
-    """Every observed site is discrete, and they carry ``x`` alone."""
+    """Every observed site is discrete."""
     dequantising: tuple[str, ...] = ()
     """Latents whose floor is the datum itself (`zoo.distributions.observe`): they carry no information beyond it."""
     enumerated: Mapping[str, int] = field(default_factory=dict)
@@ -58,8 +58,8 @@ class Capabilities:
 
     @property
     def lossless(self) -> bool:
-        """The pair is a lossless code: all observed are discrete, none dequantised, and no latent summed or shared."""
-        plain = not (self.dequantising or self.enumerated or self.shared)
+        """The pair is a lossless code: all observed are discrete, none is dequantised, and no latent is shared."""
+        plain = not (self.dequantising or self.shared)
         return self.likelihood != "none" and self.discrete and plain
 
     def lossy(self, event: Event) -> bool:
@@ -108,6 +108,7 @@ def capabilities(pair: Pair, x: Tensor | None = None) -> Capabilities:
         found[0],
         likelihood=max((can.likelihood for can in found), key=get_args(Likelihood).index),
         latents={name: shape for can in found for name, shape in can.latents.items()},
+        discrete=all(can.discrete for can in found),
         dequantising=tuple(dict.fromkeys(name for can in found for name in can.dequantising)),
         enumerated={name: n for can in found for name, n in can.enumerated.items()},
         shared={name: shape for can in found for name, shape in can.shared.items()},
@@ -117,7 +118,7 @@ def capabilities(pair: Pair, x: Tensor | None = None) -> Capabilities:
 
 def _capabilities(pair: Pair) -> Capabilities:
     pair.structure.require_amortised()
-    x = pair.event.zeros(3).to(pair.device)
+    x = pair.event.zeros(3).to(pair.device, torch.get_default_dtype())
     wrong = f"model and guide of {pair.label} do not run together on a batch of shape {tuple(x.shape)}"
     with running(wrong, "sample the same names, with the same shapes, in both"), pair.evaluating():
         model_trace, _ = traced(pair, x)
@@ -135,9 +136,7 @@ def _capabilities(pair: Pair) -> Capabilities:
         latents=latents,
         observed=tuple(observed),
         output=output_site(model_trace, pair.event),
-        discrete=bool(observed)
-        and not pair.event.fields
-        and all(is_discrete(site["fn"]) for site in observed.values()),
+        discrete=bool(observed) and all(is_discrete(site["fn"]) for site in observed.values()),
         dequantising=dequantising_sites(model_trace, observed),
         enumerated=structure.enumerated,
         shared=structure.shared,

@@ -244,16 +244,27 @@ class TrainedModel:
         Raises:
             ZooError: the pair has no lossless code, or ``x`` are no such data.
         """
-        array = x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
-        return arrays.compress(self.pair, array, lambda stage, done: None, unchecked=self.run is not None)
+        values = x if isinstance(x, Mapping) else {"": x}
+        found = {
+            name: np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
+            for name, value in values.items()
+        }
+        return arrays.compress(self.pair, found, lambda stage, done: None, unchecked=self.run is not None)[0]
 
-    def decompress(self, file: bytes) -> np.ndarray[Any, Any]:
-        """The array that `compress` was given, as numpy.
+    def decompress(self, file: bytes, given: Mapping[str, Any] | None = None) -> Batch:
+        """The array that `compress` was given, or the fields of a record by name, as numpy.
+
+        Args:
+            file: what `compress` returned.
+            given: the fields that a record is given, which are not in the file.
 
         Raises:
+            ZooError: a field that is needed is not given.
             RunError: the file is damaged, or another model made it.
         """
-        return arrays.restore(self.pair, file, lambda done: None)
+        context = {name: np.asarray(value) for name, value in (given or {}).items()}
+        found = arrays.restore(self.pair, file, context, lambda done: None)
+        return found if self.event.fields else found[""]
 
     @cached_property
     def _latents(self) -> Latents:
