@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
+import shlex
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -207,3 +211,22 @@ def test_commands_take_a_runs_folder(folder: Path, monkeypatch: pytest.MonkeyPat
         result = CliRunner().invoke(app, [str(word) for word in words])
         assert result.exit_code in (1, 2)
         assert reason in result.output, result.output
+
+
+def test_the_page_on_use_runs_as_written(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parent.parent / "docs/use.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    rows(300, 0).to_csv("sensors.csv", index=False)
+    rows(300, 1)[NAMES[::-1]].to_csv("new.csv", index=False)
+    for line in page.splitlines():
+        if line.startswith(".venv/bin/zoo "):
+            steps = ["--train", "steps=3"] if " train " in line else []
+            command(*shlex.split(line)[1:], *steps)
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    with redirect_stdout(io.StringIO()) as said:
+        exec(compile("\n".join(blocks), "use.md", "exec"), {})
+    assert said.getvalue().splitlines()[:3] == [
+        "(6,) lower bound True p(x)",
+        "(6, 16) (6, 8, 8) (6, 8, 8)",
+        "exact (3, 6, 8, 8)",
+    ]
