@@ -137,6 +137,32 @@ def test_imputation_with_latents_is_that_of_enumeration(name: str) -> None:
     assert torch.allclose(found.mean, wanted, atol=0.1)  # four standard errors
 
 
+@pytest.mark.parametrize("name", ["wavenet", "vae", "pixelvae"])
+def test_the_log_probability_of_masked_entries_is_a_ratio_of_sums(name: str) -> None:
+    model, mask = peaked(name), torch.tensor([[0, 0], [1, 1]]).bool().expand(16, 2, 2)
+    scores = model.log_prob(EVERY, 1000).value.reshape(4, 4)  # the last two entries count first
+    found = model.log_prob(EVERY, 500, mask=mask)
+    assert found.kind == ("exact" if name == "wavenet" else "estimate")
+    wanted = (scores - scores.logsumexp(1, keepdim=True)).flatten()
+    assert torch.allclose(found.value, wanted, atol=0.1 if name != "wavenet" else 1e-5)
+    assert (abs(found.value - wanted) < 4 * found.stderr + 0.03).all()
+
+
+def test_the_log_probability_of_masked_entries_of_a_gaussian_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = zoo.TrainedModel(linear()), torch.randn(3, 5)
+    mask = torch.tensor([[0, 1, 0, 1, 0], [1, 0, 0, 0, 0], [1, 1, 1, 1, 1]]).bool()
+    found, whole = model.log_prob(x, mask=mask), model.log_prob(x)
+    gaussian = gaussian_marginal(model.pair)
+    assert gaussian is not None
+    assert torch.allclose(found.value[1], gaussian.conditionals(x)[1, 0], atol=1e-6)
+    assert torch.allclose(found.value[2], whole.value[2], atol=1e-4)
+    monkeypatch.setattr("zoo.use.imputing.gaussian_marginal", lambda pair: None)
+    estimate = model.log_prob(0.3 * x, 2000, mask=mask)
+    monkeypatch.undo()
+    exact = model.log_prob(0.3 * x, mask=mask)
+    assert (abs(estimate.value - exact.value) < 4 * estimate.stderr + 0.05).all()
+
+
 def test_masks_and_missing_entries_are_checked() -> None:
     model = zoo.TrainedModel(zoo.build("independent", BITS))
     x = np.zeros((2, 2, 2))

@@ -139,7 +139,9 @@ def test_planted_anomalies_come_first(name: str, folder: Path) -> None:
 def test_a_growing_file_is_followed_row_by_row(model: zoo.TrainedModel, tmp_path: Path) -> None:
     path, text = tmp_path / "live.csv", rows(30, 3).to_csv(index=False)
     lines = text.splitlines(keepends=True)
-    growth: Iterator[str] = iter(["".join(lines[:11]), "".join(lines[11:12]) + lines[12][:9], lines[12][9:], ""])
+    growth: Iterator[str] = iter(
+        [lines[0], "".join(lines[1:11]), "".join(lines[11:12]) + lines[12][:9], lines[12][9:], ""]
+    )
     path.write_text(next(growth))
 
     def wait() -> bool:
@@ -162,6 +164,15 @@ def test_a_growing_file_is_followed_row_by_row(model: zoo.TrainedModel, tmp_path
     path.write_text(lines[0])
     with pytest.raises(ZooError, match="has become shorter"):
         next(followed)
+
+
+def test_a_row_without_a_log_probability_is_no_typical_one(
+    model: zoo.TrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer, bad = scoring.Scorer(model, None, 16), torch.full((3,), torch.nan, dtype=torch.float64)
+    monkeypatch.setattr(type(model), "packed_log_prob", lambda *words: (bad, bad, "exact"))
+    with pytest.raises(ZooError, match="3 of 3 rows have no log-probability under ppca"):
+        scorer.score(scoring.read(model, rows(3, 0)))
 
 
 def test_validation_is_scored_once(model: zoo.TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:

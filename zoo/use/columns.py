@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pyro import poutine
@@ -31,22 +31,29 @@ def entry_log_probs(pair: Pair, x: Tensor) -> tuple[Tensor, Given] | None:
     if can.latents:
         gaussian = gaussian_marginal(pair)
         return None if gaussian is None else (gaussian.conditionals(x.flatten(1)), "rest")
-    [name] = can.observed
-    places = pair.layout.places[name].argsort()
 
     def work(part: Tensor) -> Tensor:
-        site = poutine.trace(pair.model).get_trace(part).nodes[name]
-        fn, value = site["fn"], site["value"]
-        if isinstance(fn, Autoregressive):
-            picked = fn.logits(value).log_softmax(-1).gather(-1, value.long().unsqueeze(-1)).squeeze(-1)
-        else:
-            picked = entries_of(fn).log_prob(value)
-        found = data_first(name, {**site, "value": picked}, len(part)).reshape(len(part), -1)
-        return found[:, places.to(found.device)].cpu().double()
+        return nats_of_entries(pair, poutine.trace(pair.model).get_trace(part), len(part)).cpu().double()
 
     with pair.evaluating():
-        fn = poutine.trace(pair.model).get_trace(x[:1]).nodes[name]["fn"]
+        fn = poutine.trace(pair.model).get_trace(x[:1]).nodes[can.observed[0]]["fn"]
         if not isinstance(fn, Autoregressive) and entries_of(fn).event_shape:
             return None
         found = torch.cat([work(part) for part in x.split(rows_within(MEMORY, x, work))])
     return found, "earlier" if isinstance(fn, Autoregressive) else ""
+
+
+def nats_of_entries(pair: Pair, trace: Any, n: int) -> Tensor:
+    """log p of each entry of ``n`` data under the only observed site of a trace: shape ``(n, D)``.
+
+    Of independent entries it is given the latents; of autoregressive ones also given the entries before.
+    """
+    [(name, places)] = pair.layout.places.items()
+    site = trace.nodes[name]
+    fn, value = site["fn"], site["value"]
+    if isinstance(fn, Autoregressive):
+        nats = fn.logits(value).log_softmax(-1).gather(-1, value.long().unsqueeze(-1)).squeeze(-1)
+    else:
+        nats = entries_of(fn).log_prob(value)
+    found = data_first(name, {**site, "value": nats}, n).reshape(n, -1)
+    return found[:, places.argsort().to(found.device)]

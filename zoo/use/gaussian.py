@@ -33,6 +33,16 @@ class Gaussian:
         found: Tensor = dist.MultivariateNormal(self.mean, self.covariance).log_prob(x.double().cpu())
         return found
 
+    def log_prob_of(self, x: Tensor, seen: Tensor) -> Tensor:
+        """Of the entries ``seen``, bool ``(n, D)``, of flattened data: shape ``(n,)``, in nats."""
+        found = torch.zeros(len(x), dtype=torch.float64)
+        for pattern in seen.unique(dim=0):
+            if pattern.any():
+                rows = (seen == pattern).all(1)
+                part = Gaussian(self.mean[pattern], self.covariance[pattern][:, pattern])
+                found[rows] = part.log_prob(x.cpu()[rows][:, pattern])
+        return found
+
     def conditionals(self, x: Tensor) -> Tensor:
         """log p(x_d | all other entries) for each entry of flattened data: ``(n, D)``, in nats.
 

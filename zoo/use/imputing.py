@@ -9,6 +9,7 @@ arXiv:1802.04826). Chains start at the prior, resampled by p(x_o | z).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +23,12 @@ from zoo.metrics.bounds import MEMORY, rows_within
 from zoo.pairs.pair import Pair
 from zoo.pairs.sites import data_first, data_plate, entries_of, per_datum
 from zoo.pairs.traces import capabilities, traced
+from zoo.scores import Kind
+from zoo.use.columns import nats_of_entries
 from zoo.use.gaussian import gaussian_marginal
 
+CANDIDATES = 16
+"""Draws of the guide that each draw of the latents is chosen from, where they are not counted by a user."""
 ROUNDS = 15
 """Of z and x_m in turn. The error of the start falls by about the share of information that is missing in each."""
 
@@ -57,10 +62,9 @@ def impute(pair: Pair, x: Tensor, missing: Tensor, draws: int, particles: int) -
         drawn, mean = gaussian.given(x.flatten(1), missing.flatten(1).cpu(), draws)
         drawn, mean = (part.reshape(*part.shape[:-1], *pair.event.shape).to(x) for part in (drawn, mean))
         return Found(drawn, mean, torch.full((len(x),), float(draws)), exact=True)
-    sites = conditional_sites(pair)
+    ordered = in_order(pair, missing)
     x = torch.where(missing, 0.0, x)
     latent = bool(capabilities(pair).latents)
-    ordered = all(_comes_last(pair, name, fn, missing) for name, fn in sites.items())
     copies = draws if ordered else max(particles, draws)
     rows = rows_within(MEMORY, x, lambda part: _weighted(pair, part)) // (draws * particles if latent else copies)
     found = [
@@ -73,6 +77,67 @@ def impute(pair: Pair, x: Tensor, missing: Tensor, draws: int, particles: int) -
         torch.cat([each.ess for each in found]),
         exact=ordered and not latent,
     )
+
+
+def missing_log_prob(pair: Pair, x: Tensor, missing: Tensor, particles: int) -> tuple[Tensor, Tensor, Kind]:
+    """log p(x_m | x_o) of the ``missing`` entries given the others; in evaluation mode.
+
+    With latents it is the log of the mean of p(x_m | z) over draws of z given x_o.
+
+    Args:
+        pair: trained.
+        x: complete data, ``(n, *event.shape)``.
+        missing: bool, in the shape of ``x``.
+        particles: draws of z for each datum.
+
+    Returns:
+        Value and Monte Carlo error, shape ``(n,)``, float64, on the CPU, and kind.
+
+    Raises:
+        ZooError: the pair's conditionals cannot be had.
+    """
+    gaussian = gaussian_marginal(pair)
+    if gaussian is not None:
+        value = gaussian.log_prob(x.flatten(1)) - gaussian.log_prob_of(x.flatten(1), ~missing.flatten(1).cpu())
+        return value, torch.zeros_like(value), "exact"
+    ordered, latent = in_order(pair, missing), bool(capabilities(pair).latents)
+    if not ordered:
+        raise ZooError(
+            f"{pair.label} draws entries in order, and some that are scored come before some that are given: only "
+            "the last ones have a conditional log-probability"
+        )
+    copies = particles if latent else 1
+    rows = max(1, rows_within(MEMORY, x, lambda part: _weighted(pair, part)) // (copies * CANDIDATES))
+    found = list[Tensor]()
+    for part, absent in zip(x.split(rows), missing.split(rows), strict=True):
+        wide = part.repeat_interleave(copies, 0)
+        latents = poutine.Trace()
+        if latent:
+            latents, _, _ = _posterior(pair, torch.where(absent, 0.0, part), absent, copies, CANDIDATES, ordered)
+        trace = poutine.trace(poutine.replay(pair.model, trace=latents)).get_trace(wide)
+        nats = torch.where(absent.flatten(1).repeat_interleave(copies, 0), nats_of_entries(pair, trace, len(wide)), 0.0)
+        found.append(nats.sum(1).double().reshape(-1, copies).cpu())
+    weights = torch.cat(found)
+    value = weights.logsumexp(1) - math.log(copies)
+    if not latent:
+        return value, torch.zeros_like(value), "exact"
+    return value, relative_error(1 / weights.softmax(1).square().sum(1), copies), "estimate"
+
+
+def relative_error(ess: Tensor, particles: int) -> Tensor:
+    """The standard error of the log of a mean of weights, from their effective sample size; NaN for one particle."""
+    if particles == 1:
+        return torch.full_like(ess, torch.nan)
+    return ((1 / ess - 1 / particles).clamp(min=0) * particles / (particles - 1)).sqrt()
+
+
+def in_order(pair: Pair, missing: Tensor) -> bool:
+    """Whether what is missing can be drawn entry by entry given the rest (and latents).
+
+    Raises:
+        ZooError: the pair's conditionals cannot be had.
+    """
+    return all(_comes_last(pair, name, fn, missing) for name, fn in conditional_sites(pair).items())
 
 
 def conditional_sites(pair: Pair) -> dict[str, Any]:
@@ -93,8 +158,8 @@ def conditional_sites(pair: Pair) -> dict[str, Any]:
             else "it has latents that are summed, shared or auxiliary"
         )
         raise ZooError(f"{pair.label} gives no distribution of missing entries: {reason}; impute by another family")
-    x = torch.zeros(3, *pair.event.shape, device=pair.device)
-    trace, _ = traced(pair, x)
+    pair.structure.require_sound()
+    trace, _ = traced(pair, torch.zeros(3, *pair.event.shape, device=pair.device))
     sites = {name: trace.nodes[name]["fn"] for name in can.observed}
     for name, fn in sites.items():
         if not isinstance(fn, Autoregressive) and entries_of(fn).event_shape:
@@ -134,7 +199,19 @@ def _resampled(pair: Pair, x: Tensor, missing: Tensor, draws: int, copies: int, 
 
 def _chains(pair: Pair, x: Tensor, missing: Tensor, draws: int, particles: int, ordered: bool) -> Found:
     """A chain for each draw of each datum; ``ess`` is of the guide's particles in the last round."""
-    n, copies = len(x), 1 if ordered else particles
+    _, drawn, ess = _posterior(pair, x, missing, draws, particles, ordered)
+    drawn = drawn.reshape(len(x), draws, *x.shape[1:]).transpose(0, 1)
+    return Found(drawn, drawn.double().mean(0).to(x), ess.reshape(len(x), draws).mean(1).cpu(), exact=False)
+
+
+def _posterior(
+    pair: Pair, x: Tensor, missing: Tensor, draws: int, particles: int, ordered: bool
+) -> tuple[Any, Tensor, Tensor]:
+    """Latents given the observed entries, as a trace to replay, with the data completed and the effective sample size.
+
+    All are of ``n * draws`` data: those of a datum follow each other.
+    """
+    copies = 1 if ordered else particles
     x, missing = (part.repeat_interleave(draws, 0) for part in (x, missing))
     wide, absent = x.repeat_interleave(particles, 0), missing.repeat_interleave(copies, 0)
     trace = poutine.trace(pair.model).get_trace(wide)
@@ -147,9 +224,8 @@ def _chains(pair: Pair, x: Tensor, missing: Tensor, draws: int, particles: int, 
         x, weights = _completed(pair, model, x, absent)
         x = x[_chosen(pair, weights, copies)]
         trace, weights = _weighted(pair, x.repeat_interleave(particles, 0))
-    drawn = x.reshape(n, draws, *x.shape[1:]).transpose(0, 1)
     ess = 1 / _shares(pair, weights.reshape(-1, particles)).square().sum(1)
-    return Found(drawn, drawn.double().mean(0).to(x), ess.reshape(n, draws).mean(1).cpu(), exact=False)
+    return _picked(pair, trace, len(wide), _chosen(pair, weights, particles)), x, ess
 
 
 def _weighted(pair: Pair, x: Tensor) -> tuple[Any, Tensor]:
@@ -201,8 +277,7 @@ def _completed(pair: Pair, trace: Any, x: Tensor, missing: Tensor) -> tuple[Tens
     if isinstance(site["fn"], Autoregressive):
         values, nats = _clamped(site["fn"], flat[:, order], absent)
     else:
-        fn = site["fn"]
-        both = (fn.sample(), entries_of(fn).log_prob(site["value"]))
+        both = (site["fn"].sample(), entries_of(site["fn"]).log_prob(site["value"]))
         values, nats = (data_first(name, {**site, "value": each}, len(x)).reshape(len(x), -1) for each in both)
     flat[:, order] = torch.where(absent, values.to(flat), flat[:, order])
     return flat.reshape(x.shape), torch.where(absent, 0.0, nats).sum(1)

@@ -69,6 +69,7 @@ class Latents:
         """
         if not self.can.observed:
             raise ZooError(f"{self.pair.label} is implicit: no guide infers the latents of a datum; draw z ~ N(0, 1)")
+        self.pair.structure.require_sound()
         return in_parts(self.pair, x, self._draw)
 
     def _draw(self, pair: Pair, x: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ from zoo.seeding import seeded
 from zoo.use import arrays
 from zoo.use.answers import Encoding, Imputed, LogProb
 from zoo.use.batches import Array, Batch, Form, read_batch
-from zoo.use.imputing import impute
+from zoo.use.imputing import impute, missing_log_prob, relative_error
 from zoo.use.latents import Latents
 
 DRAWS = 64
@@ -93,18 +93,26 @@ class TrainedModel:
         """Names of the columns of the table that it was trained on; empty for other data, or if it is gone."""
         return table_columns(Path(self.run.config.data.name).expanduser()) if self.run else ()
 
-    def log_prob(self, x: Any, particles: int = 512, seed: int = 0) -> LogProb:
+    def log_prob(self, x: Any, particles: int = 512, seed: int = 0, mask: Any = None) -> LogProb:
         """log p(x) of each datum: exact where the pair has it, else the importance-weighted lower bound.
+
+        With a ``mask``, log p of the entries that it marks given all others: exact where `impute` is, an estimate with
+        latents.
 
         Args:
             x: data.
-            particles: draws of the guide for each datum, for a bound.
+            particles: draws of the guide for each datum, for a bound; with a mask, draws of z given the others.
             seed: of these draws.
+            mask: True where an entry is scored given the others; all by default.
 
         Raises:
             ZooError: an implicit model, or data that do not fit.
         """
         batch, form = self._in(x)
+        if mask is not None:
+            with seeded(seed), self.pair.evaluating():
+                value, stderr, kind = missing_log_prob(self.pair, batch, _mask(mask, batch), particles)
+            return LogProb(form.array(value), form.array(stderr), kind, "p(masked | others)", self.remark)
         value, stderr, kind = self.packed_log_prob(batch, particles, seed)
         return LogProb(form.array(value), form.array(stderr), kind, density(self.pair, batch), self.remark)
 
@@ -121,8 +129,7 @@ class TrainedModel:
             value = log_probs(self.pair, x, seed=seed)
             return value, torch.zeros_like(value), "exact"
         found = bounds(self.pair, x, particles, seed=seed)
-        relative = (1 / found.ess - 1 / particles).clamp(min=0) * particles / max(particles - 1, 1)
-        return found.importance, relative.sqrt() if particles > 1 else relative + torch.nan, "lower bound"
+        return found.importance, relative_error(found.ess, particles), "lower bound"
 
     def sample(self, n: int, given: Mapping[str, Any] | None = None, z: Any = None, seed: int | None = None) -> Batch:
         """Draw ``n`` data.

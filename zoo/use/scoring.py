@@ -107,6 +107,8 @@ class Scorer:
     def __init__(self, model: TrainedModel, rate: float | None, particles: int) -> None:
         self.model, self.particles = model, particles
         self.reference = _reference(model, particles)
+        if not self.reference.isfinite().all():
+            raise ZooError(f"rows of the validation split have no finite log-probability under {model.pair.label}")
         least = 1 / (len(self.reference) + 1)
         self.rate = max(RATE, least) if rate is None else rate
         if not least <= self.rate < 1:
@@ -118,6 +120,10 @@ class Scorer:
     def score(self, rows: Rows) -> pd.DataFrame:
         """See the function `score`."""
         value, stderr, kind = self.model.packed_log_prob(rows.x, self.particles)
+        if bad := int(value.isnan().sum()):
+            raise ZooError(
+                f"{bad} of {len(value)} rows have no log-probability under {self.model.pair.label}: it is NaN"
+            )
         p_values = novelty(self.reference, value)
         frame = pd.DataFrame(
             {
@@ -191,7 +197,7 @@ def follow(model: TrainedModel, path: Path, scorer: Scorer, wait: Callable[[], b
         if len(whole) < read_bytes:
             raise ZooError(f"{path} has become shorter while it was followed; start again")
         complete = whole[: whole.rfind(b"\n") + 1]
-        if len(complete) > read_bytes:
+        if len(complete) > read_bytes and complete.count(b"\n") > 1:  # one line may be the header
             found = _from_text(model, path, complete)
             fresh = Rows(found.x[rows:], found.index[rows:], found.columns)
             read_bytes, rows = len(complete), len(found.x)
