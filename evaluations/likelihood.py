@@ -56,7 +56,8 @@ def likelihood(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
 
     - ``nats`` per datum with its standard error over data: exact where it is derivable, else the importance-weighted
       bound. ``bits_per_dim`` = nats / (ln 2 · size), and for sequences ``nats_per_step``: the nats of all data over
-      their dimensions or steps in all. For real data they are of a density and may be negative.
+      their dimensions or steps in all. For real data they are of a density in the data's own units and may be negative.
+      Real data on a grid have none: with uniform noise of its step, values are lower bounds.
       Latents that all data share are averaged over draws of the guide: the value bounds its posterior predictive, and
       the standard error does not count the noise of draws that data share. Of records the reason says what the value
       is of: p(x, y) with labels, p(x | c) where c is given.
@@ -89,17 +90,21 @@ def _of_pair(run: TrainedRun, settings: Settings) -> list[Score]:
     if can.likelihood == "none":
         return _skipped(OF_PAIR, "an implicit model: it observes nothing, so it has no likelihood")
     x, memory, seed = run.data.test, settings.memory, settings.seed
-    exact = log_probs(run.pair, x, memory=memory, seed=seed) if can.likelihood == "exact" else None
-    sampled = can.latents or can.shared
-    bound = bounds(run.pair, x, settings.particles, memory=memory, seed=seed) if sampled else None
-    kind: Kind = "lower bound"
+    shift = run.data.log_scale(run.pair, x)
+    exact = log_probs(run.pair, x, memory=memory, seed=seed) - shift if can.likelihood == "exact" else None
+    bound = None
+    if can.latents or can.shared:
+        bound = bounds(run.pair, x, settings.particles, memory=memory, seed=seed)
+        bound = replace(bound, elbo=bound.elbo - shift, importance=bound.importance - shift)
+    kind: Kind = "lower bound" if exact is None or run.data.dequantised else "exact"
     if exact is not None:
-        values, kind = -exact, "exact"
+        values = -exact
     else:
         assert bound is not None  # a pair without latents is exact
         values = -bound.importance
     steps, bits = run.data.event.steps(x), math.log(2) * dimensions(run.pair, x).cpu().double()
     of = [density(run.pair, x)] if run.data.event.fields else []
+    of += [run.data.units.remark] if run.data.units and run.data.dequantised else []
     informative, remark = bool(set(can.latents) - set(can.dequantising)), "; ".join([*of, *_remarks(can, bound)])
     found = [
         mean_score("nats", values, "nats", kind),
@@ -158,8 +163,8 @@ def _of_floor(metric: str, run: TrainedRun, settings: Settings) -> list[Score]:
     if isinstance(pair.extras, HasInitialise):
         with seeded(settings.seed), torch.no_grad():
             pair.extras.initialise(data.batch(torch.arange(len(data.train), device=data.train.device)))
-    values = log_probs(pair, data.test, memory=settings.memory, seed=settings.seed)
-    return [mean_score(metric, -values, "nats", "exact")]
+    values = log_probs(pair, data.test, memory=settings.memory, seed=settings.seed) - data.log_scale(pair, data.test)
+    return [mean_score(metric, -values, "nats", "lower bound" if data.dequantised else "exact")]
 
 
 def _skipped(metrics: Sequence[str], reason: str) -> list[Score]:

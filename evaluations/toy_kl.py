@@ -48,5 +48,8 @@ def _of_run(run: TrainedRun, settings: Settings) -> list[Score]:
     if capabilities(run.pair).likelihood != "exact":
         return [Score.skipped("kl", "needs an exact likelihood: a bound would bound the divergence only")]
     x = toy.sampler(DRAWS, torch.Generator().manual_seed(settings.seed + FRESH))
-    learnt = log_probs(run.pair, x.to(run.pair.device).reshape(-1, *run.data.event.shape), memory=settings.memory)
+    given = run.data.standardise(x.reshape(-1, *run.data.event.shape))
+    learnt = log_probs(run.pair, given.to(run.pair.device), memory=settings.memory) - run.data.log_scale(
+        run.pair, given
+    )
     return [mean_score("kl", toy.log_density(x.double()) - learnt, "nats", "estimate")]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from zoo.errors import ZooError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 Support = Literal["binary", "levels", "real", "record", "sequence"]
@@ -21,6 +22,8 @@ FORM = (
     "a sequence of up to 20 steps is x=20x3:binary~n,n=:21@given"
 )
 """How an event is written."""
+MOST_LEVELS = 2**24
+"""Float32 holds the integers below."""
 
 
 @dataclass(frozen=True, init=False)
@@ -294,14 +297,15 @@ class Event:
         length = next((field.length for field in self.fields if field.length and field.role == "observed"), "")
         return self.unpack(batch)[length] if length else None
 
-    def pack(self, values: Mapping[str, Any]) -> Tensor:
+    def pack(self, values: Mapping[str, Any], dtype: torch.dtype | None = None) -> Tensor:
         """One batch from arrays by field.
 
         Args:
             values: name -> array of shape ``(n, *field.shape)``; a label that is left out or ``None`` is missing.
+            dtype: of the batch, by default float32, which programs are given.
 
         Returns:
-            Shape ``(n, *shape)``, float32; NaN where the label is missing, and zero beyond the length of a sequence.
+            Shape ``(n, *shape)``; NaN where the label is missing, and zero beyond the length of a sequence.
 
         Raises:
             ZooError: a field is missing or unknown, or has another shape.
@@ -314,7 +318,8 @@ class Event:
         """
         import torch
 
-        arrays = {name: torch.as_tensor(value).float() for name, value in values.items() if value is not None}
+        dtype = dtype or torch.float32
+        arrays = {name: torch.as_tensor(value).to(dtype) for name, value in values.items() if value is not None}
         if self.label and self.label.name not in arrays and self.main.name in arrays:
             main = arrays[self.main.name]
             arrays[self.label.name] = main.new_full((len(main), *self.label.shape), torch.nan)
@@ -420,6 +425,8 @@ def _levels(support: str | int) -> int | None:
         return None
     if support == "binary":
         return 2
+    if str(support).isdigit() and int(support) > MOST_LEVELS:
+        raise ZooError(f"batches are float32, which holds {MOST_LEVELS} levels and no more; got {support} levels")
     if str(support).isdigit() and int(support) >= 2:
         return int(support)
     raise ZooError(f"a support is 'binary', 'real' or a number of levels K >= 2, got {support!r}")

@@ -110,7 +110,7 @@ def sample(
         pair = prepared.run.pair().to(pick_device(device))
         with seeded(prepared.config.seed):
             given = contexts(pair.event, data.reshaped(pair.event).test, n)
-            drawn = draw(pair, n, given=given).reshape(n, *data.event.shape).cpu()
+            drawn = data.restore(draw(pair, n, given=given).reshape(n, *data.event.shape).cpu())
         save_samples(out, drawn, data.event)
         if not options.quiet:
             typer.echo(out)

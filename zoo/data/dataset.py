@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from zoo.data.units import Units
 from zoo.errors import ZooError
 from zoo.event import Event, Field
+from zoo.pairs.records import counted
+
+if TYPE_CHECKING:
+    from zoo.pairs.pair import Pair
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +34,7 @@ class Dataset:
             and ``test`` are drawn once, before.
         registered: the data are those of the registered data set called ``name``, not of a file of that name.
         names: field, or column of a table -> the names of its levels, from level 0 on, where they have names.
+        units: of real entries, where the splits hold these standardised; ``None`` for splits in the data's own units.
 
     Raises:
         ZooError: a split of another dtype or shape; a record with a value that is missing though it is no label, or
@@ -49,6 +57,7 @@ class Dataset:
     binarise: bool = False
     registered: bool = False
     names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    units: Units | None = None
 
     def __post_init__(self) -> None:
         for word in ("train", "validation", "test"):
@@ -92,6 +101,40 @@ class Dataset:
         rows = self.train[indices]
         return torch.bernoulli(rows, generator=generator) if self.binarise else rows
 
+    @property
+    def dequantised(self) -> bool:
+        """Whether real entries lie on grids, so that a density of them gives a lower bound."""
+        return self.units is not None and self.units.dequantised
+
+    def restore(self, z: Tensor) -> Tensor:
+        """Data as a pair is given them in their own units: shape ``(n, *event.shape)``, float64 if they differ.
+
+        Example:
+            >>> import zoo
+            >>> moons = zoo.load_data("moons")
+            >>> torch.equal(moons.restore(moons.test), moons.test)
+            True
+        """
+        return z if self.units is None else self.event.without_padding(self.units.restore(z))
+
+    def standardise(self, x: Tensor) -> Tensor:
+        """Data in their own units as a pair is given them, the inverse of `restore`: float32."""
+        return x.float() if self.units is None else self.event.without_padding(self.units.standardise(x))
+
+    def log_scale(self, pair: Pair, z: Tensor) -> Tensor:
+        """The log-density of data as ``pair`` is given them, less that in the data's own units.
+
+        Args:
+            pair: of the same data; what it does not score is not counted.
+            z: shape ``(n, *event.shape)``.
+
+        Returns:
+            In nats, shape ``(n,)``, float64, on the CPU; 0 for levels.
+        """
+        if self.units is None:
+            return torch.zeros(len(z), dtype=torch.float64)
+        return counted(pair, z.cpu()).double() @ self.units.scale.log()
+
     def to(self, device: str | torch.device) -> Dataset:
         """The same data on another device."""
         return self.map(lambda split: split.to(device))
@@ -127,6 +170,8 @@ class Dataset:
         for split in (self.train, self.validation, self.test):
             digest.update(str(tuple(split.shape)).encode())
             digest.update(split.cpu().contiguous().numpy().data)
+        if self.units is not None:
+            digest.update(json.dumps(self.units.to_json()).encode())
         return digest.hexdigest()[:16]
 
     def map(self, change: Callable[[Tensor], Tensor], **fields: object) -> Dataset:

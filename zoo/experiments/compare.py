@@ -18,7 +18,6 @@ from torch import Tensor
 from zoo.data import Dataset
 from zoo.devices import pick_device
 from zoo.errors import RunError, ZooError
-from zoo.event import Event
 from zoo.experiments.calibrate import calibrate
 from zoo.experiments.display import Display
 from zoo.experiments.plan import Entry, Options, Planned, plan
@@ -210,9 +209,9 @@ def _pictures(suite: Suite, entries: Sequence[Entry]) -> dict[str, dict[str, Any
         shown = found.setdefault(data.name, _real(data))
         if run is None or entry.label in shown["samples"] or run.status["status"] != "finished":
             continue
-        shown["samples"][entry.label] = _nested(data.event, samples(run, data))
+        shown["samples"][entry.label] = _nested(data, samples(run, data))
         if "lossy" in suite.evaluations and (coded := reconstructions(run, data)):
-            shown["coded"][entry.label] = {width: _nested(data.event, batch) for width, batch in coded.items()}
+            shown["coded"][entry.label] = {width: _nested(data, batch) for width, batch in coded.items()}
         seen = {name: _rounded(value) for name, value in views(run, data).items()}
         if DENSITY in seen:
             shown["densities"][entry.label] = seen[DENSITY]
@@ -226,9 +225,9 @@ def _real(data: Dataset) -> dict[str, Any]:
     densities = {}
     source = datasets.get(data.name) if data.registered else None
     if source and source.log_density and data.event.shape == (2,):
-        around = grid(frame(data.test[:POINTS].cpu().numpy()))
+        around = grid(frame(data.restore(data.test[:POINTS]).cpu().numpy()))
         densities[TRUTH] = _rounded(source.log_density(around).reshape(SIDE, SIDE))
-    real = _nested(data.event, data.test[: sample_count(data.event)])
+    real = _nested(data, data.test[: sample_count(data.event)])
     shown: dict[str, Any] = {"event": str(data.event.array), "real": real, "samples": {}, "coded": {}}
     return shown | {"densities": densities, "latents": {}}
 
@@ -238,9 +237,9 @@ def _rounded(values: Tensor) -> list[Any]:
     return [[round(value, 2) for value in row] for row in values.double().tolist()]
 
 
-def _nested(event: Event, batch: Tensor) -> list[Any]:
-    """The main field of a batch."""
-    return event.main_of(batch).tolist()
+def _nested(data: Dataset, batch: Tensor) -> list[Any]:
+    """The main field of a batch as a pair is given it, in the data's own units."""
+    return data.event.main_of(data.restore(batch.reshape(-1, *data.event.shape))).tolist()
 
 
 def _provenance(suite: Suite, options: Options, entries: Sequence[Entry], settings: Settings) -> dict[str, Any]:

@@ -111,14 +111,20 @@ def samples(run: Run, data: Dataset) -> Tensor:
 
 
 def views(run: Run, data: Dataset) -> dict[str, Tensor]:
-    """The views of a run in the plane (see `zoo.metrics.plane.views`), for the first test data."""
+    """The views of a run in the plane (see `zoo.metrics.plane.views`), for the first test data.
+
+    The density is in the data's own units.
+    """
 
     def make() -> dict[str, Tensor]:
         pair = run.pair()
         with seeded(0):
             return plane.views(pair, data.reshaped(pair.event).test)
 
-    return cached_tensors(run.folder / "views.safetensors", run.config.digest, make)
+    found = cached_tensors(run.folder / "views.safetensors", run.config.digest, make)
+    if plane.DENSITY in found and data.units is not None:
+        found[plane.DENSITY] = found[plane.DENSITY] - data.units.scale.log().sum()
+    return found
 
 
 def reconstructions(run: Run, data: Dataset) -> dict[str, Tensor]:

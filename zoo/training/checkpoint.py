@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from zoo.data import Dataset
 from zoo.pairs.pair import Pair
 from zoo.pairs.traces import capabilities
 from zoo.training.callbacks import Progress
@@ -21,11 +22,18 @@ from zoo.training.validation import discrepancy, validation_score
 
 
 class Checkpointer:
-    """Averages the weights, scores them on ``validation``, keeps the best, and packs the tensors to resume from."""
+    """Averages the weights, scores them on validation data, keeps the best, and packs the tensors to resume from.
 
-    def __init__(self, pair: Pair, players: Sequence[ActivePlayer], recipe: Recipe, validation: Tensor) -> None:
-        self.pair, self.players, self.recipe, self.validation = pair, players, recipe, validation
-        self.can = capabilities(pair, validation)
+    Scores, and losses that are likelihoods, are in the data's own units.
+    """
+
+    def __init__(self, pair: Pair, players: Sequence[ActivePlayer], recipe: Recipe, data: Dataset) -> None:
+        self.pair, self.players, self.recipe, self.validation = pair, players, recipe, data.validation
+        self.can = capabilities(pair, data.validation)
+        self.log_scale = self.train_log_scale = 0.0
+        if self.can.likelihood != "none":
+            self.log_scale = float(data.log_scale(pair, data.validation).mean())
+            self.train_log_scale = float(data.log_scale(pair, data.train).mean())
         self.averaged = pair.named_parameters() if recipe.average else {}
         self.average = {name: tensor.detach().clone() for name, tensor in self.averaged.items()}
         self.best: dict[str, Tensor] = {}
@@ -42,9 +50,9 @@ class Checkpointer:
         ``losses`` are those of training since the last checkpoint.
         """
         with self._averaged_weights():
-            score = validation_score(self.pair, self.validation, self.can)
+            score = validation_score(self.pair, self.validation, self.can) + self.log_scale
             gap = discrepancy(self.pair, self.validation) if self.can.likelihood != "none" else score
-        train = float(torch.cat(list(losses)).mean()) if losses else math.nan
+        train = float(torch.cat(list(losses)).mean()) + self.train_log_scale if losses else math.nan
         progress.add_row(train, score, gap, self.recipe.lr_at(max(0, progress.step - 1)))
         if score < progress.best_score:
             progress.best_score, progress.best_step, progress.stale = score, progress.step, 0

@@ -98,7 +98,7 @@ def fit(
     progress = start or Progress()
     batches = Batches(data, recipe.batch, seed)
     players = active_players(pair, recipe, progress, batches(0), len(data.train), runs)
-    checkpointer = Checkpointer(pair, players, recipe, data.validation)
+    checkpointer = Checkpointer(pair, players, recipe, data)
     if start is not None:
         checkpointer.restore(start.tensors)
     steps = recipe.steps if players else 0
@@ -124,7 +124,7 @@ def fit(
         recent = torch.stack(unread).float().cpu()  # waits for the device
         unread.clear()
         losses.append(recent)
-        progress.loss = float(recent.mean())
+        progress.loss = float(recent.mean()) + checkpointer.train_log_scale
         progress.speed = (progress.step - first) / (time.perf_counter() - began)
         exploded = ~recent.isfinite() | (recent.abs() > EXPLOSION * pair.event.size)
         if exploded.any():

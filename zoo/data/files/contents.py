@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from zoo.errors import ZooError
 
 Array = NDArray[Any]
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating]
 Names = Mapping[str, Sequence[str]]
 """Field, or column of a table -> the names of its levels, from level 0 on."""
 

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
+import torch
 
 from zoo.data.files.contents import Contents, Floats
 from zoo.errors import ZooError
 from zoo.event import Event, Field
+
+BYTES = 256
+LARGEST_ROUNDING = 1e-3
+"""How far k may be off where a float32 holds k/255."""
+LARGEST_INTEGER = 2**53
+"""Float64 holds the integers up to it."""
 
 
 def packed(contents: Contents, event: Event | None, roles: Mapping[str, str]) -> tuple[Event, Floats]:
@@ -35,7 +43,7 @@ def packed(contents: Contents, event: Event | None, roles: Mapping[str, str]) ->
         values[name] = found.reshape(len(found), *fields[-1].shape) if found[0].size == fields[-1].size else found
     try:
         record = Event.record(*fields)
-        packed: Floats = record.pack(values).numpy()
+        packed: Floats = record.pack(values, torch.float64).numpy()
     except ZooError as error:
         raise ZooError(f"{contents.path}: {error}") from None
     return record, packed
@@ -80,10 +88,33 @@ def _numbers(contents: Contents, name: str, axes: int = 2, missing: bool = False
     if not array.size:
         raise ZooError(f"{label} is empty: its shape is {array.shape}")
     with np.errstate(over="ignore"):
-        numbers = array.astype(np.float32)
+        single = array.astype(np.float32)
     expected = "finite numbers" if axes > 1 else "finite numbers (only a label may be missing)"
-    contents.refuse(name, np.isinf(numbers) if missing else ~np.isfinite(numbers), expected)
-    return numbers
+    contents.refuse(name, np.isinf(single) if missing else ~np.isfinite(single), expected)
+    if array.dtype.kind in "iu" and array.dtype.itemsize > 4:
+        contents.refuse(name, np.abs(array.astype(np.float64)) > LARGEST_INTEGER, f"integers up to {LARGEST_INTEGER}")
+    exact = np.result_type(array.dtype, np.float32) == np.float32
+    return single if exact else array.astype(np.float64)
+
+
+def scaled_to_levels(contents: Contents, event: Event | None) -> Contents:
+    """The contents with levels for numbers in [0, 1] that are all k/255, or k/(K - 1) for K levels of the event.
+
+    Without an event only arrays of more than one number a datum, such as images, are looked at.
+    """
+    wanted = {field.name if event.fields else "": field.levels for field in event.parts} if event else {}
+    arrays, levels, notes = dict(contents.arrays), dict(contents.levels), [contents.note]
+    for name, array in contents.arrays.items():
+        count = wanted.get(name, None if event or array.ndim < 2 else BYTES)
+        if count is None or array.dtype.kind != "f" or not array.size or not (array.min() >= 0 and array.max() <= 1):
+            continue
+        found = np.rint(array.astype(np.float64) * (count - 1))
+        off = np.abs(array.astype(np.float64) * (count - 1) - found).max()
+        coarser = not event and np.gcd.reduce(found.astype(np.int64).ravel()) > 1
+        if off <= LARGEST_ROUNDING and not coarser and (array != np.rint(array)).any():
+            arrays[name], levels[name] = found.astype(np.float32), count
+            notes.append(f"values k/{count - 1} are taken for the levels k")
+    return replace(contents, arrays=arrays, levels=levels, note="; ".join(filter(None, notes)))
 
 
 def _support(entries: Floats, levels: int | None) -> int | str:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from zoo.data.atoms import in_units
 from zoo.data.dataset import Dataset
 from zoo.data.files.arrays import by_usual_names, channels_first
-from zoo.data.files.contents import SPLITS, Contents, Floats, Names, coded, shortened
-from zoo.data.files.fields import packed, whole
+from zoo.data.files.contents import SPLITS, Contents, Names, coded, shortened
+from zoo.data.files.fields import packed, scaled_to_levels, whole
 from zoo.data.files.read import read
 from zoo.data.files.splits import divided
 from zoo.data.files.tables import by_column
 from zoo.data.labels import with_labels
 from zoo.errors import ZooError
 from zoo.event import Event
+
+STANDARDISED = "real entries are standardised by the train data, and scores are in the data's own units"
 
 
 def load_file(
@@ -74,6 +78,7 @@ def load_file(
     relabelled = (labels, unlabelled) != ("all", True)
     if relabelled and (set(contents.arrays) != {"x", "y"} or "y" not in contents.roles):
         raise ZooError(f"{path} has no label y by itself, so it takes neither labels= nor unlabelled=")
+    contents = scaled_to_levels(contents, event)
     if "" in contents.arrays:
         if named:
             raise ZooError(f"{path} has no field {named[0]!r}: fields are arrays of an .npz or columns of a table")
@@ -81,16 +86,18 @@ def load_file(
     else:
         kind, array = packed(contents, None if relabelled else event, roles)
     places, story = divided(contents, len(array), split, seed)
-    train, validation, test = (torch.from_numpy(np.ascontiguousarray(array[places[word]])) for word in SPLITS)
+    splits = {word: torch.from_numpy(np.ascontiguousarray(array[places[word]])) for word in SPLITS}
+    units, splits = in_units(kind, splits, str(path), lambda entry: _name(contents, kind, entry), seed)
     sizes = ", ".join(f"{len(places[word])} {word}" for word in SPLITS)
     notes = (contents.note, *(f"{part} is {_numbered(words)}" for part, words in contents.names.items()))
+    notes += (STANDARDISED, units.remark) if units else ()
     source = "; ".join((f"{len(array)} data of {path}, {story}: {sizes}", *filter(None, notes)))
     name = path.resolve().name if path.is_dir() else path.stem
-    data = Dataset(name, kind, train, validation, test, f"{source}.", names=contents.names)
+    train, validation, test = (splits[word] for word in SPLITS)
+    data = Dataset(name, kind, train, validation, test, f"{source}.", names=contents.names, units=units)
     if relabelled:
         data = _relabelled(data, labels, unlabelled, seed)
         data = data.reshaped(event) if event else data
-    _refuse_constant(contents, data.event, data.train.numpy())
     return data
 
 
@@ -105,24 +112,20 @@ def _relabelled(data: Dataset, labels: int | str, unlabelled: bool, seed: int) -
         raise ZooError(f"{data.name}: labels= chooses among data that all have a class, and not all have one")
     y = [event.unpack(split)["y"] for split in splits]
     alone = data.map(event.main_of, event=event.array)
-    return with_labels(alone, [each for each in y if each is not None], labels, unlabelled, seed)
+    labelled = with_labels(alone, [each for each in y if each is not None], labels, unlabelled, seed)
+    names = [field.name for field in event.parts for _ in range(field.size)]
+    entries = [entry for field in labelled.event.parts for entry, name in enumerate(names) if name == field.name]
+    return replace(labelled, units=data.units and data.units.of_entries(entries))
 
 
-def _refuse_constant(contents: Contents, event: Event, train: Floats) -> None:
-    """Refuse real observed entries that are constant in the train split."""
+def _name(contents: Contents, event: Event, entry: int) -> str:
+    """An entry of a datum in the file's terms."""
     for field in event.parts:
-        values = event.unpack(torch.from_numpy(train))[field.name]
-        if field.role != "observed" or field.levels is not None or values is None:
-            continue
-        places = (values == values[0]).all(0).nonzero()
-        if not len(places):
-            continue
-        place = tuple(places[0].tolist())
-        index = sum(p * s for p, s in zip(place, values.stride()[1:], strict=True))
-        of_field = f" of {field.name!r}" if event.fields else ""
-        named = contents.columns and not event.fields
-        entry = f"column {contents.columns[index]!r}" if named else f"the entry {place} of a datum{of_field}"
-        value = float(values[(0, *place)])
-        raise ZooError(
-            f"{contents.path}: {entry} is constant ({value:g}) in the train split, so its density is unbounded; drop it"
-        )
+        if entry < field.size:
+            break
+        entry -= field.size
+    if contents.columns and (field.name in contents.columns or field.size == len(contents.columns)):
+        column = field.name if event.fields and field.name in contents.columns else contents.columns[entry]
+        return f"column {column!r}"
+    place = tuple(int(each) for each in np.unravel_index(entry, field.shape or (1,)))
+    return f"the entry {place} of a datum{f' of {field.name!r}' if event.fields else ''}"

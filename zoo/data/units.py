@@ -1,0 +1,140 @@
+"""The units of real data: a pair is given each real entry standardised, and what is reported is in the data's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.event import Event
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """What the entries of a datum are measured in, by the train data.
+
+        x = mean + scale z        z is what a pair is given
+
+    A density of x is that of z over the product of the scales, so log p(x) = log p(z) - sum of log scale.
+
+    Args:
+        mean, scale: of each entry, 0 and 1 where an entry is not real. Entries of a sequence share those of all steps.
+        step: of a grid that all values of an entry lie on; z has uniform noise of that width in it. 0 where they lie on
+            none.
+        origin: a value of the entry on that grid.
+        remark: which entries have a step, in words.
+
+    All have shape ``(event.size,)``, float64, on the CPU.
+
+    Example:
+        >>> units = Units.of(Event(1, "real"), torch.tensor([[10.0], [30.0]]).double())
+        >>> z = units.standardise(torch.tensor([[40.0]]).double())
+        >>> z, units.restore(z)
+        (tensor([[2.]]), tensor([[40.]], dtype=torch.float64))
+    """
+
+    mean: Tensor
+    scale: Tensor
+    step: Tensor
+    origin: Tensor
+    remark: str = ""
+
+    @classmethod
+    def of(
+        cls, event: Event, train: Tensor, step: Tensor | None = None, origin: Tensor | None = None, remark: str = ""
+    ) -> Units:
+        """The units of data by their mean and deviation; entries that do not vary keep the scale 1.
+
+        Args:
+            event: what a datum is.
+            train: shape ``(n, *event.shape)``, float64; NaN where a label is missing.
+            step, origin, remark: see `Units`.
+        """
+        place = places(event)
+        none = torch.zeros(event.size, dtype=torch.float64)
+        step, origin = none if step is None else step, none if origin is None else origin
+        real = place >= 0
+        held = present(event, train)[:, real]
+        values, group = train.flatten(1)[:, real].where(held, 0.0), place[real]
+        sums = torch.zeros(int(place.max()) + 1, 3, dtype=torch.float64)
+        sums[:, 0].index_add_(0, group, held.sum(0).double())
+        sums[:, 1].index_add_(0, group, values.sum(0))
+        count = sums[:, 0].clamp(min=1)
+        mean = sums[:, 1] / count
+        sums[:, 2].index_add_(0, group, ((values - mean[group]) ** 2).where(held, 0.0).sum(0))
+        noise = torch.zeros_like(mean).index_copy(0, group, step[real] ** 2 / 12)
+        scale = (sums[:, 2] / count + noise).sqrt()
+        scale = scale.where(scale > 0, 1.0)
+        return cls(
+            none.index_put((real.nonzero()[:, 0],), mean[group]),
+            (none + 1).index_put((real.nonzero()[:, 0],), scale[group]),
+            step,
+            origin,
+            remark,
+        )
+
+    def standardise(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """What a pair is given for data ``x`` in their own units: ``(n, *shape)``, float32.
+
+        Entries on a grid get noise from ``generator``, or from torch's global stream.
+        """
+        flat = x.cpu().double().flatten(1)
+        if self.dequantised:
+            noise = torch.rand(flat.shape, generator=generator, dtype=torch.float64)
+            flat = flat + self.step * (noise - 0.5)
+        return ((flat - self.mean) / self.scale).float().reshape(x.shape)
+
+    def restore(self, z: Tensor) -> Tensor:
+        """Data in their own units, ``(n, *shape)``, float64, on their grids: the inverse of `standardise`."""
+        x = self.mean + self.scale * z.cpu().double().flatten(1)
+        step = self.step.where(self.step > 0, 1.0)
+        grid = self.origin + step * ((x - self.origin) / step).round()
+        return grid.where(self.step > 0, x).reshape(z.shape)
+
+    @property
+    def dequantised(self) -> bool:
+        """Whether some entries lie on a grid, so that what a density of them gives is a lower bound."""
+        return bool((self.step > 0).any())
+
+    def of_entries(self, entries: Sequence[int]) -> Units:
+        """The units of data that have these entries only, in this order."""
+        places = list(entries)
+        return Units(self.mean[places], self.scale[places], self.step[places], self.origin[places], self.remark)
+
+    def to_json(self) -> dict[str, Any]:
+        """Lists of numbers, which `from_json` takes."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: value if isinstance(value, str) else value.tolist() for name, value in values.items()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Units:
+        """The inverse of `to_json`."""
+        numbers = {
+            name: torch.tensor(values[name], dtype=torch.float64) for name in ("mean", "scale", "step", "origin")
+        }
+        return cls(**numbers, remark=str(values["remark"]))
+
+
+def places(event: Event) -> Tensor:
+    """The column that each entry of a datum belongs to, counted from 0 on; -1 for one that is not real.
+
+    A column is one entry, or one for all steps of a sequence. Shape ``(event.size,)``.
+    """
+    found, first = [], 0
+    for field in event.parts:
+        steps = field.shape[0] if field.length else 1
+        own = torch.arange(first, first + field.size // steps).repeat(steps)
+        if field.levels is None:
+            first += field.size // steps
+        found.append(own if field.levels is None else torch.full_like(own, -1))
+    return torch.cat(found)
+
+
+def present(event: Event, batch: Tensor) -> Tensor:
+    """Which entries of a batch are data, neither missing nor padding: shape ``(n, event.size)``, bool."""
+    padding = event.padding(batch)
+    absent = batch.flatten(1).isnan()
+    return ~(absent if padding is None else absent | padding)
