@@ -133,7 +133,7 @@ class Dataset:
         """
         if self.units is None:
             return torch.zeros(len(z), dtype=torch.float64)
-        return counted(pair, z.cpu()).double() @ self.units.scale.log()
+        return self.units.log_scales(counted(pair, z.cpu()))
 
     def to(self, device: str | torch.device) -> Dataset:
         """The same data on another device."""

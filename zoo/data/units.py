@@ -76,6 +76,17 @@ class Units:
             remark,
         )
 
+    def log_scales(self, entries: Tensor) -> Tensor:
+        """What a log-density is less in the data's own units, by the entries that it is of.
+
+        Args:
+            entries: which entries each datum's is of, shape ``(n, event.size)``, bool.
+
+        Returns:
+            In nats, shape ``(n,)``, float64, on the CPU.
+        """
+        return entries.cpu().double() @ self.scale.log()
+
     def standardise(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """What a pair is given for data ``x`` in their own units: ``(n, *shape)``, float32.
 

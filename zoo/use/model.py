@@ -14,12 +14,13 @@ from torch import Tensor
 
 from zoo.data import Dataset
 from zoo.data.files import path_and_settings, table_columns
+from zoo.data.units import Units
 from zoo.devices import pick_device
 from zoo.errors import RunError, ZooError
 from zoo.event import Event
 from zoo.metrics.bounds import MEMORY, bounds, log_probs, rows_within
 from zoo.pairs.pair import Pair
-from zoo.pairs.records import density
+from zoo.pairs.records import counted, density
 from zoo.pairs.traces import capabilities, sample
 from zoo.runs.laws import UNCHECKED, laws_noted, require_laws
 from zoo.runs.lookup import dataset_of, find_run
@@ -44,7 +45,8 @@ class TrainedModel:
 
     Args:
         pair: trained; it is switched to evaluation mode.
-        data: what it was trained on: its validation split is what `zoo.score` compares new data with.
+        data: what it was trained on: its validation split is what `zoo.score` compares new data with, and its units
+            are those of what comes in and goes out. Without them these are as the pair was given them.
         run: the run that it is from, if any (see `load`).
         data_dir: where to look for the files of MNIST.
 
@@ -93,6 +95,13 @@ class TrainedModel:
         """Names of the columns of the table that it was trained on; empty for other data, or if it is gone."""
         return table_columns(Path(self.run.config.data.name).expanduser()) if self.run else ()
 
+    @cached_property
+    def units(self) -> Units | None:
+        """The units of its data; ``None`` where the pair takes them as they are."""
+        if self.run:
+            return Units.from_json(self.run.config.units) if self.run.config.units else None
+        return self._data.units if self._data else None
+
     @property
     def names(self) -> Mapping[str, Sequence[str]]:
         """The names of the levels that it was trained on, by field or column."""
@@ -120,8 +129,12 @@ class TrainedModel:
         """
         batch, form = self._in(x)
         if mask is not None:
+            masked = _mask(mask, batch)
             with seeded(seed), self.pair.evaluating():
-                value, stderr, kind = missing_log_prob(self.pair, batch, _mask(mask, batch), particles)
+                value, stderr, kind = missing_log_prob(self.pair, batch, masked, particles)
+            if self.units:
+                value = value.double() - self.units.log_scales(masked.flatten(1)).to(value.device)
+                kind = "estimate" if self.units.dequantised else kind
             return LogProb(form.array(value), form.array(stderr), kind, "p(masked | others)", self.remark)
         value, stderr, kind = self.packed_log_prob(batch, particles, seed)
         return LogProb(form.array(value), form.array(stderr), kind, density(self.pair, batch), self.remark)
@@ -131,15 +144,20 @@ class TrainedModel:
         return self._in(x)[0]
 
     def packed_log_prob(self, x: Tensor, particles: int = 512, seed: int = 0) -> tuple[Tensor, Tensor, Kind]:
-        """`log_prob` of data as the pair takes them: value and error, shape ``(n,)``, float64, and kind."""
+        """`log_prob` of data as the pair takes them: value and error, shape ``(n,)``, float64, and kind.
+
+        The value is in the data's own units.
+        """
         likelihood = capabilities(self.pair, x).likelihood
         if likelihood == "none":
             raise ZooError(f"{self.pair.label} is an implicit model: it observes nothing, so it has no log-probability")
+        shift = self.units.log_scales(counted(self.pair, x)) if self.units else 0.0
         if likelihood == "exact":
-            value = log_probs(self.pair, x, seed=seed)
-            return value, torch.zeros_like(value), "exact"
+            value = log_probs(self.pair, x, seed=seed) - shift
+            kind: Kind = "lower bound" if self.units and self.units.dequantised else "exact"
+            return value, torch.zeros_like(value), kind
         found = bounds(self.pair, x, particles, seed=seed)
-        return found.importance, relative_error(found.ess, particles), "lower bound"
+        return found.importance - shift, relative_error(found.ess, particles), "lower bound"
 
     def sample(self, n: int, given: Mapping[str, Any] | None = None, z: Any = None, seed: int | None = None) -> Batch:
         """Draw ``n`` data.
@@ -290,10 +308,20 @@ class TrainedModel:
     def _in(self, x: Any, missing: bool = False) -> tuple[Tensor, Form]:
         """A user's data as the pair's, and the form they came in: the only place where data go in."""
         batch, form = read_batch(self.event, x, missing)
-        return batch.to(self.pair.device, torch.float32), form
+        return self.in_units(batch), form
+
+    def in_units(self, batch: Tensor) -> Tensor:
+        """A packed batch in the data's own units as the pair takes it. Entries on a grid get the same noise always."""
+        if self.units:
+            generator = torch.Generator().manual_seed(0)
+            batch = self.event.without_padding(self.units.standardise(batch, generator))
+        return batch.to(self.pair.device, torch.float32)
 
     def _out(self, x: Tensor, form: Form) -> Batch:
         """The pair's data as the user's: the only place where data come out."""
+        if self.units:
+            rows = x.reshape(-1, *self.event.shape)
+            x = self.event.without_padding(self.units.restore(rows)).reshape(x.shape)
         return form.batch(self.event, x)
 
     def _vectors(self, z: Any) -> tuple[Tensor, Form]:

@@ -139,7 +139,8 @@ class Scorer:
         found = entry_log_probs(self.model.pair, rows.x) if rows.columns else None
         if found is not None:
             names = [PREFIXES[found[1]].format(column) for column in rows.columns]
-            frame = frame.join(pd.DataFrame(found[0].numpy(), frame.index, names))
+            nats = found[0] if self.model.units is None else found[0] - self.model.units.scale.log()
+            frame = frame.join(pd.DataFrame(nats.numpy(), frame.index, names))
         frame.attrs = {"rate": self.rate, "validation": len(self.reference), "of": density(self.model.pair, rows.x)}
         return frame
 
@@ -165,7 +166,7 @@ def read(model: TrainedModel, data: Any) -> Rows:
     if isinstance(data, (str, Path, pd.DataFrame)):
         data = Path(data).expanduser() if isinstance(data, str) else data
         array, columns = read_rows(data, model.event, model.columns, model.names, model.settings)
-        x = torch.from_numpy(array)
+        x = model.in_units(torch.from_numpy(array))
         index = data.index if isinstance(data, pd.DataFrame) else pd.RangeIndex(1, len(array) + 1, name="row")
     else:
         x = model.packed(data)
