@@ -20,12 +20,12 @@ from typer.testing import CliRunner
 
 from zoo import Event, Pair, build, load_data
 from zoo.cli import app
-from zoo.cli.arrays import compress
 from zoo.codec import decode, encode
 from zoo.codec.container import CHECKSUM, FRAME, pack, unpack, weights_digest
 from zoo.codec.lossless import precisely, probe
 from zoo.errors import RunError, ZooError
 from zoo.seeding import seeded
+from zoo.use.arrays import compress
 
 EVENT = Event((4, 4), 5)
 SMALL = {"hidden": 8, "latent": 2, "guide.hidden": 8}

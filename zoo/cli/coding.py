@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from zoo.cli.app import answering, app, print_json
-from zoo.cli.options import Json, Quiet, RunOptions, Runs, With, unfold
-from zoo.cli.parse import Prepared
-
-if TYPE_CHECKING:
-    from zoo.runs.run import Run
+from zoo.cli.options import Json, Name, Quiet, RunOptions, Runs, unfold
+from zoo.cli.parse import Prepared, named_run
 
 
 @app.command()
 @unfold
 def compress(
-    name: Annotated[str, typer.Argument(help="A family (vae, vae+iaf), a Python file, or a run's folder.")],
+    name: Name,
     values: Annotated[
         Path,
         typer.Argument(
@@ -36,14 +33,14 @@ def compress(
     Fields of a record that are given are not in the file: zoo decompress needs them too.
     """
     with answering():
-        from zoo.cli.arrays import compress as code
-        from zoo.cli.arrays import read_arrays
         from zoo.files import write_bytes
+        from zoo.use.arrays import compress as code
+        from zoo.use.arrays import read_arrays
 
         arrays = read_arrays(values)
         quiet = options.quiet or as_json
-        run = _stored(name, options.with_)
-        if run is None:
+        run = named_run(name, options)
+        if run is None or not run.done:
             prepared = Prepared.of(name, options)
             prepared.train("auto", quiet)
             run = prepared.run
@@ -71,11 +68,11 @@ def decompress(
 ) -> None:
     """Restore the data that were compressed, by the run whose weights compressed them."""
     with answering():
-        from zoo.cli.arrays import decompress as code
-        from zoo.cli.arrays import read_arrays, write_arrays
         from zoo.codec.container import unpack
         from zoo.errors import ZooError
         from zoo.event import Event
+        from zoo.use.arrays import decompress as code
+        from zoo.use.arrays import read_arrays, write_arrays
 
         if out.suffix not in (".npy", ".npz"):
             raise ZooError(f"data are written to a .npy file, or a record to an .npz file; got {out.name!r}")
@@ -91,17 +88,6 @@ def decompress(
         if not quiet:
             said = (f"{name} {array.shape[1:]} {array.dtype}".strip() for name, array in arrays.items())
             typer.echo(f"{out}: {header.count} data of {', '.join(said)}")
-
-
-def _stored(name: str, with_: With) -> Run | None:
-    """The run whose folder is ``name``, if it is one."""
-    from zoo.pairs.plugins import load_families
-    from zoo.runs.run import Run
-
-    if not (Path(name) / "config.json").is_file():
-        return None
-    load_families(with_ or [])
-    return Run(Path(name))
 
 
 @contextmanager

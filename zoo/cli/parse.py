@@ -32,6 +32,38 @@ def names_of(names: Sequence[str], with_: list[Path] | None) -> list[str]:
     return found
 
 
+def stored_run(name: str, with_: list[Path] | None) -> Run | None:
+    """The run that ``name`` is a folder of, or a file in the folder of; ``None`` for the name of a family.
+
+    Raises:
+        RunError: there is no such run, or several.
+    """
+    from zoo.pairs.plugins import load_families
+    from zoo.runs.lookup import find_run, is_place
+
+    load_families(with_ or [])
+    if not is_place(name):
+        return None
+    run = find_run(name)
+    load_families([Path(file) for file in run.config.files])
+    return run
+
+
+def named_run(name: str, options: RunOptions) -> Run | None:
+    """`stored_run`, which no option may contradict.
+
+    Raises:
+        ZooError: options that decide which run it is.
+    """
+    run = stored_run(name, options.with_)
+    if run and (decided := options.decisive()):
+        raise ZooError(
+            f"{run.folder} has its own settings; leave out {', '.join(decided)}, or name the family, "
+            f"{run.config.name}, for another run"
+        )
+    return run
+
+
 def suite_of(names: Sequence[str], with_: list[Path] | None, data: str | None, title: str | None) -> Suite:
     """The suite named, or one of the families named; with ``title`` for its name instead of its own, or ``own``.
 
@@ -44,6 +76,12 @@ def suite_of(names: Sequence[str], with_: list[Path] | None, data: str | None, t
     if len(names) == 1 and (names[0] in suite_names() or names[0].endswith(".toml")):
         suite = load_suite(names[0])
         return suite if title is None else suite.renamed(title)
+    for name in names:
+        if not name.endswith(".toml") and (run := stored_run(name, with_)):
+            raise ZooError(
+                f"a comparison trains and measures its own runs: name the family of {name}, {run.config.name}, and "
+                f"its data by --data {run.config.data.name}"
+            )
     families = names_of(names, with_)
     try:
         for name in families:
@@ -65,10 +103,13 @@ class Prepared:
 
     @classmethod
     def of(cls, name: str, options: RunOptions) -> Prepared:
-        """The run of the family called ``name``, or of the only family in the file of that name."""
+        """The run in the folder ``name``, of the family of that name, or of the only family in a Python file."""
         from zoo.runs.config import configure
+        from zoo.runs.lookup import dataset_of
         from zoo.runs.run import Run
 
+        if run := named_run(name, options):
+            return cls(run, run.config, dataset_of(run, options.data_dir))
         names = names_of([name], options.with_)
         if len(names) != 1:
             raise ZooError(

@@ -68,7 +68,7 @@ def evaluate(
         asked = [evaluations[each] for each in evaluation or []] or list(evaluations)
         settings = Settings(particles=particles, memory=bytes_of(memory))
         prepared.train(device, options.quiet or as_json)
-        where = {"family": config.family, "guide": config.guide, "dataset": dataset.name, "seed": options.seed}
+        where = {"family": config.family, "guide": config.guide, "dataset": dataset.name, "seed": config.seed}
         group = run.pair().group
         table: list[dict[str, Any]] = []
         for each in asked:
@@ -108,7 +108,7 @@ def sample(
         check_place(out, data.event)
         prepared.train(device, options.quiet)
         pair = prepared.run.pair().to(pick_device(device))
-        with seeded(options.seed):
+        with seeded(prepared.config.seed):
             given = contexts(pair.event, data.reshaped(pair.event).test, n)
             drawn = draw(pair, n, given=given).reshape(n, *data.event.shape).cpu()
         save_samples(out, drawn, data.event)

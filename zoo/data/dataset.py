@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -26,6 +26,7 @@ class Dataset:
         binarise: ``train`` holds intensities in [0, 1] and every batch of it is a new Bernoulli draw. ``validation``
             and ``test`` are drawn once, before.
         registered: the data are those of the registered data set called ``name``, not of a file of that name.
+        names: field, or column of a table -> the names of its levels, from level 0 on, where they have names.
 
     Raises:
         ZooError: a split of another dtype or shape; a record with a value that is missing though it is no label, or
@@ -47,6 +48,7 @@ class Dataset:
     source: str
     binarise: bool = False
     registered: bool = False
+    names: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for word in ("train", "validation", "test"):
@@ -57,8 +59,8 @@ class Dataset:
                     f"data set {self.name!r}: {word} should be float32 of shape (n, {sizes}), got {split.dtype} of "
                     f"shape {tuple(split.shape)}; convert or reshape it"
                 )
-            for field in self.event.fields:
-                self._check(word, field, split)
+            for each in self.event.fields:
+                self._check(word, each, split)
             if not torch.equal(self.event.without_padding(split).nan_to_num(), split.nan_to_num()):
                 raise ZooError(
                     f"data set {self.name!r}: {word} should be zero beyond the lengths of its sequences, as event.pack "

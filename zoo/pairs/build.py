@@ -102,6 +102,8 @@ def fitting_event(family: Family, data: Event) -> Event:
     fit = [entry.name for entry in families if event.support in entry.supports]
     kinds = {"record": "digits:labels=100", "sequence": "chorales"}
     such = "".join(f"; {support} data are such as {kinds[support]}" for support in family.supports if support in kinds)
+    if event.label and "record" not in family.supports:
+        such += "; labels are left out by labels=0, as in digits:labels=0"
     raise UnfitError(
         f"family {family.name!r} takes {' or '.join(family.supports)} data, got {event.support} ({event}); "
         f"families that fit: {', '.join(fit) or 'none'}{such}"

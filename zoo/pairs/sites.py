@@ -44,6 +44,13 @@ def layers(fn: Any) -> Iterator[Any]:
         fn = getattr(fn, "base_dist", None)
 
 
+def entries_of(fn: Any) -> Any:
+    """The distribution of single entries under ``to_event``."""
+    while isinstance(fn, torch.distributions.Independent):
+        fn = fn.base_dist
+    return fn
+
+
 def is_point(fn: Any) -> bool:
     """Whether a distribution has all its mass at one point."""
     return any(isinstance(layer, Delta) for layer in layers(fn))

@@ -103,8 +103,12 @@ def decompress(file: bytes, runs: Path, given: Arrays, watch: Watch) -> dict[str
         ZooError: a field that is needed is not given.
         RunError: the file is damaged, there is no such run, or this machine cannot decode it.
     """
-    header, _ = unpack(file)
-    event = Event.parse(header.event)
+    return restore(_run_of(unpack(file)[0], runs).pair(), file, given, watch)
+
+
+def restore(pair: Pair, file: bytes, given: Arrays, watch: Watch) -> dict[str, NDArray[Any]]:
+    """The arrays in a coded file, decoded with the pair that encoded it (see `decompress`)."""
+    event = pair.event
     needed = [field.name for field in event.fields if field.role == "given"]
     if given and not needed:
         raise ZooError(f"the file is of {event}, which is given nothing: leave out --given")
@@ -112,7 +116,7 @@ def decompress(file: bytes, runs: Path, given: Arrays, watch: Watch) -> dict[str
         raise ZooError(
             f"the file is of {event}: to decode it, name the file with {', '.join(missing)} by --given FILE.npz"
         )
-    back = _decoded(_run_of(header, runs).pair(), file, given, watch)
+    back = _decoded(pair, file, given, watch)
     return back if event.fields else {"": back["x"]}
 
 
