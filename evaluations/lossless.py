@@ -113,7 +113,7 @@ def _measured(run: TrainedRun, settings: Settings) -> list[Score]:
         Score("overhead", 100 * (8 * payload / _ideal_bits(pair, x, settings) - 1), "%", kind="estimate", n=n),
         *(Score(f"{way}_images", n / taken, "1/s", kind="estimate", n=n) for way, taken in seconds.items()),
         *(Score(f"{way}_mb", size / taken / 1e6, "MB/s", kind="estimate", n=n) for way, taken in seconds.items()),
-        exact("passes", passes(pair, header.plan), "passes"),
+        exact("passes", passes(pair, header.plan, contexts(pair.event, x, n)), "passes"),
         exact("best_standard", standard[best], "bytes", reason=best),
         exact("best_standard_bits_per_dim", 8 * standard[best] / size, "bits/dim", reason=best),
         *(exact(name, count, "bytes") for name, count in standard.items()),

@@ -374,6 +374,13 @@ def test_padding_takes_no_bits() -> None:
     assert torch.equal(back(pair, encode(pair, x), x), x)
 
 
+def test_the_first_sequence_that_is_coded_is_the_shortest() -> None:
+    pair, x = pair_of("chain"), data_of(BITS, 40)
+    n = x[:, -1]
+    sizes = [len(encode(pair, x[order])) for order in (n.argsort(), n.argsort(descending=True))]
+    assert abs(sizes[0] - sizes[1]) < 12  # the order of data of one length remains
+
+
 # ---------------------------------------------------------------- bytes
 
 

@@ -133,9 +133,18 @@ def test_the_grid_is_as_fine_as_the_posterior_asks(deviation: float) -> None:
 
 @given(st.integers(1, 3000), st.integers(1, 600), st.sampled_from([0.0, 0.05, 0.62, 1.0, 8.0]))
 def test_a_plan_covers_the_data(count: int, batch: int, growth: float) -> None:
-    sizes = Plan(count, batch, growth, 3).sizes
+    sizes = Plan(count, batch, growth, 3).sizes(torch.ones(count))
     assert sum(sizes) == count
     assert all(0 < size <= batch for size in sizes)
     assert sizes[0] == 1 or growth == 0
     for done, size in zip(np.cumsum(sizes), sizes[1:], strict=False):
         assert growth == 0 or size <= max(1, growth * done)
+
+
+@given(st.lists(st.integers(0, 20), min_size=1, max_size=300), st.sampled_from([0.05, 0.62, 8.0]))
+def test_a_batch_of_sequences_has_no_more_steps_than_the_bits_allow(lengths: list[int], growth: float) -> None:
+    steps = torch.tensor(sorted(lengths)).float()
+    sizes = Plan(len(steps), 100, growth, 3).sizes(steps)
+    assert sum(sizes) == len(steps)
+    for done, size in zip(np.cumsum(sizes), sizes[1:], strict=False):
+        assert size == 1 or float(steps[done : done + size].sum()) <= growth * float(steps[:done].sum()) + 1e-3

@@ -31,7 +31,7 @@ from zoo.event import Event
 from zoo.pairs.pair import Pair
 from zoo.pairs.records import cut, pair_for, scored
 from zoo.pairs.sites import latent_sites, layers, random_sites
-from zoo.pairs.traces import capabilities, traced
+from zoo.pairs.traces import capabilities, contexts, traced
 
 Watch = Callable[[int], None]
 """A callback with the number of data done so far."""
@@ -48,8 +48,8 @@ class Plan:
     """How ``count`` data are split into batches, and the grid of their latents.
 
     The latents of a batch are popped before its data are pushed, so a batch needs the bits of those before it: the
-    first is one datum, each other ``growth`` times all before it (1 to ``batch`` data). With ``growth`` 0 nothing is
-    popped and all batches are of ``batch`` data.
+    first is one datum, each other ``growth`` times all before it (1 to ``batch`` data), counted in steps where the data
+    are sequences. With ``growth`` 0 nothing is popped and all batches are of ``batch`` data.
 
     So many data are ``missing`` a label. Where some zeros are ``negative``, these are so many, of so many ``zeros``.
     """
@@ -67,15 +67,13 @@ class Plan:
         """Of the latents."""
         return Grid(self.exponent)
 
-    @property
-    def sizes(self) -> list[int]:
-        """The batches, in the order of encoding."""
-        sizes: list[int] = []
-        done = 0
-        while done < self.count:
-            wanted = max(1, int(self.growth * done)) if self.growth else self.batch
-            sizes.append(min(wanted, self.batch, self.count - done))
-            done += sizes[-1]
+    def sizes(self, steps: Tensor) -> list[int]:
+        """The batches, in the order of encoding; ``steps`` of each datum in that order, shape ``(count,)``."""
+        sizes, total = list[int](), torch.cat([steps.new_zeros(1), steps]).double().cumsum(0)
+        while (done := sum(sizes)) < self.count:
+            most = total[done] * (1 + self.growth)
+            wanted = int(torch.searchsorted(total, most, right=True)) - 1 - done if self.growth else self.batch
+            sizes.append(min(max(wanted, 1), self.batch, self.count - done))
         return sizes
 
     @property
@@ -101,7 +99,10 @@ def plan(pair: Pair, x: Tensor, batch: int = 512) -> Plan:
 def push_data(pair: Pair, x: Tensor, plan: Plan, watch: Watch = lambda done: None) -> Words:
     """The bits of ``x``, shape ``(n, *event.shape)``; call it inside `precisely`."""
     stack, done = Stack(seeded=plan.growth > 0), 0
-    for size in plan.sizes:
+    steps = steps_of(pair.event, len(x), contexts(pair.event, x, len(x)))
+    order = steps.argsort(stable=True)
+    x = x[order]
+    for size in plan.sizes(steps[order]):
         push_batch(pair, stack, x[done : done + size], plan.grid)
         done += size
         watch(done)
@@ -129,9 +130,12 @@ def pop_data(
         RunError: there are fewer bits than the plan's data need.
     """
     stack, parts, left = Stack(words), list[Tensor](), plan.count
+    steps = steps_of(pair.event, plan.count, given)
+    order = steps.argsort(stable=True)
+    given = {name: value[order] for name, value in given.items()}
     missing = pop_flags(stack, plan.count, plan.missing)
     negative = pop_flags(stack, plan.zeros, plan.negative)
-    for size in reversed(plan.sizes):
+    for size in reversed(plan.sizes(steps[order])):
         if plan.growth and stack.bits == 0:
             raise RunError("the bits end before all data are decoded: the file was changed")
         rows = slice(left - size, left)
@@ -144,7 +148,16 @@ def pop_data(
     if int((values == 0).sum()) == plan.zeros:  # if not, the data's checksum will differ
         values[values == 0] = torch.where(negative, -0.0, 0.0)
         x[:, coded_entries(pair)] = values
-    return x, stack
+    return x[order.argsort()], stack
+
+
+def steps_of(event: Event, n: int, given: Mapping[str, Tensor]) -> Tensor:
+    """The steps of each of ``n`` data, one where they are no sequences: shape ``(n,)``.
+
+    Short sequences are coded first, because the latents of the first datum are popped from seed bits.
+    """
+    lengths = [given[field.length] for field in event.parts if field.length and field.role == "observed"]
+    return torch.stack(lengths).sum(0) if lengths else torch.ones(n)
 
 
 def coded_entries(pair: Pair) -> Tensor:
@@ -252,12 +265,13 @@ def why_not(pair: Pair, x: Tensor | None = None) -> str:
         return next(filter(None, (_mismatch(pair, example) for example in examples)), "")
 
 
-def passes(pair: Pair, plan: Plan) -> int:
-    """How many network passes encoding (or decoding) takes, one after the other."""
+def passes(pair: Pair, plan: Plan, given: Mapping[str, Tensor]) -> int:
+    """How many network passes encoding (or decoding) takes, one after the other, where these fields are ``given``."""
     parts = cut(pair.event, blank(pair.event, plan.example, {}).to(pair.device))
     with pair.evaluating():
         traces = [trace for _, part in parts for trace in traced(sampling(pair_for(pair, part)), part)]
-    return sum(map(_passes, traces)) * len(plan.sizes)
+    steps = steps_of(pair.event, plan.count, given).sort().values
+    return sum(map(_passes, traces)) * len(plan.sizes(steps))
 
 
 @contextmanager
