@@ -8,6 +8,7 @@ from sys import executable
 import numpy as np
 import pytest
 import torch
+from splits import everything
 
 from zoo.data import Dataset, load_data
 from zoo.data.toys import RADII, RING_NOISE, rings_log_density
@@ -17,10 +18,6 @@ from zoo.event import Event
 
 def sizes(data: Dataset) -> tuple[int, int, int]:
     return len(data.train), len(data.validation), len(data.test)
-
-
-def everything(data: Dataset) -> torch.Tensor:
-    return torch.cat([data.train, data.validation, data.test])
 
 
 # ---------------------------------------------------------------------------------------------- the zoo's own data

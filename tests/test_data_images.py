@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from splits import everything
 
 from zoo.data import Dataset, load_data
 from zoo.errors import ZooError
@@ -21,10 +22,6 @@ from zoo.runs.config import DataSpec
 
 RNG = np.random.default_rng(0)
 SPLIT = (0.5, 0.25, 0.25)
-
-
-def everything(data: Dataset) -> torch.Tensor:
-    return torch.cat([data.train, data.validation, data.test])
 
 
 def rows(data: Dataset) -> list[list[float]]:

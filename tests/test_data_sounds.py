@@ -9,17 +9,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from splits import everything
 
-from zoo.data import Dataset, load_data
+from zoo.data import load_data
 from zoo.data.files.sounds import linear, mulaw
 from zoo.errors import ZooError
 from zoo.event import Event
 
 EVERY = np.arange(-(2**15), 2**15).astype(np.int16)
-
-
-def everything(data: Dataset) -> torch.Tensor:
-    return torch.cat([data.train, data.validation, data.test])
 
 
 def wav(path: Path, samples: np.ndarray, rate: int = 8000, width: int = 2) -> Path:

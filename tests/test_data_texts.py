@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from splits import everything
 
 from zoo.data import Dataset, load_data
 from zoo.errors import ZooError
@@ -14,10 +14,6 @@ from zoo.event import Event
 LINES = st.lists(
     st.text(st.characters(exclude_categories=["Cs", "Cc", "Cf"]), min_size=1, max_size=9), min_size=10, max_size=30
 )
-
-
-def everything(data: Dataset) -> torch.Tensor:
-    return torch.cat([data.train, data.validation, data.test])
 
 
 def text_file(folder: Path, text: str, encoding: str = "utf-8") -> Path:

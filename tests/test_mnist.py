@@ -18,6 +18,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from splits import everything
 
 from zoo.data import Dataset, load_data
 from zoo.data import idx as files
@@ -29,10 +30,6 @@ from zoo.event import Event
 
 def sizes(data: Dataset) -> tuple[int, int, int]:
     return len(data.train), len(data.validation), len(data.test)
-
-
-def everything(data: Dataset) -> torch.Tensor:
-    return torch.cat([data.train, data.validation, data.test])
 
 
 def idx(array: np.ndarray) -> bytes:

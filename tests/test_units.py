@@ -1,0 +1,177 @@
+"""Real data in other units: a likelihood changes by its log-scale and by nothing else."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from members import small
+
+import zoo
+from zoo.data import Dataset, load_data
+from zoo.data.atoms import grid_of
+from zoo.errors import ZooError
+from zoo.event import Event
+from zoo.pairs.build import build
+from zoo.pairs.registry import families, load_shelves
+from zoo.runs.evaluation import Settings, TrainedRun, evaluate
+from zoo.seeding import seeded
+from zoo.training.loop import fit
+from zoo.training.recipe import Recipe
+
+load_shelves()
+REAL = sorted(family.name for family in families if "real" in family.supports)
+SCALES, OFFSETS = np.array([1e-9, 3.0, 1e9, 2e-4]), np.array([2e-4, -50.0, 1e14, 7.0])
+LOG_SCALE = float(np.log(SCALES).sum())
+
+
+def table(rows: int = 300) -> np.ndarray:
+    """Correlated numbers of unit deviation."""
+    noise = np.random.default_rng(0).normal(size=(rows, 4))
+    return noise @ np.linalg.cholesky(0.5 * np.eye(4) + 0.5).T
+
+
+def of_array(folder: Path, name: str, array: np.ndarray) -> Dataset:
+    np.save(folder / f"{name}.npy", array)
+    return load_data(str(folder / f"{name}.npy"))
+
+
+def scores(pair: zoo.Pair, data: Dataset, particles: int = 20) -> dict[str, Any]:
+    found = evaluate("likelihood", [TrainedRun(pair, data, 0, [], "finished")], Settings(particles=particles))
+    return {score.metric: score for score in found}
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, Dataset]:
+    folder = tmp_path_factory.mktemp("units")
+    return of_array(folder, "plain", table()), of_array(folder, "scaled", OFFSETS + SCALES * table())
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_units_change_a_likelihood_by_their_log_scale_only(name: str, both: tuple[Dataset, Dataset]) -> None:
+    """After training, for every family, its floors and its history; columns are 5e5 deviations off zero and less."""
+    found = []
+    for data in both:
+        pair = build(name, data.event, small(name))
+        recipe = Recipe(steps=4, batch=64, checkpoints=2, engine="eager")
+        history = fit(pair, data, recipe, seed=1, device="cpu").history
+        found.append((scores(pair, data), history))
+    (ours, before), (theirs, after) = found
+    for metric in ("nats", "elbo", "reconstruction", "floor_independent"):
+        assert ours[metric].status == theirs[metric].status
+        if ours[metric].status == "ok":
+            assert theirs[metric].value - ours[metric].value == pytest.approx(LOG_SCALE, abs=2e-3)
+            assert theirs[metric].kind == ours[metric].kind
+    if ours["nats"].status == "ok":
+        for metric in ("train", "validation"):
+            for old, new in zip(before, after, strict=True):
+                assert new[metric] == pytest.approx(old[metric] + LOG_SCALE, abs=2e-3, nan_ok=True)  # no steps, no loss
+
+
+def test_a_gaussian_has_the_density_of_its_own_units(tmp_path: Path) -> None:
+    """Age, income and mass: the independent normal's exact nats."""
+    deviations = np.array([12.0, 9700.0, 5e-5])
+    array = np.random.default_rng(1).normal(size=(4000, 3)) * deviations + np.array([41.0, 31_000.0, 7e-4])
+    data = of_array(tmp_path, "people", array)
+    pair = build("independent", data.event)
+    with torch.no_grad():
+        pair.extras.initialise(data.train)  # type: ignore[attr-defined] # it has that method
+    expected = float(np.log(deviations).sum() + 1.5 * math.log(2 * math.pi * math.e))
+    assert scores(pair, data)["nats"].value == pytest.approx(expected, abs=0.1)
+
+
+def test_seconds_since_1970_keep_their_differences(tmp_path: Path) -> None:
+    """As float32, of 1.7e9 + N(0, 30) three distinct values would be left."""
+    array = 1.7e9 + 30 * np.random.default_rng(0).normal(size=(1000, 1))
+    data = of_array(tmp_path, "time", array)
+    everything = torch.cat([data.train, data.validation, data.test])
+    assert len(everything.unique()) == 1000
+    assert np.allclose(np.sort(data.restore(everything)[:, 0]), np.sort(array[:, 0]), atol=1e-4, rtol=0)
+
+
+def test_a_trained_model_takes_and_gives_the_datas_own_units(both: tuple[Dataset, Dataset]) -> None:
+    with seeded(0):
+        models = [zoo.TrainedModel(build("ppca", data.event, {"latent": 1}, seed=0), data) for data in both]
+    x = table(7)
+    ours, theirs = (model.log_prob(each).value for model, each in zip(models, (x, OFFSETS + SCALES * x), strict=True))
+    assert np.allclose(ours - theirs, LOG_SCALE, atol=2e-3)
+    drawn, moved = (model.sample(5, seed=3).numpy() for model in models)
+    assert np.allclose(OFFSETS + SCALES * drawn, moved, rtol=1e-6)
+    masked = np.zeros((7, 4), bool)
+    masked[:, 1] = True
+    parts = [
+        model.log_prob(each, mask=masked).value for model, each in zip(models, (x, OFFSETS + SCALES * x), strict=True)
+    ]
+    assert np.allclose(parts[0] - parts[1], math.log(SCALES[1]), atol=2e-3)
+
+
+def test_the_zoos_own_data_are_in_their_own_units() -> None:
+    for name in ("moons", "rings", "digits"):
+        data = load_data(name)
+        assert data.units is None
+        assert not data.log_scale(build("independent", data.event), data.test).any()
+
+
+@pytest.mark.parametrize(
+    ("values", "step"),
+    [
+        (np.arange(200) % 17 / 16, 1 / 16),
+        (np.round(np.random.default_rng(0).normal(170, 8, 300), 1), 0.1),
+        (np.random.default_rng(0).integers(0, 2, 300), 1.0),
+        (np.random.default_rng(0).integers(200, 9000, 300) * 25, 25.0),
+        (np.random.default_rng(0).normal(size=300), None),
+        (np.random.default_rng(0).normal(size=300).astype(np.float32), None),
+        ((1e6 + np.random.default_rng(0).normal(size=300)).astype(np.float32), 1 / 16),  # what float32 left of it
+    ],
+)
+def test_grids_of_real_values_are_found(values: np.ndarray, step: float | None) -> None:
+    found = grid_of(values.astype(np.float64))
+    assert (found is None) == (step is None)
+    if found:
+        assert found[0] == pytest.approx(step)
+
+
+def test_values_on_a_grid_are_scored_by_a_bound_that_says_so(tmp_path: Path) -> None:
+    """Rounded to tenths, the nats of a density are at least those of the probability of each interval."""
+    array = np.round(np.random.default_rng(0).normal(170, 8, (2000, 2)), 1)
+    data = of_array(tmp_path, "heights", array)
+    pair = build("independent", data.event)
+    with torch.no_grad():
+        pair.extras.initialise(data.train)  # type: ignore[attr-defined] # it has that method
+    nats = scores(pair, data)["nats"]
+    assert (nats.kind, "dequantised at steps of grids" in nats.reason) == ("lower bound", True)
+    entropy = 2 * (math.log(8) + 0.5 * math.log(2 * math.pi * math.e))
+    assert nats.value == pytest.approx(entropy, abs=0.15)
+    assert np.allclose(data.restore(data.test) * 10, (data.restore(data.test) * 10).round(), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("harm", "sentence"),
+    [
+        (lambda frame: frame.assign(c=frame.a), "column 'a', column 'c' depend linearly on each other"),
+        (lambda frame: frame.assign(c=2 * frame.a - frame.b + 1), "depend linearly on each other"),
+        (lambda frame: frame.assign(c=np.where(frame.a > 0, frame.b, 0.123)), "has the value 0.123 in"),
+        (lambda frame: frame.assign(c=4.5), "column 'c' is constant"),
+    ],
+)
+def test_data_without_a_density_are_refused(harm: Any, sentence: str, tmp_path: Path) -> None:
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(400, 2)), columns=["a", "b"])
+    path = tmp_path / "table.csv"
+    frame.to_csv(path, index=False)
+    load_data(str(path))  # as it is, it has one
+    harm(frame).to_csv(path, index=False)
+    with pytest.raises(ZooError, match=sentence):
+        load_data(str(path))
+
+
+def test_images_of_k_over_255_are_levels(tmp_path: Path) -> None:
+    levels = np.random.default_rng(0).integers(0, 256, (40, 3, 3))
+    data = of_array(tmp_path, "images", (levels / 255).astype(np.float32))
+    assert data.event == Event((3, 3), 256)
+    assert "values k/255 are taken for the levels k" in data.source
+    assert sorted(torch.cat([data.train, data.validation, data.test]).flatten().tolist()) == sorted(levels.flatten())
