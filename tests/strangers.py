@@ -46,4 +46,4 @@ def come_out(path: Path, folder: Path, positive: bool = False) -> Outcome:
         return Outcome(nats["reason"])
     [run] = find_runs(folder / "runs", path.stem)
     pair = run.pair()
-    return Outcome("", nats["value"], nats["kind"], pair, run.config.data.load().reshaped(pair.event).test)
+    return Outcome("", nats["value"], nats["kind"], pair, run.config.data.load().given_to(pair).test)

@@ -81,7 +81,7 @@ def test_scores_say_what_the_model_says(model: zoo.TrainedModel) -> None:
     assert (found["kind"] == "exact").all()
     assert (found["stderr"] == 0).all()
     assert found.index.equals(new.index)
-    entropy = model.log_prob(model.data.validation).value.mean()
+    entropy = model.log_prob(model.data.restore(model.data.validation)).value.mean()
     assert np.allclose(found["typicality"], abs(plain.value - float(entropy)), atol=1e-5)
 
 

@@ -18,8 +18,11 @@ from zoo.data.atoms import grid_of
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.pairs.build import build
+from zoo.pairs.plugins import load_families
 from zoo.pairs.registry import families, load_shelves
+from zoo.runs.config import DataSpec, configure
 from zoo.runs.evaluation import Settings, TrainedRun, evaluate
+from zoo.runs.run import Run
 from zoo.seeding import seeded
 from zoo.training.loop import fit
 from zoo.training.recipe import Recipe
@@ -175,3 +178,26 @@ def test_images_of_k_over_255_are_levels(tmp_path: Path) -> None:
     assert data.event == Event((3, 3), 256)
     assert "values k/255 are taken for the levels k" in data.source
     assert sorted(torch.cat([data.train, data.validation, data.test]).flatten().tolist()) == sorted(levels.flatten())
+
+
+def test_programs_for_one_event_take_data_as_they_are(tmp_path: Path) -> None:
+    """Priors and supports of a person's own programs are written in the data's units."""
+    (tmp_path / "waiting.py").write_text(
+        "import pyro, pyro.distributions as dist, torch, zoo\n"
+        "event = zoo.Event(1, 'real')\n"
+        "def model(x):\n"
+        "    rate = pyro.param('rate', torch.tensor(0.01), constraint=dist.constraints.positive)\n"
+        "    with pyro.plate('data', len(x)):\n"
+        "        pyro.sample('x', dist.Exponential(rate.expand(1)).to_event(1), obs=x)\n"
+    )
+    data = of_array(tmp_path, "times", np.random.default_rng(0).exponential(50.0, (300, 1)))
+    load_families([tmp_path / "waiting.py"])
+    config = configure("waiting", DataSpec(name=str(tmp_path / "times.npy")), data, recipe={"steps": 0})
+    assert config.units is None
+    run = Run.of(config, tmp_path / "runs")
+    run.train(config, data, "cpu")
+    x = torch.from_numpy(data.restore(data.test).numpy())
+    found = zoo.load(run.folder, device="cpu").log_prob(x)
+    expected = (math.log(0.01) - 0.01 * x).sum(1)
+    assert np.allclose(found.value, expected, atol=1e-4)
+    assert not build("ppca", data.event).in_own_units

@@ -104,12 +104,12 @@ def sample(
         from zoo.seeding import seeded
 
         prepared = Prepared.of(name, options)
-        data = prepared.dataset
-        check_place(out, data.event)
+        check_place(out, prepared.dataset.event)
         prepared.train(device, options.quiet)
         pair = prepared.run.pair().to(pick_device(device))
+        data = prepared.dataset.given_to(pair)
         with seeded(prepared.config.seed):
-            given = contexts(pair.event, data.reshaped(pair.event).test, n)
+            given = contexts(pair.event, data.test, n)
             drawn = data.restore(draw(pair, n, given=given).reshape(n, *data.event.shape).cpu())
         save_samples(out, drawn, data.event)
         if not options.quiet:

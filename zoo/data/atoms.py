@@ -201,6 +201,7 @@ def in_units(
     Raises:
         ZooError: see `units_of`.
     """
+    splits = {word: split.double() for word, split in splits.items()}
     units = units_of(event, splits["train"], splits["validation"], where, name)
     if units is None:
         return None, {word: split.float() for word, split in splits.items()}

@@ -20,6 +20,8 @@ from zoo.pairs.records import counted
 if TYPE_CHECKING:
     from zoo.pairs.pair import Pair
 
+STANDARDISED = "real entries are standardised by the train data, and scores are in the data's own units"
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -35,6 +37,7 @@ class Dataset:
         registered: the data are those of the registered data set called ``name``, not of a file of that name.
         names: field, or column of a table -> the names of its levels, from level 0 on, where they have names.
         units: of real entries, where the splits hold these standardised; ``None`` for splits in the data's own units.
+        own: the three splits in the data's own units, where they are not.
 
     Raises:
         ZooError: a split of another dtype or shape; a record with a value that is missing though it is no label, or
@@ -58,6 +61,7 @@ class Dataset:
     registered: bool = False
     names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     units: Units | None = None
+    own: tuple[Tensor, Tensor, Tensor] | None = None
 
     def __post_init__(self) -> None:
         for word in ("train", "validation", "test"):
@@ -100,6 +104,29 @@ class Dataset:
         """
         rows = self.train[indices]
         return torch.bernoulli(rows, generator=generator) if self.binarise else rows
+
+    def given_to(self, pair: Pair) -> Dataset:
+        """The same data as ``pair`` takes them: of its event, and in their own units if its programs are written so.
+
+        Raises:
+            ZooError: see `reshaped`.
+        """
+        return (self.in_own_units() if pair.in_own_units else self).reshaped(pair.event)
+
+    def in_own_units(self) -> Dataset:
+        """The same data, not standardised."""
+        if self.own is None:
+            return self
+        train, validation, test = self.own
+        return replace(self, train=train, validation=validation, test=test, units=None, own=None)
+
+    @property
+    def description(self) -> str:
+        """`source`, and what became of real entries."""
+        if self.units is None:
+            return self.source
+        notes = "; ".join(filter(None, (STANDARDISED, self.units.remark)))
+        return f"{self.source.removesuffix('.')}; {notes}."
 
     @property
     def dequantised(self) -> bool:
@@ -177,7 +204,8 @@ class Dataset:
     def map(self, change: Callable[[Tensor], Tensor], **fields: object) -> Dataset:
         """The same data set with each of its three splits changed, and the ``fields`` given."""
         splits = {"train": change(self.train), "validation": change(self.validation), "test": change(self.test)}
-        return replace(self, **splits, **fields)  # type: ignore[arg-type] # fields are the dataclass's own
+        own = self.own and tuple(map(change, self.own))
+        return replace(self, **splits, own=own, **fields)  # type: ignore[arg-type] # fields are the dataclass's own
 
 
 def _differ_in_shape_and_role(ours: Event, theirs: Event) -> bool:

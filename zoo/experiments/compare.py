@@ -251,5 +251,5 @@ def _provenance(suite: Suite, options: Options, entries: Sequence[Entry], settin
         "about": suite.about,
         "settings": {"particles": settings.particles, "seeds": suite.seeds, "share of steps": suite.share},
         "ground laws": UNCHECKED if options.unchecked else "checked",
-        "datasets": {entry.dataset.name: entry.dataset.source for entry in entries},
+        "datasets": {entry.dataset.name: entry.dataset.description for entry in entries},
     }

@@ -123,6 +123,7 @@ def _datasets(suite: Suite, options: Options) -> Iterator[tuple[DataSpec, Datase
 
 def _entry(suite: Suite, options: Options, name: str, spec: DataSpec, dataset: Dataset, seed: int) -> Entry:
     parsed = read_name(name)
+    dataset = dataset if parsed.family.event is None else dataset.in_own_units()
     where = parsed.variant, parsed.guide, dataset, seed
     recipe = suite.recipes.get(name, {}) | options.recipe
     hyper = suite.hyper.get(name, {}) | options.hyper

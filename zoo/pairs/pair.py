@@ -144,6 +144,8 @@ class Pair:
     ) -> None:
         self.event = event
         self.family, self.guide_name, self.group = family, guide_name, ""
+        self.in_own_units = True
+        """It takes real data as they are; a family that is built for any event takes them standardised."""
         self.extras = extras
         self._model = ByFields(event, model)
         self._guide = ByFields(event, guide, model=self._model)

@@ -135,6 +135,6 @@ def configure(
         recipe=Recipe.read(parsed.family.recipe).updated(recipe or {}),
         unchecked=unchecked,
         names={name: tuple(words) for name, words in dataset.names.items()},
-        units=dataset.units.to_json() if dataset.units else None,
+        units=dataset.units.to_json() if dataset.units and parsed.family.event is None else None,
         files={str(file): hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in sorted(filter(None, files))},
     )

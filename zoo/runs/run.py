@@ -116,7 +116,7 @@ class Run:
         if digest != config.digest:
             raise RunError(f"{path} belongs to other settings ({digest}); delete its folder to start over")
         load_families([Path(file) for file in config.files])
-        pair = build(config.name, Event.parse(config.event), config.hyper, config.seed)
+        pair = _built(config)
         pair.load(weights)
         return pair.train(False)
 
@@ -168,13 +168,13 @@ class Run:
         if self.done:
             read_tensors(self.folder / "weights.safetensors")  # complains of damage
             if self.status["status"] == "finished" and not config.unchecked:
-                require_laws(self.pair, data.reshaped(Event.parse(config.event)).validation, self.folder)
+                require_laws(self.pair, data.given_to(_built(config)).validation, self.folder)
             return
         settings = {"config": config.model_dump(mode="json"), "provenance": provenance(pick_device(device))}
         write_json(self.folder / "config.json", settings)
         writer = RunWriter(self.folder, config)
         try:
-            pair = build(config.name, Event.parse(config.event), config.hyper, config.seed)
+            pair = _built(config)
             progress = fit(
                 pair,
                 data,
@@ -200,6 +200,13 @@ class Run:
             note_laws(self.folder)
         writer.write_status(progress)
         (self.folder / "resume.safetensors").unlink(missing_ok=True)
+
+
+def _built(config: RunConfig) -> Pair:
+    """The untrained pair; a run without units has its data as they are."""
+    pair = build(config.name, Event.parse(config.event), config.hyper, config.seed)
+    pair.in_own_units = config.units is None
+    return pair
 
 
 def find_runs(runs: Path, name: str = "*", data: str = "*") -> list[Run]:

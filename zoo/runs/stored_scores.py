@@ -45,7 +45,7 @@ def trained_run(run: Run, data: Dataset, device: str = "auto") -> TrainedRun:
     config, pair = run.config, run.pair().to(pick_device(device))
     return TrainedRun(
         pair,
-        data.reshaped(pair.event).to(pair.device),
+        data.given_to(pair).to(pair.device),
         config.seed,
         run.history,
         status["status"],
@@ -103,7 +103,7 @@ def samples(run: Run, data: Dataset) -> Tensor:
     def make() -> dict[str, Tensor]:
         pair = run.pair()
         n = sample_count(pair.event)
-        given = contexts(pair.event, data.reshaped(pair.event).test, n)
+        given = contexts(pair.event, data.given_to(pair).test, n)
         with seeded(0):
             return {"x": sample(pair, n, given=given)}
 
@@ -119,10 +119,10 @@ def views(run: Run, data: Dataset) -> dict[str, Tensor]:
     def make() -> dict[str, Tensor]:
         pair = run.pair()
         with seeded(0):
-            return plane.views(pair, data.reshaped(pair.event).test)
+            return plane.views(pair, data.given_to(pair).test)
 
     found = cached_tensors(run.folder / "views.safetensors", run.config.digest, make)
-    if plane.DENSITY in found and data.units is not None:
+    if plane.DENSITY in found and run.config.units is not None and data.units is not None:
         found[plane.DENSITY] = found[plane.DENSITY] - data.units.scale.log().sum()
     return found
 
@@ -139,7 +139,7 @@ def reconstructions(run: Run, data: Dataset) -> dict[str, Tensor]:
         if no_bottleneck(pair):
             return {}
         codec = LossyCodec(pair)
-        coded = compress_at_widths(codec, data.reshaped(pair.event).test, path=run.folder / "lossy.safetensors")
+        coded = compress_at_widths(codec, data.given_to(pair).test, path=run.folder / "lossy.safetensors")
         latents = {f"{width:g}": codec.decode(coded[width])[:CODED] for width in GRIDS}
         return {width: torch.from_numpy(codec.reconstruct(z)) for width, z in latents.items()}
 

@@ -86,7 +86,7 @@ def fit(
         ('finished', 20)
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.read(recipe or {})
-    data = data.reshaped(pair.event).to(pick_device(device))
+    data = data.given_to(pair).to(pick_device(device))
     pair.to(data.train.device)
     if start is None and isinstance(pair.extras, HasInitialise):
         with seeded(seed), torch.no_grad():

@@ -83,7 +83,7 @@ class TrainedModel:
             raise ZooError(f"{self!r} does not know its data; give them: zoo.TrainedModel(pair, data)")
         data = dataset_of(self.run, self._data_dir) if self._data is None and self.run else self._data
         assert data is not None
-        return data.reshaped(self.event)
+        return data.given_to(self.pair)
 
     @property
     def remark(self) -> str:
@@ -100,7 +100,7 @@ class TrainedModel:
         """The units of its data; ``None`` where the pair takes them as they are."""
         if self.run:
             return Units.from_json(self.run.config.units) if self.run.config.units else None
-        return self._data.units if self._data else None
+        return self._data.given_to(self.pair).units if self._data else None
 
     @property
     def names(self) -> Mapping[str, Sequence[str]]:
@@ -382,7 +382,7 @@ def load(
         raise RunError(f"{run.folder} is no trained model ({status['status']}: {reason})")
     pair = run.pair()
     if not (run.config.unchecked or laws_noted(run.folder)):
-        require_laws(lambda: pair, dataset_of(run, data_dir).reshaped(pair.event).validation, run.folder)
+        require_laws(lambda: pair, dataset_of(run, data_dir).given_to(pair).validation, run.folder)
     return TrainedModel(pair.to(pick_device(device)), run=run, data_dir=data_dir)
 
 

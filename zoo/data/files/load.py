@@ -22,8 +22,6 @@ from zoo.data.labels import with_labels
 from zoo.errors import ZooError
 from zoo.event import Event
 
-STANDARDISED = "real entries are standardised by the train data, and scores are in the data's own units"
-
 
 def load_file(
     path: Path,
@@ -87,14 +85,24 @@ def load_file(
         kind, array = packed(contents, None if relabelled else event, roles)
     places, story = divided(contents, len(array), split, seed)
     splits = {word: torch.from_numpy(np.ascontiguousarray(array[places[word]])) for word in SPLITS}
+    raw = [split.float() for split in splits.values()]
     units, splits = in_units(kind, splits, str(path), lambda entry: _name(contents, kind, entry), seed)
     sizes = ", ".join(f"{len(places[word])} {word}" for word in SPLITS)
     notes = (contents.note, *(f"{part} is {_numbered(words)}" for part, words in contents.names.items()))
-    notes += (STANDARDISED, units.remark) if units else ()
     source = "; ".join((f"{len(array)} data of {path}, {story}: {sizes}", *filter(None, notes)))
     name = path.resolve().name if path.is_dir() else path.stem
     train, validation, test = (splits[word] for word in SPLITS)
-    data = Dataset(name, kind, train, validation, test, f"{source}.", names=contents.names, units=units)
+    data = Dataset(
+        name,
+        kind,
+        train,
+        validation,
+        test,
+        f"{source}.",
+        names=contents.names,
+        units=units,
+        own=(raw[0], raw[1], raw[2]) if units else None,
+    )
     if relabelled:
         data = _relabelled(data, labels, unlabelled, seed)
         data = data.reshaped(event) if event else data
