@@ -453,8 +453,8 @@ BROKEN = [
     Breach(OfItsOwn, REAL, "a distribution draws what", "the Doubled at 'x' add up to 2.72, not to 1"),
     Breach(Infinite, REAL, "losses and log-probabilities are finite", "elbo loss should be a finite number, got"),
     Breach(Peeks, REAL, "the model reads x by obs=x only", "the distribution of 'x' depends on x"),
-    Breach(GuideOverBatch, REAL, "data are independent", "log-probability under the guide of x[0] changed"),
-    Breach(ModelOverBatch, REAL, "data are independent", "log-probability under the model of x[0] changed"),
+    Breach(GuideOverBatch, REAL, "data are independent", "log-probability of 'z' under the guide for x[0] changed"),
+    Breach(ModelOverBatch, REAL, "data are independent", "log-probability of 'x' under the model for x[0] changed"),
     Breach(SeedOfItsOwn, REAL, "same seed", "'SeedOfItsOwn.encoder.bias' should have the same values"),
     Breach(NotInTheState, REAL, "saving and loading", "register_buffer"),
     Breach(ForgetsWhatItLearnt, REAL, "saving and loading", "they differ by"),
@@ -463,7 +463,7 @@ BROKEN = [
     Breach(Fractions, BITS, "samples are of the event", "should be of 3:binary"),
     Breach(Rounded, BITS, "gradients reach", "Rounded.generator.weight gets none from the generator loss"),
     Breach(NobodysChild, BITS, "gradients reach", "NobodysChild.generator.weight belongs to no player"),
-    Breach(OverTheBatch, REAL, "data are independent", "output of x[0] changed"),
+    Breach(OverTheBatch, REAL, "data are independent", "output 'x' for x[0] changed"),
 ]
 
 

@@ -118,7 +118,7 @@ def halved(x: Tensor) -> None:
     ("model", "words"),
     [
         (poutine.reparam(doubled, {"x": TransformReparam()}), "leaves out the Jacobian of 'x': do without it there"),
-        (halved, "dist.TransformedDistribution counts the Jacobian of a change of x"),
+        (halved, "the Jacobian of a change of variables is counted by dist.TransformedDistribution"),
     ],
 )
 def test_a_change_of_variables_of_x_is_that_of_its_distribution(model: Any, words: str) -> None:

@@ -17,6 +17,7 @@ from torch.distributions import biject_to
 
 from zoo.contract.case import Case, players_of
 from zoo.contract.findings import BrokenError
+from zoo.contract.lines import Changes, line_of
 from zoo.contract.normalisation import DRAWS, SURE, evidence
 from zoo.contract.values import other_data
 from zoo.contract.volumes import MOST_ENTRIES
@@ -47,13 +48,13 @@ def leaves_x_alone(case: Case) -> None:
     pair = case.pair
     x = case.x(case.sizes[0])
     before = x.clone()
-    with pair.evaluating():
+    with pair.evaluating(), Changes(x) as changes:
         guide_trace = poutine.trace(pair.guide).get_trace(x)
         word = "model" if torch.equal(x, before) else "guide"
         pair.structure.forget_plates(guide_trace)
         poutine.replay(pair.model, trace=guide_trace)(x)
     if not torch.equal(x, before):
-        raise BrokenError(f"the {word} changes x in place")
+        raise BrokenError(f"the {word} changes x in place{changes.at}")
 
 
 def same_twice(case: Case) -> None:
@@ -91,7 +92,10 @@ def scores_everything(case: Case) -> None:
         traces = traced(pair, x)
     for name, site in chain.from_iterable(map(random_sites, traces)):
         if any(isinstance(layer, dist.Unit) for layer in layers(site["fn"])):
-            raise BrokenError(f"{name!r} is a factor, so the program's density need not integrate to one")
+            raise BrokenError(
+                f"{name!r} is a factor, so the program's density need not integrate to one; the Jacobian of a change "
+                "of variables is counted by dist.TransformedDistribution"
+            )
         for mask in (site["mask"], *(getattr(layer, "_mask", None) for layer in layers(site["fn"]))):
             if mask is not None and not torch.as_tensor(mask).all():
                 raise BrokenError(f"a mask hides {name!r}, or a part of it, so that it is not scored")
@@ -218,7 +222,7 @@ def agrees_with_log_prob(case: Case) -> None:
     pair = case.pair
     if not isinstance(pair.extras, HasLogProb) or pair.structure.shared:
         return
-    x = case.x(case.sizes[0])
+    x, at = case.x(case.sizes[0]), line_of(pair.extras.log_prob)
     with pair.evaluating():
         exact = log_prob(pair, x)
         if not capabilities(pair, x).latents:
@@ -226,7 +230,7 @@ def agrees_with_log_prob(case: Case) -> None:
             if not torch.allclose(exact.double(), program.double(), rtol=1e-3, atol=1e-3):
                 raise BrokenError(
                     f"log_prob(x) should be the log-probability under the model; for x[0] it is {float(exact[0]):g} "
-                    f"and the model's {float(program[0]):g}"
+                    f"and the model's {float(program[0]):g}{at}"
                 )
             return
         weights = log_weights(pair, x.repeat_interleave(PARTICLES, 0)).reshape(len(x), PARTICLES)
@@ -239,17 +243,17 @@ def agrees_with_log_prob(case: Case) -> None:
     if excess > ERRORS * error.square().sum().sqrt() + 1e-3 * len(x):
         raise BrokenError(
             f"log_prob(x) should be no less than a lower bound of it; over {len(x)} data it is "
-            f"{float(exact.sum()):g} and the bound {float(bound.sum()):g}"
+            f"{float(exact.sum()):g} and the bound {float(bound.sum()):g}{at}"
         )
     if too_much > math.log(SURE):
         raise BrokenError(
             f"log_prob(x) should be a normalised density; over {PARTICLES} draws of the model it is greater by "
-            f"{too_much:g} nats than latents and guide allow"
+            f"{too_much:g} nats than latents and guide allow{at}"
         )
     if misjudged:
         raise BrokenError(
             f"log_prob(x) should be the log-probability under the model; by its integral and by draws of the model it "
-            f"is {misjudged}"
+            f"is {misjudged}{at}"
         )
 
 

@@ -75,7 +75,7 @@ GROUND = (
         "every entry is scored",
         scores_everything,
         "remove poutine.mask, .mask(...) and obs_mask, as what is hidden would count as predicted with certainty, and "
-        "pyro.factor, which is no probability (dist.TransformedDistribution counts the Jacobian of a change of x)",
+        "pyro.factor, which is no probability",
     ),
     Law(
         "distributions have valid parameters",
