@@ -20,20 +20,16 @@ import zoo
 from zoo.cli import app
 from zoo.cli.describe import describe
 from zoo.codec.lossless import why_not
+from zoo.data.files import SUFFIXES
+from zoo.data.files.arrays import read_numpy
+from zoo.data.files.images import read_images
+from zoo.data.files.sounds import read_sound
+from zoo.data.files.tables import read_csv
+from zoo.data.files.texts import read_text
 from zoo.event import Event
 from zoo.pairs.build import build
-from zoo.pairs.registry import (
-    Evaluation,
-    Family,
-    Guide,
-    Prior,
-    datasets,
-    evaluations,
-    families,
-    guides,
-    load_shelves,
-    priors,
-)
+from zoo.pairs.declarations import Evaluation, Family, Guide, Prior
+from zoo.pairs.registry import datasets, evaluations, families, guides, load_shelves, priors
 from zoo.report.tables import GROUPS
 from zoo.training.recipe import Recipe
 
@@ -41,6 +37,14 @@ T = TypeVar("T")
 ROOT = Path(__file__).parent.parent
 FROM_ROOT = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 """File in the repository's root -> its page."""
+KINDS = (
+    ("Arrays", "zoo compare vae independent --data mine.npz", read_numpy),
+    ("Tables", "zoo compare ppca realnvp --data table.csv --field species=given", read_csv),
+    ("Images", "zoo compare vae wavenet --data photos/:size=32,mode=grey", read_images),
+    ("Recordings", "zoo train wavenet --data speech.wav:window=64,encoding=mulaw", read_sound),
+    ("Texts", "zoo train wavenet --data verse.txt:window=64", read_text),
+)
+"""Kinds of files: title, example, reader."""
 LINK = re.compile(r"(?<=\]\()(?!https?://|#)([^)\s]+)")
 """The target of a relative Markdown link."""
 
@@ -156,7 +160,7 @@ def _evaluation_sections() -> Iterator[str]:
 
 
 def _data_sections() -> Iterator[str]:
-    yield "`--data NAME` takes one of these, a file (`.npz`, `.npy`, `.csv`) or a folder of PNGs."
+    yield f"`--data NAME` takes one of these, a file ({', '.join(f'`{each}`' for each in SUFFIXES)}) or a folder."
     for each in listed()["data"]:
         yield f"## {each['name']}\n\n{_sentence(each['about'])}"
         yield _docstring(_path(datasets[each["name"]]))
@@ -164,6 +168,9 @@ def _data_sections() -> Iterator[str]:
     yield "## Your own data"
     yield _docstring("zoo.data.load_data")
     yield _docstring("zoo.data.files.load_file")
+    for title, command, reader in KINDS:
+        yield f"### {title}\n\n```console\n{command}\n```"
+        yield _docstring(f"{reader.__module__}.{reader.__qualname__}")
 
 
 def listed() -> dict[str, list[dict[str, Any]]]:

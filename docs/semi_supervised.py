@@ -1,6 +1,7 @@
-"""Test errors of ``ssvae`` on digits of which 100 have labels, and of its classifier trained on these labels alone.
+"""Test errors of ``ssvae`` on data of which few have labels, and of its classifier trained on these labels alone.
 
-``python docs/semi_supervised.py`` prints a line for each seed, which draws the labels and all else. The weights of
+``python docs/semi_supervised.py`` prints a line for each seed, which draws the labels and all else; the data are the
+digits with 100 labels, or those of ``--data mnist-static --labels 600 --steps 15000``. The weights of
 ``ssvae`` are those of its best validation score, as in every run. The classifier alone has the same layers, optimiser
 and learning rate; of its weights at every `EVERY` steps, and of all `DROPOUTS` and `DECAYS`, those of the least
 validation error are tested, which favours it.
@@ -10,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import itertools
+from collections.abc import Mapping
 from statistics import fmean, stdev
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +22,7 @@ from torch.nn import functional as F
 from zoo.data import Dataset, load_data
 from zoo.nn.amortised import scaled
 from zoo.nn.mlp import MLP
-from zoo.pairs.build import build
+from zoo.pairs.build import build, parse_settings
 from zoo.pairs.registry import families, load_shelves
 from zoo.seeding import seeded
 from zoo.training.loop import fit
@@ -59,14 +62,14 @@ def error(net: nn.Module, data: Dataset, x: Tensor) -> float:
     return float(wrong.double().mean())
 
 
-def main(labels: int, seeds: int) -> None:
+def main(name: str, labels: int, seeds: int, steps: int | None, hyper: Mapping[str, Any]) -> None:
     load_shelves()
-    recipe = Recipe.read(families["ssvae"].recipe)
+    recipe = Recipe.read(families["ssvae"].recipe).updated({"steps": steps} if steps else {})
     print("seed  alone: validation, test  ssvae: validation, test")
     rows = []
     for seed in range(seeds):
-        data = load_data(f"digits:labels={labels}", seed=seed)
-        pair = build("ssvae", data.event, seed=seed)
+        data = load_data(f"{name}:labels={labels}", seed=seed)
+        pair = build("ssvae", data.event, hyper, seed)
         fit(pair, data, recipe, seed=seed, device="cpu")
         made = pair.modules["SSVAE"].classifier
         of_ssvae = (error(made, data, data.validation), error(made, data, data.test))
@@ -79,8 +82,11 @@ def main(labels: int, seeds: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", default="digits", help="a data set that takes labels=")
     parser.add_argument("--labels", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, help="of ssvae; by default as in its recipe")
+    parser.add_argument("--set", action="append", default=[], help="hyper-parameter of ssvae: alpha=10")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    main(given.labels, given.seeds)
+    main(given.data, given.labels, given.seeds, given.steps, parse_settings(given.set))

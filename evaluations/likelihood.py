@@ -13,20 +13,20 @@ from zoo.errors import ZooError
 from zoo.metrics.bounds import FEWEST_PARTICLES, LARGEST_KHAT, Bounds, bounds, log_probs
 from zoo.metrics.two_sample import Share
 from zoo.pairs.build import build
-from zoo.pairs.pair import HasInitialise, Pair
-from zoo.pairs.records import density, scored
+from zoo.pairs.pair import HasInitialise
+from zoo.pairs.records import density, dimensions
 from zoo.pairs.registry import column, evaluation
 from zoo.pairs.structure import listed
 from zoo.pairs.traces import Capabilities, capabilities
 from zoo.report.verdicts import Pooled, Row, Verdict
-from zoo.runs.evaluation import Settings, TrainedRun, attempt, mean_score, unmeasurable
-from zoo.scores import Score
+from zoo.runs.evaluation import Settings, TrainedRun, attempt, mean_score, ratio_score, unmeasurable
+from zoo.scores import Kind, Score
 from zoo.seeding import seeded
 
 ELBO_PARTS = ("kl", "reconstruction")
 OF_WEIGHTS = ("elbo", *ELBO_PARTS, "ess", "khat_share")
 OF_PAIR = ("nats", "bits_per_dim", *OF_WEIGHTS, "bound_gap")
-OF_DATA = ("nats", "bits_per_dim", "elbo")
+OF_DATA = ("nats", "nats_per_step", "bits_per_dim", "elbo")
 """Those whose reason says what they are of."""
 ONLY_DEQUANTISED = "no latents but the dequantised datum: all of the ELBO is reconstruction"
 NO_LATENTS = "no latents of a datum, only shared ones: all of the ELBO is reconstruction"
@@ -55,7 +55,8 @@ def likelihood(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
     """Negative log-likelihood of the test split in evaluation mode; lower is better.
 
     - ``nats`` per datum with its standard error over data: exact where it is derivable, else the importance-weighted
-      bound. ``bits_per_dim`` = nats / (ln 2 · size). For real data both are of a density and may be negative.
+      bound. ``bits_per_dim`` = nats / (ln 2 · size), and for sequences ``nats_per_step``: the nats of all data over
+      their dimensions or steps in all. For real data they are of a density and may be negative.
       Latents that all data share are averaged over draws of the guide: the value bounds its posterior predictive, and
       the standard error does not count the noise of draws that data share. Of records the reason says what the value
       is of: p(x, y) with labels, p(x | c) where c is given.
@@ -91,16 +92,19 @@ def _of_pair(run: TrainedRun, settings: Settings) -> list[Score]:
     exact = log_probs(run.pair, x, memory=memory, seed=seed) if can.likelihood == "exact" else None
     sampled = can.latents or can.shared
     bound = bounds(run.pair, x, settings.particles, memory=memory, seed=seed) if sampled else None
+    kind: Kind = "lower bound"
     if exact is not None:
-        nats = mean_score("nats", -exact, "nats", "exact")
+        values, kind = -exact, "exact"
     else:
         assert bound is not None  # a pair without latents is exact
-        nats = mean_score("nats", -bound.importance, "nats", "lower bound")
+        values = -bound.importance
+    steps, bits = run.data.event.steps(x), math.log(2) * dimensions(run.pair, x).cpu().double()
     of = [density(run.pair, x)] if run.data.event.fields else []
     informative, remark = bool(set(can.latents) - set(can.dequantising)), "; ".join([*of, *_remarks(can, bound)])
     found = [
-        nats,
-        _per_dimension(nats, run.pair, x),
+        mean_score("nats", values, "nats", kind),
+        *([] if steps is None else [ratio_score("nats_per_step", values, steps.cpu(), "nats/step", kind)]),
+        ratio_score("bits_per_dim", values, bits, "bits/dim", kind),
         *_of_weights(bound, informative, NO_LATENTS if can.shared and not can.latents else ONLY_DEQUANTISED),
         _gap(exact, bound),
     ]
@@ -116,18 +120,6 @@ def _remarks(can: Capabilities, bound: Bounds | None) -> list[str]:
         shared, draws = listed(can.shared), bound.particles
         remarks.append(f"of the posterior predictive of the guide, by {draws} draws of {shared}")
     return remarks
-
-
-def _per_dimension(nats: Score, pair: Pair, x: Tensor) -> Score:
-    bits = replace(nats, metric="bits_per_dim")
-    if nats.value is None:
-        return bits
-    missing = pair.event.missing(x)
-    sizes = {sum(field.size for field in scored(pair, with_label=not each)) for each in set(missing.tolist())}
-    if len(sizes) > 1:
-        return Score.skipped("bits_per_dim", "data with a label and data without differ in their dimensions")
-    unit, stderr = math.log(2) * sizes.pop(), nats.stderr
-    return replace(bits, value=nats.value / unit, unit="bits/dim", stderr=None if stderr is None else stderr / unit)
 
 
 def _of_weights(bound: Bounds | None, informative: bool, otherwise: str) -> list[Score]:

@@ -14,8 +14,9 @@ from zoo.codec.container import decode_counting, encode, unpack
 from zoo.codec.lossless import passes, precisely, why_not
 from zoo.metrics.bounds import log_probs, particle_weights
 from zoo.pairs.pair import Pair
+from zoo.pairs.records import dimensions
 from zoo.pairs.registry import column, evaluation
-from zoo.pairs.traces import capabilities
+from zoo.pairs.traces import capabilities, contexts
 from zoo.report.verdicts import NOT_ASKED, Pooled, Row, Verdict, pool, yes_or_poor
 from zoo.runs.evaluation import Settings, TrainedRun, attempt, unmeasurable
 from zoo.scores import Score
@@ -53,6 +54,9 @@ def smaller_than_standard_codes(score: Pooled, rows: Sequence[Row]) -> Verdict:
 def lossless(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
     """The whole test split in one file, coded by the pair alone (`zoo.codec`), decoded and compared.
 
+    Of a record, the fields that are given are neither in the file nor in those of the standard codes; they count as no
+    dimension, and neither do padding and labels that are missing.
+
     - ``bytes``: the whole file. ``header_bytes`` of them are not payload; ``initial_bytes`` are the bits that bits-back
       coding starts from. ``bits_per_dim`` is of the whole file, ``payload_bits_per_dim`` without the header.
     - ``overhead``: the payload over the pair's own -log2 p (or its sampled negative ELBO), in percent: initial bits,
@@ -75,7 +79,7 @@ def lossless(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
     (run,) = runs
     if failed := unmeasurable(run, METRICS):
         return failed
-    if reason := why_not(run.pair):
+    if reason := why_not(run.pair, run.data.test):
         return [Score.skipped(metric, reason) for metric in METRICS]
     return attempt(METRICS, _measured, run, settings)
 
@@ -85,15 +89,15 @@ def _measured(run: TrainedRun, settings: Settings) -> list[Score]:
     begun = time.perf_counter()
     file = encode(pair, x)
     coded = time.perf_counter()
-    back, initial = decode_counting(pair, file)
+    back, initial = decode_counting(pair, file, contexts(pair.event, x, len(x)))
     done = time.perf_counter()
-    if not torch.equal(back, x.float()):
+    if not torch.equal(back.nan_to_num(-1), x.float().nan_to_num(-1)):  # a label that is missing
         raise ValueError("the file does not decode to the same data")
     header, words = unpack(file)
     payload = len(words.tobytes().rstrip(b"\0"))
     standard = standard_codes(run.data.event, x, run.file("standard", shared=True))
     best = min(standard, key=lambda name: standard[name])
-    n, size = len(x), x.numel()
+    n, size = len(x), int(dimensions(pair, x).sum())
 
     def exact(metric: str, value: float, unit: str = "", reason: str = "") -> Score:
         return Score(metric, value, unit, kind="exact", n=n, reason=reason)
@@ -118,7 +122,7 @@ def _measured(run: TrainedRun, settings: Settings) -> list[Score]:
 
 def _ideal_bits(pair: Pair, x: Tensor, settings: Settings) -> float:
     """The length that the pair itself predicts: -log2 p(x), or the negative ELBO, a mean over draws in float32."""
-    if capabilities(pair).likelihood == "exact":
+    if capabilities(pair, x).likelihood == "exact":
         with precisely(pair):
             nats = log_probs(pair, x.double())
     else:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from zoo.pairs.build import find
+from zoo.pairs.declarations import SUPPORTS
 from zoo.pairs.registry import families, guides, load_shelves
 
 SMALL = {"layers": 2, "couplings": 1, "hidden": 16, "narrow": 8, "width": 8, "blocks": 1, "latent": 3, "top": 2}
@@ -17,10 +18,10 @@ SMALL |= {"bottom": 3, "steps": 2}
 def members() -> list[tuple[str, str]]:
     """Names with a support: each family on each support that it takes, and on one of them with every guide.
 
-    Families of records are swept in tests/test_ssvae.py.
+    Families of records are swept in tests/test_ssvae.py, those of sequences in tests/test_dmm.py.
     """
     load_shelves()
-    found = [(family.name, support) for family in families for support in family.supports if support != "record"]
+    found = [(family.name, support) for family in families for support in family.supports if support in SUPPORTS]
     takers = [family for family in families if family.guide]
     for family in takers:
         found += [(f"{family.name}+{guide.name}", "levels") for guide in guides if guide.name != family.guide]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pyro_examples import PARTICLES, made_up, options_of, refusal, zoo
+from pyro_examples import PARTICLES, options_of, refusal, zoo
 from torch import Tensor
 
 from zoo.pairs.pair import Pair
@@ -46,4 +46,4 @@ def come_out(path: Path, folder: Path, positive: bool = False) -> Outcome:
         return Outcome(nats["reason"])
     [run] = find_runs(folder / "runs", path.stem)
     pair = run.pair()
-    return Outcome("", nats["value"], nats["kind"], pair, made_up(pair.event, positive).test)
+    return Outcome("", nats["value"], nats["kind"], pair, run.config.data.load().reshaped(pair.event).test)

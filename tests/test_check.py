@@ -24,8 +24,9 @@ from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.pairs import plugins as outside
 from zoo.pairs.build import build
+from zoo.pairs.declarations import Family
 from zoo.pairs.pair import Pair, Player, no_guide
-from zoo.pairs.registry import Family, families
+from zoo.pairs.registry import families
 from zoo.pairs.user_errors import MENDS
 from zoo.seeding import seeded
 from zoo.training.loop import fit
@@ -433,7 +434,7 @@ BROKEN = [
     Breach(InPlace, REAL, "the programs leave x as it is", "the guide changes x in place"),
     Breach(NoiseOfItsOwn, REAL, "all randomness is at sites", "the model should give 'x' the same distribution"),
     Breach(Scaled, REAL, "what the model observes is x", "site 'x' should observe entries of x as they are"),
-    Breach(HalfOfTheData, REAL, "every entry is scored", "a mask hides 'z'"),
+    Breach(HalfOfTheData, REAL, "every entry is scored", "a mask hides 'x'"),
     Breach(PriorOfTheData, REAL, "the model reads x by obs=x only", "the prior of 'z' depends on x"),
     Breach(PointMass, REAL, "a guide spreads over", "the guide gives 'z' all mass at a point"),
     Breach(OnALine, REAL, "a guide spreads over", "the guide's draws of 'z' span 1 dimensions and the model's 2"),

@@ -42,9 +42,9 @@ def test_the_example_file_adds_its_column_to_every_format(tmp_path: Path) -> Non
         assert "My column" in source
         assert "right in at most 75% of cases" in source
     source = (tmp_path / "after" / "table1.tex").read_text()
-    widths = re.findall(r"L\{(\d+)mm\}", source.partition("toprule")[0])
-    assert len(widths) == len(columns())
-    assert sum(map(int, widths)) < 190, "more than a landscape page has room for"
+    shares = re.findall(r"([\d.]+)\\linewidth", source.partition("toprule")[0])
+    assert len(shares) == 2 * (1 + len(columns())), "a width and a gap for each column, and for the families"
+    assert sum(map(float, shares)) == pytest.approx(1.0, abs=0.01)
 
 
 def test_a_report_is_redrawn_with_a_column_of_ones_own(tmp_path: Path) -> None:

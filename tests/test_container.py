@@ -20,15 +20,16 @@ from typer.testing import CliRunner
 
 from zoo import Event, Pair, build, load_data
 from zoo.cli import app
-from zoo.cli.arrays import compress
 from zoo.codec import decode, encode
 from zoo.codec.container import CHECKSUM, FRAME, pack, unpack, weights_digest
 from zoo.codec.lossless import precisely, probe
 from zoo.errors import RunError, ZooError
 from zoo.seeding import seeded
+from zoo.use.arrays import compress
 
 EVENT = Event((4, 4), 5)
 SMALL = {"hidden": 8, "latent": 2, "guide.hidden": 8}
+DIGITS = load_data("digits").test[:60].numpy().astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +134,11 @@ HOSTILE: dict[str, list[Any]] = {
     "weights": ["0" * 16, "../../../weights"],
     "crc": [1, -1],
     "check": [1],
-    "dtype": ["object", "O8"],
+    "arrays": [{"x": {"dtype": each}} for each in ("object", "|O8", "<f16", "<U4")] + [{"x": {"order": "K"}}, []],
+    "missing": [1, -1, 2**50],
+    "zeros": [1, -1],
+    "negative": [1, -1],
+    "context": [1],
     "by": ["y" * 5000, None],
     "more": [1],
 }
@@ -155,8 +160,10 @@ def test_bad_json_is_refused(text: bytes, pair: Pair, file: bytes, x: torch.Tens
 
 def test_other_weights_and_other_versions_are_refused(pair: Pair, file: bytes, x: torch.Tensor) -> None:
     assert "other weights" in answer(build("vae", EVENT, SMALL, seed=1), file, x)
-    later = sealed(file[:4] + b"\x02" + file[5:-CHECKSUM])
-    assert "version 2" in answer(pair, later, x)
+    for version, other in ((1, "an earlier"), (3, "a later")):
+        reason = answer(pair, sealed(file[:4] + bytes([version]) + file[5:-CHECKSUM]), x)
+        assert f"version {version}" in reason
+        assert f"with {other} zoo" in reason
     assert "no .zoo file" in answer(pair, b"PK\x03\x04" + file[4:], x)
 
 
@@ -176,7 +183,7 @@ def test_other_probabilities_are_noticed_even_past_the_probe(pair: Pair, file: b
     header, words = unpack(file)
     claimed = header.model_copy(update={"weights": weights_digest(other.state())})
     with precisely(other):
-        check = claimed.expected_check(probe(other, header.plan.grid))
+        check = claimed.expected_check(probe(other, header.plan))
     assert "does not decode to the data" in answer(other, pack(claimed.model_copy(update={"check": check}), words), x)
 
 
@@ -203,7 +210,7 @@ def zoo(*words: object, code: int = 0) -> Any:
 @pytest.fixture
 def digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    np.save("x.npy", load_data("digits").test[:60].numpy().astype(np.uint8))
+    np.save("x.npy", DIGITS)
     return tmp_path
 
 
@@ -226,6 +233,34 @@ def test_the_array_comes_back_in_its_own_shape_and_type(digits: Path) -> None:
     assert Path("back.npy").read_bytes() == Path("flat.npy").read_bytes()
 
 
+@pytest.mark.parametrize(
+    "array",
+    [
+        DIGITS.astype(">i2"),
+        DIGITS.astype("<f8") * -1.0 * (DIGITS == 0) + DIGITS,
+        np.where(np.arange(60 * 64).reshape(60, 8, 8) % 3 == 0, -0.0, 0.0).astype(np.float16),
+        np.asfortranarray(DIGITS),
+        (DIGITS > 8),
+        DIGITS[:, ::2].repeat(2, 1).reshape(60, 64).astype(np.uint64),
+    ],
+    ids=["big-endian", "minus zeros", "signs at random", "columns first", "booleans", "flat"],
+)
+def test_any_array_comes_back_byte_for_byte(digits: Path, array: np.ndarray[Any, Any]) -> None:
+    np.save("any.npy", array)
+    zoo("compress", "uniform", "any.npy", "-o", "x.zoo", "--quiet")
+    zoo("decompress", "x.zoo", "-o", "back.npy", "--quiet")
+    assert Path("back.npy").read_bytes() == Path("any.npy").read_bytes()
+
+
+def test_signs_of_zeros_cost_their_entropy() -> None:
+    x = torch.where(torch.arange(40000).reshape(-1, 4, 4) % 8 == 0, -0.0, 0.0)
+    pair = build("uniform", EVENT)
+    more = len(encode(pair, x)) - len(encode(pair, x.abs()))
+    entropy = -(1 / 8 * np.log2(1 / 8) + 7 / 8 * np.log2(7 / 8))
+    assert 8 * more == pytest.approx(40000 * entropy, rel=0.02)
+    assert decode(pair, encode(pair, x)).numpy().tobytes() == x.numpy().tobytes()
+
+
 def test_a_bad_file_exits_1_and_writes_nothing(digits: Path) -> None:
     zoo("compress", "uniform", "x.npy", "-o", "x.zoo", "--quiet")
     good = Path("x.zoo").read_bytes()
@@ -246,6 +281,11 @@ def test_a_bad_file_exits_1_and_writes_nothing(digits: Path) -> None:
         (["compress", "uniform", "torn.npy", "-o", "y.zoo"], "torn.npy"),
         (["compress", "uniform", "other.npy", "-o", "y.zoo"], "got (3, 5)"),
         (["compress", "uniform", "words.npy", "-o", "y.zoo"], "plain numbers"),
+        (["compress", "uniform", "one.npy", "-o", "y.zoo"], "a single number without axes"),
+        (["compress", "uniform", "none.npy", "-o", "y.zoo"], "an empty array of shape (0, 8, 8)"),
+        (["compress", "uniform", "long.npy", "-o", "y.zoo"], "the array has the type float128; only plain numbers"),
+        (["compress", "uniform", "named.npz", "-o", "y.zoo"], "are one array in a .npy file, got a, b"),
+        (["compress", "uniform", "torn.npz", "-o", "y.zoo"], "torn.npz"),
         (["compress", "uniform", "high.npy", "-o", "y.zoo"], "from 0 to 16"),
         (["compress", "uniform", "between.npy", "-o", "y.zoo"], "from 0 to 16"),
         (["compress", "gan", "x.npy", "-o", "y.zoo", "--train", "steps=1"], "implicit"),
@@ -258,6 +298,11 @@ def test_a_mistake_is_one_sentence(digits: Path, words: list[str], message: str)
     Path("torn.npy").write_bytes(Path("x.npy").read_bytes()[:200])
     np.save("other.npy", np.zeros((3, 5)))
     np.save("words.npy", np.array(["a", "b"]))
+    np.save("one.npy", np.array(3.0))
+    np.save("none.npy", x[:0])
+    np.save("long.npy", x.astype(np.longdouble))
+    np.savez("named.npz", a=x, b=x)
+    Path("torn.npz").write_bytes(Path("named.npz").read_bytes()[:300])
     np.save("high.npy", x + np.uint8(5))
     np.save("between.npy", x + 0.5)
     stderr = zoo(*words, "--quiet", code=2).stderr
@@ -269,4 +314,4 @@ def test_a_mistake_is_one_sentence(digits: Path, words: list[str], message: str)
 def test_real_data_are_refused_because_they_are_real() -> None:
     pair, x = build("realnvp", Event(2, "real")), np.random.default_rng(0).normal(size=(5, 2))
     with pytest.raises(ZooError, match="no lossless code: real data under a density"):
-        compress(pair, x, lambda stage, done: None)
+        compress(pair, {"": x}, lambda stage, done: None)

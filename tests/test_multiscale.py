@@ -44,6 +44,14 @@ def test_images_have_at_most_three_axes() -> None:
             build(name, Event((2, 2, 2, 2), "real"))
 
 
+@pytest.mark.parametrize("shape", [(8, 6, 3), (28, 28, 1), (8, 8, 4)])
+def test_channels_that_are_last_are_refused(shape: Shape) -> None:
+    for name in ("realnvp-conv", "convexp"):
+        with pytest.raises(ZooError, match=f"move them first.* gives {shape[2]}x{shape[0]}x{shape[1]}"):
+            build(name, Event(shape, 256))
+    assert image_shape(Event((8, 3, 3), "real")) == (8, 3, 3)
+
+
 @torch.no_grad()
 def sizes(steps: torch.nn.ModuleList) -> list[tuple[str, int]]:
     """The image shape of each coupling, and how many dimensions it sees."""

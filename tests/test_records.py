@@ -479,7 +479,7 @@ def test_a_folder_for_each_class_gives_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"roles": {"z": "given"}}, "has the fields x; there is no z"),
+        ({"roles": {"z": "given"}}, "has the columns age, y, 2; there is no z"),
         ({"roles": {"y": "given"}}, "got nan at data row 1, column 'y'"),
         ({"roles": {"y": "label", "age": "target"}}, "the role of field 'age' is observed, given, label; got 'target'"),
         ({"roles": {"y": "label", "age": "label"}}, "one label at most"),
@@ -500,12 +500,6 @@ def test_no_column_is_lost_unless_an_event_says_so(tmp_path: Path) -> None:
     chosen = load_data(str(tmp_path / "x.csv"), event=Event.parse("x=:real,y=:2@label"))
     assert chosen.train.shape == (16, 2)
     assert str(load_data(str(tmp_path / "x.csv"), roles={"y": "label"}).event) == "x=2:real,y=:binary@label"
-
-
-def test_text_is_no_label(tmp_path: Path) -> None:
-    (tmp_path / "named.csv").write_text("x,y\n1,cat\n2,dog\n")
-    with pytest.raises(ZooError, match="column 'y' is not numeric"):
-        load_data(str(tmp_path / "named.csv"), roles={"y": "label"})
 
 
 def test_roles_of_a_run_are_part_of_its_settings_only_if_there_are_any() -> None:

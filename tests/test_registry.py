@@ -128,8 +128,8 @@ def needs_rows(seed: int, rows: int) -> None: ...
 @pytest.mark.parametrize(
     ("decorator", "settings", "message"),
     [
-        (zoo.family, {"supports": ("bits",)}, "supports are among binary, levels, real, record; got bits"),
-        (zoo.family, {"supports": ()}, "supports are among binary, levels, real, record; got none"),
+        (zoo.family, {"supports": ("bits",)}, "supports are among binary, levels, real, record, sequence; got bits"),
+        (zoo.family, {"supports": ()}, "supports are among binary, levels, real, record, sequence; got none"),
         (zoo.family, {"group": "best"}, "group is one of autoregressive, .*; got 'best'"),
         (zoo.guide, {"space": "torus"}, "space is one of real, sphere; got 'torus'"),
         (zoo.prior, {"space": "torus"}, "space is one of real, sphere; got 'torus'"),

@@ -6,6 +6,8 @@ import math
 import os
 import signal
 from pathlib import Path
+from threading import Event, Thread
+from time import sleep
 
 import filelock
 import pytest
@@ -16,7 +18,7 @@ from zoo.errors import RunError, ZooError
 from zoo.experiments.processes import Job, run_jobs
 from zoo.files import read_tensors, write_tensors
 from zoo.runs.config import DataSpec, RunConfig, configure
-from zoo.runs.run import Run, find_runs
+from zoo.runs.run import FOREVER, Run, find_runs
 from zoo.runs.writer import RunWriter
 
 RECIPE = {"steps": 40, "batch": 50, "checkpoints": 4}
@@ -67,13 +69,34 @@ def test_a_finished_run_is_not_run_again(run: Run) -> None:
     assert (run.folder / "weights.safetensors").stat().st_mtime_ns == before
 
 
-def test_two_processes_do_not_train_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoo.runs.run.LOCK_SECONDS", 0.01)
+def test_two_processes_do_not_train_one_run(tmp_path: Path) -> None:
     made = config()
     run = Run.of(made, tmp_path)
     run.folder.mkdir(parents=True)
-    with filelock.FileLock(run.folder / ".lock"), pytest.raises(RunError, match="another process is training"):
-        run.train(made, made.data.load(), "cpu")
+    with filelock.FileLock(run.folder / ".lock"):
+        with pytest.raises(RunError, match="another process is training"):
+            run.train(made, made.data.load(), "cpu", patience=0.01)
+        run.fail("it was not this process that failed")
+    assert run.status == {"status": "new"}
+
+
+def test_a_comparison_waits_for_a_run_that_another_process_trains(tmp_path: Path) -> None:
+    made = config()
+    run = Run.of(made, tmp_path)
+    run.folder.mkdir(parents=True)
+    held = Event()
+
+    def hold() -> None:
+        with filelock.FileLock(run.folder / ".lock"):
+            held.set()
+            sleep(0.3)
+
+    other = Thread(target=hold)
+    other.start()
+    held.wait()
+    run.train(made, made.data.load(), "cpu", patience=FOREVER)
+    other.join()
+    assert run.done
 
 
 def test_changed_settings_are_another_folder() -> None:

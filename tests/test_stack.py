@@ -49,6 +49,21 @@ def test_popping_and_pushing_restores_the_seed_bits_read(m: int, levels: int, se
     assert not stack.is_seed()
 
 
+@given(st.integers(1, 300), st.integers(1, 300))
+def test_what_is_pushed_upon_seed_bits_comes_back(pushed: int, popped: int) -> None:
+    """Whatever is popped afterwards, fewer bits or more than were pushed."""
+    stack, symbols = Stack(seeded=True), torch.arange(float(pushed)) % 5
+    stack.push(symbols, torch.ones(pushed, 5))
+    assert stack.needed == 0
+    more = stack.pop(torch.ones(popped, 3))
+    stack.push(more, torch.ones(popped, 3))
+    again = Stack(stack.words())
+    assert torch.equal(again.pop(torch.ones(popped, 3)), more)
+    again.push(more, torch.ones(popped, 3))
+    assert torch.equal(again.pop(torch.ones(pushed, 5)), symbols)
+    assert again.is_seed()
+
+
 def test_fewer_seed_words_are_the_top_of_more() -> None:
     assert np.array_equal(seed_words(50), seed_words(80)[-50:])
     assert seed_words(1)[-1] != 0

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from zoo.evaluations.sampling import LARGEST_RELATIVE_TIME
 from zoo.evaluations.stability import LARGEST_FALL_BACK
-from zoo.pairs.registry import GROUPS, Column
+from zoo.pairs.declarations import Column
+from zoo.pairs.registry import GROUPS
 from zoo.report.verdicts import Verdict, agrees, columns, judge
 from zoo.scores import Kind, Score
 

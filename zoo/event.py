@@ -14,10 +14,11 @@ from zoo.errors import ZooError
 if TYPE_CHECKING:
     from torch import Tensor
 
-Support = Literal["binary", "levels", "real", "record"]
+Support = Literal["binary", "levels", "real", "record", "sequence"]
 Role = Literal["observed", "given", "label"]
 FORM = (
-    "SHAPE:SUPPORT, such as 64:binary, 8x8:17 or 2:real, or NAME=SHAPE:SUPPORT@ROLE,..., such as x=8x8:17,y=:10@label"
+    "SHAPE:SUPPORT, such as 64:binary, 8x8:17 or 2:real, or NAME=SHAPE:SUPPORT@ROLE,..., such as x=8x8:17,y=:10@label; "
+    "a sequence of up to 20 steps is x=20x3:binary~n,n=:21@given"
 )
 """How an event is written."""
 
@@ -32,22 +33,30 @@ class Field:
         support: as of an `Event`.
         role: ``"observed"``: scored, and never missing; ``"given"``: what the others depend on, never scored;
             ``"label"``: scored where it is known, and missing in some data.
+        length: of a sequence, the name of the field that says how many of its first steps a datum has. Steps are along
+            the first size of its shape; those beyond are padding, which is zero and never scored.
 
     Raises:
-        ZooError: a wrong name, shape, support or role.
+        ZooError: a wrong name, shape, support or role, or a sequence without steps.
 
     Example:
-        >>> print(Field("x", (8, 8), 17), Field("y", (), 10, "label"))
-        x=8x8:17 y=:10@label
+        >>> print(Field("x", (8, 8), 17), Field("y", (), 10, "label"), Field("x", (20, 3), "binary", length="n"))
+        x=8x8:17 y=:10@label x=20x3:binary~n
     """
 
     name: str
     shape: tuple[int, ...]
     levels: int | None
     role: Role
+    length: str
 
     def __init__(
-        self, name: str, shape: int | tuple[int, ...] | list[int], support: str | int, role: str = "observed"
+        self,
+        name: str,
+        shape: int | tuple[int, ...] | list[int],
+        support: str | int,
+        role: str = "observed",
+        length: str = "",
     ) -> None:
         if not re.fullmatch(r"[A-Za-z]\w*", name):
             raise ZooError(f"a field's name has letters, digits and underscores, as an argument has; got {name!r}")
@@ -55,7 +64,10 @@ class Field:
             raise ZooError(f"the role of field {name!r} is {', '.join(get_args(Role))}; got {role!r}")
         for attribute, value in (("name", name), ("shape", _sizes(shape)), ("levels", _levels(support))):
             object.__setattr__(self, attribute, value)
+        if length and (not self.shape or role == "label"):
+            raise ZooError(f"a sequence is observed or given and has a shape whose first size is its steps: {name!r}")
         object.__setattr__(self, "role", role)
+        object.__setattr__(self, "length", length)
 
     @property
     def support(self) -> Support:
@@ -73,7 +85,8 @@ class Field:
         return Event(self.shape or 1, self.levels or "real")
 
     def __str__(self) -> str:
-        return f"{self.name}={_text(self.shape, self.levels)}{'' if self.role == 'observed' else f'@{self.role}'}"
+        length, role = f"~{self.length}" * bool(self.length), f"@{self.role}" * (self.role != "observed")
+        return f"{self.name}={_text(self.shape, self.levels)}{length}{role}"
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -123,7 +136,8 @@ class Event:
             fields: of different names; one or more is observed, and one at most is a label.
 
         Raises:
-            ZooError: fields of one name, none that is observed, or several labels.
+            ZooError: fields of one name, none that is observed, several labels, or a sequence whose length is no field
+                that is given, with the levels from none to all of its steps.
 
         Example:
             >>> print(Event.record(Field("x", 4, "real"), Field("c", (), 3, "given")))
@@ -140,6 +154,12 @@ class Event:
                 f"a record has one label at most, got {', '.join(map(str, fields))}; make one field of them, which is "
                 "known or missing as a whole"
             )
+        for each in fields:
+            if each.length and Field(each.length, (), each.shape[0] + 1, "given") not in fields:
+                raise ZooError(
+                    f"the length of {each} is 0 to {each.shape[0]} steps and known before it: add the field "
+                    f"{each.length}=:{each.shape[0] + 1}@given; got {', '.join(map(str, fields))}"
+                )
         event = cls.__new__(cls)
         event._set((sum(field.size for field in fields),), fields, None)
         return event
@@ -174,7 +194,9 @@ class Event:
 
     @property
     def support(self) -> Support:
-        """``"binary"``, ``"levels"``, ``"real"`` or ``"record"``."""
+        """``"binary"``, ``"levels"``, ``"real"``, ``"record"``, or ``"sequence"`` for a record with one."""
+        if any(field.length for field in self.fields):
+            return "sequence"
         return "record" if self.fields else _support(self._levels)
 
     @property
@@ -219,7 +241,58 @@ class Event:
                     f"there is no field {name!r} in {self}: its fields are {', '.join(known) or 'not named'}"
                 )
         parts = [(each, roles.get(each.name, each.role)) for each in self.fields]
-        return Event.record(*(Field(each.name, each.shape, each.levels or "real", role) for each, role in parts))
+        return Event.record(
+            *(Field(each.name, each.shape, each.levels or "real", role, each.length) for each, role in parts)
+        )
+
+    def zeros(self, n: int) -> Tensor:
+        """A batch of ``n`` data that are zero, of torch's default type: shape ``(n, *shape)``.
+
+        Sequences have all their steps.
+        """
+        import torch
+
+        full = {field.length: float(field.shape[0]) for field in self.fields if field.length}
+        blank = {each.name: torch.full((n, *each.shape), full.get(each.name, 0.0)) for each in self.parts}
+        return self.pack(blank).to(torch.get_default_dtype())
+
+    def padding(self, batch: Tensor) -> Tensor | None:
+        """Which entries of a batch are no data, as they lie beyond the length of a sequence.
+
+        Returns:
+            Shape of ``batch``, bool; ``None`` for an event without sequences.
+
+        Example:
+            >>> event = Event.parse("x=3:real~n,n=:4@given")
+            >>> event.padding(event.pack({"x": [[0.5, 1.5, 0.0]], "n": [2]}))
+            tensor([[False, False,  True, False]])
+        """
+        import torch
+
+        if not any(field.length for field in self.fields):
+            return None
+        values, found = self.unpack(batch), []
+        for field in self.fields:
+            value, lengths = values[field.name], values.get(field.length)
+            if value is None:
+                continue
+            beyond = torch.zeros_like(value, dtype=torch.bool)
+            if lengths is not None:
+                steps = torch.arange(field.shape[0], device=batch.device)
+                outside = (steps >= lengths[:, None]).reshape(len(batch), -1, *(1 for _ in field.shape[1:]))
+                beyond = outside.expand_as(value)
+            found.append(beyond.reshape(len(batch), -1))
+        return torch.cat(found, 1)
+
+    def without_padding(self, batch: Tensor) -> Tensor:
+        """The batch with zeros where an entry is padding."""
+        padding = self.padding(batch)
+        return batch if padding is None else batch.masked_fill(padding, 0.0)
+
+    def steps(self, batch: Tensor) -> Tensor | None:
+        """The number of steps of each datum: shape ``(n,)``; ``None`` if no observed field is a sequence."""
+        length = next((field.length for field in self.fields if field.length and field.role == "observed"), "")
+        return self.unpack(batch)[length] if length else None
 
     def pack(self, values: Mapping[str, Any]) -> Tensor:
         """One batch from arrays by field.
@@ -228,7 +301,7 @@ class Event:
             values: name -> array of shape ``(n, *field.shape)``; a label that is left out or ``None`` is missing.
 
         Returns:
-            Shape ``(n, *shape)``, float32; NaN where the label is missing.
+            Shape ``(n, *shape)``, float32; NaN where the label is missing, and zero beyond the length of a sequence.
 
         Raises:
             ZooError: a field is missing or unknown, or has another shape.
@@ -253,7 +326,8 @@ class Event:
             if arrays[field.name].shape != (n, *field.shape):
                 shape = tuple(arrays[field.name].shape)
                 raise ZooError(f"field {field.name!r} should have shape {(n, *field.shape)}, got {shape}")
-        return torch.cat([arrays[name].reshape(n, -1) for name in names], 1).reshape(n, *self.shape)
+        packed = torch.cat([arrays[name].reshape(n, -1) for name in names], 1)
+        return self.without_padding(packed.reshape(n, *self.shape))
 
     def unpack(self, batch: Tensor) -> dict[str, Tensor | None]:
         """The fields of a batch, each a view of shape ``(n, *field.shape)``.
@@ -316,11 +390,12 @@ class Event:
 
 
 def _parsed_field(text: str) -> Field:
-    match = re.fullmatch(r"(\w+)=(\d+(?:x\d+)*)?:(\w+)(?:@(\w+))?", text.strip())
+    match = re.fullmatch(r"(\w+)=(\d+(?:x\d+)*)?:(\w+)(?:~(\w+))?(?:@(\w+))?", text.strip())
     if not match:
         raise ZooError(f"an event is written {FORM}; got the field {text!r}")
-    name, shape, support, role = match.groups()
-    return Field(name, tuple(int(size) for size in (shape or "").split("x") if size), support, role or "observed")
+    name, shape, support, length, role = match.groups()
+    sizes = tuple(int(size) for size in (shape or "").split("x") if size)
+    return Field(name, sizes, support, role or "observed", length or "")
 
 
 def _sizes(shape: int | tuple[int, ...] | list[int]) -> tuple[int, ...]:
@@ -371,5 +446,6 @@ EXAMPLES = {
     "binary": Event((8, 8), "binary"),
     "real": Event(2, "real"),
     "record": Event.parse("x=8x8:17,y=:10@label"),
+    "sequence": Event.parse("x=5x6:binary~n,n=:6@given"),
 }
 """A small event of each support, used to describe and check families."""

@@ -5,85 +5,89 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from zoo.cli.app import answering, app, print_json
-from zoo.cli.options import Json, Quiet, RunOptions, Runs, With, unfold
-from zoo.cli.parse import Prepared
-
-if TYPE_CHECKING:
-    from zoo.runs.run import Run
+from zoo.cli.options import Json, Name, Quiet, RunOptions, Runs, unfold
+from zoo.cli.parse import Prepared, named_run
 
 
 @app.command()
 @unfold
 def compress(
-    name: Annotated[str, typer.Argument(help="A family (vae, vae+iaf), a Python file, or a run's folder.")],
-    array: Annotated[Path, typer.Argument(metavar="DATA.NPY", help="The array to compress, one datum a row.")],
+    name: Name,
+    values: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DATA", help="One array (.npy), a datum a row, or the fields of a record by name (.npz)."
+        ),
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", help="The file to write.")],
     options: RunOptions,
     as_json: Json = False,
 ) -> None:
-    """Compress an array losslessly by a family's run, which is trained first if needed, and check that it decodes."""
-    with answering():
-        from zoo.cli.arrays import compress as code
-        from zoo.cli.arrays import read_array
-        from zoo.files import write_bytes
+    """Compress data losslessly by a family's run, which is trained first if needed, and check that they come back.
 
-        values = read_array(array)
+    Fields of a record that are given are not in the file: zoo decompress needs them too.
+    """
+    with answering():
+        from zoo.files import write_bytes
+        from zoo.use.arrays import compress as code
+        from zoo.use.arrays import read_arrays
+
+        arrays = read_arrays(values)
         quiet = options.quiet or as_json
-        run = _stored(name, options.with_)
-        if run is None:
+        run = named_run(name, options)
+        if run is None or not run.done:
             prepared = Prepared.of(name, options)
             prepared.train("auto", quiet)
             run = prepared.run
-        with _progress(len(values), quiet) as watch:
-            file = code(run.pair(), values, watch, run.config.unchecked)
+        total = max((len(array) for array in arrays.values() if array.ndim), default=0)
+        with _progress(total, quiet) as watch:
+            file, count, size = code(run.pair(), arrays, watch, run.config.unchecked)
         write_bytes(out, file)
-        bits = 8 * len(file) / values.size
+        bits = 8 * len(file) / size
         if as_json:
             print_json({"file": str(out), "bytes": len(file), "bits_per_dim": bits, "run": str(run.folder)})
         elif not quiet:
-            typer.echo(
-                f"{out}: {len(values)} data in {len(file)} bytes, {bits:.4g} bits per dimension, by {run.folder}"
-            )
+            typer.echo(f"{out}: {count} data in {len(file)} bytes, {bits:.4g} bits per dimension, by {run.folder}")
 
 
 @app.command()
 def decompress(
     file: Annotated[Path, typer.Argument(metavar="FILE.ZOO", help="What zoo compress wrote.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The .npy file to write.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The file to write: .npy, or .npz for a record.")],
+    given: Annotated[
+        Path | None,
+        typer.Option("--given", metavar="FILE.NPZ", help="The fields that are given; the file compressed will do."),
+    ] = None,
     runs: Runs = Path("runs"),
     quiet: Quiet = False,
 ) -> None:
-    """Restore the array that was compressed, by the run whose weights compressed it."""
+    """Restore the data that were compressed, by the run whose weights compressed them."""
     with answering():
-        from zoo.cli.arrays import decompress as code
-        from zoo.cli.arrays import write_array
         from zoo.codec.container import unpack
         from zoo.errors import ZooError
+        from zoo.event import Event
+        from zoo.use.arrays import decompress as code
+        from zoo.use.arrays import read_arrays, write_arrays
 
-        if out.suffix != ".npy":
-            raise ZooError(f"an array is written to a .npy file, got {out.name!r}")
+        if out.suffix not in (".npy", ".npz"):
+            raise ZooError(f"data are written to a .npy file, or a record to an .npz file; got {out.name!r}")
         content = file.read_bytes()
-        with _progress(unpack(content)[0].count, quiet) as watch:
-            array = code(content, runs, lambda done: watch("decompressing", done))
-        write_array(out, array)
+        header, _ = unpack(content)
+        kind = ".npz" if Event.parse(header.event).fields else ".npy"
+        if out.suffix != kind:
+            raise ZooError(f"the file is of {header.event}, which is written to a {kind} file; got {out.name!r}")
+        with _progress(header.count, quiet) as watch:
+            context = read_arrays(given) if given else {}
+            arrays = code(content, runs, context, lambda done: watch("decompressing", done))
+        write_arrays(out, arrays)
         if not quiet:
-            typer.echo(f"{out}: {len(array)} data of shape {array.shape[1:]}, {array.dtype}")
-
-
-def _stored(name: str, with_: With) -> Run | None:
-    """The run whose folder is ``name``, if it is one."""
-    from zoo.pairs.plugins import load_families
-    from zoo.runs.run import Run
-
-    if not (Path(name) / "config.json").is_file():
-        return None
-    load_families(with_ or [])
-    return Run(Path(name))
+            said = (f"{name} {array.shape[1:]} {array.dtype}".strip() for name, array in arrays.items())
+            typer.echo(f"{out}: {header.count} data of {', '.join(said)}")
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from typing import Any
 from zoo.codec.bottleneck import no_bottleneck
 from zoo.event import EXAMPLES, Event
 from zoo.pairs.build import build, fitting_event, read_name
-from zoo.pairs.registry import Declaration, Family, guides, priors
+from zoo.pairs.declarations import Declaration, Family
+from zoo.pairs.registry import guides, priors
 from zoo.pairs.traces import capabilities
 from zoo.training.recipe import Recipe
 

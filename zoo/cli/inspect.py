@@ -10,7 +10,7 @@ import typer
 
 from zoo.cli.app import answering, app, print_json
 from zoo.cli.options import EventText, Json, Name, Seed, Set, With
-from zoo.cli.parse import event_of, names_of
+from zoo.cli.parse import event_of, names_of, stored_run
 from zoo.errors import ZooError
 
 
@@ -57,8 +57,9 @@ def show(name: Name, with_: With = None, event: EventText = None, as_json: Json 
     with answering():
         from zoo.cli.describe import describe, text
 
-        [found] = names_of([name], with_)
-        about = describe(found, event_of(event))
+        run = stored_run(name, with_)
+        [found] = [run.config.name] if run else names_of([name], with_)
+        about = describe(found, event_of(event or (run.config.event if run else None)))
         if as_json:
             print_json(about)
         else:
@@ -74,11 +75,11 @@ def check(
         from zoo.contract.check import check as prove
         from zoo.pairs.build import parse_settings
 
-        findings = [
-            finding
-            for found in names_of([name], with_)
-            for finding in prove(found, event_of(event), parse_settings(sets or []), seed)
-        ]
+        run, hyper = stored_run(name, with_), parse_settings(sets or [])
+        names = [run.config.name] if run else names_of([name], with_)
+        if run:
+            event, hyper = event or run.config.event, run.config.hyper | hyper
+        findings = [finding for found in names for finding in prove(found, event_of(event), hyper, seed)]
         if as_json:
             print_json([asdict(finding) for finding in findings])
         else:

@@ -14,14 +14,18 @@ import typer
 if TYPE_CHECKING:
     from zoo.runs.config import DataSpec
 
-Name = Annotated[str, typer.Argument(help="A family (vae), a family with a guide (vae+iaf), or a Python file.")]
+Name = Annotated[
+    str, typer.Argument(help="A family (vae), a family with a guide (vae+iaf), a Python file, or a run's folder.")
+]
 With = Annotated[list[Path] | None, typer.Option("--with", help="Your own Python files: families, guides, data sets.")]
 Data = Annotated[
-    str, typer.Option(help="A data set by name (digits, digits:labels=100), your file (.npz, .npy, .csv) or folder.")
+    str, typer.Option(help="A data set by name (digits, digits:labels=100), your file (.npz, .csv, ...) or folder.")
 ]
 Split = Annotated[str | None, typer.Option(help="Shares of train, validation and test of a file: 0.8,0.1,0.1.")]
 DataSeed = Annotated[int, typer.Option(help="Seed of the split of a file, and of the toys.")]
-DataDir = Annotated[Path | None, typer.Option(help="Folder with the files of MNIST (or set ZOO_DATA).")]
+DataDir = Annotated[
+    Path | None, typer.Option(help="Folder with the files of MNIST or Fashion-MNIST (or set ZOO_DATA).")
+]
 EventText = Annotated[
     str | None, typer.Option("--event", help="What a datum is: 64:binary, 8x8:17, 2:real; x=8x8:17,y=:10@label.")
 ]
@@ -95,6 +99,15 @@ class RunOptions(CommonOptions):
 
     data: Data = "digits"
     seed: Seed = 0
+
+    def decisive(self) -> list[str]:
+        """The options that were given and decide which run it is, as they are written."""
+        words = {"settings": "train", "sets": "set", "roles": "field"}
+        free = ("with_", "data_dir", "runs", "quiet")
+        given = [
+            each.name for each in fields(self) if each.name not in free and getattr(self, each.name) != each.default
+        ]
+        return [f"--{words.get(name, name).replace('_', '-')}" for name in given]
 
 
 def unfold(command: Callable[..., None]) -> Callable[..., None]:

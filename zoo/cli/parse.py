@@ -32,13 +32,56 @@ def names_of(names: Sequence[str], with_: list[Path] | None) -> list[str]:
     return found
 
 
-def suite_of(names: Sequence[str], with_: list[Path] | None, data: str | None, own: str) -> Suite:
-    """The suite named, or one called ``own`` of the families named."""
+def stored_run(name: str, with_: list[Path] | None) -> Run | None:
+    """The run that ``name`` is a folder of, or a file in the folder of; ``None`` for the name of a family.
+
+    Raises:
+        RunError: there is no such run, or several.
+    """
+    from zoo.pairs.plugins import load_families
+    from zoo.runs.lookup import find_run, is_place
+
+    load_families(with_ or [])
+    if not is_place(name):
+        return None
+    run = find_run(name)
+    load_families([Path(file) for file in run.config.files])
+    return run
+
+
+def named_run(name: str, options: RunOptions) -> Run | None:
+    """`stored_run`, which no option may contradict.
+
+    Raises:
+        ZooError: options that decide which run it is.
+    """
+    run = stored_run(name, options.with_)
+    if run and (decided := options.decisive()):
+        raise ZooError(
+            f"{run.folder} has its own settings; leave out {', '.join(decided)}, or name the family, "
+            f"{run.config.name}, for another run"
+        )
+    return run
+
+
+def suite_of(names: Sequence[str], with_: list[Path] | None, data: str | None, title: str | None) -> Suite:
+    """The suite named, or one of the families named; with ``title`` for its name instead of its own, or ``own``.
+
+    Raises:
+        ZooError: an unknown name, or a title that is the name of another suite.
+    """
     from zoo.experiments.suite import load_suite, own_suite, suite_names
     from zoo.pairs.build import find
 
     if len(names) == 1 and (names[0] in suite_names() or names[0].endswith(".toml")):
-        return load_suite(names[0])
+        suite = load_suite(names[0])
+        return suite if title is None else suite.renamed(title)
+    for name in names:
+        if not name.endswith(".toml") and (run := stored_run(name, with_)):
+            raise ZooError(
+                f"a comparison trains and measures its own runs: name the family of {name}, {run.config.name}, and "
+                f"its data by --data {run.config.data.name}"
+            )
     families = names_of(names, with_)
     try:
         for name in families:
@@ -47,7 +90,7 @@ def suite_of(names: Sequence[str], with_: list[Path] | None, data: str | None, o
         if len(names) == 1:
             raise ZooError(f"{error}; suites: {', '.join(suite_names())}") from None
         raise
-    return own_suite(own, families, data or "digits")
+    return own_suite(title or "own", families, data or "digits")
 
 
 @dataclass(frozen=True)
@@ -60,17 +103,19 @@ class Prepared:
 
     @classmethod
     def of(cls, name: str, options: RunOptions) -> Prepared:
-        """The run of the family called ``name``, or of the only family in the file of that name."""
+        """The run in the folder ``name``, of the family of that name, or of the only family in a Python file."""
         from zoo.runs.config import configure
+        from zoo.runs.lookup import dataset_of
         from zoo.runs.run import Run
 
+        if run := named_run(name, options):
+            return cls(run, run.config, dataset_of(run, options.data_dir))
         names = names_of([name], options.with_)
         if len(names) != 1:
             raise ZooError(
                 f"{name} holds {len(names)} families ({', '.join(names)}); name one and give the file by --with"
             )
-        spec = options.spec(options.data)
-        dataset = spec.load(options.data_dir)
+        spec, dataset = options.spec(options.data).resolved(options.data_dir)
         config = configure(
             names[0],
             spec,
@@ -116,7 +161,10 @@ def roles_of(texts: Sequence[str]) -> dict[str, str]:
     for text in texts:
         if not re.fullmatch(r"[^=]+=[^=]+", text):
             raise ZooError(f"a field is written NAME=ROLE, such as y=label, c=given or w=observed; got {text!r}")
-    return dict(text.split("=") for text in texts)
+    roles = [text.split("=") for text in texts]
+    for name in (name for name, role in roles if dict(roles)[name] != role):
+        raise ZooError(f"the role of {name} is given twice, as {' and '.join(r for n, r in roles if n == name)}")
+    return dict(roles)
 
 
 UNITS = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}

@@ -38,7 +38,7 @@ def train(
             if status["remark"]:
                 typer.echo(f"engine: {status['remark']}", err=True)
             reason = f" ({status['reason']})" if status["reason"] else ""
-            best = f"best validation {status['best_score']} at step {status['best_step']}"
+            best = f"best validation {status['best_score']:.5g} at step {status['best_step']}"
             typer.echo(f"{status['status']}{reason}, {best}: {run.folder}")
         if status["status"] == "diverged":
             raise typer.Exit(1)
@@ -68,7 +68,7 @@ def evaluate(
         asked = [evaluations[each] for each in evaluation or []] or list(evaluations)
         settings = Settings(particles=particles, memory=bytes_of(memory))
         prepared.train(device, options.quiet or as_json)
-        where = {"family": config.family, "guide": config.guide, "dataset": dataset.name, "seed": options.seed}
+        where = {"family": config.family, "guide": config.guide, "dataset": dataset.name, "seed": config.seed}
         group = run.pair().group
         table: list[dict[str, Any]] = []
         for each in asked:
@@ -91,7 +91,7 @@ def evaluate(
 def sample(
     name: Name,
     options: RunOptions,
-    out: Annotated[Path, typer.Option(help="A picture (.png) or numbers (.npy).")] = Path("samples.png"),
+    out: Annotated[Path, typer.Option(help="A picture (.png), numbers (.npy) or fields (.npz).")] = Path("samples.png"),
     n: Annotated[int, typer.Option("-n", min=1, help="Number of samples.")] = 64,
     device: Device = "auto",
 ) -> None:
@@ -105,13 +105,13 @@ def sample(
 
         prepared = Prepared.of(name, options)
         data = prepared.dataset
-        check_place(out, data.event.array)
+        check_place(out, data.event)
         prepared.train(device, options.quiet)
         pair = prepared.run.pair().to(pick_device(device))
-        with seeded(options.seed):
+        with seeded(prepared.config.seed):
             given = contexts(pair.event, data.reshaped(pair.event).test, n)
             drawn = draw(pair, n, given=given).reshape(n, *data.event.shape).cpu()
-        save_samples(out, data.event.main_of(drawn), data.event.array)
+        save_samples(out, drawn, data.event)
         if not options.quiet:
             typer.echo(out)
 

@@ -25,9 +25,16 @@ SCATTER, MARGIN = 600, 40
 def save_samples(path: Path, x: Tensor, event: Event) -> None:
     """Write samples ``x``, shape ``(n, *event.shape)``, to a file that `check_place` accepts.
 
-    A ``.npy`` holds them as they are, a ``.png`` a grid of images or a scatter plot of points.
+    A ``.npz`` holds the fields by name, a ``.npy`` the main field as it is, and a ``.png`` a grid of its images or a
+    scatter plot of its points.
     """
     buffer = io.BytesIO()
+    if path.suffix == ".npz":
+        fields = {name: value.numpy() for name, value in event.unpack(x).items() if value is not None}
+        np.savez_compressed(buffer, allow_pickle=False, **fields)
+        write_bytes(path, buffer.getvalue())
+        return
+    x, event = event.main_of(x), event.array
     if path.suffix == ".npy":
         np.save(buffer, x.numpy(), allow_pickle=False)
     else:
@@ -42,8 +49,9 @@ def check_place(path: Path, event: Event) -> None:
     Raises:
         ZooError: another ending, or data that are neither images nor points in the plane for ``.png``.
     """
-    if path.suffix not in (".npy", ".png"):
-        raise ZooError(f"samples are written to a .png or a .npy, got {path.name!r}")
+    event = event.array
+    if path.suffix not in (".npy", ".npz", ".png"):
+        raise ZooError(f"samples are written to a .png, .npy or .npz, got {path.name!r}")
     if path.suffix == ".png" and event.shape != (2,) and not _image_shape(event):
         raise ZooError(f"data of shape {event.shape} make no picture; write samples to a .npy")
 

@@ -25,7 +25,10 @@ def compare(
     particles: Annotated[int | None, typer.Option(min=1, help="Particles instead of the suite's.")] = None,
     memory: Memory = "1GiB",
     quick: Annotated[bool, typer.Option("--quick", help="One seed, short budgets; not to be quoted.")] = False,
-    name: Annotated[str, typer.Option(help="Name of the report of a comparison of families.")] = "own",
+    evaluation: Annotated[
+        list[str] | None, typer.Option("-e", "--evaluation", help="Instead of the suite's; may be repeated.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the report instead of the suite's, or 'own'.")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Runs at a time; as many as cores if 0.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="Torch threads of each run.")] = 1,
     reports: Reports = Path("reports"),
@@ -42,6 +45,7 @@ def compare(
         suite = suite_of(names, options.with_, data, name)
         suite = suite.quickened() if quick else suite
         changes = {"seeds": seed, "particles": particles, "data": [data] if data else None}
+        changes |= {"evaluations": evaluation}
         suite = suite.changed(**{key: value for key, value in changes.items() if value})
         plan = Options(
             runs=options.runs,

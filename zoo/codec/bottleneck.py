@@ -19,7 +19,7 @@ from zoo.codec.rates import Floats
 from zoo.distributions import DiscretisedNormal
 from zoo.errors import ZooError
 from zoo.pairs.pair import Pair
-from zoo.pairs.sites import data_first, is_discrete, random_sites
+from zoo.pairs.sites import data_first, entries_of, is_discrete, random_sites
 from zoo.pairs.traces import Capabilities, capabilities, traced
 from zoo.seeding import seeded
 
@@ -33,7 +33,7 @@ def no_bottleneck(pair: Pair) -> str:
     """Why ``pair`` has no lossy code; empty if it has one."""
     can = capabilities(pair)
     if pair.event.fields:
-        return "a record of fields: codes are of data of one array"
+        return "a record of fields: lossy codes are of data of one array"
     if not can.observed:
         return "an implicit model: no guide infers the latents of a datum"
     if can.shared:
@@ -56,7 +56,7 @@ def no_bottleneck(pair: Pair) -> str:
             return (
                 f"latent {name!r} stands in a plate inside that of the data: declare its dimensions by .to_event(...)"
             )
-    likelihoods = [_entries(model_trace.nodes[name]["fn"]) for name in can.observed]
+    likelihoods = [entries_of(model_trace.nodes[name]["fn"]) for name in can.observed]
     if pair.event.levels is not None and not can.dequantising and any(each.event_shape for each in likelihoods):
         return "its entries depend on each other given the latents: they have no mean entry by entry"
     return ""
@@ -124,22 +124,15 @@ class Bottleneck:
 
     def mean(self, trace: Any) -> Tensor:
         """The likelihood's mean in a trace, shape ``(n, *event.shape)``."""
-        event, nodes, means = self.pair.event, trace.nodes, poutine.Trace()
-        for place, name in enumerate(self.can.observed):
-            site, levels, shift = nodes[name], event.levels, 0.0
-            if self.can.dequantising:  # x is the floor of a real number, on average half a level below it
-                site, levels, shift = nodes[self.can.dequantising[place]], None, 0.5
-            means.add_node(name, **{**site, "name": name, "value": _expected(levels, site["fn"]) - shift})
-        n = len(next(iter(nodes[name] for name in self.shapes))["value"])
-        x = torch.zeros(n, *event.shape, device=self.pair.device)
-        return self.pair.layout.assemble(means, x)
+        first = next(iter(self.shapes))
+        return expected_data(self.pair, self.can, trace, len(trace.nodes[first]["value"]))
 
     def prior(self) -> tuple[Floats, Floats] | None:
         """Mean and deviation of each latent, ``(d,)``, if all are normal and depend on nothing; else ``None``."""
         x = torch.zeros(2, *self.pair.event.shape, device=self.pair.device)
         with self.pair.evaluating(), seeded(0):
             sites = dict(random_sites(poutine.trace(poutine.uncondition(self.pair.model)).get_trace(x)))
-        normals = [_entries(sites[name]["fn"]) for name in self.shapes]
+        normals = [entries_of(sites[name]["fn"]) for name in self.shapes]
         if not all(isinstance(normal, dist.Normal) for normal in normals):
             return None
         mean, deviation = (
@@ -151,6 +144,27 @@ class Bottleneck:
         return mean[0].cpu().double().numpy(), deviation[0].cpu().double().numpy()
 
 
+def expected_data(pair: Pair, can: Capabilities, trace: Any, n: int) -> Tensor:
+    """The likelihood's mean in a trace of a pair's model on ``n`` data, shape ``(n, *event.shape)``.
+
+    Args:
+        pair: of data of one array.
+        can: its capabilities.
+        trace: in which the latents have their values.
+        n: number of data.
+
+    Raises:
+        ZooError: the likelihood has no mean over levels entry by entry.
+    """
+    means = poutine.Trace()
+    for place, name in enumerate(can.observed):
+        site, levels, shift = trace.nodes[name], pair.event.levels, 0.0
+        if can.dequantising:  # x is the floor of a real number, on average half a level below it
+            site, levels, shift = trace.nodes[can.dequantising[place]], None, 0.5
+        means.add_node(name, **{**site, "name": name, "value": _expected(levels, site["fn"]) - shift})
+    return pair.layout.assemble(means, torch.zeros(n, *pair.event.shape, device=pair.device))
+
+
 def _latents(can: Capabilities) -> dict[str, tuple[int, ...]]:
     """The latents with their event shapes, without those that only dequantise the datum."""
     return {name: shape for name, shape in can.latents.items() if name not in can.dequantising}
@@ -160,7 +174,7 @@ def _expected(levels: int | None, likelihood: Any) -> Tensor:
     """The mean of a distribution of data, in the shape of its draws; over levels by summation."""
     if levels is None:
         return likelihood.mean
-    entries = _entries(likelihood)
+    entries = entries_of(likelihood)
     if entries.event_shape:
         raise ZooError(f"{type(entries).__name__} has no mean over levels entry by entry: its entries are dependent")
     if isinstance(entries, (dist.Bernoulli, DiscretisedNormal)):
@@ -170,10 +184,3 @@ def _expected(levels: int | None, likelihood: Any) -> Tensor:
         return entries.probs @ values.to(entries.probs)
     means = (value * entries.log_prob(value.expand(entries.batch_shape)).exp() for value in values)
     return sum(means, torch.zeros(()))
-
-
-def _entries(fn: Any) -> Any:
-    """The distribution of single entries under ``to_event``."""
-    while isinstance(fn, torch.distributions.Independent):
-        fn = fn.base_dist
-    return fn

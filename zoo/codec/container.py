@@ -18,18 +18,31 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from torch import Tensor
 
+from zoo.codec.forms import STRICT, ArrayForm
 from zoo.codec.grids import MAX_EXPONENT
-from zoo.codec.lossless import MAX_GROWTH, Plan, Watch, plan, pop_data, precisely, probe, push_data, why_not
+from zoo.codec.lossless import (
+    MAX_GROWTH,
+    Plan,
+    Watch,
+    coded_entries,
+    plan,
+    pop_data,
+    precisely,
+    probe,
+    push_data,
+    why_not,
+)
 from zoo.codec.stack import Words
 from zoo.errors import RunError, ZooError
 from zoo.event import Event
 from zoo.files import checksum
 from zoo.pairs.pair import Pair
+from zoo.pairs.traces import contexts
 
-MAGIC, VERSION = b"\x89ZOO", 1
+MAGIC, VERSION = b"\x89ZOO", 2
 CHECKSUM = 8
 """Bytes of the checksum."""
 FRAME = len(MAGIC) + 1 + 2
@@ -41,14 +54,15 @@ MAX_DIMS_PER_BYTE = 2**12
 class Header(BaseModel):
     """What a file says about itself.
 
-    ``crc`` is a checksum of the data; ``check`` one of the other fields and of the `probe`.
+    ``crc`` is a checksum of the data that are coded, ``context`` one of the fields that the decoder is given, and
+    ``check`` one of the other entries of the header and of the `probe`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = STRICT
 
     family: str = Field(pattern=r"^\w[\w.-]*(\+\w[\w.-]*)?(:[\w.=,-]+)?$", max_length=100)
     weights: str = Field(pattern=r"^[0-9a-f]{16}$")
-    event: str = Field(pattern=r"^\d{1,9}(x\d{1,9}){0,7}:\w{1,9}$")
+    event: str = Field(pattern=r"^[\w=:,@~]+$", max_length=4000)
     count: int = Field(ge=1, le=2**40)
     batch: int = Field(ge=1, le=2**16)
     growth: float = Field(ge=0, le=MAX_GROWTH)
@@ -56,14 +70,17 @@ class Header(BaseModel):
     crc: int = Field(ge=0, lt=2**32)
     check: int = Field(ge=0, lt=2**32)
     by: str = Field(max_length=200)
-    dtype: str = Field("float32", pattern=r"^(bool|u?int(8|16|32|64)|float(16|32|64))$")
-    shape: list[int] | None = Field(None, max_length=8)
-    """Of a datum in the array that was compressed, if it is not the event's."""
+    missing: int = Field(0, ge=0, le=2**40)
+    zeros: int = Field(0, ge=0, le=2**60)
+    negative: int = Field(0, ge=0, le=2**60)
+    context: int = Field(0, ge=0, lt=2**32)
+    arrays: dict[str, ArrayForm] | None = None
+    """Of the arrays that were compressed, by field; of a datum that is one array, under the name ``x``."""
 
     @property
     def plan(self) -> Plan:
         """How the data were split."""
-        return Plan(self.count, self.batch, self.growth, self.grid)
+        return Plan(self.count, self.batch, self.growth, self.grid, self.missing, self.zeros, self.negative)
 
     def expected_check(self, probed: int) -> int:
         """What ``check`` should be on a machine where `probe` gives ``probed``."""
@@ -75,18 +92,19 @@ def encode(
     x: Tensor,
     *,
     batch: int = 512,
-    dtype: str = "float32",
-    shape: list[int] | None = None,
+    arrays: dict[str, ArrayForm] | None = None,
     watch: Watch = lambda done: None,
 ) -> bytes:
     """Compress data without loss; `decode` is the inverse.
 
+    Of a record, all fields are coded but those that are given: the decoder needs them too, and the file has their
+    checksum. A label that is missing takes no bits but those of which data miss it.
+
     Args:
         pair: the trained pair; the decoder needs the same weights.
-        x: data, shape ``(n, *event.shape)``.
+        x: data, shape ``(n, *event.shape)``; a record is packed (`zoo.event.Event.pack`).
         batch: the most data in one pass; more is faster and takes more memory.
-        dtype: of the array that ``x`` came from, stored for `as_array`.
-        shape: of a datum in that array, if it is not the event's.
+        arrays: the forms of the arrays that ``x`` came from, by field, stored for `as_arrays`.
         watch: called with the number of data done so far.
 
     Returns:
@@ -106,12 +124,13 @@ def encode(
     Reference:
         Townsend et al. 2019, arXiv:1901.04866.
     """
-    _check_data(pair, x)
-    if reason := why_not(pair):
+    x = x.cpu()
+    check_data(pair, x)
+    if reason := why_not(pair, x):
         raise ZooError(f"{pair.label} has no lossless code: {reason}")
     with precisely(pair):
         split = plan(pair, x, batch)
-        words, probed = push_data(pair, x, split, watch), probe(pair, split.grid)
+        words, probed = push_data(pair, x, split, watch), probe(pair, split)
     header = Header(
         family=pair.label,
         weights=weights_digest(pair.state()),
@@ -120,29 +139,36 @@ def encode(
         batch=batch,
         growth=split.growth,
         grid=split.exponent,
-        crc=crc(x),
+        crc=crc(x[:, coded_entries(pair)]),
         check=0,
         by=environment(),
-        dtype=dtype,
-        shape=shape,
+        missing=split.missing,
+        zeros=split.zeros,
+        negative=split.negative,
+        context=context_crc(pair.event, contexts(pair.event, x, len(x))),
+        arrays=arrays,
     )
     return pack(header.model_copy(update={"check": header.expected_check(probed)}), words)
 
 
-def decode(pair: Pair, file: bytes, *, watch: Watch = lambda done: None) -> Tensor:
+def decode(
+    pair: Pair, file: bytes, *, given: Mapping[str, Tensor] | None = None, watch: Watch = lambda done: None
+) -> Tensor:
     """Decompress a file of `encode`.
 
     Args:
         pair: with the weights that the file was encoded with.
         file: its bytes.
+        given: the fields that the model is given, each of shape ``(n, *field.shape)``, as they were encoded with.
         watch: called with the number of data done so far.
 
     Returns:
         The data, shape ``(n, *event.shape)``, float32, on the CPU; never wrong data.
 
     Raises:
-        RunError: the file is damaged or made with other weights, or this machine computes other probabilities than
-            the one that wrote it.
+        ZooError: ``given`` are not the fields that the model is given.
+        RunError: the file is damaged or made with other weights or with other values of what is given, or this machine
+            computes other probabilities than the one that wrote it.
 
     Example:
         >>> import torch
@@ -151,10 +177,12 @@ def decode(pair: Pair, file: bytes, *, watch: Watch = lambda done: None) -> Tens
         >>> decode(pair, encode(pair, torch.tensor([[0.0, 4.0]])))
         tensor([[0., 4.]])
     """
-    return decode_counting(pair, file, watch)[0]
+    return decode_counting(pair, file, given, watch)[0]
 
 
-def decode_counting(pair: Pair, file: bytes, watch: Watch = lambda done: None) -> tuple[Tensor, int]:
+def decode_counting(
+    pair: Pair, file: bytes, given: Mapping[str, Tensor] | None = None, watch: Watch = lambda done: None
+) -> tuple[Tensor, int]:
     """`decode`, and how many seed bits the file contains."""
     header, words = unpack(file)
     if header.weights != weights_digest(pair.state()) or Event.parse(header.event) != pair.event:
@@ -162,11 +190,22 @@ def decode_counting(pair: Pair, file: bytes, watch: Watch = lambda done: None) -
             f"the file was made by {header.family} on {header.event} with other weights than those of {pair.label}: "
             "decode it with the pair that encoded it"
         )
+    context = {name: value.cpu().float() for name, value in (given or {}).items()}
+    needed = {field.name: (header.count, *field.shape) for field in pair.event.fields if field.role == "given"}
+    if {name: tuple(value.shape) for name, value in context.items()} != needed:
+        wanted = ", ".join(f"{name} of shape {shape}" for name, shape in needed.items())
+        got = ", ".join(f"{name} of shape {tuple(value.shape)}" for name, value in context.items())
+        raise ZooError(f"to decode the file takes {wanted or 'nothing'} besides; got {got or 'nothing'}")
+    if context_crc(pair.event, context) != header.context:
+        raise RunError(
+            f"the values of {', '.join(needed)} are not those that the data were encoded with (checksum): give the "
+            "same data, in the same order"
+        )
     with precisely(pair):
-        if header.expected_check(probe(pair, header.plan.grid)) != header.check:
+        if header.expected_check(probe(pair, header.plan)) != header.check:
             raise RunError(_other_machine(header))
-        x, left = pop_data(pair, words, header.plan, watch)
-    if not left.is_seed() or crc(x) != header.crc:
+        x, left = pop_data(pair, words, header.plan, context, watch)
+    if not left.is_seed() or crc(x[:, coded_entries(pair)]) != header.crc:
         raise RunError(f"the file does not decode to the data that were encoded: {_other_machine(header)}")
     return x.float(), left.bits
 
@@ -175,7 +214,7 @@ def pack(header: Header, words: Words) -> bytes:
     """The bytes of a file."""
     text = header.model_dump_json(exclude_defaults=True).encode()
     payload = words.astype("<u4").tobytes().rstrip(b"\0")
-    payload = payload.ljust(-(-header.count * Event.parse(header.event).size // MAX_DIMS_PER_BYTE), b"\0")
+    payload = payload.ljust(-(-_coded_size(header) // MAX_DIMS_PER_BYTE), b"\0")
     body = MAGIC + bytes([VERSION]) + len(text).to_bytes(2, "little") + text + payload
     return body + _checksum(body)
 
@@ -189,8 +228,9 @@ def unpack(file: bytes) -> tuple[Header, Words]:
     if not file.startswith(MAGIC) or len(file) < FRAME + CHECKSUM:
         raise RunError("this is no .zoo file, or only the start of one")
     if file[len(MAGIC)] != VERSION:
+        other = "a later" if file[len(MAGIC)] > VERSION else "an earlier"
         raise RunError(
-            f"the file has version {file[len(MAGIC)]}, this zoo reads version {VERSION}: decode it with a later zoo"
+            f"the file has version {file[len(MAGIC)]}, this zoo reads version {VERSION}: decode it with {other} zoo"
         )
     body = file[:-CHECKSUM]
     if file[-CHECKSUM:] != _checksum(body):
@@ -198,11 +238,11 @@ def unpack(file: bytes) -> tuple[Header, Words]:
     end = FRAME + int.from_bytes(body[FRAME - 2 : FRAME], "little")
     try:
         header = Header.model_validate_json(body[FRAME:end])
-        size = Event.parse(header.event).size
+        size = _coded_size(header)
     except (ValidationError, ZooError) as error:
         raise RunError("the file's header is not one that the zoo wrote") from error
     payload = body[end:]
-    if header.count * size > MAX_DIMS_PER_BYTE * len(payload):
+    if size > MAX_DIMS_PER_BYTE * len(payload):
         raise RunError(f"the file claims {header.count} data in {len(payload)} bytes, which is impossible")
     payload = payload.rstrip(b"\0")
     return header, np.frombuffer(payload.ljust(-(-len(payload) // 4) * 4, b"\0"), "<u4").astype(np.uint32)
@@ -214,8 +254,15 @@ def weights_digest(state: Mapping[str, Tensor]) -> str:
 
 
 def crc(x: Tensor) -> int:
-    """A checksum of the data as 64-bit integers."""
-    return zlib.crc32(x.detach().cpu().contiguous().long().numpy().astype("<i8").tobytes())
+    """A checksum of numbers as float32, which includes the signs of zeros."""
+    values = x.detach().cpu().float()
+    return zlib.crc32(values.where(~values.isnan(), torch.nan).contiguous().numpy().astype("<f4").tobytes())
+
+
+def context_crc(event: Event, given: Mapping[str, Tensor]) -> int:
+    """A checksum of the fields that a model is given, all zeros alike; 0 if there are none."""
+    values = [given[field.name] for field in event.fields if field.role == "given"]
+    return crc(torch.cat([value.reshape(len(value), -1) + 0.0 for value in values], 1)) if values else 0
 
 
 def environment() -> str:
@@ -235,15 +282,38 @@ def _other_machine(header: Header) -> str:
     )
 
 
-def _check_data(pair: Pair, x: Tensor) -> None:
+def _coded_size(header: Header) -> int:
+    """The dimensions of all data less those that are given."""
+    return header.count * sum(field.size for field in Event.parse(header.event).parts if field.role != "given")
+
+
+def check_data(pair: Pair, x: Tensor) -> None:
+    """Refuse data that do not fit a pair's event.
+
+    Raises:
+        ZooError: what is wrong with them.
+    """
     event = pair.event
     if x.shape[1:] != event.shape or not len(x):
         raise ZooError(f"data to code should have shape (n, {', '.join(map(str, event.shape))}), got {tuple(x.shape)}")
-    if event.levels is not None and not bool(((x == x.round()) & (x >= 0) & (x < event.levels)).all()):
-        raise ZooError(f"data to code should be whole numbers from 0 to {event.levels - 1} ({event}); these are not")
+    for field, values in zip(event.parts, event.unpack(x).values(), strict=True):
+        assert values is not None  # data of the event's shape have all fields
+        what = f"field {field.name!r} of data to code" if event.fields else "data to code"
+        known = values.reshape(len(x), -1)
+        if field.role == "label":
+            known = known[~known.isnan().all(1)]
+        if field.levels is not None and not bool(
+            ((known == known.round()) & (known >= 0) & (known < field.levels)).all()
+        ):
+            raise ZooError(f"{what} should be whole numbers from 0 to {field.levels - 1} ({event}); these are not")
+        if not bool(known.isfinite().all()):
+            raise ZooError(f"{what} should be finite numbers ({event}); these are not")
+    if not torch.equal(event.without_padding(x.nan_to_num(-1)), x.nan_to_num(-1)):
+        raise ZooError(f"data to code should be zero beyond the length of a sequence ({event}); these are not")
 
 
-def as_array(header: Header, x: Tensor) -> NDArray[Any]:
-    """Decoded data ``x`` as the array that was compressed, with its dtype and shape."""
-    shape = Event.parse(header.event).shape if header.shape is None else tuple(header.shape)
-    return x.numpy().reshape(len(x), *shape).astype(header.dtype)
+def as_arrays(event: Event, forms: Mapping[str, ArrayForm] | None, x: Tensor) -> dict[str, NDArray[Any]]:
+    """The fields of data ``x`` that are coded, as arrays of these forms; without any, all of them as float32."""
+    fields = [field for field in event.parts if field.role != "given" and (forms is None or field.name in forms)]
+    values, own = event.unpack(x), forms or {}
+    return {each.name: own.get(each.name, ArrayForm()).array(np.asarray(values[each.name]), each) for each in fields}

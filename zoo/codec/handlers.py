@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from pyro import poutine
+from pyro.distributions.torch_distribution import MaskedDistribution
 from pyro.poutine.messenger import Messenger
 from torch.distributions import Categorical
 
@@ -35,7 +36,7 @@ class Pop(Messenger):
     def _pyro_sample(self, msg: Any) -> None:
         if _random(msg) and not msg["is_observed"]:
             with naming(msg):
-                value = code(msg["fn"], self.grid).pop(self.stack)
+                value = code_of(msg, self.grid).pop(self.stack)
                 msg["value"] = value.to(_dtype(msg["fn"])) if _is_categorical(msg["fn"]) else value
             msg["done"] = True
 
@@ -51,7 +52,7 @@ class Push(Messenger):
     def _pyro_post_sample(self, msg: Any) -> None:
         if _random(msg):
             with naming(msg):
-                self.seen.append((msg, code(msg["fn"], self.grid)))
+                self.seen.append((msg, code_of(msg, self.grid)))
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
@@ -59,6 +60,11 @@ class Push(Messenger):
             for msg, coded in reversed(self.seen):
                 with naming(msg):
                     coded.push(self.stack, msg["value"])
+
+
+def code_of(site: Any, grid: Grid | None) -> Code:
+    """The code of a sample site, of which entries that `pyro.poutine.mask` masks take no bits."""
+    return code(site["fn"] if site["mask"] is None else MaskedDistribution(site["fn"], site["mask"]), grid)
 
 
 def _is_categorical(fn: Any) -> bool:

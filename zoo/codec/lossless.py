@@ -4,12 +4,15 @@ To encode, the guide pops the latents and the model, replayed on them, pushes th
 model pops latents and data and the guide pushes the latents back. Without latents this is plain entropy coding.
 
 Both sides must compute the same probabilities: they use float64 on the CPU, one thread and the same batches.
+
+The fields of a record that are given are no part of the code: the decoder needs them as well. Data without a label are
+coded by the pair for such data (`zoo.pairs.pair.Pair.unlabelled`); which ones they are is a part of the code.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,20 +21,22 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from zoo.codec.grids import Grid, fit_grid, is_half_line
-from zoo.codec.handlers import Pop, Push, naming
-from zoo.codec.rules import code
+from zoo.codec.grids import Grid, fit_grid, space_of
+from zoo.codec.handlers import Pop, Push, code_of, naming
+from zoo.codec.posterior import Choice, sampling
 from zoo.codec.stack import Stack, Words
 from zoo.distributions.autoregressive import Autoregressive
-from zoo.errors import RunError, ZooError
+from zoo.errors import ContractError, RunError, ZooError
+from zoo.event import Event
 from zoo.pairs.pair import Pair
-from zoo.pairs.sites import latent_sites, random_sites
-from zoo.pairs.traces import Capabilities, capabilities, traced
+from zoo.pairs.records import cut, pair_for, scored
+from zoo.pairs.sites import latent_sites, layers, random_sites
+from zoo.pairs.traces import capabilities, traced
 
 Watch = Callable[[int], None]
 """A callback with the number of data done so far."""
 SAMPLE = 64
-"""Data that a plan is made from."""
+"""Data that a plan is made from; as many without a label, if there are any."""
 MARGIN = 0.9
 """Share of the bits on the stack that the next batch may need."""
 MIN_GROWTH, MAX_GROWTH = 0.05, 8.0
@@ -45,12 +50,17 @@ class Plan:
     The latents of a batch are popped before its data are pushed, so a batch needs the bits of those before it: the
     first is one datum, each other ``growth`` times all before it (1 to ``batch`` data). With ``growth`` 0 nothing is
     popped and all batches are of ``batch`` data.
+
+    So many data are ``missing`` a label. Where some zeros are ``negative``, these are so many, of so many ``zeros``.
     """
 
     count: int
     batch: int
     growth: float
     exponent: int
+    missing: int = 0
+    zeros: int = 0
+    negative: int = 0
 
     @property
     def grid(self) -> Grid:
@@ -68,15 +78,24 @@ class Plan:
             done += sizes[-1]
         return sizes
 
+    @property
+    def example(self) -> Tensor:
+        """Whether each of two data misses its label: of both kinds, if there are both."""
+        return torch.tensor([self.missing == self.count, self.missing > 0])
+
 
 def plan(pair: Pair, x: Tensor, batch: int = 512) -> Plan:
     """A plan for coding data ``x``, measured on a subsample; call it inside `precisely`."""
-    subsample = x[:: max(1, len(x) // SAMPLE)][:SAMPLE].double()
+    missing, signs = pair.event.missing(x), signs_of_zeros(pair, x)
+    kinds = [each.nonzero().squeeze(1) for each in (~missing, missing)]
+    rows = torch.cat([places[:: max(1, len(places) // SAMPLE)][:SAMPLE] for places in kinds])
+    subsample = x[rows].double()
     grid = fit_grid(pair, subsample)
     stack = Stack(seeded=True)
     push_batch(pair, stack, subsample, grid)
     growth = min(max(MARGIN * stack.bits / stack.needed, MIN_GROWTH), MAX_GROWTH) if stack.needed else 0.0
-    return Plan(len(x), batch, round(growth, 2), grid.exponent)
+    zeros = len(signs) if signs.any() else 0
+    return Plan(len(x), batch, round(growth, 2), grid.exponent, int(missing.sum()), zeros, int(signs.sum()))
 
 
 def push_data(pair: Pair, x: Tensor, plan: Plan, watch: Watch = lambda done: None) -> Words:
@@ -86,64 +105,139 @@ def push_data(pair: Pair, x: Tensor, plan: Plan, watch: Watch = lambda done: Non
         push_batch(pair, stack, x[done : done + size], plan.grid)
         done += size
         watch(done)
+    push_flags(stack, signs_of_zeros(pair, x), plan.negative)
+    push_flags(stack, pair.event.missing(x), plan.missing)
     return stack.words()
 
 
-def pop_data(pair: Pair, words: Words, plan: Plan, watch: Watch = lambda done: None) -> tuple[Tensor, Stack]:
-    """The data, shape ``(n, *event.shape)``, float64, and the stack that is left: only seed bits, if all is well.
+def pop_data(
+    pair: Pair, words: Words, plan: Plan, given: Mapping[str, Tensor], watch: Watch = lambda done: None
+) -> tuple[Tensor, Stack]:
+    """The data and the stack that is left, which has only seed bits, if all is well; call it inside `precisely`.
 
-    Call it inside `precisely`.
+    Args:
+        pair: that encoded them.
+        words: the bits.
+        plan: by which they were encoded.
+        given: the fields that the model is given, each of shape ``(n, *field.shape)``.
+        watch: called with the number of data done so far.
+
+    Returns:
+        The data, shape ``(n, *event.shape)``, float64, and the stack.
 
     Raises:
         RunError: there are fewer bits than the plan's data need.
     """
-    stack, parts = Stack(words), list[Tensor]()
+    stack, parts, left = Stack(words), list[Tensor](), plan.count
+    missing = pop_flags(stack, plan.count, plan.missing)
+    negative = pop_flags(stack, plan.zeros, plan.negative)
     for size in reversed(plan.sizes):
         if plan.growth and stack.bits == 0:
             raise RunError("the bits end before all data are decoded: the file was changed")
-        parts.append(pop_batch(pair, stack, size, plan.grid))
-        watch(sum(map(len, parts)))
-    return torch.cat(parts[::-1]), stack
+        rows = slice(left - size, left)
+        known = blank(pair.event, missing[rows], {name: value[rows] for name, value in given.items()})
+        parts.append(pop_batch(pair, stack, known, plan.grid))
+        left -= size
+        watch(plan.count - left)
+    x = torch.cat(parts[::-1]) + 0.0  # a transform may give minus zero, which is none of the signs
+    values = x[:, coded_entries(pair)]
+    if int((values == 0).sum()) == plan.zeros:  # if not, the data's checksum will differ
+        values[values == 0] = torch.where(negative, -0.0, 0.0)
+        x[:, coded_entries(pair)] = values
+    return x, stack
+
+
+def coded_entries(pair: Pair) -> Tensor:
+    """Which entries of a datum are coded: bool, shape ``event.shape``; those that the model scores."""
+    names = {field.name for field in scored(pair)}
+    flags = [torch.full((field.size,), field.name in names) for field in pair.event.parts]
+    return torch.cat(flags).reshape(pair.event.shape)
+
+
+def signs_of_zeros(pair: Pair, x: Tensor) -> Tensor:
+    """Which of the zeros that are coded have a minus sign: bool, shape ``(m,)``."""
+    values = x[:, coded_entries(pair)]
+    return values[values == 0].signbit()
+
+
+def push_flags(stack: Stack, flags: Tensor, count: int) -> None:
+    """Push bools, shape ``(m,)``, of which ``count`` are true."""
+    if 0 < count < len(flags):
+        stack.push(flags.double(), torch.tensor([[len(flags) - count, count]]).expand(len(flags), 2))
+
+
+def pop_flags(stack: Stack, m: int, count: int) -> Tensor:
+    """Pop ``m`` bools, of which ``count`` are true."""
+    if not 0 < count < m:
+        return torch.full((m,), count > 0)
+    return stack.pop(torch.tensor([[m - count, count]]).expand(m, 2)).bool()
+
+
+def blank(event: Event, missing: Tensor, given: Mapping[str, Tensor]) -> Tensor:
+    """What is known of data before they are decoded: zeros, but for fields that are given and labels that are missing.
+
+    Args:
+        event: of the data.
+        missing: which of them have no label, shape ``(n,)``.
+        given: fields, each of shape ``(n, *field.shape)``; by default zeros, and complete sequences.
+
+    Returns:
+        Shape ``(n, *event.shape)``.
+    """
+    values = {**event.unpack(event.zeros(len(missing))), **given}
+    if event.label and (label := values[event.label.name]) is not None:
+        label[missing] = torch.nan
+    return event.pack(values)
 
 
 def push_batch(pair: Pair, stack: Stack, x: Tensor, grid: Grid) -> None:
-    """Encode one batch."""
-    x = x.double().clone(memory_format=torch.contiguous_format)
-    with poutine.trace() as latents, Pop(stack, grid):
-        pair.guide(x)
-    with Push(stack, grid):
-        poutine.replay(pair.model, trace=latents.trace)(x)
+    """Encode one batch: the data with a label, then those without."""
+    for _, part in cut(pair.event, x):
+        own, values = sampling(pair_for(pair, part)), (part.double() + 0.0).contiguous()
+        with poutine.trace() as latents, Pop(stack, grid):
+            own.guide(values)
+        with Push(stack, grid):
+            poutine.replay(own.model, trace=latents.trace)(values)
 
 
-def pop_batch(pair: Pair, stack: Stack, n: int, grid: Grid) -> Tensor:
-    """Decode one batch of ``n`` data: shape ``(n, *event.shape)``."""
-    blank = torch.zeros(n, *pair.event.shape, dtype=torch.float64)
-    with poutine.trace() as drawn, Pop(stack, grid):
-        poutine.uncondition(pair.model)(blank)
-    x = pair.layout.assemble(drawn.trace, blank)
-    with Push(stack, grid):
-        poutine.replay(pair.guide, trace=drawn.trace)(x)
+def pop_batch(pair: Pair, stack: Stack, known: Tensor, grid: Grid) -> Tensor:
+    """Decode one batch, of which this is ``known`` (see `blank`): shape ``(n, *event.shape)``, float64."""
+    x = known.double() + 0.0
+    for places, part in reversed(cut(pair.event, x)):
+        own = pair_for(pair, part)
+        with poutine.trace() as drawn, Pop(stack, grid):
+            poutine.uncondition(own.model)(part)
+        found = own.layout.assemble(drawn.trace, part)
+        with Push(stack, grid):
+            poutine.replay(sampling(own).guide, trace=drawn.trace)(found)
+        x[places] = found if own.event is pair.event else pair.event.pack(pair.event.unpack(found)).to(x)
     return x
 
 
-def probe(pair: Pair, grid: Grid) -> int:
+def probe(pair: Pair, plan: Plan) -> int:
     """A checksum of the probabilities that this machine computes: equal where files of these weights decode.
 
     Two data are decoded from seed bits; the checksum is that of the data and the stack. Call it inside `precisely`.
     """
     stack = Stack(seeded=True)
-    x = pop_batch(pair, stack, 2, grid)
+    x = pop_batch(pair, stack, blank(pair.event, plan.example, {}), plan.grid)
     return zlib.crc32(x.numpy().tobytes() + stack.words().tobytes())
 
 
-def why_not(pair: Pair) -> str:
-    """Why ``pair`` has no lossless code; empty if it has one."""
-    can = capabilities(pair)
+def why_not(pair: Pair, x: Tensor | None = None) -> str:
+    """Why ``pair`` has no lossless code; empty if it has one.
+
+    Args:
+        pair: in any mode.
+        x: the data in question, where it matters whether they all have a label, or none has.
+    """
+    can = capabilities(pair, x)
     if can.likelihood == "none":
         return "an implicit model: it observes nothing, so there is no distribution to code under"
-    if pair.event.fields:
-        return "a record of fields: codes are of data of one array"
-    if pair.event.levels is None or not can.discrete:
+    if pair.event.label and pair.event.label.name not in pair.takes:
+        name = pair.event.label.name
+        return f"its model does not take {name!r}, so that the code would lose it; give it the role given"
+    if not can.discrete or any(field.levels is None for field in scored(pair)):
         return "real data under a density: a density is no probability, and a real number has infinitely many digits"
     if can.dequantising:
         return (
@@ -152,17 +246,18 @@ def why_not(pair: Pair) -> str:
         )
     if can.shared:
         return f"all data share {', '.join(can.shared)}, of which there is a distribution: decoding needs one value"
-    if can.enumerated:
-        return f"{', '.join(can.enumerated)} is summed, and a sum has no code; sample it in the guide (bits-back)"
-    return _mismatch(pair, can)
+    kinds = pair.event.missing(x) if x is not None else torch.tensor([False, True])[: 1 + bool(pair.event.label)]
+    examples = (blank(pair.event, kind.repeat(2), {}).double() for kind in kinds.cpu().unique())
+    with precisely(pair):
+        return next(filter(None, (_mismatch(pair, example) for example in examples)), "")
 
 
 def passes(pair: Pair, plan: Plan) -> int:
     """How many network passes encoding (or decoding) takes, one after the other."""
-    x = torch.zeros(2, *pair.event.shape, device=pair.device)
+    parts = cut(pair.event, blank(pair.event, plan.example, {}).to(pair.device))
     with pair.evaluating():
-        model_trace, guide_trace = traced(pair, x)
-    return sum(map(_passes, (model_trace, guide_trace))) * len(plan.sizes)
+        traces = [trace for _, part in parts for trace in traced(sampling(pair_for(pair, part)), part)]
+    return sum(map(_passes, traces)) * len(plan.sizes)
 
 
 @contextmanager
@@ -189,26 +284,35 @@ def precisely(pair: Pair) -> Iterator[None]:
 
 
 def _passes(trace: Any) -> int:
-    """None for a program without sites, else one, or one per entry of an event coded entry by entry."""
+    """None for a program without sites, else one, or one per entry of an event coded entry by entry.
+
+    A latent that is summed takes one more for its posterior.
+    """
     kinds = [site["fn"] for _, site in random_sites(trace)]
-    return sum(fn.event.size for fn in kinds if isinstance(fn, Autoregressive)) or min(len(kinds), 1)
+    entries = sum(fn.event.size for fn in kinds if isinstance(fn, Autoregressive)) or min(len(kinds), 1)
+    return entries + sum(isinstance(layer, Choice) for fn in kinds for layer in layers(fn))
 
 
-def _mismatch(pair: Pair, can: Capabilities) -> str:
-    x = torch.zeros(2, *pair.event.shape, device=pair.device)
-    with pair.evaluating():
-        model_trace, guide_trace = traced(pair, x)
-    unmatched = sorted(latent_sites(model_trace) ^ (set(can.latents) - set(can.unguided)))
+def _mismatch(pair: Pair, example: Tensor) -> str:
+    """Why model and guide do not code data such as these."""
+    can, [(_, part)] = capabilities(pair, example), cut(pair.event, example)
+    try:
+        model_trace, guide_trace = traced(sampling(pair_for(pair, part)), part)
+    except ContractError as error:
+        return str(error)
+    if auxiliary := pair_for(pair, part).structure.auxiliary:
+        return f"the guide draws the auxiliary {', '.join(sorted(auxiliary))}, which the model does not give back"
+    unmatched = sorted(latent_sites(model_trace) ^ ({*can.latents, *can.enumerated} - set(can.unguided)))
     if unmatched:
         return f"site {unmatched[0]!r} is in only one of model and guide"
-    nodes = model_trace.nodes
     for name, site in random_sites(guide_trace):
-        if is_half_line(site["fn"].support) != is_half_line(nodes[name]["fn"].support):
-            return f"{name!r} is positive in one program and any real number in the other: they have no grid in common"
+        ours, theirs = space_of(site["fn"]), space_of(model_trace.nodes[name]["fn"])
+        if ours != theirs:
+            return f"{name!r} is {ours} in the guide and {theirs} in the model: they have no grid in common"
     try:
         for _, site in (*random_sites(guide_trace), *random_sites(model_trace)):
             with naming(site):
-                code(site["fn"], Grid(0))
+                code_of(site, Grid(0))
     except ZooError as error:
         return str(error)
     return ""

@@ -6,6 +6,8 @@ Symbols are coded by asymmetric numeral systems (Duda et al. 2015, PCS), as impl
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import constriction
 import numpy as np
@@ -45,7 +47,8 @@ class Stack:
             self._coder = constriction.stream.stack.AnsCoder(np.zeros(0, np.uint32) if words is None else words)
         except ValueError as error:
             raise RunError(f"these words are no coded bits ({error}): the file was cut or changed") from error
-        self._seeded, self._added, self._unread = seeded, 0, 0
+        self._seeded, self._added, self._unread, self._untouched = seeded, 0, 0, 0
+        self._rows: Tensor | None = None
         if seeded:
             self._add_seed()  # now, because words put under a state that is not yet full would change it
 
@@ -61,28 +64,48 @@ class Stack:
 
     def push(self, symbols: Tensor, tables: Tensor) -> None:
         """Push ``symbols``, shape ``(m,)``, each under its row of ``tables`` (see `normalised`), the last one first."""
-        rows, levels = normalised(tables), tables.shape[1]
+        kept = self._kept(len(tables))
+        rows, levels = normalised(tables[kept]), tables.shape[1]
         if not len(rows):
             return
-        chosen = symbols.detach().cpu()
+        chosen = symbols.detach().cpu()[kept]
         if bool((chosen != chosen.round()).any()) or int(chosen.min()) < 0 or int(chosen.max()) >= levels:
             raise ZooError(f"a symbol is a whole number from 0 to {levels - 1}; the data contain something else")
+        self._untouched = min(self._untouched, max(int(self._coder.num_words()) - STATE_WORDS, 0))
         self._coder.encode_reverse(np.ascontiguousarray(chosen.numpy(), np.int32), _TABLES, rows)
 
     def pop(self, tables: Tensor) -> Tensor:
         """Pop a symbol for each row of ``tables`` (see `normalised`): shape ``(m,)``, float64."""
-        rows = normalised(tables)
+        kept, popped = self._kept(len(tables)), torch.zeros(len(tables), dtype=torch.float64)
+        rows = normalised(tables[kept])
         if not len(rows):
-            return torch.zeros(0, dtype=torch.float64)
+            return popped
         while self._seeded and self._coder.num_words() < len(rows) + STATE_WORDS:  # a symbol takes less than a word
             self._add_seed()
         symbols = self._coder.decode(_TABLES, rows)
         self._unread = min(self._unread, max(int(self._coder.num_words()) - STATE_WORDS, 0))
-        return torch.from_numpy(symbols).double()
+        popped[kept] = torch.from_numpy(symbols).double()
+        return popped
+
+    @contextmanager
+    def only(self, rows: Tensor) -> Iterator[None]:
+        """Inside, only some rows of every table are coded; the others take no bits, and 0 is popped for them.
+
+        Args:
+            rows: which ones, shape ``(m,)``, bool. A table may have ``k m`` rows, of which each ``k`` go together.
+        """
+        before, self._rows = self._rows, rows
+        if before is not None:
+            longer = max(len(before), len(rows))
+            self._rows = _spread(before, longer) & _spread(rows, longer)
+        try:
+            yield
+        finally:
+            self._rows = before
 
     def words(self) -> Words:
-        """What is on the stack, bottom first, without the seed words that were never read."""
-        words: Words = self._coder.get_compressed()[self._unread :]
+        """What is on the stack, bottom first, without the seed words that were neither read nor pushed upon."""
+        words: Words = self._coder.get_compressed()[min(self._unread, self._untouched) :]
         return words
 
     def is_seed(self) -> bool:
@@ -90,12 +113,17 @@ class Stack:
         words = self.words()
         return bool(np.array_equal(words, seed_words(len(words))))
 
+    def _kept(self, m: int) -> Tensor | slice:
+        """Which of ``m`` rows are coded."""
+        return slice(None) if self._rows is None else _spread(self._rows, m)
+
     def _add_seed(self) -> None:
         """Put more seed words at the bottom; the symbols above stay."""
         words = self._coder.get_compressed()
         below = seed_words(self._added + SEED_WORDS)[:SEED_WORDS]
         self._coder = constriction.stream.stack.AnsCoder(np.concatenate([below, words]))
         self._added, self._unread = self._added + SEED_WORDS, self._unread + SEED_WORDS
+        self._untouched += SEED_WORDS
 
 
 def seed_words(count: int) -> Words:
@@ -119,3 +147,10 @@ def normalised(tables: Tensor) -> NDArray[np.float64]:
     if not bool((rows >= 0).all()) or not bool(((total > 0) & total.isfinite()).all()):
         raise ZooError("a table of probabilities contains a negative number, a NaN, or a row that sums to zero")
     return np.ascontiguousarray((rows / total).clamp(min=MIN_PROBABILITY).numpy())
+
+
+def _spread(rows: Tensor, m: int) -> Tensor:
+    """Each of ``rows`` for as many of ``m``, in the same order."""
+    if not len(rows) or m % len(rows):
+        raise ZooError(f"a mask of {len(rows)} entries does not fit a table of {m} rows: mask each entry of the site")
+    return rows.repeat_interleave(m // len(rows))

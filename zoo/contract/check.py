@@ -30,7 +30,7 @@ def check(name: str, event: Event | None = None, hyper: Hyper | None = None, see
     Args:
         name: as for `zoo.pairs.build.build`.
         event: of the random data; by default the family's own, or else a small one of each support that it takes (a
-            record only of a family that takes nothing else).
+            record or a sequence only of a family that takes nothing else).
         hyper: hyper-parameters.
         seed: of parameters and data.
 
@@ -46,8 +46,9 @@ def check(name: str, event: Event | None = None, hyper: Hyper | None = None, see
     family, _ = find(name)
     given = event or family.event
     findings = []
-    arrays = [EXAMPLES[support] for support in family.supports if support != "record"]
-    for each in [given] if given else arrays or [EXAMPLES["record"]]:
+    examples = [EXAMPLES[support] for support in family.supports]
+    arrays = [each for each in examples if not each.fields]
+    for each in [given] if given else arrays or examples:
         small = fitting_event(family, each)
         label = "" if given else f" ({small})"
         found = check_pair(lambda key, small=small: build(name, small, hyper, key), small, seed)  # type: ignore[misc] # mypy cannot infer a lambda's default

@@ -6,10 +6,8 @@ import gc
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import chain
 from typing import Any
 
-import pyro.distributions as dist
 import torch
 from pyro import poutine
 from torch import Tensor
@@ -19,10 +17,10 @@ from zoo.contract.case import Case, players_of
 from zoo.contract.findings import BrokenError
 from zoo.contract.lines import Changes, line_of
 from zoo.contract.normalisation import DRAWS, SURE, evidence
-from zoo.contract.values import other_data
+from zoo.contract.values import complete, other_data
 from zoo.contract.volumes import MOST_ENTRIES
 from zoo.pairs.pair import HasLogProb, HasPlayers, Pair
-from zoo.pairs.sites import data_first, is_discrete, is_point, latent_sites, layers, per_datum, random_sites
+from zoo.pairs.sites import data_first, is_discrete, is_point, latent_sites, per_datum, random_sites
 from zoo.pairs.traces import capabilities, log_prob, log_weights, traced
 
 ROUNDING = 1e-5
@@ -63,7 +61,7 @@ def same_twice(case: Case) -> None:
         model_trace, guide_trace = traced(pair, x)
         for word, program, trace in (("model", pair.model, model_trace), ("guide", pair.guide, guide_trace)):
             values = _values(trace)
-            first, second = (_given(program, x, values) for _ in range(2))
+            first, second = (given(program, x, values) for _ in range(2))
             for name in values:
                 if not _same_distribution(name, first, second, values):
                     raise BrokenError(
@@ -86,26 +84,11 @@ def observes_x(case: Case) -> None:
         )
 
 
-def scores_everything(case: Case) -> None:
-    pair, x = case.pair, case.x(case.sizes[0])
-    with pair.evaluating():
-        traces = traced(pair, x)
-    for name, site in chain.from_iterable(map(random_sites, traces)):
-        if any(isinstance(layer, dist.Unit) for layer in layers(site["fn"])):
-            raise BrokenError(
-                f"{name!r} is a factor, so the program's density need not integrate to one; the Jacobian of a change "
-                "of variables is counted by dist.TransformedDistribution"
-            )
-        for mask in (site["mask"], *(getattr(layer, "_mask", None) for layer in layers(site["fn"]))):
-            if mask is not None and not torch.as_tensor(mask).all():
-                raise BrokenError(f"a mask hides {name!r}, or a part of it, so that it is not scored")
-
-
 def nothing_leaks(case: Case) -> None:
     pair, x = case.pair, case.x(case.sizes[0])
     other = other_data(case.event, x)
     for noise in (0.0, NOISE):
-        with pair.evaluating(), _noisy(pair, noise):
+        with pair.evaluating(), noisy(pair, noise):
             _compare_on(pair, x, other)
 
 
@@ -133,7 +116,7 @@ def spreads_as_the_prior(case: Case) -> None:
         return
     n = min(MOST_DRAWS, sum(torch.Size(shape).numel() for shape in shapes.values()) + 4)
     n = next(n for n in range(n, 2 * n + 9) if n not in {*case.event.shape, case.event.size})
-    x = case.x(1)
+    x = complete(case.event, case.x(1))
     x = x.expand(n, *x.shape[1:]).contiguous()
     with pair.evaluating():
         guide = poutine.trace(pair.guide).get_trace(x)
@@ -184,8 +167,8 @@ def counts_its_jacobian(case: Case) -> None:
         return
 
     def unconstrained(*values: Tensor) -> Tensor:
-        given = _given(pair.guide, x, dict(zip(drawn, values, strict=True)))
-        return torch.cat([maps[name].inv(given.nodes[name]["value"]).flatten() for name in deltas])
+        found = given(pair.guide, x, dict(zip(drawn, values, strict=True)))
+        return torch.cat([maps[name].inv(found.nodes[name]["value"]).flatten() for name in deltas])
 
     with pair.evaluating(), torch.enable_grad():
         columns = torch.autograd.functional.jacobian(unconstrained, tuple(drawn.values()))
@@ -261,7 +244,7 @@ def _misjudged(pair: Pair) -> str:
     """How log_prob is off by its integral and by draws of the model, which hold of few real dimensions."""
     if pair.event.levels is not None or pair.event.size > MOST_ENTRIES:
         return ""
-    blank = torch.zeros(DRAWS, *pair.event.shape, device=pair.device)
+    blank = pair.event.zeros(DRAWS).to(pair.device)
     drawn = pair.layout.assemble(poutine.trace(poutine.uncondition(pair.model)).get_trace(blank), blank).flatten(1)
     found = evidence(lambda x: log_prob(pair, x.reshape(-1, *pair.event.shape)), drawn, discrete=False)
     wrong = zip(found or (), ("small", "great"), strict=False)
@@ -275,12 +258,12 @@ def _optimism(pair: Pair) -> float:
 
     so that by Markov's inequality the sum exceeds log c with a probability of at most 1 / c.
     """
-    blank = torch.zeros(PARTICLES, *pair.event.shape, device=pair.device)
+    blank = pair.event.zeros(PARTICLES).to(pair.device)
     drawn = poutine.trace(poutine.uncondition(pair.model)).get_trace(blank)
     x = pair.layout.assemble(drawn, blank)
     latents = {name: site["value"] for name, site in random_sites(drawn) if not site["infer"].get("was_observed")}
-    joint = per_datum(_given(pair.model, x, _values(drawn)), len(x))
-    guide = per_datum(_given(pair.guide, x, latents), len(x))
+    joint = per_datum(given(pair.model, x, _values(drawn)), len(x))
+    guide = per_datum(given(pair.guide, x, latents), len(x))
     return float((log_prob(pair, x) - joint + guide).cpu().double().sum())
 
 
@@ -288,7 +271,7 @@ def _values(trace: Any) -> dict[str, Tensor]:
     return {name: site["value"] for name, site in random_sites(trace)}
 
 
-def _given(program: Program, x: Tensor, values: Values) -> Any:
+def given(program: Program, x: Tensor, values: Values) -> Any:
     """The trace of a program whose sites take these values."""
     return poutine.trace(poutine.condition(program, dict(values))).get_trace(x)
 
@@ -297,7 +280,7 @@ def _after_guide(pair: Pair, x: Tensor, values: Values) -> Any:
     """The trace of a model whose sites take these values, after the guide, which may have kept some of ``x``."""
     with poutine.block():
         pair.guide(x)
-    return _given(pair.model, x, values)
+    return given(pair.model, x, values)
 
 
 def _same_distribution(name: str, ours: Any, theirs: Any, values: Values) -> bool:
@@ -319,8 +302,8 @@ def _equal(ours: Tensor, theirs: Tensor) -> bool:
 
 
 @contextmanager
-def _noisy(pair: Pair, noise: float) -> Iterator[None]:
-    """Noise on every parameter inside the block."""
+def noisy(pair: Pair, noise: float) -> Iterator[None]:
+    """Noise of this standard deviation on every parameter inside the block."""
     before = {name: tensor.clone() for name, tensor in pair.state().items()}
     try:
         for parameter in pair.parameters() if noise else []:

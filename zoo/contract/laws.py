@@ -11,10 +11,10 @@ from zoo.contract.ground import (
     nothing_leaks,
     observes_x,
     same_twice,
-    scores_everything,
     spreads_as_the_prior,
     trains_what_it_uses,
 )
+from zoo.contract.masks import scores_everything
 from zoo.contract.sites import (
     are_amortised,
     guide_is_a_density,
@@ -74,7 +74,8 @@ GROUND = (
     Law(
         "every entry is scored",
         scores_everything,
-        "remove poutine.mask, .mask(...) and obs_mask, as what is hidden would count as predicted with certainty, and "
+        "remove poutine.mask, .mask(...) and obs_mask, as what is hidden would count as predicted with certainty, or "
+        "declare a sequence with its length, x=20x3:binary~n,n=:21@given, and mask both programs by t < n; remove "
         "pyro.factor, which is no probability",
     ),
     Law(

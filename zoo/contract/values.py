@@ -33,13 +33,15 @@ def _fits(field: Field, value: Tensor | None) -> bool:
 
 
 def random_data(event: Event, n: int) -> Tensor:
-    """Random data, shape ``(n, *event.shape)``: levels, or standard normals."""
+    """Random data, shape ``(n, *event.shape)``: levels, or standard normals; a sequence has one step or more."""
     values = {
         field.name: torch.randn(n, *field.shape)
         if field.levels is None
         else torch.randint(field.levels, (n, *field.shape)).float()
         for field in event.parts
     }
+    for length in {field.length for field in event.parts} - {""}:
+        values[length] = values[length].clamp(min=1.0)
     return event.pack(values)
 
 
@@ -55,6 +57,22 @@ def other_data(event: Event, batch: Tensor) -> Tensor:
         else:
             found[field.name] = value.flatten()[torch.randperm(value.numel(), device=batch.device)].reshape(value.shape)
     return event.pack(found).to(batch)
+
+
+def shortened(event: Event, batch: Tensor) -> Tensor:
+    """The batch with sequences of many lengths: from one step to all that a datum has."""
+    values = event.unpack(batch)
+    for field in event.parts:
+        if field.length and (steps := values[field.length]) is not None:
+            most = torch.arange(len(batch), device=batch.device) % field.shape[0] + 1
+            values[field.length] = torch.minimum(steps, most.flip(0))
+    return event.pack(values).to(batch)
+
+
+def complete(event: Event, batch: Tensor) -> Tensor:
+    """The batch with all steps of its sequences, of which those that a datum does not have are zero."""
+    blank, values = event.unpack(event.zeros(len(batch)).to(batch)), event.unpack(batch)
+    return event.pack(values | {field.length: blank[field.length] for field in event.parts if field.length}).to(batch)
 
 
 def extent(value: Tensor) -> str:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import inspect
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from zoo.data.dataset import Dataset
-from zoo.data.files import SUFFIXES, load_file
+from zoo.data.files import SUFFIXES, load_file, path_and_settings
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.pairs.build import parse_settings
-from zoo.pairs.registry import Source, datasets, load_shelves
+from zoo.pairs.declarations import Source
+from zoo.pairs.registry import datasets, load_shelves
 
 __all__ = ["Dataset", "load_data", "load_file"]
 
@@ -31,18 +32,20 @@ def load_data(
     split: tuple[float, float, float] | None = None,
     event: Event | None = None,
     roles: Mapping[str, str] | None = None,
+    names: Mapping[str, Sequence[str]] | None = None,
 ) -> Dataset:
     """The data set of that name, or the user's file or folder (see `zoo.data.files.load_file`).
 
     A name wins over a file of the same name; write ``./digits`` for the file.
 
     Args:
-        spec: a registered name, with settings behind a colon (``digits:labels=100``), or a path.
-        data_dir: where to look for the files of ``mnist``.
+        spec: a registered name or a path, with settings behind a colon: ``digits:labels=100``, ``scans/:size=32``.
+        data_dir: where to look for the files of ``mnist`` and ``fashion``.
         seed: draws the toys, and shuffles a file before it is split; digits and MNIST have fixed splits.
         split: shares of train, validation and test of a file that holds one array, by default 0.8, 0.1, 0.1.
         event: what a datum shall be: the shape of a registered data set, the shape and support of a file.
         roles: the roles of named fields: columns of a file, arrays of an ``.npz``, or fields of a registered record.
+        names: field, or column of a file -> the words that are its levels, in this order; by default its own, sorted.
 
     Returns:
         Three splits of float32 tensors, each of shape ``(n, *event.shape)``.
@@ -59,13 +62,16 @@ def load_data(
     if seed < 0:
         raise ZooError(f"the seed of the data is a whole number from 0 on, got {seed}")
     load_shelves()
-    path, (name, _, settings) = Path(spec).expanduser(), spec.partition(":")
-    if name not in datasets and (path.exists() or path.suffix.lower() in SUFFIXES or len(path.parts) > 1):
-        return load_file(path, split=split, seed=seed, event=event, roles=roles)
+    name, _, settings = spec.partition(":")
+    if name not in datasets:
+        path, own = path_and_settings(spec)
+        if path.exists() or path.suffix.lower() in SUFFIXES or len(path.parts) > 1:
+            data = load_file(path, settings=own, split=split, seed=seed, event=event, roles=roles, names=names)
+            return replace(data, name=f"{data.name}:{spec.rpartition(':')[2]}") if own else data
     try:
         source = datasets[name]
     except ZooError as error:
-        raise ZooError(f"{error}; or name a file ({', '.join(SUFFIXES)}) or a folder of PNGs") from None
+        raise ZooError(f"{error}; or name a file ({', '.join(SUFFIXES)}) or a folder of images") from None
     if split is not None:
         raise ZooError(f"{name} has a fixed split of its own; leave the split out (it is for files)")
     data = _made(source, data_dir, seed, parse_settings(settings.split(",")) if settings else {})

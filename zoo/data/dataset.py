@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -26,6 +26,7 @@ class Dataset:
         binarise: ``train`` holds intensities in [0, 1] and every batch of it is a new Bernoulli draw. ``validation``
             and ``test`` are drawn once, before.
         registered: the data are those of the registered data set called ``name``, not of a file of that name.
+        names: field, or column of a table -> the names of its levels, from level 0 on, where they have names.
 
     Raises:
         ZooError: a split of another dtype or shape; a record with a value that is missing though it is no label, or
@@ -47,6 +48,7 @@ class Dataset:
     source: str
     binarise: bool = False
     registered: bool = False
+    names: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for word in ("train", "validation", "test"):
@@ -57,8 +59,13 @@ class Dataset:
                     f"data set {self.name!r}: {word} should be float32 of shape (n, {sizes}), got {split.dtype} of "
                     f"shape {tuple(split.shape)}; convert or reshape it"
                 )
-            for field in self.event.fields:
-                self._check(word, field, split)
+            for each in self.event.fields:
+                self._check(word, each, split)
+            if not torch.equal(self.event.without_padding(split).nan_to_num(), split.nan_to_num()):
+                raise ZooError(
+                    f"data set {self.name!r}: {word} should be zero beyond the lengths of its sequences, as event.pack "
+                    "makes it"
+                )
         if self.binarise and self.event.fields:
             raise ZooError(f"data set {self.name!r}: a record is not drawn again in each batch; binarise it once")
 
@@ -93,20 +100,19 @@ class Dataset:
         """The same data as ``event``, which may differ in shape only: 8x8 digits for a program that wants 64 numbers.
 
         The fields of a record may differ in shapes and roles: a label that is never missing may be given, or observed.
+        A field may be declared a sequence; what lies beyond its length becomes zero.
 
         Raises:
             ZooError: another number of dimensions, another support, other fields, or a role that data do not fit.
         """
         if event.fields or self.event.fields:
-            if [(each.name, each.size, each.levels) for each in event.fields] != [
-                (each.name, each.size, each.levels) for each in self.event.fields
-            ]:
+            if not _differ_in_shape_and_role(self.event, event):
                 raise ZooError(
                     f"{self.name} holds {self.event}, which cannot be taken as {event}: fields may differ in shape and "
-                    "role only; choose other data (zoo list shows which have labels, such as digits:labels=100) or "
-                    "another event"
+                    "role only, and sequences keep their steps; choose other data (zoo list shows which have labels, "
+                    "such as digits:labels=100) or another event"
                 )
-            return replace(self, event=event)
+            return self.map(event.without_padding, event=event)
         if event.size != self.event.size or event.levels != self.event.levels:
             raise ZooError(
                 f"{self.name} holds {self.event} ({self.event.size} dimensions), which cannot be taken as {event} "
@@ -127,3 +133,13 @@ class Dataset:
         """The same data set with each of its three splits changed, and the ``fields`` given."""
         splits = {"train": change(self.train), "validation": change(self.validation), "test": change(self.test)}
         return replace(self, **splits, **fields)  # type: ignore[arg-type] # fields are the dataclass's own
+
+
+def _differ_in_shape_and_role(ours: Event, theirs: Event) -> bool:
+    """Whether records have the same fields but for shapes and roles; a field may be declared a sequence besides."""
+    return [(each.name, each.size, each.levels) for each in ours.fields] == [
+        (each.name, each.size, each.levels) for each in theirs.fields
+    ] and all(
+        not mine.length or (mine.length == other.length and mine.shape[0] == other.shape[0])
+        for mine, other in zip(ours.fields, theirs.fields, strict=True)
+    )

@@ -32,7 +32,7 @@ from zoo.provenance import provenance
 from zoo.report.study import TRUTH, Study
 from zoo.runs.evaluation import Settings
 from zoo.runs.laws import UNCHECKED
-from zoo.runs.run import Run
+from zoo.runs.run import FOREVER, Run
 from zoo.runs.stored_scores import (
     evaluate_run,
     evaluate_seeds,
@@ -102,7 +102,7 @@ def _work(planned: Planned, suite: Suite, names: Sequence[str], settings: Settin
     torch.set_num_threads(options.threads)
     load_families(options.files)
     data = planned.config.data.load(options.data_dir)
-    planned.run.train(planned.config, data, options.device, [StopWhenOrphaned()], planned.runs)
+    planned.run.train(planned.config, data, options.device, [StopWhenOrphaned()], planned.runs, FOREVER)
     for name in names:
         evaluate_run(planned.run, data, name, settings, options.device)
     _draw(planned.run, data, suite)

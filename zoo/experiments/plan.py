@@ -114,8 +114,7 @@ def _entries(suite: Suite, options: Options) -> Iterator[Entry]:
 def _datasets(suite: Suite, options: Options) -> Iterator[tuple[DataSpec, Dataset]]:
     known: dict[str, str] = {}
     for name in dict.fromkeys(suite.data):
-        spec = options.data.model_copy(update={"name": name})
-        dataset = spec.load(options.data_dir)
+        spec, dataset = DataSpec(**options.data.model_dump() | {"name": name}).resolved(options.data_dir)
         if dataset.name in known:
             raise ZooError(f"{known[dataset.name]} and {name} are both called {dataset.name!r}; rename one of them")
         known[dataset.name] = name
@@ -131,6 +130,7 @@ def _entry(suite: Suite, options: Options, name: str, spec: DataSpec, dataset: D
         config = configure(name, spec, dataset, seed=seed, hyper=hyper, recipe=recipe, unchecked=options.unchecked)
     except UnfitError as error:
         return Entry(*where, None, str(error))
-    steps = round(config.recipe.steps * suite.share)
-    config = config.model_copy(update={"recipe": config.recipe.updated({"steps": steps})})
+    if "steps" not in options.recipe:
+        steps = round(config.recipe.steps * suite.share)
+        config = config.model_copy(update={"recipe": config.recipe.updated({"steps": steps})})
     return Entry(*where, Planned(config, Run.of(config, options.runs), len(suite.seeds)))

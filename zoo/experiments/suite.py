@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from zoo.errors import ZooError
 from zoo.event import Support
-from zoo.pairs.registry import GROUPS, Declaration, Family, Registry, families, guides, priors
+from zoo.pairs.declarations import Declaration, Family, Registry
+from zoo.pairs.registry import GROUPS, families, guides, priors
 
 ANY = "*"
 """In a selector, every guide or every prior that fits what the selector says otherwise."""
@@ -145,6 +146,14 @@ class Suite(BaseModel):
         """This suite and those in `also`, with other entries."""
         return self.model_copy(update=changes | {"also": [suite.changed(**changes) for suite in self.also]})
 
+    def renamed(self, name: str) -> Suite:
+        """This suite under another name, and so with a report of its own.
+
+        Raises:
+            ZooError: a name that cannot be a folder's, or is that of another suite.
+        """
+        return _checked(self.model_dump() | {"name": _own(name)}, self.name)
+
     def quickened(self) -> Suite:
         """The short version of this suite, whose numbers are not to be quoted."""
         quick = self.quick
@@ -183,10 +192,16 @@ def own_suite(name: str, families: Sequence[str], data: str) -> Suite:
     """A suite of the families named on the command line.
 
     Raises:
-        ZooError: a name that cannot be a folder's.
+        ZooError: a name that cannot be a folder's, or is that of a suite.
     """
     about = f"{', '.join(families)} on {data}."
-    return _checked({"name": name, "about": about, "families": list(families), "data": [data]}, "of families")
+    return _checked({"name": _own(name), "about": about, "families": list(families), "data": [data]}, "of families")
+
+
+def _own(name: str) -> str:
+    if name in suite_names():
+        raise ZooError(f"{name} is the name of a suite, whose report would be overwritten; choose another --name")
+    return name
 
 
 def _parse(name: str, text: str, where: str) -> Suite:

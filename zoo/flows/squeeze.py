@@ -16,7 +16,7 @@ def image_shape(event: Event) -> Shape:
     """Channels, height and width of an event ``(channels, height, width)``, ``(height, width)`` or ``(width,)``.
 
     Raises:
-        ZooError: an event of more axes, or of one dimension only.
+        ZooError: an event of more axes, of one dimension only, or whose channels seem to be last.
     """
     if len(event.shape) > 3 or event.size < 2:
         raise ZooError(
@@ -24,6 +24,11 @@ def image_shape(event: Event) -> Shape:
             f"got {event}; reshape the event or take another family"
         )
     channels, height, width = (1, 1, *event.shape)[-3:]
+    if width in (1, 3, 4) and min(channels, height) > 4:
+        raise ZooError(
+            f"{event} is an image of {channels} channels, {height} high and {width} wide, so its channels seem to be "
+            f"last: move them first by np.moveaxis(x, -1, 1), which gives {width}x{channels}x{height}"
+        )
     return channels, height, width
 
 

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -27,7 +26,7 @@ def sequential_passes(pair: Pair) -> int:
     Returns:
         The number of passes; 0 where no parameter meets data.
     """
-    given = contexts(pair.event, torch.zeros(1, *pair.event.shape), 1)
+    given = contexts(pair.event, pair.event.zeros(1), 1)
     pair.layout  # noqa: B018 (learning it runs the model once more)
     with _Uses(pair) as seen:
         sample(pair, 1, given=given)

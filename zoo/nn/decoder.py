@@ -73,8 +73,8 @@ class Decoder(nn.Module):
             self.tilt = nn.Parameter(2 * _cosines(self.levels, statistics))
 
     def forward(self, z: Tensor) -> TorchDistributionMixin:
-        """p(x | z) for ``z`` of shape ``(n, inputs)``: batch shape ``(n,)``, event shape ``event.shape``."""
-        parameters = self.net(z).reshape(len(z), *self.event.shape, self.per_entry)
+        """p(x | z) for ``z`` of shape ``(..., inputs)``: batch shape ``(...)``, event shape ``event.shape``."""
+        parameters = self.net(z).reshape(*z.shape[:-1], *self.event.shape, self.per_entry)
         if self.kind == "categorical":
             parameters = self.base + parameters @ self.tilt
         if self.kind != "logistic":

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from zoo.errors import UnfitError, ZooError
 from zoo.event import Event
+from zoo.pairs.declarations import Family
 from zoo.pairs.pair import NeedsEncoder, Pair, Program, no_guide
-from zoo.pairs.registry import Family, families, guides, load_shelves, priors
+from zoo.pairs.registry import families, guides, load_shelves, priors
 from zoo.pairs.shelf import shelf_guide
 from zoo.pairs.sites import random_sites
 from zoo.pairs.traces import Capabilities, capabilities
@@ -99,10 +100,13 @@ def fitting_event(family: Family, data: Event) -> Event:
         return event
     load_shelves()
     fit = [entry.name for entry in families if event.support in entry.supports]
-    labels = "; data with fields are such as digits:labels=100" if family.supports == ("record",) else ""
+    kinds = {"record": "digits:labels=100", "sequence": "chorales"}
+    such = "".join(f"; {support} data are such as {kinds[support]}" for support in family.supports if support in kinds)
+    if event.label and "record" not in family.supports:
+        such += "; labels are left out by labels=0, as in digits:labels=0"
     raise UnfitError(
         f"family {family.name!r} takes {' or '.join(family.supports)} data, got {event.support} ({event}); "
-        f"families that fit: {', '.join(fit) or 'none'}{labels}"
+        f"families that fit: {', '.join(fit) or 'none'}{such}"
     )
 
 
@@ -240,7 +244,7 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
     """Read ``name=value`` settings; values are Python literals, anything else is text.
 
     Raises:
-        ZooError: a setting without ``=``.
+        ZooError: a setting without ``=``, or two values of one.
     """
     parsed: dict[str, Any] = {}
     for text in settings:
@@ -248,7 +252,9 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
         if not (name and equals):
             raise ZooError(f"a setting is written name=value, got {text!r}")
         try:
-            parsed[name] = ast.literal_eval(value)
+            found = ast.literal_eval(value)
         except (ValueError, SyntaxError):
-            parsed[name] = value
+            found = value
+        if parsed.setdefault(name, found) != found:
+            raise ZooError(f"the setting {name} is given twice, as {parsed[name]} and {found}")
     return parsed

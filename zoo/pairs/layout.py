@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,10 +37,11 @@ class Layout:
     """The place in the flattened datum of every entry that a site observes.
 
     ``places[site]`` belongs to the site's value with the data dimension first and the rest flattened. An implicit model
-    observes nothing, so it has no places.
+    observes nothing, so it has no places. ``plates`` are the names of the data plates.
     """
 
     places: dict[str, Tensor]
+    plates: frozenset[str] = frozenset()
 
     def assemble(self, model_trace: Any, x: Tensor) -> Tensor:
         """The data in the observed sites of a trace, in the shape and type of ``x``, ``(n, *event.shape)``.
@@ -49,9 +50,20 @@ class Layout:
             model_trace: of the model on ``n`` data; its sites may have been observed or drawn.
             x: a batch of ``n`` data, of which the fields that are not observed stay.
         """
+        sites = {name: model_trace.nodes[name] for name in self.places if name in model_trace.nodes}
+        return self.place({name: data_first(name, site, len(x), self.plates) for name, site in sites.items()}, x)
+
+    def place(self, values: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """What belongs to the observed entries, put in place in a copy of ``x``, shape ``(n, *event.shape)``.
+
+        Args:
+            values: for each site, one entry for each that it observes: shape ``(n, ...)``. A program may end before a
+                site that has nothing but padding; its entries in ``x`` stay.
+            x: a batch of ``n`` data.
+        """
         flat = x.clone(memory_format=torch.contiguous_format).flatten(1)
-        for name, places in self.places.items():
-            value = data_first(name, model_trace.nodes[name], len(x)).reshape(len(x), -1)
+        for name, value in values.items():
+            value, places = value.reshape(len(x), -1), self.places[name]
             if value.shape[1] != len(places):
                 raise ContractError(
                     f"site {name!r} should have {len(places)} entries for each datum, as it had for another batch; "
@@ -80,7 +92,7 @@ def learn_layout(pair: Pair) -> Layout:
         wrong = f"{pair.label} does not run on made-up data, by which the entries of x are found in what it observes"
         with running(wrong, "let it run on all values of the event: clamp what is an index, or declare its levels"):
             trace = _trace(pair, x)
-    return Layout(_places(x, trace, observed, event))
+    return Layout(_places(pair, x, trace, observed), pair.structure.plates)
 
 
 def _trace(pair: Pair, x: Tensor) -> Any:
@@ -91,7 +103,7 @@ def _trace(pair: Pair, x: Tensor) -> Any:
         return poutine.trace(poutine.replay(pair.model, trace=guided)).get_trace(x.clone())
 
 
-def _places(x: Tensor, trace: Any, observed: Tensor, event: Event) -> dict[str, Tensor]:
+def _places(pair: Pair, x: Tensor, trace: Any, observed: Tensor) -> dict[str, Tensor]:
     """The place in ``x`` of each column that a site observes; all columns that are ``observed`` have to be, once."""
     known = {column: place for place, column in enumerate(_columns(x))}
     places: dict[str, Tensor] = {}
@@ -114,7 +126,7 @@ def _places(x: Tensor, trace: Any, observed: Tensor, event: Event) -> dict[str, 
         once = "exactly once" if wanted[wrong[0]] else "never, as it is given"
         raise ContractError(
             f"each entry of x should be observed {once}; {len(wrong)} of {len(wanted)} are not: entry "
-            f"{_index(event, wrong[0])} is observed {times[wrong[0]]} times by site {sites}"
+            f"{_index(pair.event, wrong[0])} is observed {times[wrong[0]]} times by site {sites}"
         )
     return places
 
@@ -138,14 +150,17 @@ def probe(event: Event) -> Tensor:
 
 
 def _probe_of_record(event: Event, generator: torch.Generator) -> Tensor:
-    """Discrete columns count in twos, which every field has levels for, and go on at random."""
+    """Discrete columns count in twos, which every field has levels for, and go on at random; sequences are complete."""
     digits = math.ceil(math.log2(event.size)) if event.size > 1 else 0
     n = next(n for n in range(digits + EXTRA_ROWS, digits + 64) if n not in {field.size for field in event.fields})
     real = ((torch.randperm(n * event.size, generator=generator) + 0.5) / (n * event.size)).reshape(n, -1)
     counting = torch.arange(event.size) // 2 ** torch.arange(digits)[:, None] % 2
-    columns = list[Tensor]()
+    columns, lengths = list[Tensor](), {field.length: field.shape[0] for field in event.fields if field.length}
     for field, numbers in zip(event.fields, real.split([field.size for field in event.fields], 1), strict=True):
         start = sum(column.shape[1] for column in columns)
+        if field.name in lengths:
+            columns.append(torch.full((n, 1), float(lengths[field.name])))
+            continue
         noise = torch.randint(field.levels or 2, (n - digits, field.size), generator=generator)
         levels = torch.cat([counting[:, start : start + field.size], noise]).float()
         columns.append(numbers if field.levels is None else levels)

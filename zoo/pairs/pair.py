@@ -158,7 +158,7 @@ class Pair:
         self.store: dict[str, dict[str, Any]] = {"params": {}, "constraints": {}}
         self.modules = find_modules(model, guide)
         separate_stores(self.modules)
-        self.example = torch.zeros(2, *event.shape) if example is None else example[:2].clone()
+        self.example = event.zeros(2) if example is None else example[:2].clone()
         self._materialise(self.example)
         self.structure = self._read_structure(self.example[:1])
         self.unlabelled  # noqa: B018 (made now, so that parameters that only it uses exist)

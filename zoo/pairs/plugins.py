@@ -21,8 +21,9 @@ from torch import nn
 
 from zoo.errors import ZooError
 from zoo.event import Event, Support
+from zoo.pairs.declarations import Family
 from zoo.pairs.pair import no_guide
-from zoo.pairs.registry import GROUPS, REGISTRIES, Family, families, load_shelves
+from zoo.pairs.registry import GROUPS, REGISTRIES, families, load_shelves
 
 
 def load_families(paths: Iterable[Path]) -> list[str]:

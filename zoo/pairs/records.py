@@ -90,6 +90,16 @@ def scored(pair: Pair, with_label: bool = True) -> list[Field]:
     return [field for field in pair.event.parts if field.role in roles and field.name in pair.takes]
 
 
+def dimensions(pair: Pair, x: Tensor) -> Tensor:
+    """How many numbers of each datum `scored` are: shape ``(n,)``, without padding and labels that are missing."""
+    wanted = {field.name for field in scored(pair)}
+    sizes = torch.tensor([field.size for field in pair.event.parts])
+    counted = torch.tensor([field.name in wanted for field in pair.event.parts]).repeat_interleave(sizes)
+    absent, padding = x.flatten(1).isnan(), pair.event.padding(x)
+    absent = absent if padding is None else absent | padding
+    return (counted.to(x.device) & ~absent).sum(1)
+
+
 def density(pair: Pair, x: Tensor) -> str:
     """What a likelihood of data is of: ``p(x)``, ``p(x, y)`` where all have a label, ``p(x | c)`` where c is given.
 

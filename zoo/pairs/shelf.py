@@ -12,7 +12,6 @@ from typing import Any
 
 import pyro
 import pyro.distributions as dist
-import torch
 from pyro import poutine
 from pyro.infer.autoguide import AutoNormal
 from torch import Tensor, nn
@@ -38,7 +37,7 @@ def shelf_guide(make: Callable[[Shapes], Program], model: Program, event: Event)
         ZooError: the model has no latents but finite ones, which need no guide, or one that no guide of the shelf fits.
     """
     probe = Pair(event, model)
-    trace = poutine.trace(probe.model).get_trace(torch.zeros(3, *event.shape))
+    trace = poutine.trace(probe.model).get_trace(event.zeros(3))
     latents = {name: site for name, site in random_sites(trace) if name in latent_sites(trace)}
     guided = {name: site for name, site in latents.items() if name not in probe.structure.enumerated}
     local = {name: site for name, site in guided.items() if probe.structure.is_local(site)}

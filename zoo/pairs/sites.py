@@ -47,6 +47,13 @@ def layers(fn: Any) -> Iterator[Any]:
         fn = getattr(fn, "base_dist", None)
 
 
+def entries_of(fn: Any) -> Any:
+    """The distribution of single entries under ``to_event``."""
+    while isinstance(fn, torch.distributions.Independent):
+        fn = fn.base_dist
+    return fn
+
+
 def is_point(fn: Any) -> bool:
     """Whether a distribution has all its mass at one point."""
     return any(isinstance(layer, Delta) for layer in layers(fn))
@@ -95,8 +102,10 @@ def output_site(model_trace: Any, event: Event) -> str:
     return sized[-1]
 
 
-def data_plate(name: str, site: Any, n: int) -> Any:
-    """The frame of the plate that holds a batch of ``n`` data: that called ``data``, else the only one of size ``n``.
+def data_plate(name: str, site: Any, n: int, known: Container[str] = ()) -> Any:
+    """The frame of the plate that holds a batch of ``n`` data.
+
+    It is that called ``data``, else the one whose name is ``known`` as a data plate's, else the only one of size ``n``.
 
     Raises:
         ContractError: the site lies in no such plate, or in several.
@@ -110,7 +119,8 @@ def data_plate(name: str, site: Any, n: int) -> Any:
             f"site {name!r} lies outside the data plate: its log-probability should have shape ({n},){others}; "
             "put it under `with pyro.plate('data', len(x)):` and declare inner dimensions with .to_event(...)"
         )
-    named = [frame for frame in sized if frame.name == "data"] or sized
+    named = [frame for frame in sized if frame.name == "data"]
+    named = named or [frame for frame in sized if frame.name in known] or sized
     if len(named) > 1:
         raise ContractError(
             f"site {name!r} lies in several plates of size {n}, {', '.join(repr(f.name) for f in named)}: "
@@ -119,9 +129,9 @@ def data_plate(name: str, site: Any, n: int) -> Any:
     return named[0]
 
 
-def data_first(name: str, site: Any, n: int) -> Tensor:
+def data_first(name: str, site: Any, n: int, known: Container[str] = ()) -> Tensor:
     """The value of a site of a batch of ``n`` data, its data dimension first: shape ``(n, ...)``."""
-    plate, event_shape = data_plate(name, site, n), tuple(site["fn"].event_shape)
+    plate, event_shape = data_plate(name, site, n, known), tuple(site["fn"].event_shape)
     shape = _plate_shape(site) + event_shape
     value = site["value"]
     return value.expand(torch.broadcast_shapes(value.shape, shape)).movedim(plate.dim - len(event_shape), 0)

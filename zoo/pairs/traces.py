@@ -25,6 +25,7 @@ from zoo.pairs.sites import (
     per_datum,
     random_sites,
 )
+from zoo.pairs.structure import listed
 from zoo.pairs.user_errors import running
 
 Likelihood = Literal["exact", "bound", "none"]
@@ -45,7 +46,7 @@ class Capabilities:
     output: str
     """The site that carries ``x`` when the model is run forwards: the first of the observed ones, if there are any."""
     discrete: bool
-    """Every observed site is discrete, and they carry ``x`` alone."""
+    """Every observed site is discrete."""
     dequantising: tuple[str, ...] = ()
     """Latents whose floor is the datum itself (`zoo.distributions.observe`): they carry no information beyond it."""
     enumerated: Mapping[str, int] = field(default_factory=dict)
@@ -57,8 +58,8 @@ class Capabilities:
 
     @property
     def lossless(self) -> bool:
-        """The pair is a lossless code: all observed are discrete, none dequantised, and no latent summed or shared."""
-        plain = not (self.dequantising or self.enumerated or self.shared)
+        """The pair is a lossless code: all observed are discrete, none is dequantised, and no latent is shared."""
+        plain = not (self.dequantising or self.shared)
         return self.likelihood != "none" and self.discrete and plain
 
     def lossy(self, event: Event) -> bool:
@@ -107,6 +108,7 @@ def capabilities(pair: Pair, x: Tensor | None = None) -> Capabilities:
         found[0],
         likelihood=max((can.likelihood for can in found), key=get_args(Likelihood).index),
         latents={name: shape for can in found for name, shape in can.latents.items()},
+        discrete=all(can.discrete for can in found),
         dequantising=tuple(dict.fromkeys(name for can in found for name in can.dequantising)),
         enumerated={name: n for can in found for name, n in can.enumerated.items()},
         shared={name: shape for can in found for name, shape in can.shared.items()},
@@ -134,9 +136,7 @@ def _capabilities(pair: Pair) -> Capabilities:
         latents=latents,
         observed=tuple(observed),
         output=output_site(model_trace, pair.event),
-        discrete=bool(observed)
-        and not pair.event.fields
-        and all(is_discrete(site["fn"]) for site in observed.values()),
+        discrete=bool(observed) and all(is_discrete(site["fn"]) for site in observed.values()),
         dequantising=dequantising_sites(model_trace, observed),
         enumerated=structure.enumerated,
         shared=structure.shared,
@@ -234,12 +234,24 @@ def _log_prob(pair: Pair, x: Tensor) -> Tensor:
     if structure.enumerated and not (structure.sampled or structure.shared or structure.unguided):
         return per_datum_weights(pair, x)
     model_trace, guide_trace = traced(pair, x)
-    if list(random_sites(guide_trace)) or latent_sites(model_trace) or not observed_sites(model_trace):
-        raise ContractError(f"{pair.label} has no exact log-probability: it has latents, or observes nothing")
+    if not observed_sites(model_trace):
+        raise ContractError(f"{pair.label} has no log-probability: it is implicit, and observes nothing")
+    if latents := listed({*latent_sites(model_trace), *dict(random_sites(guide_trace))}):
+        raise ContractError(
+            f"{pair.label} has no exact log-probability, as it has latents ({latents}); take a lower bound: "
+            "zoo.TrainedModel(pair).log_prob(x) with its error, or the mean of zoo.log_weights(pair, x), the ELBO"
+        )
     return per_datum(model_trace, len(x))
 
 
-def sample(pair: Pair, n: int, chunk: int = 1000, *, given: Mapping[str, Tensor] | None = None) -> Tensor:
+def sample(
+    pair: Pair,
+    n: int,
+    chunk: int = 1000,
+    *,
+    given: Mapping[str, Tensor] | None = None,
+    latents: Mapping[str, Tensor] | None = None,
+) -> Tensor:
     """Draw data by running the model forwards, in evaluation mode and without gradients.
 
     Latents that all data share are drawn from the guide, separately for each datum, so that data are independent draws
@@ -250,6 +262,7 @@ def sample(pair: Pair, n: int, chunk: int = 1000, *, given: Mapping[str, Tensor]
         n: number of data.
         chunk: at most this many are drawn at once, which bounds the memory.
         given: the fields that the model is given, each of shape ``(n, *field.shape)``.
+        latents: values of latents of each datum by site, each of shape ``(n, *shape)``; the others are drawn.
 
     Returns:
         Shape ``(n, *event.shape)``, within the event's support. A record is packed, with the fields that were given.
@@ -274,8 +287,9 @@ def sample(pair: Pair, n: int, chunk: int = 1000, *, given: Mapping[str, Tensor]
     x = torch.zeros(n, *event.shape)
     if event.fields:
         x = event.pack({field.name: values.get(field.name, torch.zeros(n, *field.shape)) for field in event.fields})
+    parts = [{name: z[first : first + chunk] for name, z in (latents or {}).items()} for first in range(0, n, chunk)]
     with pair.evaluating():
-        return torch.cat([_draw(pair, part) for part in x.to(pair.device).split(chunk)])
+        return torch.cat([_draw(pair, *each) for each in zip(x.to(pair.device).split(chunk), parts, strict=True)])
 
 
 def contexts(event: Event, x: Tensor, n: int) -> dict[str, Tensor]:
@@ -285,11 +299,14 @@ def contexts(event: Event, x: Tensor, n: int) -> dict[str, Tensor]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _draw(pair: Pair, x: Tensor) -> Tensor:
+def _draw(pair: Pair, x: Tensor, latents: Mapping[str, Tensor]) -> Tensor:
     event, n, shared = pair.event, len(x), pair.structure.shared
     if shared and n > 1:
-        return torch.cat([_draw(pair, datum) for datum in x.split(1)])
+        rows = ({name: z[row : row + 1] for name, z in latents.items()} for row in range(n))
+        return torch.cat([_draw(pair, *each) for each in zip(x.split(1), rows, strict=True)])
     drawn = poutine.trace(poutine.block(pair.guide, expose=list(shared))).get_trace(x) if shared else poutine.Trace()
+    for name, value in latents.items():
+        drawn.add_node(name, name=name, type="sample", is_observed=False, value=value.to(x.device), infer={})
     trace = poutine.trace(poutine.replay(poutine.uncondition(pair.model), trace=drawn)).get_trace(x)
     if pair.layout.places:
         found = pair.layout.assemble(trace, x)
@@ -303,6 +320,7 @@ def _draw(pair: Pair, x: Tensor) -> Tensor:
             )
         value = value.reshape(n, *event.main.shape).to(x.dtype)
         found = event.pack({**event.unpack(x), event.main.name: value}).to(x) if event.fields else value
+    found = event.without_padding(found)
     if event.label and event.label.name not in pair.takes:
         return event.pack({**event.unpack(found), event.label.name: None}).to(x)
     return found

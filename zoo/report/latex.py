@@ -1,10 +1,10 @@
-"""``table1.tex``: the measured table as a document that compiles as it is."""
+"""``table1.tex``: the measured table, to be put into a document by ``\\input``."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zoo.pairs.registry import Column
+from zoo.pairs.declarations import Column
 from zoo.report import tables
 from zoo.report.tables import Member
 from zoo.report.text import behind, latex
@@ -13,18 +13,13 @@ from zoo.report.verdicts import columns
 if TYPE_CHECKING:
     from zoo.report.study import Study
 
-HEAD = r"""\documentclass[10pt]{article}
-\usepackage[T1]{fontenc}
-\usepackage[utf8]{inputenc}
-\usepackage{textcomp}
-\usepackage{booktabs}
-\usepackage{array}
-\usepackage[a4paper,landscape,margin=15mm]{geometry}
-\newcolumntype{L}[1]{>{\raggedright\arraybackslash}p{#1}}
-\begin{document}
+HEAD = r"""% Tables for \input{table1}, in a document with
+%   \documentclass{article}
+%   \usepackage[T1]{fontenc}
+%   \usepackage{array, booktabs, textcomp}
 """
-WIDTH = 188
-"""Of all columns of verdicts, in mm: what a landscape page leaves."""
+FAMILY = 0.16
+"""The share of the line that the families' column takes; the others have the rest, in proportion to their widths."""
 CAPTION = (
     r"Measured verdicts, with the numbers behind them, on \textsf{%s}. In italics the verdicts of the literature; "
     r"$\dagger$ marks where a measured one differs."
@@ -32,15 +27,14 @@ CAPTION = (
 
 
 def render(study: Study) -> str:
-    """A LaTeX document with a table for each data set."""
-    bodies = [_table(study, dataset) for dataset in tables.datasets(study)]
-    return HEAD + "\n\\clearpage\n".join(bodies) + "\n\\end{document}\n"
+    """A table for each data set."""
+    return HEAD + "\n\n".join(_table(study, dataset) for dataset in tables.datasets(study)) + "\n"
 
 
 def _table(study: Study, dataset: str) -> str:
     quick = r" \textbf{A quick run, not to be quoted.}" if study.quick else ""
-    room = min(1.0, WIDTH / sum(column.width for column in columns()))
-    widths = "".join(f"L{{{room * column.width:.0f}mm}}" for column in columns())
+    shares = [(1 - FAMILY) * column.width / sum(each.width for each in columns()) for column in columns()]
+    widths = "".join(_paragraph(share) for share in (FAMILY, *shares))
     rows = []
     for group, title, of in tables.by_group(tables.members(study, dataset)):
         literature = (rf"\textit{{{latex(column.literature.get(group, '')) or '--'}}}" for column in columns())
@@ -48,10 +42,10 @@ def _table(study: Study, dataset: str) -> str:
         rows += [_row(rf"\quad {latex(line.label)}", *(_cell(line, column) for column in columns())) for line in of]
     return "\n".join(
         [
-            r"\begin{table}[p]",
-            r"\centering\small",
+            r"\begin{table}",
+            r"\centering\footnotesize\setlength{\tabcolsep}{0pt}",
             rf"\caption{{{CAPTION % latex(dataset)}{quick}}}",
-            rf"\begin{{tabular}}{{l{widths}}}",
+            rf"\begin{{tabular}}{{{widths}}}",
             r"\toprule",
             _row("Family", *(latex(column.title) for column in columns())),
             *rows,
@@ -60,6 +54,11 @@ def _table(study: Study, dataset: str) -> str:
             r"\end{table}",
         ]
     )
+
+
+def _paragraph(share: float) -> str:
+    """A ragged column of this share of the line, with a gap at its end."""
+    return rf">{{\raggedright\arraybackslash}}p{{{share - 0.01:.3f}\linewidth}}@{{\hspace{{0.01\linewidth}}}}"
 
 
 def _cell(line: Member, column: Column) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from zoo.pairs.registry import Column
+from zoo.pairs.declarations import Column
 from zoo.report import tables
 from zoo.report.numbers import numbers
 from zoo.report.tables import Member

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from zoo.pairs.registry import Column
+from zoo.pairs.declarations import Column
 from zoo.report.verdicts import Pooled, Row, Verdict, agrees, columns, judge, pool
 from zoo.scores import label
 

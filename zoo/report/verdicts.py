@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from zoo.pairs.registry import Column, load_shelves
+from zoo.pairs.declarations import Column
 from zoo.pairs.registry import columns as registered
+from zoo.pairs.registry import load_shelves
 
 Row = Mapping[str, Any]
 

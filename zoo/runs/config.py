@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from zoo.data import Dataset, load_data
 from zoo.engine.cost import FEWEST_STEPS
@@ -38,6 +39,21 @@ class DataSpec(BaseModel):
         values: dict[str, Any] = dump(self)
         return values if self.roles else {name: value for name, value in values.items() if name != "roles"}
 
+    @field_validator("name")
+    @classmethod
+    def _one_name_for_a_folder(cls, name: str) -> str:
+        """A folder is the same data whether or not a slash ends its name."""
+        return name.replace("/:", ":").rstrip("/") or name
+
+    def resolved(self, data_dir: Path | None = None) -> tuple[DataSpec, Dataset]:
+        """The data set, and this description of it without an event that the data have by themselves."""
+        dataset, plain = self.load(data_dir), self.model_copy(update={"event": None})
+        if self.event:
+            with suppress(ZooError):
+                if plain.load(data_dir).fingerprint == dataset.fingerprint:
+                    return plain, dataset
+        return self, dataset
+
     def load(self, data_dir: Path | None = None) -> Dataset:
         """The data set (see `zoo.data.load_data` for the errors)."""
         event = Event.parse(self.event) if self.event else None
@@ -62,6 +78,8 @@ class RunConfig(BaseModel):
     """Files outside the zoo that define the family, its guide and its prior: path and digest of the content."""
     unchecked: bool = False
     """The ground laws are skipped, so no number of the run can be relied on."""
+    names: dict[str, tuple[str, ...]] = {}
+    """Field, or column of a table -> the names of its levels, where they have names: other data are read by these."""
 
     @property
     def name(self) -> str:
@@ -76,8 +94,9 @@ class RunConfig(BaseModel):
     @property
     def digest(self) -> str:
         """Eight hexadecimal digits that change when any setting does."""
-        checked = None if self.unchecked else {"unchecked"}  # without it: so were the settings of earlier runs
-        return hashlib.sha256(self.model_dump_json(exclude=checked).encode()).hexdigest()[:8]
+        later = {"unchecked": self.unchecked, "names": self.names}  # settings that earlier runs do not have
+        absent = {name for name, value in later.items() if not value}
+        return hashlib.sha256(self.model_dump_json(exclude=absent).encode()).hexdigest()[:8]
 
 
 def configure(
@@ -113,5 +132,6 @@ def configure(
         hyper=hyper or {},
         recipe=Recipe.read(parsed.family.recipe).updated(recipe or {}),
         unchecked=unchecked,
+        names={name: tuple(words) for name, words in dataset.names.items()},
         files={str(file): hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in sorted(filter(None, files))},
     )

@@ -170,3 +170,26 @@ def mean_score(metric: str, values: Tensor, unit: str, kind: Kind) -> Score:
         return Score.failed(metric, f"{bad} of {n} data have no finite value")
     stderr = float(values.std()) / math.sqrt(n) if n > 1 else None
     return Score(metric, float(values.mean()), unit, stderr, kind, n)
+
+
+def ratio_score(metric: str, values: Tensor, sizes: Tensor, unit: str, kind: Kind) -> Score:
+    """The sum of one value per datum over the sum of the data's sizes; failed as `mean_score` is.
+
+        r = sum_i v_i / sum_i s_i,  with the standard error of the mean of v_i - r s_i over the mean of s_i
+
+    Args:
+        metric: the name of the score.
+        values: one for each datum, shape ``(n,)``.
+        sizes: positive in all, shape ``(n,)``.
+        unit: of a value per size.
+        kind: as for `mean_score`.
+
+    Example:
+        >>> import torch
+        >>> ratio_score("nats_per_step", torch.tensor([2.0, 10.0]), torch.tensor([1, 3]), "nats/step", "exact").value
+        3.0
+    """
+    sizes = sizes.to(values)
+    ratio = values.sum() / sizes.sum()
+    residuals = mean_score(metric, (values - ratio * sizes) / sizes.mean(), unit, kind)
+    return residuals if residuals.value is None else replace(residuals, value=float(ratio))

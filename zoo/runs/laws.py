@@ -32,12 +32,17 @@ def require_laws(pair: Callable[[], Pair], x: Tensor, folder: Path | None) -> No
     Raises:
         ContractError: see `zoo.contract.check.ground_laws`.
     """
-    path = folder and folder / FILE
-    if path and path.exists() and read_json(path).get("text") == _text():
+    if folder and laws_noted(folder):
         return
     ground_laws(pair(), x)
     if folder:
         note_laws(folder)
+
+
+def laws_noted(folder: Path) -> bool:
+    """Whether it is noted that the laws hold of a run, for this text of the programs."""
+    path = folder / FILE
+    return path.exists() and read_json(path).get("text") == _text()
 
 
 def note_laws(folder: Path) -> None:

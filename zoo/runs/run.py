@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from zoo.training.loop import fit
 
 LOCK_SECONDS = 5.0
 """How long to wait for a process that is training the run: one whose parent was killed ends within seconds."""
+FOREVER = -1.0
 STATES = ("running", "finished", "diverged", "failed")
 
 
@@ -125,6 +127,7 @@ class Run:
         device: str = "auto",
         callbacks: Sequence[Callback] = (),
         runs: int = 1,
+        patience: float = LOCK_SECONDS,
     ) -> None:
         """Train from where an unfinished run stopped; a finished run is left alone.
 
@@ -132,20 +135,31 @@ class Run:
             config: the settings that this folder belongs to.
             data: the data set that ``config.data`` loads.
             device, callbacks, runs: see `zoo.training.loop.fit`.
+            patience: how long to wait for another process that is training this run, in seconds, or `FOREVER`.
 
         Raises:
             RunError: files are damaged, another process is training this run, or the family's own code failed.
             ZooError: the pair breaks the contract.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         try:
-            with filelock.FileLock(self.folder / ".lock", timeout=LOCK_SECONDS):
+            with self._lock(patience):
                 self._train(config, data, device, callbacks, runs)
         except filelock.Timeout as error:
             raise RunError(f"another process is training {self.folder}; wait for it or stop it") from error
 
     def fail(self, reason: str) -> None:
-        """Note that training ended without a result, and why; the next call tries again."""
+        """Note that training ended without a result, and why; the next call tries again.
+
+        A run that another process is training is left alone.
+        """
+        with suppress(filelock.Timeout), self._lock(0.0):
+            self._fail(reason)
+
+    def _lock(self, patience: float) -> filelock.BaseFileLock:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return filelock.FileLock(self.folder / ".lock", timeout=patience)
+
+    def _fail(self, reason: str) -> None:
         write_json(self.folder / "status.json", {"status": "failed", "reason": reason})
 
     def _train(self, config: RunConfig, data: Dataset, device: str, callbacks: Sequence[Callback], runs: int) -> None:
@@ -173,13 +187,13 @@ class Run:
                 unchecked=config.unchecked,
             )
         except ZooError as error:
-            self.fail(str(error))
+            self._fail(str(error))
             raise
         except Exception as error:  # a family's own code may raise anything: it is this run's result, with its reason
             write_text(self.folder / "error.log", traceback.format_exc())
             first_line = str(error).strip().partition("\n")[0]  # Pyro appends the trace's shapes
             reason = f"{type(error).__name__}: {first_line}"
-            self.fail(reason)
+            self._fail(reason)
             raise RunError(f"{config.name} failed: {reason} (see {self.folder}/error.log)") from error
         write_tensors(self.folder / "weights.safetensors", pair.state(), config.digest)
         if not config.unchecked:

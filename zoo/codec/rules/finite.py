@@ -1,6 +1,6 @@
 """Codes of integers: finite tables, a window with an escape for unbounded ones, and another code behind a bijection.
 
-The rules here are those of Bernoulli, categorical and floored values.
+The rules here are those of Bernoulli, categorical, floored and masked values.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from pyro.distributions.torch_distribution import MaskedDistribution
 from torch import Tensor, distributions
 from torch.nn.functional import one_hot
 
@@ -20,6 +21,9 @@ from zoo.errors import ZooError
 
 WINDOW = 128
 """`Windowed` has a table entry for each integer at most this far from its centre."""
+
+PLAIN_BYTE = torch.ones(1, 256)
+"""The table of a byte that may have any value."""
 
 
 class FiniteCode:
@@ -63,19 +67,21 @@ class Windowed:
     def push(self, stack: Stack, value: Tensor) -> None:
         offset = (value - self.centre).expand(self.centre.shape)
         escaped = offset.abs() > WINDOW
-        plain = offset[escaped] + 2**31
+        plain = torch.where(escaped, offset, 0.0) + 2**31
         if bool((plain < 0).any()) or bool((plain >= 2**32).any()):
             raise ZooError("a value is more than 32 bits away from the distribution's mean")
-        for byte in range(4):
-            stack.push((plain / 256**byte).floor() % 256, torch.ones(len(plain), 256))
+        with stack.only(escaped.reshape(-1)):
+            for byte in range(4):
+                stack.push((plain / 256**byte).floor().reshape(-1) % 256, PLAIN_BYTE.expand(offset.numel(), -1))
         self.table.push(stack, torch.where(escaped, 2.0 * WINDOW + 1, offset + WINDOW))
 
     def pop(self, stack: Stack) -> Tensor:
         symbol = self.table.pop(stack)
         offset, escaped = symbol - WINDOW, symbol == 2 * WINDOW + 1
-        uniform = torch.ones(int(escaped.sum()), 256)
-        offset[escaped] = sum(256**byte * stack.pop(uniform) for byte in reversed(range(4))) - 2**31
-        return self.centre + offset
+        with stack.only(escaped.reshape(-1)):
+            digits = [256**byte * stack.pop(PLAIN_BYTE.expand(offset.numel(), -1)) for byte in reversed(range(4))]
+        plain = sum(digits, torch.zeros(())).reshape(offset.shape) - 2**31
+        return self.centre + torch.where(escaped, plain, offset)
 
 
 class KnownValue:
@@ -118,3 +124,45 @@ def _one_hot(fn: Any, grid: Grid | None) -> Code:
 @codes(Floor)
 def _floor(fn: Floor, grid: Grid | None) -> Code:
     return KnownValue(fn.sample())
+
+
+class Masked:
+    """Another code of which only some entries are coded: those where the ``mask`` is true.
+
+    The others take no bits, so that each is ``blank``.
+
+    Args:
+        code: of all entries.
+        mask: shape of the distribution's batch.
+        blank: of the shape of the values.
+    """
+
+    def __init__(self, code: Code, mask: Tensor, blank: Tensor) -> None:
+        self.code, self.mask, self.blank = code, mask, blank
+
+    def push(self, stack: Stack, value: Tensor) -> None:
+        if not torch.equal(self.blanked(value), value.expand(self.blank.shape)):
+            raise ZooError(
+                f"an entry that is masked should be {float(self.blank.flatten()[0]):g}, as it takes no bits and would "
+                "be lost; model and guide should mask a latent alike"
+            )
+        with stack.only(self.mask.reshape(-1)):
+            self.code.push(stack, value)
+
+    def pop(self, stack: Stack) -> Tensor:
+        with stack.only(self.mask.reshape(-1)):
+            return self.blanked(self.code.pop(stack))
+
+    def blanked(self, value: Tensor) -> Tensor:
+        """The value with the blank where it is masked."""
+        entries = self.mask.reshape(*self.mask.shape, *[1] * (self.blank.dim() - self.mask.dim()))
+        return torch.where(entries, value, self.blank.to(value.dtype))
+
+
+@codes(MaskedDistribution)
+def _masked(fn: Any, grid: Grid | None) -> Code:
+    blank = torch.zeros(fn.shape(), dtype=torch.float64)
+    if not fn.support.is_discrete:
+        transform = distributions.biject_to(fn.support)
+        blank = transform(torch.zeros(transform.inverse_shape(fn.shape()), dtype=torch.float64))
+    return Masked(code(fn.base_dist, grid), torch.as_tensor(fn._mask).expand(fn.batch_shape), blank)

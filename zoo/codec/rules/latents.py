@@ -5,55 +5,82 @@ The rules here are those of multivariate normals.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, distributions
 
-from zoo.codec.grids import BASE, Grid
+from zoo.codec.grids import Bins, Grid
 from zoo.codec.rules.registry import Code, codes
 from zoo.codec.stack import Stack
 from zoo.errors import ZooError
 
+BASE = 32
+"""A bin's number is coded digit by digit in this base, which keeps tables short."""
 MIN_CELL_MASS = 1e-30
 """Added to every cell's mass: far in a tail the ``cdf`` is flat in floating point."""
+
+
+class Cumulative(Protocol):
+    """What `Binned` needs of a distribution of single numbers."""
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """Of the numbers."""
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """The probability of at most ``value``, whose shape broadcasts with the batch shape."""
+
+
+@dataclass(frozen=True)
+class CumulativeFunction:
+    """A `Cumulative` from a function."""
+
+    cdf: Callable[[Tensor], Tensor]
+    batch_shape: torch.Size
 
 
 class Binned:
     """Real values of one dimension by the digits of their bin's number, most significant first.
 
-    The distribution ``fn`` needs a ``cdf``. A popped value is the centre of a bin.
+    A popped value is the centre of a bin.
     """
 
-    def __init__(self, fn: Any, grid: Grid) -> None:
-        self.fn, self.grid = fn, grid
+    def __init__(self, fn: Cumulative, bins: Bins) -> None:
+        self.fn, self.bins = fn, bins
 
     def push(self, stack: Stack, value: Tensor) -> None:
-        index = self.grid.index(value.expand(self.fn.batch_shape))
+        index = self.bins.index(value.expand(self.fn.batch_shape))
         start, coded = torch.zeros_like(index), []
-        for step in self.steps():
+        for step, cells in self.digits():
             digit = ((index - start) / step).floor()
-            coded.append((digit, self.table(start, step)))
+            coded.append((digit, self.table(start, step, cells)))
             start = start + digit * step
         for digit, table in reversed(coded):
             stack.push(digit.reshape(-1), table)
 
     def pop(self, stack: Stack) -> Tensor:
         start = torch.zeros(self.fn.batch_shape, dtype=torch.float64)
-        for step in self.steps():
-            start = start + step * stack.pop(self.table(start, step)).reshape(start.shape)
-        return self.grid.centre(start)
+        for step, cells in self.digits():
+            start = start + step * stack.pop(self.table(start, step, cells)).reshape(start.shape)
+        return self.bins.centre(start)
 
-    def steps(self) -> list[int]:
-        """The place value of each digit, in bins, most significant first."""
-        return [BASE**digit for digit in reversed(range(self.grid.digits))]
+    def digits(self) -> list[tuple[int, int]]:
+        """The place value of each digit, in bins, and the number of its values; most significant first."""
+        digits, step = [], 1
+        while step < self.bins.bins:
+            digits.append((step, min(BASE, self.bins.bins // step)))
+            step *= BASE
+        return digits[::-1]
 
-    def table(self, start: Tensor, step: int) -> Tensor:
-        """The masses of the `BASE` cells of ``step`` bins each from bin ``start``: ``(start.numel(), BASE)``."""
-        index = start + step * torch.arange(BASE + 1, dtype=torch.float64).reshape(-1, *[1] * start.dim())
-        below = self.fn.cdf(self.grid.edge(index)).double()
-        below = torch.where(index <= 0, 0.0, torch.where(index >= self.grid.bins, 1.0, below))
-        return (below.diff(dim=0).clamp(min=0) + MIN_CELL_MASS).reshape(BASE, -1).T
+    def table(self, start: Tensor, step: int, cells: int) -> Tensor:
+        """The masses of the ``cells`` of ``step`` bins each from bin ``start``: ``(start.numel(), cells)``."""
+        index = start + step * torch.arange(cells + 1, dtype=torch.float64).reshape(-1, *[1] * start.dim())
+        below = self.fn.cdf(self.bins.edge(index)).double()
+        below = torch.where(index <= 0, 0.0, torch.where(index >= self.bins.bins, 1.0, below))
+        return (below.diff(dim=0).clamp(min=0) + MIN_CELL_MASS).reshape(cells, -1).T
 
 
 class CholeskyNormal:

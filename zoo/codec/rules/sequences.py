@@ -1,6 +1,6 @@
 """Codes of events whose parts depend on the parts before them: entry by entry, or block by block.
 
-The rules here are those of autoregressive and integer-transformed distributions.
+The rules here are those of autoregressive and integer-transformed distributions and of Markov chains.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from itertools import accumulate
 from typing import Any
 
 import torch
+from pyro.distributions import Normal
 from torch import Tensor
 
 from zoo.codec.grids import Grid
@@ -18,6 +19,7 @@ from zoo.codec.rules.registry import Code, code, codes
 from zoo.codec.stack import Stack
 from zoo.distributions.autoregressive import Autoregressive
 from zoo.distributions.integer_transformed import Blocks, IntegerTransformed
+from zoo.distributions.markov import MarkovNormal
 
 
 class Entrywise:
@@ -60,9 +62,40 @@ class Blockwise:
         return value
 
 
+class Stepwise:
+    """The steps of a Markov chain, each given the one before it; those beyond a sequence's length take no bits."""
+
+    def __init__(self, fn: MarkovNormal, grid: Grid | None) -> None:
+        self.fn, self.grid = fn, grid
+
+    def push(self, stack: Stack, value: Tensor) -> None:
+        steps = value.unbind(-2)
+        before = (self.fn.start.expand_as(steps[0]), *steps[:-1])
+        coded = [self.step(t, each) for t, each in enumerate(before)]
+        for step, each in reversed(list(zip(coded, steps, strict=True))):
+            step.push(stack, each)
+
+    def pop(self, stack: Stack) -> Tensor:
+        before, steps = self.fn.start.expand(*self.fn.batch_shape, -1), list[Tensor]()
+        for t in range(self.fn.event_shape[0]):
+            before = self.step(t, before).pop(stack)
+            steps.append(before)
+        return torch.stack(steps, -2)
+
+    def step(self, t: int, before: Tensor) -> Code:
+        """The code of step ``t``, given the one ``before`` it."""
+        normal = Normal(*self.fn.move(before, self.fn.context[..., t, :]))
+        return code(normal.mask(self.fn.within[..., t, None]), self.grid)
+
+
 @codes(Autoregressive)
 def _autoregressive(fn: Autoregressive, grid: Grid | None) -> Code:
     return Entrywise(fn)
+
+
+@codes(MarkovNormal)
+def _markov_normal(fn: MarkovNormal, grid: Grid | None) -> Code:
+    return Stepwise(fn, grid)
 
 
 @codes(IntegerTransformed)

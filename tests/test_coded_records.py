@@ -1,0 +1,531 @@
+"""Lossless codes of records: several sites, labels that are missing, context, sequences and summed latents."""
+
+from __future__ import annotations
+
+import math
+import re
+import runpy
+import shlex
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from members import small
+from test_sequences import BITS, Chain, Early, Hidden
+from torch import Tensor
+from typer.testing import CliRunner
+
+from zoo import Event, Pair, ZooError, build, capabilities
+from zoo.cli import app
+from zoo.codec import decode, encode
+from zoo.codec.baselines import PACKERS, standard_codes
+from zoo.codec.container import unpack
+from zoo.codec.lossless import precisely, why_not
+from zoo.contract.values import random_data
+from zoo.data import Dataset
+from zoo.errors import RunError, UnfitError
+from zoo.metrics.bounds import log_probs, particle_weights
+from zoo.pairs.records import dimensions
+from zoo.pairs.registry import families, load_shelves
+from zoo.pairs.traces import contexts, sample
+from zoo.runs.evaluation import Settings, TrainedRun, evaluate
+from zoo.seeding import seeded
+
+PUBLISHED = Path(__file__).parent / "programs" / "published"
+LABELLED = Event.parse("x=4x4:5,y=:3@label")
+CLASSES, SHADES = torch.tensor([0.2, 0.3, 0.5]), torch.tensor([[0.9, 0.2], [0.1, 0.8], [0.5, 0.6]])
+TABLE = Event.parse("count=:20,kind=:3,bits=2x2:binary,c=2:real@given")
+
+
+def table(count: Tensor, kind: Tensor, bits: Tensor, c: Tensor) -> None:
+    """Three sites, one of them in a plate to the left of the data, each given those before it and the context."""
+    n = len(count)
+    with pyro.plate("data", n, dim=-1):
+        kind = pyro.sample("kind", dist.Categorical(logits=torch.stack([c[:, 0], c[:, 1], 0 * c[:, 0]], -1)), obs=kind)
+        rate = kind.to(c.dtype) + c[:, 0].exp() + 0.1
+        count = pyro.sample("count", dist.Binomial(19, probs=rate / (rate + 3)), obs=count)
+        with pyro.plate("rows", 2, dim=-2):
+            logits = (count / 10 - 1).unsqueeze(-1) * torch.tensor([1.0, -2.0]).to(c)
+            pyro.sample("bits", dist.Bernoulli(logits=logits).to_event(1), obs=bits.movedim(0, 1))
+
+
+def mixture(x: Tensor) -> None:
+    with pyro.plate("data", len(x)):
+        k = pyro.sample("k", dist.Categorical(CLASSES.to(x)))
+        pyro.sample("x", dist.Bernoulli(SHADES.to(x)[k]).to_event(1), obs=x)
+
+
+def marked(x: Tensor) -> None:
+    with pyro.plate("data", len(x)):
+        pyro.sample("k", dist.Categorical(logits=x @ x.new_ones(2, 3)), infer={"enumerate": "parallel"})
+
+
+def coins(x: Tensor) -> None:
+    """Three coins, one for each side that a datum shows."""
+    with pyro.plate("data", len(x), dim=-1):
+        flip = pyro.sample("flip", dist.Bernoulli(x.new_tensor(0.3)))
+        face = pyro.sample("face", dist.OneHotCategorical(CLASSES.to(x)))
+        pyro.sample("x", dist.Bernoulli(0.1 + 0.4 * flip.unsqueeze(-1) + 0.4 * face[..., :2]).to_event(1), obs=x)
+
+
+def hmm(x: Tensor) -> None:
+    """Two tones at each of four steps, given a state that is summed, as in Pyro's examples."""
+    moves, tones = torch.tensor([[0.8, 0.2], [0.3, 0.7]]).to(x), torch.tensor([[0.2, 0.6], [0.9, 0.5]]).to(x)
+    state: Any = 0
+    plate = pyro.plate("tones", 2, dim=-1)
+    with pyro.plate("data", len(x), dim=-2):
+        for t in pyro.markov(range(4)):
+            state = pyro.sample(f"state_{t}", dist.Categorical(moves[state]))
+            with plate:
+                pyro.sample(f"x_{t}", dist.Bernoulli(tones[state.squeeze(-1)]), obs=x[:, t])
+
+
+def topics(x: Tensor) -> None:
+    """Six words of three kinds, by shares of two topics and a chance that each is replaced."""
+    table = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.2, 0.7]]).to(x)
+    with pyro.plate("data", len(x)):
+        shares = pyro.sample("shares", dist.Dirichlet(x.new_ones(2)))
+        noise = pyro.sample("noise", dist.Beta(x.new_tensor(1.0), x.new_tensor(4.0))).unsqueeze(-1)
+        words = (1 - noise) * (shares @ table) + noise / 3
+        pyro.sample("x", dist.Categorical(words.unsqueeze(-2).expand(-1, 6, -1)).to_event(1), obs=x)
+
+
+def topics_guide(x: Tensor) -> None:
+    with pyro.plate("data", len(x)):
+        counts = torch.stack([(x == 0).sum(-1), (x == 2).sum(-1)], -1).to(x)
+        pyro.sample("shares", dist.Dirichlet(counts + 1))
+        pyro.sample("noise", dist.Beta(1 + 0 * counts[:, 0], 4 + 0 * counts[:, 0]))
+
+
+def angles(x: Tensor) -> None:
+    with pyro.plate("data", len(x)):
+        angle = pyro.sample("angle", dist.VonMises(x.new_tensor(1.0), x.new_tensor(2.0)))
+        size = pyro.sample("size", dist.StudentT(x.new_tensor(4.0)))
+        logits = size.unsqueeze(-1) + 2 * torch.stack([angle.cos(), angle.sin(), (2 * angle).cos()], -1)
+        pyro.sample("x", dist.Bernoulli(logits=logits).to_event(1), obs=x)
+
+
+def angles_guide(x: Tensor) -> None:
+    with pyro.plate("data", len(x)):
+        pyro.sample("angle", dist.VonMises(x[:, 0] - x[:, 1], 1 + x[:, 2]))
+        pyro.sample("size", dist.Normal(x.mean(1) - 0.5, 1.0))
+
+
+def of_file(name: str) -> tuple[Event, Any, Any]:
+    found = runpy.run_path(str(PUBLISHED / f"{name}.py"))
+    return found["event"], found["model"], found.get("guide", nothing)
+
+
+def of_class(name: str, kind: str) -> tuple[Event, Any, Any]:
+    found = runpy.run_path(str(PUBLISHED / f"{name}.py"))
+    programs = found[kind]()
+    return found["event"], programs.model, programs.guide
+
+
+def of_kind(kind: Callable[[], Any]) -> Callable[[], tuple[Event, Any, Any]]:
+    def make() -> tuple[Event, Any, Any]:
+        programs = kind()
+        return BITS, programs.model, programs.guide
+
+    return make
+
+
+def nothing(x: Tensor) -> None:
+    pass
+
+
+def alone(event: Event, model: Any) -> Callable[[], Any]:
+    return lambda: (event, model, nothing)
+
+
+PROGRAMS: dict[str, Callable[[], Any]] = {
+    "table": lambda: (TABLE, table, lambda count: None),
+    "cvae": lambda: of_file("cvae"),
+    "scanvi": lambda: of_file("scanvi"),
+    "dmm": lambda: of_file("dmm"),
+    "ss_vae": lambda: of_class("ss_vae", "SSVAE"),
+    "hmm_factorial": lambda: of_file("hmm_factorial"),
+    "hmm_autoregressive": lambda: of_file("hmm_autoregressive"),
+    "chain": of_kind(Chain),
+    "chain that ends early": of_kind(Early),
+    "summed sequences": of_kind(Hidden),
+    "mixture": alone(Event(2, "binary"), mixture),
+    "marked mixture": lambda: (Event(2, "binary"), mixture, marked),
+    "coins": alone(Event(2, "binary"), coins),
+    "topics": lambda: (Event(6, 3), topics, topics_guide),
+    "angles": lambda: (Event(3, "binary"), angles, angles_guide),
+    "hmm": alone(Event((4, 2), "binary"), hmm),
+}
+
+
+def pair_of(name: str) -> Pair:
+    with seeded(0):
+        return Pair(*PROGRAMS[name]())
+
+
+def data_of(event: Event, n: int, missing: float = 0.5) -> Tensor:
+    with seeded(n):
+        x = random_data(event, n)
+        if event.label:
+            unlabelled, hidden = event.pack(event.unpack(x) | {event.label.name: None}), torch.rand(n, 1) < missing
+            x = torch.where(hidden, unlabelled, x)
+    return x
+
+
+def same(first: Tensor, second: Tensor) -> bool:
+    return torch.equal(first.nan_to_num(-9), second.nan_to_num(-9))
+
+
+def back(pair: Pair, file: bytes, x: Tensor) -> Tensor:
+    return decode(pair, file, given=contexts(pair.event, x, len(x)))
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_every_record_gives_back_any_data(name: str) -> None:
+    pair = pair_of(name)
+    assert why_not(pair) == ""
+    assert capabilities(pair).lossless
+    for n, batch in ((11, 4), (1, 512)):
+        x = data_of(pair.event, n)
+        assert same(back(pair, encode(pair, x, batch=batch), x), x)
+
+
+@pytest.mark.parametrize("name", [name for name in PROGRAMS if name not in ("scanvi", "marked mixture")])
+def test_records_take_the_bits_that_the_model_says(name: str) -> None:
+    """Of data that the model draws: -log2 p, or the negative ELBO, and the bits that bits-back starts from."""
+    pair, n = pair_of(name), 600
+    with seeded(1):
+        x = sample(pair, n, given=contexts(pair.event, data_of(pair.event, n), n))
+    header, words = unpack(encode(pair, x))
+    with precisely(pair):
+        exact = capabilities(pair, x).likelihood == "exact"
+        nats = log_probs(pair, x.double()) if exact else particle_weights(pair, x.double(), 200).mean(1)
+    assert 32 * len(words) == pytest.approx(
+        -float(nats.sum()) / math.log(2), rel=0.05 if header.growth else 0.002, abs=300
+    )
+
+
+ARRAYS = {"binary", "levels", "real"}
+"""Supports of data that are no records."""
+
+
+def of_records() -> list[tuple[str, str]]:
+    """Families of records with events that they take."""
+    load_shelves()
+    found = []
+    events = ("x=4x4:5,y=:3@label", "x=3x5:binary,y=:2@label", "x=5x4:binary~n,n=:6@given", "x=6:5,c=2:real@given")
+    for name in (family.name for family in families if not ARRAYS.intersection(family.supports)):
+        for text in events:
+            with suppress(UnfitError):
+                build(name, Event.parse(text), small(name))
+                found.append((name, text))
+    return found
+
+
+RECORDS = of_records()
+
+
+def test_every_family_of_records_is_swept() -> None:
+    of_arrays = {family.name for family in families if ARRAYS.intersection(family.supports)}
+    assert {name for name, _ in RECORDS} == {family.name for family in families} - of_arrays >= {"ssvae", "dmm"}
+
+
+@pytest.mark.parametrize(("name", "text"), RECORDS)
+@pytest.mark.parametrize("missing", [0.0, 0.6, 1.0])
+def test_every_family_of_records_gives_back_any_data(name: str, text: str, missing: float) -> None:
+    event = Event.parse(text)
+    pair, x = build(name, event, small(name)), data_of(event, 40, missing)
+    assert why_not(pair) == ""
+    file = encode(pair, x)
+    assert unpack(file)[0].missing == int(event.missing(x).sum())
+    assert same(back(pair, file, x), x)
+
+
+def test_a_pair_whose_label_is_summed_where_it_is_missing_is_coded() -> None:
+    def model(x: Tensor, y: Tensor | None = None) -> None:
+        with pyro.plate("data", len(x)):
+            k = pyro.sample("y", dist.Categorical(CLASSES.to(x)), obs=y).long()
+            pyro.sample("x", dist.Bernoulli(SHADES.to(x)[k]).to_event(1), obs=x)
+
+    pair = Pair(Event.parse("x=2:binary,y=:3@label"), model, lambda x, y=None: None)
+    x = data_of(pair.event, 900)
+    header, words = unpack(encode(pair, x))
+    nats = log_probs(pair, x)
+    flags = 900 * float(dist.Bernoulli(header.missing / 900).entropy()) / math.log(2)
+    assert 32 * len(words) == pytest.approx(flags - float(nats.sum()) / math.log(2), abs=200)
+    assert same(back(pair, encode(pair, x), x), x)
+
+
+def test_a_few_data_without_a_label_among_many_come_back() -> None:
+    event = Event.parse("x=3x5:binary,y=:2@label")
+    pair = build("ssvae", event, small("ssvae"))
+    x = data_of(event, 130, 0.0)
+    x[65, -1] = torch.nan  # the plan's own choice of data does not contain it
+    for batch in (1, 100):
+        assert same(back(pair, encode(pair, x, batch=batch), x), x)
+
+
+def test_a_guide_with_auxiliary_sites_is_refused() -> None:
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(()), 1.0))
+            pyro.sample("x", dist.Bernoulli(logits=z.unsqueeze(-1).expand(-1, 2)).to_event(1), obs=x)
+
+    def guide(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            raw = pyro.sample("raw", dist.Normal(x.mean(1), 1.0), infer={"is_auxiliary": True})
+            pyro.sample("z", dist.Delta(raw.sinh(), log_density=-raw.cosh().log()))
+
+    assert "the auxiliary raw, which the model does not" in why_not(Pair(Event(2, "binary"), model, guide))
+
+
+def test_a_label_that_the_model_does_not_take_is_refused() -> None:
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Bernoulli(0 * x + 0.5).to_event(1), obs=x)
+
+    assert "does not take 'y'" in why_not(Pair(Event.parse("x=2:binary,y=:3@label"), model))
+
+
+def test_summed_latents_with_several_values_for_a_datum_are_refused() -> None:
+    def model(x: Tensor) -> None:
+        with pyro.plate("data", len(x), dim=-2), pyro.plate("pixels", 3, dim=-1):
+            k = pyro.sample("k", dist.Categorical(CLASSES.to(x)))
+            pyro.sample("x", dist.Bernoulli(SHADES.to(x)[k, 0]), obs=x)
+
+    assert "'k' is summed and has several values for each datum" in why_not(Pair(Event(3, "binary"), model))
+
+
+# ---------------------------------------------------------------- context
+
+
+def test_a_context_is_not_in_the_file_and_a_wrong_one_is_refused() -> None:
+    pair, x = pair_of("table"), data_of(TABLE, 50)
+    file, given = encode(pair, x), contexts(TABLE, x, 50)
+    other = encode(pair, TABLE.pack({**TABLE.unpack(x), "c": given["c"] + 1}))
+    assert len(unpack(file)[0].event) == len(str(TABLE))
+    for wrong in ({"c": given["c"] + 1e-3}, {"c": given["c"].flip(0)}):
+        with pytest.raises(RunError, match=r"the values of c are not those .*\(checksum\)"):
+            decode(pair, file, given=wrong)
+    with pytest.raises(RunError, match="checksum"):
+        decode(pair, other, given=given)
+    for wrong in ({}, {"c": given["c"][:-1]}, {**given, "d": given["c"]}):
+        with pytest.raises(ZooError, match=r"to decode the file takes c of shape \(50, 2\) besides; got"):
+            decode(pair, file, given=wrong)
+    assert torch.equal(decode(pair, file, given={"c": given["c"] * torch.tensor(1.0)}), x)
+
+
+def test_more_context_takes_no_more_bytes() -> None:
+    def model(x: Tensor, c: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Bernoulli((c[:, :1] > 0).to(c) * 0.98 + 0.01).to_event(1), obs=x)
+
+    sizes = []
+    for width in (1, 5000):
+        event = Event.parse(f"x=1:binary,c={width}:real@given")
+        with seeded(0):
+            c = torch.randn(200, width)
+        x = event.pack({"x": (c[:, :1] > 0).float(), "c": c})
+        sizes.append(len(encode(Pair(event, model), x)))
+    assert sizes[1] - sizes[0] < 16
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": 3.0}, "field 'kind' of data to code should be whole numbers from 0 to 2"),
+        ({"bits": 0.5}, "field 'bits' of data to code should be whole numbers from 0 to 1"),
+        ({"c": math.nan}, "field 'c' of data to code should be finite"),
+    ],
+)
+def test_records_of_other_values_are_refused(change: dict[str, float], message: str) -> None:
+    values = TABLE.unpack(data_of(TABLE, 5))
+    wrong = {name: torch.full_like(values[name], value) for name, value in change.items()}  # type: ignore[arg-type] # no label
+    with pytest.raises(ZooError, match=message):
+        encode(pair_of("table"), TABLE.pack(values | wrong))
+
+
+def test_padding_that_is_not_zero_is_refused() -> None:
+    pair, x = pair_of("chain"), data_of(BITS, 5)
+    x[0, -1], x[0, 9] = 1, 1
+    with pytest.raises(ZooError, match="should be zero beyond the length"):
+        encode(pair, x)
+
+
+def test_padding_takes_no_bits() -> None:
+    """A sequence of one step in a thousand takes what one step takes."""
+
+    def model(x: Tensor, n: Tensor) -> None:
+        shown = torch.arange(1000) < n[:, None]
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Bernoulli(torch.full_like(x, 0.5)).mask(shown).to_event(1), obs=x)
+
+    event = Event.parse("x=1000:binary~n,n=:1001@given")
+    with seeded(0):
+        x = event.pack({"x": torch.randint(2, (64, 1000)), "n": torch.ones(64)})
+    pair = Pair(event, model)
+    assert 32 * len(unpack(encode(pair, x))[1]) <= 64 + 64
+    assert torch.equal(back(pair, encode(pair, x), x), x)
+
+
+# ---------------------------------------------------------------- bytes
+
+
+@pytest.mark.parametrize("name", ["table", "chain"])
+def test_the_signs_of_zeros_come_back(name: str) -> None:
+    pair = pair_of(name)
+    x = data_of(pair.event, 60)
+    shown = ~(pair.event.padding(x) if pair.event.padding(x) is not None else torch.zeros_like(x).bool())
+    with seeded(0):
+        signs = (torch.rand_like(x) < 0.3) & (x == 0) & shown
+    signed = torch.where(signs, -0.0, x)
+    found = back(pair, encode(pair, signed), signed)
+    assert found.numpy().tobytes() == signed.numpy().tobytes()
+    assert signs.any()
+
+
+# ---------------------------------------------------------------- the evaluation
+
+
+def test_a_record_is_compared_with_standard_codes_of_its_fields() -> None:
+    event = Event.parse("x=8x8:17,y=:10@label,c=3:real@given")
+    with seeded(0):
+        x = random_data(event, 60)
+    sizes = standard_codes(event, x)
+    alone = {
+        field.name: standard_codes(field.event, x[:, columns].reshape(-1, *field.event.shape))
+        for field, columns in zip(event.fields[:2], (slice(0, 64), slice(64, 65)), strict=True)
+    }
+    assert sizes["zlib"] == alone["x"]["zlib"] + alone["y"]["zlib"]
+    general = {name: min(size for code, size in sizes.items() if code in PACKERS) for name, sizes in alone.items()}
+    for name in set(sizes).difference(PACKERS):
+        assert sizes[name] == sum(min(alone[field][name], general[field]) for field in alone) < sum(general.values())
+    image = standard_codes(
+        Event.parse("x=8x8:256,y=:2"), torch.cat([torch.arange(64.0).expand(60, 64), x[:, 64:65] % 2], 1)
+    )
+    assert "webp_tiled" in image
+    x[:, 64] = torch.nan
+    assert standard_codes(event, x)["zlib"] < alone["x"]["zlib"] + 40
+    given = Event.parse("x=8x8:17,y=:10@given")
+    assert standard_codes(given, x[:, :65].nan_to_num()) == alone["x"]
+
+
+def test_a_latent_that_the_guide_marks_takes_the_bits_of_the_guide() -> None:
+    pair, x = pair_of("marked mixture"), data_of(Event(2, "binary"), 900)
+    q = (x @ torch.ones(2, 3)).softmax(-1)
+    joint = CLASSES.log() + dist.Bernoulli(SHADES).log_prob(x.unsqueeze(1)).sum(-1)
+    elbo = (q * (joint - q.log())).sum(-1)
+    assert 32 * len(unpack(encode(pair, x))[1]) == pytest.approx(-float(elbo.sum()) / math.log(2), rel=0.05, abs=100)
+
+
+@pytest.mark.parametrize("name", ["table", "chain", "hmm"])
+def test_the_evaluation_codes_records(name: str) -> None:
+    pair = pair_of(name)
+    x = data_of(pair.event, 300)
+    run = TrainedRun(pair, Dataset("made", pair.event, x, x, x, "made up"), seed=0, history=[])
+    scores = {score.metric: score for score in evaluate("lossless", [run], Settings(particles=10, samples=10))}
+    assert {score.status for score in scores.values()} == {"ok"}
+    bytes_ = scores["bytes"].value or 0
+    assert scores["bits_per_dim"].value == 8 * bytes_ / int(dimensions(pair, x).sum())
+    assert -10 < (scores["overhead"].value or 0) < 60
+
+
+# ---------------------------------------------------------------- the command line
+
+PROGRAM = """
+import pyro, pyro.distributions as dist, torch, zoo
+event = zoo.Event.parse("x=2x2:5,y=:3@label,c=:4@given")
+def model(x, y=None, c=None):
+    w = pyro.param("w", 0.1 * torch.ones(3, 4, 5))
+    with pyro.plate("data", len(x)):
+        y = pyro.sample("y", dist.Categorical(logits=x.new_zeros(3)), obs=y).long()
+        logits = w[y, c.long()][:, None, None].expand(-1, 2, 2, -1)
+        pyro.sample("x", dist.Categorical(logits=logits).to_event(2), obs=x)
+def guide(x, y=None, c=None):
+    if y is None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("y", dist.Categorical(logits=x.new_zeros(3)))
+"""
+
+
+def zoo(*words: object, code: int = 0) -> Any:
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return result
+
+
+@pytest.fixture
+def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray[Any, Any]]:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    Path("mine.py").write_text(PROGRAM)
+    y = rng.integers(3, size=90).astype(np.float64)
+    y[::4] = np.nan
+    x = np.asfortranarray(rng.integers(5, size=(90, 2, 2)).astype(">f8"))
+    x[x == 0] *= rng.choice([-1, 1], size=(x == 0).sum())
+    arrays = {"x": x, "y": y, "c": rng.integers(4, size=90).astype(np.uint8)}
+    np.savez("data.npz", **arrays)
+    return arrays
+
+
+def test_a_record_comes_back_byte_for_byte(record: dict[str, np.ndarray[Any, Any]]) -> None:
+    words = ("compress", "mine.py", "data.npz", "-o", "out.zoo", "--data", "data.npz", "--field", "y=label")
+    zoo(*words, "--field", "c=given", "--train", "steps=3", "--quiet")
+    np.savez("context.npz", c=record["c"], more=np.zeros(3))
+    for context in ("context.npz", "data.npz"):
+        zoo("decompress", "out.zoo", "-o", "back.npz", "--given", context, "--quiet")
+        assert Path("back.npz").read_bytes() == Path("data.npz").read_bytes()
+    assert Path("out.zoo").stat().st_size < 700
+    np.savez("context.npz", c=record["c"][::-1])
+    assert "c are not those" in zoo("decompress", "out.zoo", "-o", "x.npz", "--given", "context.npz", code=1).stderr
+    for given, message in (((), "with c by --given FILE.npz"), (("--given", "nothing.npz"), "with c by --given")):
+        np.savez("nothing.npz", d=np.zeros(3))
+        assert message in zoo("decompress", "out.zoo", "-o", "x.npz", *given, code=2).stderr
+    assert "a .npz file" in zoo("decompress", "out.zoo", "-o", "x.npy", code=2).stderr
+    assert not Path("x.npz").exists()
+
+
+def test_the_documented_commands_run(record: dict[str, np.ndarray[Any, Any]]) -> None:
+    Path("mine.py").rename("my.py")
+    section = (Path(__file__).parent.parent / "docs" / "compression.md").read_text().split("\n## ")[1]
+    compress, decompress = re.findall(r"^\$ zoo (.*?) *#", section, re.MULTILINE)
+    zoo(*shlex.split(f"{compress} --train steps=3"))
+    zoo(*shlex.split(decompress))
+    assert Path("back.npz").read_bytes() == Path("data.npz").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"more": np.zeros(90)}, "more would be lost"),
+        ({"y": None, "x": np.zeros((90, 3))}, "field 'x' should have shape (n, 2, 2), got (90, 3)"),
+        ({"c": None}, "has the fields x, y, c; got x, y"),
+        ({"x": np.full((90, 2, 2), 5)}, "field 'x' of data to code should be whole numbers from 0 to 4"),
+        ({"x": np.zeros((90, 2, 2), np.longdouble)}, "field 'x' has the type"),
+        ({"y": np.array(1.0)}, "a single number without axes"),
+        ({"y": np.frombuffer(np.uint64([0x7FF8000000000001] * 90).tobytes())}, "NaNs"),
+    ],
+)
+def test_a_wrong_record_is_one_sentence(
+    record: dict[str, np.ndarray[Any, Any]], change: dict[str, Any], message: str
+) -> None:
+    words = ("--data", "data.npz", "--field", "y=label", "--field", "c=given", "--train", "steps=3", "--quiet")
+    np.savez("wrong.npz", **{name: value for name, value in (record | change).items() if value is not None})
+    said = zoo("compress", "mine.py", "wrong.npz", "-o", "out.zoo", *words, code=2).stderr
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def test_labels_that_are_left_out_stay_out(record: dict[str, np.ndarray[Any, Any]]) -> None:
+    np.savez("few.npz", x=record["x"], c=record["c"])
+    words = ("--data", "data.npz", "--field", "y=label", "--field", "c=given", "--train", "steps=3", "--quiet")
+    zoo("compress", "mine.py", "few.npz", "-o", "out.zoo", *words)
+    zoo("decompress", "out.zoo", "-o", "back.npz", "--given", "few.npz", "--quiet")
+    assert Path("back.npz").read_bytes() == Path("few.npz").read_bytes()

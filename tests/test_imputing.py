@@ -1,0 +1,197 @@
+"""Missing entries: draws agree with conditionals in closed form, by regression or by enumeration."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from members import small
+from torch import Tensor
+
+import zoo
+from zoo.errors import ZooError
+from zoo.metrics.bounds import log_probs
+from zoo.pairs.pair import Pair
+from zoo.use.columns import entry_log_probs
+from zoo.use.gaussian import gaussian_marginal
+
+BITS = zoo.Event((2, 2), "binary")
+EVERY = torch.tensor(list(itertools.product([0.0, 1.0], repeat=4))).reshape(16, 2, 2)
+"""All data of `BITS`."""
+
+
+def linear() -> Pair:
+    """pPCA at its maximum-likelihood solution for five columns of different units."""
+    torch.manual_seed(0)
+    x = torch.randn(400, 2) @ torch.randn(2, 5) * torch.tensor([1.0, 3.0, 0.2, 1.0, 2.0]) + 0.3 * torch.randn(400, 5)
+    pair = zoo.build("ppca", zoo.Event(5, "real"), {"latent": 2})
+    programs: Any = pair.extras
+    programs.initialise(x)
+    programs.set_closed_form(x)
+    return pair
+
+
+@cache
+def peaked(name: str) -> zoo.TrainedModel:
+    """A small model of four bits whose last is the first, most of the time, and whose others mostly differ."""
+    torch.manual_seed(0)
+    x = (torch.rand(400, 2, 2) < 0.5).float()
+    x[:, 1, 1] = torch.where(torch.rand(400) < 0.9, x[:, 0, 0], x[:, 1, 1])
+    x[:, 1, 0] = torch.where(torch.rand(400) < 0.7, 1 - x[:, 0, 1], x[:, 1, 0])
+    data = zoo.Dataset("bits", BITS, x[:300], x[300:350], x[350:], "made up")
+    pair = zoo.build(name, BITS, small(name) | {"dropout": 0.0})
+    zoo.fit(pair, data, {"steps": 300, "batch": 50, "lr": 1e-2, "engine": "eager", "checkpoints": 2}, device="cpu")
+    return zoo.TrainedModel(pair, data)
+
+
+def enumerated(scores: Tensor, x: Tensor, missing: Tensor) -> Tensor:
+    """The expected datum given the observed entries, from log p of all data: shape of ``x``."""
+    fitting = ((x == EVERY) | missing).flatten(1).all(1)
+    shares = scores.masked_fill(~fitting, -torch.inf).softmax(0).float()
+    return torch.einsum("k,kij->ij", shares, EVERY)
+
+
+def test_a_gaussian_marginal_is_read_off_the_programs() -> None:
+    pair, x = linear(), torch.randn(20, 5)
+    programs: Any = pair.extras
+    found = gaussian_marginal(pair)
+    assert found is not None
+    wanted = programs.unit**2 * (programs.W @ programs.W.T + (2 * programs.log_s).exp() * torch.eye(5))
+    assert torch.allclose(found.covariance, wanted.detach().double(), rtol=1e-4, atol=1e-5)
+    assert torch.allclose(found.log_prob(x), log_probs(pair, x), atol=1e-3)
+    for name in ("vae", "nice", "hvae"):
+        assert gaussian_marginal(zoo.build(name, zoo.Event(5, "real"))) is None
+
+
+def test_gaussian_conditionals_are_ratios_of_marginals() -> None:
+    pair, x = linear(), torch.randn(6, 5)
+    found = gaussian_marginal(pair)
+    assert found is not None
+    for d in range(5):
+        rest = [each for each in range(5) if each != d]
+        without = torch.distributions.MultivariateNormal(found.mean[rest], found.covariance[rest][:, rest])
+        wanted = found.log_prob(x) - without.log_prob(x[:, rest].double())
+        assert torch.allclose(found.conditionals(x)[:, d], wanted)
+
+
+def test_gaussian_imputation_is_regression() -> None:
+    model = zoo.TrainedModel(linear())
+    found = gaussian_marginal(model.pair)
+    assert found is not None
+    x = np.array([[1.0, np.nan, 0.5, np.nan, 2.0], [np.nan, 1.0, 1.0, 1.0, 1.0], [np.nan] * 5, [1.0] * 5])
+    imputed = model.impute(x, draws=4000)
+    assert imputed.kind == "exact"
+    assert np.array_equal(np.isnan(x) | (imputed.draws == x), np.ones((4000, 4, 5), bool))
+    seen, gone = [0, 2, 4], [1, 3]
+    S = found.covariance.numpy()
+    weights = S[np.ix_(gone, seen)] @ np.linalg.inv(S[np.ix_(seen, seen)])
+    wanted = found.mean.numpy()[gone] + weights @ (x[0, seen] - found.mean.numpy()[seen])
+    assert np.allclose(imputed.mean[0, gone], wanted, atol=1e-4)
+    left = S[np.ix_(gone, gone)] - weights @ S[np.ix_(seen, gone)]
+    assert np.allclose(np.cov(imputed.draws[:, 0, gone].T), left, atol=0.1 * left.max())
+    assert np.allclose(imputed.mean[2], found.mean, atol=1e-4)
+
+
+def test_resampled_imputation_of_a_gaussian_model_is_the_exact_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = zoo.TrainedModel(linear())
+    x = np.array([[1.0, np.nan, 0.5, np.nan, 2.0], [0.0, 0.0, np.nan, -1.0, np.nan]])
+    exact = model.impute(x, draws=4000)
+    monkeypatch.setattr("zoo.use.imputing.gaussian_marginal", lambda pair: None)
+    found = model.impute(x, draws=1500, particles=32)
+    assert found.kind == "importance-resampled"
+    assert np.allclose(found.ess, 32, atol=0.5)  # the guide is the posterior
+    spread = exact.draws.std(0)
+    assert (abs(found.mean - exact.mean) <= 0.08 * spread + 1e-6).all()
+    assert np.allclose(found.draws.std(0), spread, rtol=0.08, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["wavenet", "pixelcnn"])
+@pytest.mark.parametrize(
+    ("missing", "kind"), [([[0, 0], [1, 1]], "exact"), ([[1, 0], [1, 0]], "importance-resampled")], ids=["last", "any"]
+)
+def test_autoregressive_imputation_is_that_of_enumeration(name: str, missing: list[list[int]], kind: str) -> None:
+    model, mask = peaked(name), torch.tensor(missing).bool().expand(16, 2, 2)
+    scores = log_probs(model.pair, EVERY)
+    found = model.impute(EVERY, mask, draws=2000, particles=2000)
+    assert found.kind == kind
+    wanted = torch.stack([enumerated(scores, x, mask[0]) for x in EVERY])
+    assert torch.allclose(found.mean, wanted, atol=0.06)
+    assert torch.allclose(found.draws.mean(0), wanted, atol=0.08)
+    assert abs(wanted - 0.5)[mask].max() > 0.3  # the entries depend on each other
+
+
+@pytest.mark.parametrize("name", ["vae", "pixelvae"])
+def test_imputation_with_latents_is_that_of_enumeration(name: str) -> None:
+    model, mask = peaked(name), torch.tensor([[1, 0], [1, 0]]).bool().expand(4, 2, 2)
+    scores = model.log_prob(EVERY, 1000).value
+    assert abs(float(scores.logsumexp(0))) < 0.02  # the bounds are tight
+    x = EVERY[[0, 1, 4, 5]]  # all that may be observed
+    found = model.impute(x, mask, draws=400, particles=8)
+    assert found.kind == "importance-resampled"
+    wanted = torch.stack([enumerated(scores, each, mask[0]) for each in x])
+    assert torch.allclose(found.mean, wanted, atol=0.1)  # four standard errors
+
+
+@pytest.mark.parametrize("name", ["wavenet", "vae", "pixelvae"])
+def test_the_log_probability_of_masked_entries_is_a_ratio_of_sums(name: str) -> None:
+    model, mask = peaked(name), torch.tensor([[0, 0], [1, 1]]).bool().expand(16, 2, 2)
+    scores = model.log_prob(EVERY, 1000).value.reshape(4, 4)  # the last two entries count first
+    found = model.log_prob(EVERY, 500, mask=mask)
+    assert found.kind == ("exact" if name == "wavenet" else "estimate")
+    wanted = (scores - scores.logsumexp(1, keepdim=True)).flatten()
+    assert torch.allclose(found.value, wanted, atol=0.1 if name != "wavenet" else 1e-5)
+    assert (abs(found.value - wanted) < 4 * found.stderr + 0.03).all()
+
+
+def test_the_log_probability_of_masked_entries_of_a_gaussian_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = zoo.TrainedModel(linear()), torch.randn(3, 5)
+    mask = torch.tensor([[0, 1, 0, 1, 0], [1, 0, 0, 0, 0], [1, 1, 1, 1, 1]]).bool()
+    found, whole = model.log_prob(x, mask=mask), model.log_prob(x)
+    gaussian = gaussian_marginal(model.pair)
+    assert gaussian is not None
+    assert torch.allclose(found.value[1], gaussian.conditionals(x)[1, 0], atol=1e-6)
+    assert torch.allclose(found.value[2], whole.value[2], atol=1e-4)
+    monkeypatch.setattr("zoo.use.imputing.gaussian_marginal", lambda pair: None)
+    estimate = model.log_prob(0.3 * x, 2000, mask=mask)
+    monkeypatch.undo()
+    exact = model.log_prob(0.3 * x, mask=mask)
+    assert (abs(estimate.value - exact.value) < 4 * estimate.stderr + 0.05).all()
+
+
+def test_masks_and_missing_entries_are_checked() -> None:
+    model = zoo.TrainedModel(zoo.build("independent", BITS))
+    x = np.zeros((2, 2, 2))
+    with pytest.raises(ZooError, match="True where an entry is missing"):
+        model.impute(x, np.zeros((2, 2, 2), int))
+    with pytest.raises(ZooError, match="entries are NaN that the mask does not mark"):
+        model.impute(np.full((1, 2, 2), np.nan), np.zeros((1, 2, 2), bool))
+    with pytest.raises(ZooError, match="dequantised data"):
+        zoo.TrainedModel(zoo.build("nice", BITS)).impute(x)
+
+
+@pytest.mark.parametrize(
+    ("make", "given", "adds_up"),
+    [
+        (lambda: zoo.build("independent", zoo.Event(5, "real")), "", True),
+        (lambda: peaked("wavenet").pair, "earlier", True),
+        (linear, "rest", False),
+    ],
+    ids=["independent", "autoregressive", "gaussian"],
+)
+def test_contributions_add_up_where_they_are_a_chain(make: Callable[[], Pair], given: str, adds_up: bool) -> None:
+    pair = make()
+    x = EVERY if pair.event == BITS else torch.randn(6, 5)
+    found = entry_log_probs(pair, x)
+    assert found is not None
+    assert found[1] == given
+    assert torch.allclose(found[0].sum(1), log_probs(pair, x), atol=1e-4) is adds_up
+
+
+@pytest.mark.parametrize("name", ["vae", "nice", "gan"])
+def test_other_families_have_no_contributions(name: str) -> None:
+    assert entry_log_probs(zoo.build(name, zoo.Event(3, "real")), torch.zeros(2, 3)) is None

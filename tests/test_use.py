@@ -1,0 +1,230 @@
+"""Trained models in use: what they answer is what their run's evaluation says, or a sentence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from members import members, small
+from torch import Tensor
+
+import zoo
+from zoo.codec.lossless import why_not
+from zoo.contract.values import fits
+from zoo.errors import RunError, ZooError
+from zoo.pairs.traces import capabilities
+from zoo.runs.config import DataSpec, configure
+from zoo.runs.evaluation import Settings, evaluate
+from zoo.runs.lookup import find_run
+from zoo.runs.run import Run
+from zoo.runs.stored_scores import trained_run
+from zoo.use.latents import Latents
+
+PARTICLES = 16
+SWEPT = [(name, support) for name, support in members() if "+" not in name and support != "binary"]
+EVENTS = {"levels": zoo.Event((4, 4), 5), "real": zoo.Event(3, "real")}
+
+
+def numbers(support: str, n: int = 120) -> np.ndarray[Any, Any]:
+    """Made-up data with some dependence between entries."""
+    event, generator = EVENTS[support], np.random.default_rng(0)
+    shared = generator.normal(size=(n, *[1] * len(event.shape)))
+    values = shared + generator.normal(size=(n, *event.shape))
+    if event.levels is None:
+        return values * [1.0, 2.0, 0.5] + [0.0, 3.0, -1.0]
+    return np.clip(np.rint(values + 2), 0, 4).astype(np.int64)
+
+
+def train(name: str, data: str, runs: Path, hyper: dict[str, Any] | None = None, **recipe: Any) -> Run:
+    """A run of a few steps."""
+    spec = DataSpec(name=data)
+    dataset = spec.load()
+    recipe = {"steps": 2, "batch": 20, "checkpoints": 1, "engine": "eager"} | recipe
+    config = configure(name, spec, dataset, hyper=small(name) if hyper is None else hyper, recipe=recipe)
+    run = Run.of(config, runs)
+    run.train(config, dataset, "cpu")
+    return run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data of both supports, ``levels.npy`` and ``real.npy``."""
+    folder = tmp_path_factory.mktemp("use")
+    for support in EVENTS:
+        np.save(folder / f"{support}.npy", numbers(support))
+    return folder
+
+
+@pytest.mark.parametrize(("name", "support"), SWEPT)
+def test_a_loaded_model_answers_as_its_run_or_refuses(name: str, support: str, folder: Path) -> None:
+    recipe = {"steps": 0} if name in ("independent", "uniform") else {}
+    run = train(name, str(folder / f"{support}.npy"), folder / "runs", **recipe)
+    model = zoo.load(run.folder, device="cpu")
+    data = trained_run(run, model.data, "cpu")
+    x = model.data.test.numpy()
+    n, shape = len(x), model.event.shape
+    nats = evaluate("likelihood", [data], Settings(particles=PARTICLES))[0]
+    if nats.status == "ok":
+        found = model.log_prob(model.data.test, PARTICLES)
+        assert (float(-found.value.mean()), found.kind) == (nats.value, nats.kind)
+        assert ((found.stderr == 0) == (found.kind == "exact")).all()
+    else:
+        with pytest.raises(ZooError, match="implicit"):
+            model.log_prob(x)
+    mask = np.zeros(x.shape, bool)
+    mask[:, -1] = True
+    can, flow = capabilities(model.pair), model.pair.group == "flow" and name not in ("idf", "git")
+    latent, observed = bool(set(can.latents) - set(can.dequantising)) or flow, bool(can.observed)
+    decodes = name != "pixelvae"  # its entries depend on each other given z
+    answers: dict[str, tuple[Callable[[], Any], tuple[int, ...], bool]] = {
+        "sample": (lambda: model.sample(3), (3, *shape), True),
+        "encode": (lambda: model.encode(x, 3).mean, (n,), latent and observed),
+        "reconstruct": (lambda: model.reconstruct(x, 2), (n, *shape), latent and observed and decodes),
+        "interpolate": (
+            lambda: model.interpolate(x, x, 2, 2),
+            (2, n, *shape),
+            latent and observed and name != "pixelvae",
+        ),
+        "impute": (lambda: model.impute(x, mask, 2, 4).draws, (2, n, *shape), observed and model.pair.group != "flow"),
+        "compress": (lambda: model.decompress(model.compress(x)), (n, *shape), not why_not(model.pair)),
+    }
+    for what, (ask, wanted, offered) in answers.items():
+        if not offered:
+            with pytest.raises(ZooError, match=f"^{re.escape(model.pair.label)} "):
+                ask()
+            continue
+        answer = ask()
+        assert isinstance(answer, Tensor if what == "sample" else np.ndarray), what
+        answer = torch.as_tensor(answer)
+        assert tuple(answer.shape[: len(wanted)]) == wanted, what
+        assert answer.isfinite().all(), what
+        if what in ("sample", "impute", "compress"):
+            assert fits(model.event, answer.reshape(-1, *shape).float()), what
+        elif what != "encode" and model.event.levels:
+            assert 0 <= answer.min() <= answer.max() <= model.event.levels - 1, what
+    if latent and decodes:
+        d = sum(Latents(model.pair).sizes)
+        assert model.decode(torch.zeros(2, d)).shape == (2, *shape)
+    if latent and not flow:
+        assert fits(model.event, model.sample(2, z=torch.zeros(2, sum(Latents(model.pair).sizes))))
+
+
+@pytest.mark.parametrize("name", [name for name, _ in members() if "+" in name])
+def test_every_guide_encodes_and_decodes(name: str) -> None:
+    pair = zoo.build(name, EVENTS["levels"], small(name))
+    model, x = zoo.TrainedModel(pair), torch.as_tensor(numbers("levels", 5)).float()
+    assert model.encode(x, 2).draws.shape == (2, 5, 3)
+    assert name.startswith("pixelvae") or model.reconstruct(x, 2).shape == x.shape
+
+
+def test_a_flow_gives_its_data_back(folder: Path) -> None:
+    for support in EVENTS:
+        pair = zoo.build("realnvp", EVENTS[support], small("realnvp"))
+        x = numbers(support)
+        assert pair.extras.initialise(torch.as_tensor(x).float()) is None
+        assert np.allclose(zoo.TrainedModel(pair).reconstruct(x), x, atol=1e-4)
+
+
+def test_answers_come_in_the_form_of_the_question() -> None:
+    model = zoo.TrainedModel(zoo.build("vae", EVENTS["levels"], small("vae")))
+    x = numbers("levels", 6)
+    flat, tensor = model.log_prob(x.reshape(6, -1), 4), model.log_prob(torch.as_tensor(x), 4)
+    assert isinstance(tensor.value, Tensor)
+    assert np.array_equal(flat.value, tensor.value.numpy())
+    assert model.reconstruct(x.reshape(6, -1)).shape == (6, 16)
+    encoded, sites = model.encode(x, 5), model.latents(x, 5)
+    assert np.array_equal(encoded.mean, sites["z"])
+    assert np.allclose(encoded.draws.mean(0), encoded.mean, atol=1e-6)
+    assert np.array_equal(model.decode(sites), model.decode(encoded.mean))
+    ends = model.interpolate(x[:3], x[3:])
+    assert np.allclose(ends[0], model.reconstruct(x[:3]), atol=1e-5)
+    assert np.allclose(ends[-1], model.reconstruct(x[3:]), atol=1e-5)
+
+
+def test_data_of_another_kind_are_refused() -> None:
+    levels, real = (zoo.TrainedModel(zoo.build("independent", EVENTS[support])) for support in ("levels", "real"))
+    for model, x, reason in [
+        (levels, np.full((2, 4, 4), 0.25), "levels 0 to 4"),
+        (levels, np.full((2, 4, 4), 5), "levels 0 to 4"),
+        (levels, np.zeros((4, 4)), r"write x\[None\]"),
+        (levels, np.zeros((2, 3)), r"shape \(n, 4, 4\)"),
+        (real, np.array([[0.0, np.nan, 0.0]]), "NaN; fill missing entries by impute"),
+        (real, np.full((1, 3), 1e300), "finite numbers"),
+        (real, [["a", "b", "c"]], "should be numbers"),
+    ]:
+        with pytest.raises(ZooError, match=reason):
+            model.log_prob(x)
+
+
+def test_records_are_given_and_returned_by_field() -> None:
+    event = zoo.Event.parse("x=4x4:5,y=:3@label")
+    model = zoo.TrainedModel(zoo.build("ssvae", event, {"hidden": 8, "latent": 2}))
+    x = numbers("levels", 6)
+    labelled, bare = model.log_prob({"x": x, "y": [0, 1, 2, 0, 1, 2]}, 4), model.log_prob({"x": x}, 4)
+    mixed = model.log_prob({"x": x, "y": [0, 1, 2, np.nan, np.nan, np.nan]}, 4)
+    assert (labelled.of, bare.of) == ("p(x, y)", "p(x)")
+    assert mixed.of == "p(x, y) of 3 data and p(x) of 3 data"
+    assert model.encode({"x": x, "y": np.zeros(6)}).mean.shape == (6, 2)
+    drawn = model.sample(3)
+    assert isinstance(drawn, dict)
+    assert (drawn["x"].shape, drawn["y"].shape) == ((3, 4, 4), (3,))
+    with pytest.raises(ZooError, match=r"given by field, \{'x': \.\.\., 'y': \.\.\.\}"):
+        model.log_prob(x)
+
+
+def test_the_error_of_a_bound_is_its_spread_over_seeds() -> None:
+    pair = zoo.build("ppca", EVENTS["levels"], {"latent": 3})
+    x = numbers("levels", 40)
+    assert pair.extras.initialise(torch.as_tensor(x).float()) is None
+    found = [zoo.TrainedModel(pair).log_prob(x, 100, seed) for seed in range(30)]
+    spread = np.std([each.value for each in found], 0)
+    stated = np.mean([each.stderr for each in found], 0)
+    assert 0.9 < np.median(spread / stated) < 1.1
+
+
+def test_memory_does_not_change_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = zoo.TrainedModel(zoo.build("vae", EVENTS["levels"], small("vae")))
+    z = np.random.default_rng(0).normal(size=(50, 3))
+    whole = model.decode(z)
+    monkeypatch.setattr("zoo.use.model.MEMORY", 1)
+    assert np.allclose(model.decode(z), whole, atol=1e-5)
+
+
+def test_a_model_in_memory_and_from_disk_are_one(folder: Path) -> None:
+    run = train("vae", str(folder / "real.npy"), folder / "runs")
+    pair = zoo.build("vae", EVENTS["real"], run.config.hyper, run.config.seed)
+    zoo.fit(pair, run.config.data.load(), run.config.recipe.model_dump(), seed=run.config.seed, device="cpu")
+    x = numbers("real")
+    trained, loaded = zoo.TrainedModel(pair), zoo.load(run.folder / "weights.safetensors", device="cpu")
+    assert np.array_equal(trained.log_prob(x, 8).value, loaded.log_prob(x, 8).value)
+
+
+def test_a_run_is_found_by_folder_file_or_name(folder: Path) -> None:
+    runs = folder / "found"
+    run = train("ppca", str(folder / "real.npy"), runs)
+    for text in (run.folder, run.folder / "status.json", run.folder.parent, runs / "real.npy" / "ppca", runs):
+        assert find_run(text).folder == run.folder
+    assert find_run("ppca", runs) == run
+    other = train("ppca", str(folder / "levels.npy"), runs)
+    with pytest.raises(RunError, match=f"one of 2 runs; name one folder: {other.folder}, {run.folder}"):
+        find_run("ppca", runs)
+    with pytest.raises(RunError, match="there is no run 'vae' in"):
+        find_run("vae", runs)
+    with pytest.raises(ZooError, match="did you mean"):
+        find_run("pcca", runs)
+
+
+def test_a_run_without_an_end_or_whose_data_changed_is_no_model(folder: Path) -> None:
+    np.save(folder / "changing.npy", numbers("real"))
+    run = train("ppca", str(folder / "changing.npy"), folder / "runs")
+    np.save(folder / "changing.npy", numbers("real") + 1)
+    with pytest.raises(RunError, match="has changed since"):
+        zoo.score(run.folder, numbers("real"))
+    run.fail("out of memory")
+    with pytest.raises(RunError, match=r"is no trained model \(failed: out of memory\)"):
+        zoo.load(run.folder)

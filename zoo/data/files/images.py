@@ -1,0 +1,114 @@
+"""A folder of images, or of a folder of images for each class."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zoo.data.files.contents import Array, Contents
+from zoo.errors import ZooError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+_OTHERS = (".gif", ".bmp", ".tif", ".tiff", ".webp", ".heic")
+_MODES = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "PA": "RGB", "RGB": "RGB", "RGBA": "RGB"}
+"""Pillow's mode -> that of the data, of the same pixels less their opacity."""
+_WORDS = {"grey": "L", "rgb": "RGB"}
+_DEPTH_BYTE = 24
+"""Where a PNG says its bits per channel."""
+
+
+def read_images(folder: Path, *, mode: str = "", size: int = 0) -> Contents:
+    """The images of a folder by name, with 256 levels: grey ones ``(h, w)``, coloured ones ``(3, h, w)``.
+
+    Where the folder has a folder for each class, the class is the label ``y``. Images are turned as their EXIF says.
+
+    Args:
+        folder: of ``.png`` and ``.jpg`` files.
+        mode: ``grey`` or ``rgb``, to which all are converted; by default they are of one mode.
+        size: the side of the square to which the middle of each image is scaled; by default they are of one size.
+    """
+    if mode not in ("", *_WORDS):
+        raise ZooError(f"the mode of images is grey or rgb, got {mode!r}")
+    if not isinstance(size, int) or size < 0:
+        raise ZooError(f"the size of images is a number of pixels, such as 32, got {size!r}")
+    files = _files(folder)
+    images = [_read(path, mode, size) for path in files]
+    for path, image in zip(files, images, strict=True):
+        if image.shape != images[0].shape:
+            raise ZooError(
+                f"the images of a folder are all of one size and mode: {path.name} is {_described(image)}, "
+                f"{files[0].name} is {_described(images[0])}; remove it, or convert all by {folder}:"
+                f"{'size=32' if image.ndim == images[0].ndim else 'mode=grey'}"
+            )
+    note = ", ".join(f"{word} {value}" for word, value in (("converted to", mode), ("scaled to side", size)) if value)
+    pixels = np.stack(images)
+    if files[0].parent == folder:
+        return Contents(folder, {"": pixels}, levels={"": 256}, note=note)
+    y = np.array([path.parent.name for path in files])
+    return Contents(folder, {"x": pixels, "y": y}, levels={"x": 256}, roles={"y": "label"}, note=note)
+
+
+def _files(folder: Path) -> list[Path]:
+    """The images in a folder, or in its folders; not those that are hidden."""
+    paths = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+    if others := [path for path in paths if path.suffix.lower() in _OTHERS]:
+        raise ZooError(f"{others[0]} is no PNG or JPEG; convert it to PNG, or remove it")
+    files = [path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file()]
+    if not files:
+        raise ZooError(
+            f"there are no images ({', '.join(SUFFIXES)}) in the folder {folder} or in folders of it, and no .wav in it"
+        )
+    depths = Counter(len(path.relative_to(folder).parts) for path in files)
+    if len(depths) > 1 or max(depths) > 2:
+        deepest = max(files, key=lambda path: len(path.parts))
+        raise ZooError(
+            f"the images of {folder} are in the folder itself or in a folder for each class, not both or deeper: move "
+            f"or remove {deepest.relative_to(folder)}"
+        )
+    return files
+
+
+def _read(path: Path, mode: str, size: int) -> Array:
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path, formats=["PNG", "JPEG"]) as image:
+            _check(path, image)
+            upright = ImageOps.exif_transpose(image)
+            upright.info.pop("transparency", None)  # all pixels are opaque
+            wanted = upright.convert(_MODES[image.mode]).convert(_WORDS.get(mode))
+            pixels = np.asarray(ImageOps.fit(wanted, (size, size)) if size else wanted)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ZooError(f"cannot read {path} as an image: {error}") from error
+    return pixels if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
+
+
+def _check(path: Path, image: Image) -> None:
+    """Refuse what Pillow would drop without a word: depth, transparency, frames."""
+    with path.open("rb") as file:
+        depth = file.read(_DEPTH_BYTE + 1)[_DEPTH_BYTE]
+    if image.format == "PNG" and depth > 8:
+        raise ZooError(
+            f"{path} has {depth} bits a channel; save it with 8, or the pixels as .npy with --event 28x28:65536"
+        )
+    if image.format == "PNG" and getattr(image, "n_frames", 1) > 1:
+        raise ZooError(f"{path} is an animation of {image.n_frames} images; save each as a file of its own")  # type: ignore[attr-defined]
+    if image.mode not in _MODES:
+        raise ZooError(f"{path} is an image of mode {image.mode}; save it as 8-bit grey or RGB")
+    opaque = image.mode in ("1", "L", "P", "RGB") and "transparency" not in image.info
+    if not opaque and image.convert("RGBA").getchannel("A").getextrema() != (255, 255):
+        raise ZooError(f"{path} has transparent pixels; save it as 8-bit grey or RGB on a background")
+
+
+def _described(image: Array) -> str:
+    return f"{image.shape[-2]}x{image.shape[-1]} {'grey' if image.ndim == 2 else 'colour'}"

@@ -1,0 +1,100 @@
+"""Recordings: a ``.wav`` file cut in windows, or a folder of them."""
+
+from __future__ import annotations
+
+import wave
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.data.files.contents import Contents
+from zoo.errors import ZooError
+
+SUFFIX = ".wav"
+LEVELS = 256
+_FULL = 2**15
+"""Samples of 16 bits are whole numbers from -2^15 to 2^15 - 1."""
+
+
+def read_sound(path: Path, *, window: int = 0, encoding: str = "mulaw", channel: int | None = None) -> Contents:
+    """Windows of 16-bit PCM recordings, each sample one of 256 levels: events ``(window,)``.
+
+    The windows of a recording follow one another without a gap or an overlap; what is left at its end is left out. They
+    stay in their order, so that train, validation and test are different stretches of time, or different recordings.
+
+    Args:
+        path: a ``.wav`` file, or a folder of them, of one rate.
+        window: samples in a window.
+        encoding: ``mulaw``, which companding spaces the levels finely around silence (ITU-T G.711, continuous form), or
+            ``linear``, the upper 8 bits.
+        channel: which channel of several, from 0 on.
+    """
+    if not isinstance(window, int) or window < 1:
+        raise ZooError(f"{path} is cut in windows of as many samples as you say, such as {path}:window=256")
+    if encoding not in ENCODINGS:
+        raise ZooError(f"the encoding of samples is {' or '.join(ENCODINGS)}, got {encoding!r}")
+    files = sorted(each for each in path.iterdir() if each.suffix.lower() == SUFFIX) if path.is_dir() else [path]
+    windows: list[NDArray[np.int16]] = []
+    rates: dict[str, int] = {}
+    rest = 0
+    for file in files:
+        samples, rates[file.name] = _samples(file, channel)
+        count, left = divmod(len(samples), window)
+        rest += left
+        windows.append(samples[: count * window].reshape(count, window))
+    first, rate = next(iter(rates.items()))
+    for name, other in rates.items():
+        if other != rate:
+            raise ZooError(f"the recordings of a folder are of one rate: {name} has {other} Hz, {first} {rate} Hz")
+    pcm, groups = np.concatenate(windows), np.repeat(np.arange(len(windows)), [len(each) for each in windows])
+    if not len(pcm):
+        raise ZooError(f"{path} has no window of {window} samples; choose a shorter one")
+    note = f"windows of {window} samples at {rate} Hz, {encoding} of 8 bits; {rest} samples at ends left out"
+    return Contents(path, {"": ENCODINGS[encoding](pcm)}, levels={"": LEVELS}, groups=groups, note=note)
+
+
+def _samples(path: Path, channel: int | None) -> tuple[NDArray[np.int16], int]:
+    """The samples of one channel, and their rate."""
+    try:
+        with wave.open(str(path), "rb") as file:
+            width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
+            frames = file.getnframes()
+            content = file.readframes(frames)
+    except (OSError, EOFError, wave.Error) as error:
+        said = str(error) or "it ends early"
+        raise ZooError(f"cannot read {path} as a recording: {said}; save it as 16-bit PCM") from error
+    if len(content) < frames * channels * width:
+        raise ZooError(f"{path} is cut off: it announces {frames} samples and has fewer; remove or repair it")
+    if width != 2:
+        raise ZooError(f"{path} has samples of {8 * width} bits; save it as 16-bit PCM")
+    if channel is None and channels > 1:
+        raise ZooError(f"{path} has {channels} channels; choose one, such as {path}:channel=0, or mix them to one")
+    if channel is not None and not (isinstance(channel, int) and 0 <= channel < channels):
+        raise ZooError(f"{path} has the channels 0 to {channels - 1}; there is no {channel!r}")
+    return np.frombuffer(content, "<i2").reshape(-1, channels)[:, channel or 0], rate
+
+
+def mulaw(pcm: NDArray[np.int16]) -> NDArray[np.uint8]:
+    """The level of each sample x in [-1, 1), of 256 that are even in F(x) = sign(x) log(1 + 255 |x|) / log(256).
+
+    Example:
+        >>> mulaw(np.array([-32768, -1, 0, 1, 32767], np.int16)).tolist()
+        [0, 127, 128, 128, 255]
+    """
+    x = pcm / _FULL
+    companded = np.sign(x) * np.log1p((LEVELS - 1) * np.abs(x)) / np.log(LEVELS)
+    return np.floor((companded + 1) / 2 * (LEVELS - 1) + 0.5).astype(np.uint8)
+
+
+def linear(pcm: NDArray[np.int16]) -> NDArray[np.uint8]:
+    """The upper 8 bits of each sample.
+
+    Example:
+        >>> linear(np.array([-32768, -1, 0, 255, 256, 32767], np.int16)).tolist()
+        [0, 127, 128, 128, 129, 255]
+    """
+    return ((pcm.astype(np.int32) + _FULL) // (2 * _FULL // LEVELS)).astype(np.uint8)
+
+
+ENCODINGS = {"mulaw": mulaw, "linear": linear}

@@ -1,0 +1,59 @@
+"""What each entry of a datum contributes to its log-probability, where that is derivable."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from zoo.distributions.autoregressive import Autoregressive
+from zoo.metrics.bounds import MEMORY, rows_within
+from zoo.pairs.pair import Pair
+from zoo.pairs.sites import data_first, entries_of
+from zoo.pairs.traces import capabilities
+from zoo.use.gaussian import gaussian_marginal
+
+Given = Literal["", "earlier", "rest"]
+"""What an entry's log-probability is given: nothing, the entries before it, or all others."""
+
+
+def entry_log_probs(pair: Pair, x: Tensor) -> tuple[Tensor, Given] | None:
+    """log p of each entry of data ``(n, *event.shape)``: shape ``(n, D)``, in nats, and what it is given.
+
+    Independent entries and those of an autoregressive model add up to log p(x); conditionals given all other entries
+    (a Gaussian marginal) do not. ``None`` where none of these can be derived.
+    """
+    can = capabilities(pair)
+    if pair.event.fields or can.likelihood != "exact" or not pair.structure.plain or len(can.observed) != 1:
+        return None
+    if can.latents:
+        gaussian = gaussian_marginal(pair)
+        return None if gaussian is None else (gaussian.conditionals(x.flatten(1)), "rest")
+
+    def work(part: Tensor) -> Tensor:
+        return nats_of_entries(pair, poutine.trace(pair.model).get_trace(part), len(part)).cpu().double()
+
+    with pair.evaluating():
+        fn = poutine.trace(pair.model).get_trace(x[:1]).nodes[can.observed[0]]["fn"]
+        if not isinstance(fn, Autoregressive) and entries_of(fn).event_shape:
+            return None
+        found = torch.cat([work(part) for part in x.split(rows_within(MEMORY, x, work))])
+    return found, "earlier" if isinstance(fn, Autoregressive) else ""
+
+
+def nats_of_entries(pair: Pair, trace: Any, n: int) -> Tensor:
+    """log p of each entry of ``n`` data under the only observed site of a trace: shape ``(n, D)``.
+
+    Of independent entries it is given the latents; of autoregressive ones also given the entries before.
+    """
+    [(name, places)] = pair.layout.places.items()
+    site = trace.nodes[name]
+    fn, value = site["fn"], site["value"]
+    if isinstance(fn, Autoregressive):
+        nats = fn.logits(value).log_softmax(-1).gather(-1, value.long().unsqueeze(-1)).squeeze(-1)
+    else:
+        nats = entries_of(fn).log_prob(value)
+    found = data_first(name, {**site, "value": nats}, n).reshape(n, -1)
+    return found[:, places.argsort().to(found.device)]

@@ -1,0 +1,378 @@
+"""A trained model in use: what a person asks of it, in arrays as they have them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo.data import Dataset
+from zoo.data.files import path_and_settings, table_columns
+from zoo.devices import pick_device
+from zoo.errors import RunError, ZooError
+from zoo.event import Event
+from zoo.metrics.bounds import MEMORY, bounds, log_probs, rows_within
+from zoo.pairs.pair import Pair
+from zoo.pairs.records import density
+from zoo.pairs.traces import capabilities, sample
+from zoo.runs.laws import UNCHECKED, laws_noted, require_laws
+from zoo.runs.lookup import dataset_of, find_run
+from zoo.runs.run import Run
+from zoo.scores import Kind
+from zoo.seeding import seeded
+from zoo.use import arrays
+from zoo.use.answers import Encoding, Imputed, LogProb
+from zoo.use.batches import Array, Batch, Form, read_batch
+from zoo.use.imputing import impute, missing_log_prob, relative_error
+from zoo.use.latents import Latents
+
+DRAWS = 64
+"""Draws of the guide for each datum by default."""
+
+
+class TrainedModel:
+    """A trained pair that answers in the arrays it is asked in: numpy or torch, on any device, in batches.
+
+    Data have shape ``(n, *event.shape)`` or ``(n, event.size)``; those of a record are given and returned by field
+    name. Work is cut into chunks that fit in memory. What the pair has no answer to raises a `ZooError` that says why.
+
+    Args:
+        pair: trained; it is switched to evaluation mode.
+        data: what it was trained on: its validation split is what `zoo.score` compares new data with.
+        run: the run that it is from, if any (see `load`).
+        data_dir: where to look for the files of MNIST.
+
+    Example:
+        >>> import numpy as np
+        >>> from zoo import Event, TrainedModel, build
+        >>> model = TrainedModel(build("ppca", Event(3, "real"), {"latent": 1}))
+        >>> found = model.log_prob(np.zeros((2, 3)))
+        >>> found.value.shape, found.kind, model.encode(np.zeros((2, 3))).mean.shape
+        ((2,), 'exact', (2, 1))
+    """
+
+    def __init__(
+        self, pair: Pair, data: Dataset | None = None, run: Run | None = None, data_dir: Path | None = None
+    ) -> None:
+        self.pair, self.run, self._data, self._data_dir = pair.train(False), run, data, data_dir
+
+    def __repr__(self) -> str:
+        return f"TrainedModel({self.pair.label}, {self.event}{f', {self.run.folder}' if self.run else ''})"
+
+    @property
+    def event(self) -> Event:
+        """What one datum is."""
+        return self.pair.event
+
+    @cached_property
+    def data(self) -> Dataset:
+        """What it was trained on.
+
+        Raises:
+            ZooError: unknown, or it has changed.
+        """
+        if self._data is None and self.run is None:
+            raise ZooError(f"{self!r} does not know its data; give them: zoo.TrainedModel(pair, data)")
+        data = dataset_of(self.run, self._data_dir) if self._data is None and self.run else self._data
+        assert data is not None
+        return data.reshaped(self.event)
+
+    @property
+    def remark(self) -> str:
+        """Why its numbers cannot be relied on, if they cannot."""
+        return UNCHECKED if self.run and self.run.config.unchecked else ""
+
+    @cached_property
+    def columns(self) -> Sequence[str]:
+        """Names of the columns of the table that it was trained on; empty for other data, or if it is gone."""
+        return table_columns(Path(self.run.config.data.name).expanduser()) if self.run else ()
+
+    @property
+    def names(self) -> Mapping[str, Sequence[str]]:
+        """The names of the levels that it was trained on, by field or column."""
+        return self.run.config.names if self.run else self._data.names if self._data else {}
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The settings with which a file of its data is read, such as the encoding of a recording."""
+        return path_and_settings(self.run.config.data.name)[1] if self.run else {}
+
+    def log_prob(self, x: Any, particles: int = 512, seed: int = 0, mask: Any = None) -> LogProb:
+        """log p(x) of each datum: exact where the pair has it, else the importance-weighted lower bound.
+
+        With a ``mask``, log p of the entries that it marks given all others: exact where `impute` is, an estimate with
+        latents.
+
+        Args:
+            x: data.
+            particles: draws of the guide for each datum, for a bound; with a mask, draws of z given the others.
+            seed: of these draws.
+            mask: True where an entry is scored given the others; all by default.
+
+        Raises:
+            ZooError: an implicit model, or data that do not fit.
+        """
+        batch, form = self._in(x)
+        if mask is not None:
+            with seeded(seed), self.pair.evaluating():
+                value, stderr, kind = missing_log_prob(self.pair, batch, _mask(mask, batch), particles)
+            return LogProb(form.array(value), form.array(stderr), kind, "p(masked | others)", self.remark)
+        value, stderr, kind = self.packed_log_prob(batch, particles, seed)
+        return LogProb(form.array(value), form.array(stderr), kind, density(self.pair, batch), self.remark)
+
+    def packed(self, x: Any) -> Tensor:
+        """Data as the pair takes them: a tensor of shape ``(n, *event.shape)``, records packed."""
+        return self._in(x)[0]
+
+    def packed_log_prob(self, x: Tensor, particles: int = 512, seed: int = 0) -> tuple[Tensor, Tensor, Kind]:
+        """`log_prob` of data as the pair takes them: value and error, shape ``(n,)``, float64, and kind."""
+        likelihood = capabilities(self.pair, x).likelihood
+        if likelihood == "none":
+            raise ZooError(f"{self.pair.label} is an implicit model: it observes nothing, so it has no log-probability")
+        if likelihood == "exact":
+            value = log_probs(self.pair, x, seed=seed)
+            return value, torch.zeros_like(value), "exact"
+        found = bounds(self.pair, x, particles, seed=seed)
+        return found.importance, relative_error(found.ess, particles), "lower bound"
+
+    def sample(self, n: int, given: Mapping[str, Any] | None = None, z: Any = None, seed: int | None = None) -> Batch:
+        """Draw ``n`` data.
+
+        Args:
+            n: number of data.
+            given: the fields that a record's other fields depend on, each of shape ``(n, *field.shape)``.
+            z: latents, shape ``(n, d)`` or by site, instead of draws of the prior.
+            seed: of the draws; by default torch's own stream goes on.
+
+        Raises:
+            ZooError: a model without latents was given some, or fields are missing.
+        """
+        if n < 1:
+            raise ZooError(f"a sample has one datum or more, got n={n}")
+        latents, form = None, Form(self.pair.device, self.event.shape)
+        if given:
+            form = _form(next(iter(given.values())), self.event.shape)
+        if z is not None:
+            codes, form = self._vectors(z)
+            if len(codes) != n:
+                raise ZooError(f"n = {n} samples need {n} latents, got {len(codes)}")
+            if self._latents.flow:
+                raise ZooError(f"{self.pair.label} is a flow: its data are a function of z; take decode(z)")
+            latents = self._latents.split(codes)
+        fields = {name: torch.as_tensor(value).float() for name, value in (given or {}).items()}
+        with nullcontext() if seed is None else seeded(seed):
+            return self._out(sample(self.pair, n, given=fields, latents=latents), form)
+
+    def encode(self, x: Any, draws: int = DRAWS, seed: int = 0) -> Encoding:
+        """The latents of each datum: mean, deviation and draws of its approximate posterior.
+
+        Args:
+            x: data.
+            draws: for each datum.
+            seed: of the draws.
+
+        Raises:
+            ZooError: the pair has no latents, or is implicit.
+        """
+        batch, form = self._in(x)
+        z = self._encode(batch, draws, seed)
+        deviation = z.std(0, correction=0) if len(z) > 1 else torch.zeros_like(z[0])
+        return Encoding(form.array(z.mean(0)), form.array(deviation), form.array(z))
+
+    def latents(self, x: Any, draws: int = DRAWS, seed: int = 0) -> dict[str, Array]:
+        """The posterior mean of each latent site: name -> shape ``(n, *shape)``. See `encode`."""
+        batch, form = self._in(x)
+        mean = self._encode(batch, draws, seed).mean(0)
+        return {name: form.array(value) for name, value in self._latents.split(mean).items()}
+
+    def decode(self, z: Any) -> Batch:
+        """Expected data given latents: of levels, numbers within their range.
+
+        Args:
+            z: latents, shape ``(n, d)`` or by site.
+
+        Raises:
+            ZooError: the pair has no latents or no mean; `sample` with ``z`` draws data.
+        """
+        codes, form = self._vectors(z)
+        return self._out(self._decode(codes), form)
+
+    def reconstruct(self, x: Any, draws: int = DRAWS, seed: int = 0) -> Batch:
+        """`decode` of the posterior mean of each datum."""
+        batch, form = self._in(x)
+        return self._out(self._decode(self._encode(batch, draws, seed).mean(0)), form)
+
+    def interpolate(self, a: Any, b: Any, steps: int = 8, draws: int = DRAWS, seed: int = 0) -> Batch:
+        """`decode` along the straight line between the posterior means of ``a`` and ``b``, ends included.
+
+        Args:
+            a: n data.
+            b: n data.
+            steps: points on the line.
+            draws: see `encode`.
+            seed: see `encode`.
+
+        Returns:
+            Shape ``(steps, n, *event.shape)``.
+        """
+        (first, form), (last, _) = self._in(a), self._in(b)
+        if first.shape != last.shape or steps < 2:
+            raise ZooError(f"a and b are as many data, and steps 2 or more; got {len(first)}, {len(last)} and {steps}")
+        start, end = (self._encode(batch, draws, seed).mean(0) for batch in (first, last))
+        line = torch.stack([start + (end - start) * share for share in torch.linspace(0, 1, steps).tolist()])
+        decoded = self._decode(line.flatten(0, 1))
+        return self._out(decoded.reshape(steps, *first.shape), form)
+
+    def impute(self, x: Any, mask: Any = None, draws: int = 16, particles: int = 64, seed: int = 0) -> Imputed:
+        """Draw missing entries from their distribution given the others.
+
+        Exact where the pair's conditionals are derivable: independent entries, a Gaussian marginal (ppca), and an
+        autoregressive model where what is missing comes last. Otherwise importance-resampled (see
+        `zoo.use.imputing`): the effective sample size says how many of the ``particles`` count.
+
+        Args:
+            x: data; a missing entry may be NaN.
+            mask: True where an entry is missing, in the shape of ``x``; by default where it is NaN.
+            draws: for each datum.
+            particles: candidates that are weighted: for each datum, or for each draw of latents.
+            seed: of the draws.
+
+        Raises:
+            ZooError: no conditional can be had from the pair.
+        """
+        batch, form = self._in(x, missing=True)
+        missing = batch.isnan() if mask is None else _mask(mask, batch)
+        if (batch.isnan() & ~missing).any():
+            raise ZooError("entries are NaN that the mask does not mark; mark them, or leave the mask out")
+        with seeded(seed), self.pair.evaluating():
+            found = impute(self.pair, batch, missing, draws, particles)
+        kind: Literal["exact", "importance-resampled"] = "exact" if found.exact else "importance-resampled"
+        return Imputed(self._out(found.draws, form), self._out(found.mean, form), kind, form.array(found.ess))
+
+    def compress(self, x: Any) -> bytes:
+        """Data as the bytes of a ``.zoo`` file, losslessly; decoded again to prove them.
+
+        Raises:
+            ZooError: the pair has no lossless code, or ``x`` are no such data.
+        """
+        values = x if isinstance(x, Mapping) else {"": x}
+        found = {
+            name: np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
+            for name, value in values.items()
+        }
+        return arrays.compress(self.pair, found, lambda stage, done: None, unchecked=self.run is not None)[0]
+
+    def decompress(self, file: bytes, given: Mapping[str, Any] | None = None) -> Batch:
+        """The array that `compress` was given, or the fields of a record by name, as numpy.
+
+        Args:
+            file: what `compress` returned.
+            given: the fields that a record is given, which are not in the file.
+
+        Raises:
+            ZooError: a field that is needed is not given.
+            RunError: the file is damaged, or another model made it.
+        """
+        context = {name: np.asarray(value) for name, value in (given or {}).items()}
+        found = arrays.restore(self.pair, file, context, lambda done: None)
+        return found if self.event.fields else found[""]
+
+    @cached_property
+    def _latents(self) -> Latents:
+        return Latents(self.pair)
+
+    def _in(self, x: Any, missing: bool = False) -> tuple[Tensor, Form]:
+        """A user's data as the pair's, and the form they came in: the only place where data go in."""
+        batch, form = read_batch(self.event, x, missing)
+        return batch.to(self.pair.device, torch.float32), form
+
+    def _out(self, x: Tensor, form: Form) -> Batch:
+        """The pair's data as the user's: the only place where data come out."""
+        return form.batch(self.event, x)
+
+    def _vectors(self, z: Any) -> tuple[Tensor, Form]:
+        """Latents as vectors ``(n, d)``, and the form they came in."""
+        values = dict(z) if isinstance(z, Mapping) else {"": z}
+        form = _form(next(iter(values.values()), None), self.event.shape)
+        tensors = {name: torch.as_tensor(value).to(self.pair.device, torch.float32) for name, value in values.items()}
+        return self._latents.join(tensors if isinstance(z, Mapping) else tensors[""]), form
+
+    def _encode(self, x: Tensor, draws: int, seed: int) -> Tensor:
+        """Draws of the latents: shape ``(draws, n, d)``."""
+        code = self._latents
+        if code.flow:
+            draws = 1
+        elif draws < 1:
+            raise ZooError(f"a posterior mean takes one draw or more, got {draws}")
+        with seeded(seed):
+            drawn = self._chunked(x, lambda part: torch.stack([code.draw(part) for _ in range(draws)], 1))
+        return drawn.transpose(0, 1)
+
+    def _decode(self, z: Tensor) -> Tensor:
+        with seeded(0):
+            return self._chunked(z, self._latents.decode)
+
+    def _chunked(self, x: Tensor, work: Callable[[Tensor], Tensor]) -> Tensor:
+        """``work`` on chunks of rows that fit in memory."""
+        with self.pair.evaluating():
+            return torch.cat([work(part) for part in x.split(rows_within(MEMORY, x, work))])
+
+
+def load(
+    model: str | Path, *, runs: str | Path = "runs", device: str = "auto", data_dir: Path | None = None
+) -> TrainedModel:
+    """The trained model of a run.
+
+    Args:
+        model: a run's folder, a file in it, or the name of a family that has one run under ``runs``.
+        runs: the folder of the runs.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        data_dir: where to look for the files of MNIST.
+
+    Raises:
+        ZooError: an unknown name.
+        RunError: no such run or several, one that has not finished or diverged, or damaged files.
+        ContractError: its pair breaks a ground law.
+
+    Example:
+        >>> import zoo
+        >>> zoo.load("runs/nothing-here/vae")
+        Traceback (most recent call last):
+            ...
+        zoo.errors.RunError: there is no run 'runs/nothing-here/vae'; train one by zoo train, or see zoo runs
+    """
+    run = find_run(model, Path(runs))
+    status = run.status
+    if status["status"] != "finished":
+        reason = status.get("reason") or "train it to its end by zoo train"
+        raise RunError(f"{run.folder} is no trained model ({status['status']}: {reason})")
+    pair = run.pair()
+    if not (run.config.unchecked or laws_noted(run.folder)):
+        require_laws(lambda: pair, dataset_of(run, data_dir).reshaped(pair.event).validation, run.folder)
+    return TrainedModel(pair.to(pick_device(device)), run=run, data_dir=data_dir)
+
+
+def _form(like: Any, shape: tuple[int, ...]) -> Form:
+    """The form of answers that are like an array, with data of ``shape``."""
+    return Form(like.device if isinstance(like, Tensor) else None, shape)
+
+
+def _mask(mask: Any, x: Tensor) -> Tensor:
+    """A mask of the entries of ``x``, on its device.
+
+    Raises:
+        ZooError: another shape, or no booleans.
+    """
+    found = torch.as_tensor(mask).to(x.device)
+    if found.dtype != torch.bool or found.numel() != x.numel() or len(found) != len(x):
+        raise ZooError(
+            f"a mask is boolean, True where an entry is missing, of the shape of x, {tuple(x.shape)}; got "
+            f"{found.dtype} of shape {tuple(found.shape)}"
+        )
+    return found.reshape(x.shape)
