@@ -124,6 +124,32 @@ def test_no_honest_density_is_evidence_against_itself(shape: str, size: int) -> 
             assert max(each.total for each in found) < math.log(1e4)
 
 
+@pytest.mark.parametrize("far", [3.0, 20.0, FAR])
+def test_an_analytic_density_of_far_modes_is_no_breach(far: float) -> None:
+    class TwoModes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.modes = nn.Parameter(torch.tensor([-far, far]))
+
+        def model(self, x: Tensor) -> None:
+            with pyro.plate("data", len(x)):
+                k = pyro.sample("k", dist.Categorical(x.new_ones(2)))
+                pyro.sample("x", dist.Normal(self.modes[k].unsqueeze(-1), 1.0).to_event(1), obs=x)
+
+        def guide(self, x: Tensor) -> None:
+            with pyro.plate("data", len(x)):
+                pyro.sample("k", dist.Categorical(logits=dist.Normal(self.modes, 1.0).log_prob(x)))
+
+        def log_prob(self, x: Tensor) -> Tensor:
+            density: Tensor = dist.Normal(self.modes, 1.0).log_prob(x).logsumexp(-1) - math.log(2)
+            return density
+
+    made = TwoModes()
+    pair = Pair(Event(1, "real"), made.model, made.guide, extras=made)
+    with seeded(0):
+        ground_laws(pair, torch.randn(50, 1) + far * (2 * torch.randint(2, (50, 1)) - 1))
+
+
 # --- changes of variables ---------------------------------------------------------------------------------------------
 
 
