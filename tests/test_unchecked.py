@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pyro
 import pytest
 import torch
@@ -83,8 +84,11 @@ def test_commands_refuse_or_say_that_nothing_was_checked(tmp_path: Path, monkeyp
 def test_a_comparison_has_a_failed_row_with_the_law(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("leak.py").write_text(LEAK)
-    of = ("leak.py", "uniform", "--data", "digits-binary", "--train", "steps=2", "--quick", "--device", "cpu")
-    run("compare", *of, code=1)
+    bits = np.random.default_rng(0).integers(0, 2, (3, 40, 64)).astype("float32")
+    np.savez("bits.npz", train=bits[0], validation=bits[1], test=bits[2])
+    of = ("leak.py", "--data", "bits.npz", "--event", "64:binary", "--seed", 0, "--particles", 24)
+    of += ("--train", "steps=2", "--device", "cpu", "--workers", 1)
+    run("compare", "uniform", *of, code=1)
     report = Path("reports/own/report.md").read_text()
     assert "the model reads x by obs=x only" in report
     assert "| uniform | " in report

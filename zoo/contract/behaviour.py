@@ -82,8 +82,10 @@ def independent(case: Case) -> None:
                 else:
                     data_first(name, site, n)[place] = data_first(name, draws[name], n)[place]
             after = _for_each(pair, mixed, others)
-            for word, values in before.items():
-                ours, theirs = values[place], after[word][place]
+            for word in before | after:
+                ours, theirs = (  # only the batch of the longer sequences may have a site, masked for this datum
+                    values[word][place] if word in values else x.new_zeros(()) for values in (before, after)
+                )
                 if not _close(ours, theirs, tolerance=TOLERANCE):
                     raise BrokenError(
                         f"{word} for x[{place}] changed from {extent(ours)} to {extent(theirs)} when the other data "
