@@ -123,6 +123,7 @@ BY_PAIR: dict[str, list[tuple[str, str, str] | tuple[str, str, str, Sees]]] = {
         ("the data one by one", PLATE + "\n        z", 'for i in pyro.plate("data", len(x)):\n        z'),
         ("a global latent", "width = pyro.param(", 'width = pyro.sample("w", dist.LogNormal(0.0, 1.0)) * pyro.param('),
         ("unnormalised", "dist.Normal(loc, width)", "Unnormalised(loc, width)"),
+        ("unnormalised vector", "dist.Normal(loc, width).to_event(1), obs", "Joint(loc, torch.eye(3)), obs"),
         ("lies about its draws", "dist.Normal(loc, width)", "Liar(loc, width)"),
         ("depends on the call", "loc = decoder(z)", "loc = counter.append(0) or decoder(z) + len(counter)"),
         ("noise of its own", "loc = decoder(z)", "loc = decoder(z) + dist.Normal(0.0, 1.0).sample(z.shape[:1] + (3,))"),
@@ -168,6 +169,7 @@ BY_PAIR: dict[str, list[tuple[str, str, str] | tuple[str, str, str, Sees]]] = {
     "flow": [
         ("obs doubled", "obs=x)", "obs=2 * x)"),
         ("scale without the diagonal", "entries.tril(-1) + entries.diagonal().exp().diag_embed()", "entries.tril(-1) + torch.eye(3)", as_it_is),
+        ("Jacobian left out", "transforms.ExpTransform()", "NoJacobian()"),
         ("noise in the base", "x.new_zeros(3)", "torch.randn(3)"),
         ("base of the data", "dist.Normal(x.new_zeros(3), 1.0)", "dist.Normal(x.log().mean(0), 1.0)"),
     ],

@@ -19,7 +19,7 @@ from zoo.codec.grids import Grid
 from zoo.codec.rules import Code, code
 from zoo.codec.stack import Stack
 from zoo.errors import ZooError
-from zoo.pairs.sites import layers
+from zoo.pairs.sites import is_deterministic, layers
 from zoo.seeding import seeded
 
 
@@ -79,7 +79,7 @@ def _dtype(fn: Any) -> torch.dtype:
 
 
 def _random(msg: Any) -> bool:
-    return not (poutine.util.site_is_subsample(msg) or msg["infer"].get("_deterministic", False))
+    return not (poutine.util.site_is_subsample(msg) or is_deterministic(msg))
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from zoo.contract.values import extent, fits, other_data
 from zoo.errors import RunError
 from zoo.files import read_tensors, write_tensors
 from zoo.pairs.pair import Pair
-from zoo.pairs.sites import data_first, latent_sites, per_datum
+from zoo.pairs.sites import data_first, latent_sites, per_datum, random_sites
 from zoo.pairs.traces import capabilities, contexts, log_prob, log_weights, sample, traced
 from zoo.seeding import seeded
 
@@ -66,29 +66,31 @@ def samples_fit(case: Case) -> None:
 
 
 def independent(case: Case) -> None:
-    for place in (0, case.sizes[0] - 1):  # what all data share may come from the first or from the last
-        _independent_at(case, place)
-
-
-def _independent_at(case: Case, place: int) -> None:
     pair, n = case.pair, case.sizes[0]
-    x, mixed = case.x(n), case.x(n, 1)
-    mixed[place] = x[place]
+    x = case.x(n)
     with pair.evaluating():
         implicit = capabilities(pair, x).likelihood == "none"
-        draws, others = (_latents(pair, batch, implicit) for batch in (x, mixed))
-        for name, site in others.items():
-            if name in pair.structure.outside:
-                site["value"].copy_(draws[name]["value"])
-            else:
-                data_first(name, site, n)[place] = data_first(name, draws[name], n)[place]
-        before, after = _one_datum(pair, x, draws, place), _one_datum(pair, mixed, others, place)
-    for word, value in before.items():
-        if not _close(value, after[word], tolerance=TOLERANCE):
-            raise BrokenError(
-                f"{word} of x[{place}] changed from {extent(value)} to {extent(after[word])} when the other data "
-                "changed"
-            )
+        draws = _latents(pair, x, implicit)
+        before = _for_each(pair, x, draws)
+        for place in (0, n - 1):  # what all data share may come from the first or from the last
+            mixed = case.x(n, 1)
+            mixed[place] = x[place]
+            others = _latents(pair, mixed, implicit)
+            for name, site in others.items():
+                if name in pair.structure.outside:
+                    site["value"].copy_(draws[name]["value"])
+                else:
+                    data_first(name, site, n)[place] = data_first(name, draws[name], n)[place]
+            after = _for_each(pair, mixed, others)
+            for word in before | after:
+                ours, theirs = (  # only the batch of the longer sequences may have a site, masked for this datum
+                    values[word][place] if word in values else x.new_zeros(()) for values in (before, after)
+                )
+                if not _close(ours, theirs, tolerance=TOLERANCE):
+                    raise BrokenError(
+                        f"{word} for x[{place}] changed from {extent(ours)} to {extent(theirs)} when the other data "
+                        "changed"
+                    )
 
 
 def _latents(pair: Pair, x: Tensor, implicit: bool) -> dict[str, Any]:
@@ -100,19 +102,20 @@ def _latents(pair: Pair, x: Tensor, implicit: bool) -> dict[str, Any]:
     return {name: {**site, "value": site["value"].clone()} for name, site in found.items()}
 
 
-def _one_datum(pair: Pair, x: Tensor, latents: Mapping[str, Any], place: int) -> dict[str, Tensor]:
-    """What the programs compute for ``x[place]`` with the latents held fixed."""
+def _for_each(pair: Pair, x: Tensor, latents: Mapping[str, Any]) -> dict[str, Tensor]:
+    """What the programs compute for each datum with the latents held fixed."""
     values = {name: site["value"] for name, site in latents.items()}
     can, fixed = capabilities(pair, x), partial(poutine.condition, data=values)
-    guide_trace, model_trace = (poutine.trace(fixed(program)).get_trace(x) for program in (pair.guide, pair.model))
-    computed = {
-        "log-probability under the guide": per_datum(guide_trace, len(x), without=pair.structure.outside)[place],
-        "log-probability under the model": per_datum(model_trace, len(x), without=pair.structure.outside)[place],
-    }
+    computed = dict[str, Tensor]()
+    for word, program in (("guide", pair.guide), ("model", pair.model)):
+        trace = poutine.trace(fixed(program)).get_trace(x)
+        for name, _ in random_sites(trace):
+            if name not in pair.structure.outside:
+                computed[f"log-probability of {name!r} under the {word}"] = per_datum(trace, len(x), {name})
     if can.likelihood == "exact":
-        computed["log_prob"] = log_prob(pair, x)[place]
+        computed["log_prob"] = log_prob(pair, x)
     if can.likelihood == "none":
-        computed["output"] = model_trace.nodes[can.output]["value"][place]
+        computed[f"output {can.output!r}"] = trace.nodes[can.output]["value"]
     return computed
 
 

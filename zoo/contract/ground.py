@@ -15,7 +15,10 @@ from torch.distributions import biject_to
 
 from zoo.contract.case import Case, players_of
 from zoo.contract.findings import BrokenError
+from zoo.contract.lines import Changes, line_of
+from zoo.contract.normalisation import DRAWS, SURE, evidence
 from zoo.contract.values import complete, other_data
+from zoo.contract.volumes import MOST_ENTRIES
 from zoo.pairs.pair import HasLogProb, HasPlayers, Pair
 from zoo.pairs.sites import data_first, is_discrete, is_point, latent_sites, per_datum, random_sites
 from zoo.pairs.traces import capabilities, log_prob, log_weights, traced
@@ -30,16 +33,8 @@ FLAT = 1e-4
 """Singular values of draws below this share of the largest count as zero."""
 PARTICLES = 200
 """Draws of the guide per datum for the bound that an analytic log-probability is compared with."""
-SURE = 1e6
-"""Odds at which a law is taken to be broken."""
 MOST_CHANGED = 500
 """Auxiliary numbers beyond which the determinant of their change of variables is not computed."""
-FEW, FARTHEST = 3, 2.0
-"""Dimensions in which a log-probability's normalisation is estimated, and by how many nats the estimate may be off."""
-TRIALS = 20_000
-"""Draws for that estimate."""
-WIDE = (2.0, 16.0)
-"""Standard deviations of the normals by which it is integrated, in those of the model's draws."""
 ERRORS = 4.0
 """Standard errors by which a bound may exceed what it bounds."""
 
@@ -51,13 +46,13 @@ def leaves_x_alone(case: Case) -> None:
     pair = case.pair
     x = case.x(case.sizes[0])
     before = x.clone()
-    with pair.evaluating():
+    with pair.evaluating(), Changes(x) as changes:
         guide_trace = poutine.trace(pair.guide).get_trace(x)
         word = "model" if torch.equal(x, before) else "guide"
         pair.structure.forget_plates(guide_trace)
         poutine.replay(pair.model, trace=guide_trace)(x)
     if not torch.equal(x, before):
-        raise BrokenError(f"the {word} changes x in place")
+        raise BrokenError(f"the {word} changes x in place{changes.at}")
 
 
 def same_twice(case: Case) -> None:
@@ -210,7 +205,7 @@ def agrees_with_log_prob(case: Case) -> None:
     pair = case.pair
     if not isinstance(pair.extras, HasLogProb) or pair.structure.shared:
         return
-    x = case.x(case.sizes[0])
+    x, at = case.x(case.sizes[0]), line_of(pair.extras.log_prob)
     with pair.evaluating():
         exact = log_prob(pair, x)
         if not capabilities(pair, x).latents:
@@ -218,12 +213,12 @@ def agrees_with_log_prob(case: Case) -> None:
             if not torch.allclose(exact.double(), program.double(), rtol=1e-3, atol=1e-3):
                 raise BrokenError(
                     f"log_prob(x) should be the log-probability under the model; for x[0] it is {float(exact[0]):g} "
-                    f"and the model's {float(program[0]):g}"
+                    f"and the model's {float(program[0]):g}{at}"
                 )
             return
         weights = log_weights(pair, x.repeat_interleave(PARTICLES, 0)).reshape(len(x), PARTICLES)
         too_much = 0.0 if pair.structure.enumerated else _optimism(pair)
-        normalisation = _normalisation(pair)
+        misjudged = _misjudged(pair)
     exact, weights = exact.cpu().double(), weights.cpu().double()
     bound = weights.logsumexp(1) - torch.tensor(PARTICLES).log()
     error = (weights - bound[:, None]).exp().std(1) / PARTICLES**0.5
@@ -231,45 +226,29 @@ def agrees_with_log_prob(case: Case) -> None:
     if excess > ERRORS * error.square().sum().sqrt() + 1e-3 * len(x):
         raise BrokenError(
             f"log_prob(x) should be no less than a lower bound of it; over {len(x)} data it is "
-            f"{float(exact.sum()):g} and the bound {float(bound.sum()):g}"
+            f"{float(exact.sum()):g} and the bound {float(bound.sum()):g}{at}"
         )
     if too_much > math.log(SURE):
         raise BrokenError(
             f"log_prob(x) should be a normalised density; over {PARTICLES} draws of the model it is greater by "
-            f"{too_much:g} nats than latents and guide allow"
+            f"{too_much:g} nats than latents and guide allow{at}"
         )
-    if normalisation > FARTHEST:
+    if misjudged:
         raise BrokenError(
-            f"log_prob(x) should be the log-probability under the model; it is off by about {normalisation:.2g} nats, "
-            "by its integral and by the model's draws"
+            f"log_prob(x) should be the log-probability under the model; by its integral and by draws of the model it "
+            f"is {misjudged}{at}"
         )
 
 
-def _normalisation(pair: Pair) -> float:
-    """By how many nats log_prob seems to be off, by two inequalities that hold for every density g.
-
-        E g(x) / exp log_prob(x) <= 1, x ~ p        E exp log_prob(x) / g(x) <= 1, x ~ g
-
-    The first shows a log_prob that is too small, with a narrow normal around the model's draws, the second one that is
-    too great, with wide ones. Draws that miss a region only lower the means, so a density of several far modes passes.
-    The means converge in a few dimensions; in more, or for levels, the result is 0.
-    """
-    if pair.event.levels is not None or pair.event.size > FEW:
-        return 0.0
-    blank = pair.event.zeros(TRIALS).to(pair.device)
+def _misjudged(pair: Pair) -> str:
+    """How log_prob is off by its integral and by draws of the model, which hold of few real dimensions."""
+    if pair.event.levels is not None or pair.event.size > MOST_ENTRIES:
+        return ""
+    blank = pair.event.zeros(DRAWS).to(pair.device)
     drawn = pair.layout.assemble(poutine.trace(poutine.uncondition(pair.model)).get_trace(blank), blank).flatten(1)
-    mean, cov = drawn.mean(0), torch.atleast_2d(drawn.T.cov())
-
-    def claimed(x: Tensor) -> Tensor:
-        return log_prob(pair, x.reshape(blank.shape)).double()
-
-    narrow = torch.distributions.MultivariateNormal(mean, cov / 4)
-    off = [float((narrow.log_prob(drawn) - claimed(drawn)).logsumexp(0)) - math.log(TRIALS)]
-    for scale in WIDE:
-        wide = torch.distributions.MultivariateNormal(mean, scale**2 * cov)
-        x = wide.sample(blank.shape[:1])
-        off.append(float((claimed(x) - wide.log_prob(x)).nan_to_num(-math.inf).logsumexp(0)) - math.log(TRIALS))
-    return max(off)
+    found = evidence(lambda x: log_prob(pair, x.reshape(-1, *pair.event.shape)), drawn, discrete=False)
+    wrong = zip(found or (), ("small", "great"), strict=False)
+    return next((f"too {word} by {each.off:.2g} nats or more" for each, word in wrong if each.wrong), "")
 
 
 def _optimism(pair: Pair) -> float:

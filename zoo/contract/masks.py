@@ -30,7 +30,10 @@ def scores_everything(case: Case) -> None:
         traces = traced(pair, x)
     for name, site in chain.from_iterable(map(random_sites, traces)):
         if any(isinstance(layer, dist.Unit) for layer in layers(site["fn"])):
-            raise BrokenError(f"{name!r} is a factor, so the program's density need not integrate to one")
+            raise BrokenError(
+                f"{name!r} is a factor, so the program's density need not integrate to one; the Jacobian of a change "
+                "of variables is counted by dist.TransformedDistribution"
+            )
     _observed_are_scored(pair, x, traces[0])
     for noise in (0.0, NOISE):
         with pair.evaluating(), noisy(pair, noise):

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from zoo.errors import ContractError
 from zoo.event import Event
-from zoo.pairs.sites import data_first, random_sites
+from zoo.pairs.sites import data_first, is_deterministic, random_sites
+from zoo.pairs.user_errors import running
 from zoo.seeding import seeded
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 EXTRA_ROWS = 8
 """Random rows of a probe, besides those that tell its columns apart: they show a change of the order of the rows."""
+CLOSE = 1e-3
+"""How far a second probe is from an example, as a share of its numbers."""
 
 
 @dataclass(frozen=True)
@@ -79,18 +82,29 @@ def learn_layout(pair: Pair) -> Layout:
         ContractError: the observed values are not the entries of ``x``, each exactly once, row by row.
     """
     event = pair.event
-    x = probe(event).to(pair.device, torch.get_default_dtype())
     fields = torch.arange(len(event.parts)).repeat_interleave(torch.tensor([each.size for each in event.parts]))
     observed = torch.tensor([each.role != "given" and each.name in pair.takes for each in event.parts])[fields]
-    return Layout(_places(pair, x, observed), pair.structure.plates)
+    x = probe(event).to(pair.device, torch.get_default_dtype())
+    try:
+        trace = _trace(pair, x)
+    except Exception:  # a user's program need not run on any numbers
+        x = _close_by(pair.example, event).to(x)
+        wrong = f"{pair.label} does not run on made-up data, by which the entries of x are found in what it observes"
+        with running(wrong, "let it run on all values of the event: clamp what is an index, or declare its levels"):
+            trace = _trace(pair, x)
+    return Layout(_places(pair, x, trace, observed), pair.structure.plates)
 
 
-def _places(pair: Pair, x: Tensor, observed: Tensor) -> dict[str, Tensor]:
-    """The place in ``x`` of each column that a site observes; all columns that are ``observed`` have to be, once."""
+def _trace(pair: Pair, x: Tensor) -> Any:
+    """The model's trace after the guide, whose draws take less time than the prior's of a flow."""
     with seeded(0), pair.evaluating():
-        guided = poutine.trace(pair.guide).get_trace(x.clone())  # its draws take less time than the prior's of a flow
+        guided = poutine.trace(pair.guide).get_trace(x.clone())
         pair.structure.forget_plates(guided)
-        trace = poutine.trace(poutine.replay(pair.model, trace=guided)).get_trace(x.clone())
+        return poutine.trace(poutine.replay(pair.model, trace=guided)).get_trace(x.clone())
+
+
+def _places(pair: Pair, x: Tensor, trace: Any, observed: Tensor) -> dict[str, Tensor]:
+    """The place in ``x`` of each column that a site observes; all columns that are ``observed`` have to be, once."""
     known = {column: place for place, column in enumerate(_columns(x))}
     places: dict[str, Tensor] = {}
     for name, site in random_sites(trace):
@@ -101,7 +115,7 @@ def _places(pair: Pair, x: Tensor, observed: Tensor) -> dict[str, Tensor]:
         if -1 in found:
             raise ContractError(
                 f"site {name!r} should observe entries of x as they are, datum by datum; it observes "
-                f"{_difference(x, value[:, found.index(-1)])}"
+                f"{_difference(x, value[:, found.index(-1)])}{_reparametrised(name, trace)}"
             )
         places[name] = torch.tensor(found)
     times = Counter(place for found in places.values() for place in found.tolist())
@@ -153,6 +167,19 @@ def _probe_of_record(event: Event, generator: torch.Generator) -> Tensor:
     return torch.cat(columns, 1)
 
 
+def _close_by(example: Tensor, event: Event) -> Tensor:
+    """`probe` with real numbers close to those of an example, and what is given as it is there."""
+    made = probe(event)
+    values, known = event.unpack(made), event.unpack(example[torch.arange(len(made)) % len(example)].cpu())
+    for field in event.parts:
+        value, numbers = known[field.name], values[field.name]
+        if value is not None and field.role == "given":
+            values[field.name] = value
+        elif value is not None and numbers is not None and field.levels is None:
+            values[field.name] = value + CLOSE * value.abs().clamp(min=1.0) * numbers
+    return event.pack(values) if event.fields else values["x"]  # type: ignore[return-value] # an array's field is there
+
+
 def _columns(batch: Tensor) -> Iterator[bytes]:
     """The columns of a batch as keys."""
     rows = batch.detach().flatten(1).float().cpu() + 0.0  # minus zero becomes zero
@@ -167,6 +194,14 @@ def _difference(x: Tensor, column: Tensor) -> str:
     if (x.flatten(1).sort(0).values == column.to(x).sort().values[:, None]).all(0).any():
         return "x with its data in another order"
     return f"other numbers, {low:g} to {high:g} where x is {float(x.min()):g} to {float(x.max()):g}"
+
+
+def _reparametrised(name: str, trace: Any) -> str:
+    """What is wrong if Pyro has observed a transformed site by its base: the Jacobian is nowhere in the trace."""
+    whole = name.removesuffix("_base")
+    if whole == name or whole not in trace.nodes or not is_deterministic(trace.nodes[whole]):
+        return ""
+    return f"; TransformReparam is for latents, and leaves out the Jacobian of {whole!r}: do without it there"
 
 
 def _index(event: Event, place: int) -> tuple[int, ...]:

@@ -160,9 +160,9 @@ class Pair:
         self.store: dict[str, dict[str, Any]] = {"params": {}, "constraints": {}}
         self.modules = find_modules(model, guide)
         separate_stores(self.modules)
-        example = event.zeros(2) if example is None else example[:2]
-        self._materialise(example)
-        self.structure = self._read_structure(example[:1])
+        self.example = event.zeros(2) if example is None else example[:2].clone()
+        self._materialise(self.example)
+        self.structure = self._read_structure(self.example[:1])
         self.unlabelled  # noqa: B018 (made now, so that parameters that only it uses exist)
 
     @property
@@ -288,9 +288,9 @@ class Pair:
         other._model, other._guide = (each.without(label.name) for each in (self._model, self._guide))
         other.takes = self.takes - {label.name}
         try:
-            example = other.event.zeros(2).to(self.device)
-            other._materialise(example)
-            other.structure = other._read_structure(example[:1])
+            other.example = self.event.drop_label(self.example).to(self.device)
+            other._materialise(other.example)
+            other.structure = other._read_structure(other.example[:1])
         except ContractError as error:
             hint = f"where {label.name} is missing it is None; if it never is, give it the role observed"
             raise ContractError(f"{error}; {hint}") from error

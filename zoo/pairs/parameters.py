@@ -12,6 +12,7 @@ from types import CellType, CodeType, SimpleNamespace
 from typing import Any
 
 from pyro.nn import PyroModule
+from pyro.poutine.reparam_messenger import ReparamHandler
 from torch import Tensor, nn
 
 Modules = Mapping[str, nn.Module]
@@ -59,6 +60,7 @@ def _search(programs: tuple[Callable[..., Any], ...], kind: type) -> Iterator[tu
 
 def _inside(value: Any) -> Iterator[tuple[str, Any]]:
     """What a program can reach from one value: items, attributes, and the variables of functions."""
+    value = _bare(value)
     if isinstance(value, functools.partial):
         value = value.func
     if isinstance(value, SimpleNamespace):
@@ -86,6 +88,11 @@ def _inside(value: Any) -> Iterator[tuple[str, Any]]:
             yield from value.named_children()
 
 
+def _bare(program: Any) -> Any:
+    """The program that Pyro's reparametrisation decorates."""
+    return _bare(program.fn) if isinstance(program, ReparamHandler) else program
+
+
 def _global_names(code: CodeType) -> Iterator[str]:
     """The global variables that a function's code reads, inner functions included."""
     for instruction in dis.get_instructions(code):
@@ -102,6 +109,7 @@ def _of_a_library(module: str | None) -> bool:
 
 def _modules(program: Callable[..., Any]) -> dict[str, nn.Module]:
     """The module that a program is or is a method of, else those among its owner's attributes or its free variables."""
+    program = _bare(program)
     owner = program.__self__ if inspect.ismethod(program) else program
     if isinstance(owner, nn.Module):
         return {type(owner).__name__: owner}

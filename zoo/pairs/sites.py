@@ -19,12 +19,15 @@ from zoo.event import Event
 def random_sites(trace: Any) -> Iterator[tuple[str, Any]]:
     """The random sites of a trace: no plates, no deterministic values."""
     for name, site in trace.nodes.items():
-        if site["type"] == "sample" and not poutine.util.site_is_subsample(site) and not _deterministic(site):
+        if site["type"] == "sample" and not poutine.util.site_is_subsample(site) and not is_deterministic(site):
             yield name, site
 
 
-def _deterministic(site: Any) -> bool:
-    return bool(site["infer"].get("_deterministic", False))
+def is_deterministic(site: Any) -> bool:
+    """Whether a site names a computed value, by `pyro.deterministic` or by one of Pyro's reparametrisations."""
+    return bool(site["infer"].get("_deterministic")) or (
+        getattr(site["fn"], "_mask", None) is False and is_point(site["fn"])
+    )
 
 
 def latent_sites(model_trace: Any) -> set[str]:
@@ -84,7 +87,7 @@ def output_site(model_trace: Any, event: Event) -> str:
     seen = [
         n for n, s in nodes.items() if s["type"] == "sample" and (s["is_observed"] or s["infer"].get("was_observed"))
     ]
-    fixed = [n for n in seen if _deterministic(nodes[n])]
+    fixed = [n for n in seen if is_deterministic(nodes[n])]
     observed = [n for n in seen if n not in fixed and not poutine.util.site_is_subsample(nodes[n])]
     if observed:
         return observed[0]

@@ -118,7 +118,7 @@ def capabilities(pair: Pair, x: Tensor | None = None) -> Capabilities:
 
 def _capabilities(pair: Pair) -> Capabilities:
     pair.structure.require_amortised()
-    x = pair.event.zeros(3).to(pair.device, torch.get_default_dtype())
+    x = pair.example[:1].to(pair.device, torch.get_default_dtype()).repeat(3, *(1 for _ in pair.event.shape))
     wrong = f"model and guide of {pair.label} do not run together on a batch of shape {tuple(x.shape)}"
     with running(wrong, "sample the same names, with the same shapes, in both"), pair.evaluating():
         model_trace, _ = traced(pair, x)
