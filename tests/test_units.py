@@ -200,4 +200,4 @@ def test_programs_for_one_event_take_data_as_they_are(tmp_path: Path) -> None:
     found = zoo.load(run.folder, device="cpu").log_prob(x)
     expected = (math.log(0.01) - 0.01 * x).sum(1)
     assert np.allclose(found.value, expected, atol=1e-4)
-    assert not build("ppca", data.event).in_own_units
+    assert not build("independent", data.event).in_own_units
