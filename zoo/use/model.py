@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from zoo.data import Dataset
-from zoo.data.files import table_columns
+from zoo.data.files import path_and_settings, table_columns
 from zoo.devices import pick_device
 from zoo.errors import RunError, ZooError
 from zoo.event import Event
@@ -91,7 +91,12 @@ class TrainedModel:
     @cached_property
     def columns(self) -> Sequence[str]:
         """Names of the columns of the table that it was trained on; empty for other data, or if it is gone."""
-        return table_columns(Path(self.run.config.data.name).expanduser()) if self.run else ()
+        return table_columns(path_and_settings(self.run.config.data.name)[0]) if self.run else ()
+
+    @property
+    def names(self) -> Mapping[str, Sequence[str]]:
+        """The names of levels, by field or column of a table, where they have names."""
+        return self.run.config.names if self.run else self._data.names if self._data else {}
 
     def log_prob(self, x: Any, particles: int = 512, seed: int = 0, mask: Any = None) -> LogProb:
         """log p(x) of each datum: exact where the pair has it, else the importance-weighted lower bound.
