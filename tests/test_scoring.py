@@ -195,17 +195,6 @@ def test_records_of_a_table_are_scored(tmp_path: Path) -> None:
     assert found.attrs["of"] == "p(x, y)"
 
 
-def test_words_are_the_levels_that_they_were_in_training(tmp_path: Path) -> None:
-    words = np.array(["high", "low", "off"])[np.random.default_rng(0).integers(0, 3, (90, 2))]
-    pd.DataFrame(words, columns=["a", "b"]).to_csv(tmp_path / "words.csv", index=False)
-    run = train("independent", str(tmp_path / "words.csv"), tmp_path / "runs", {}, steps=0)
-    model = zoo.load(run.folder)
-    found = zoo.score(model, pd.DataFrame({"a": ["off", "low"], "b": ["off", "high"]}))
-    assert np.allclose(found["log_prob"], model.log_prob([[2, 2], [1, 0]]).value)
-    with pytest.raises(ZooError, match="'on', which is none of those known: high, low, off"):
-        zoo.score(model, pd.DataFrame({"a": ["on"], "b": ["low"]}))
-
-
 def test_commands_take_a_runs_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     [run] = Path("runs/sensors.csv/ppca").iterdir()

@@ -95,8 +95,13 @@ class TrainedModel:
 
     @property
     def names(self) -> Mapping[str, Sequence[str]]:
-        """The names of levels, by field or column of a table, where they have names."""
+        """The names of the levels that it was trained on, by field or column."""
         return self.run.config.names if self.run else self._data.names if self._data else {}
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The settings with which a file of its data is read, such as the encoding of a recording."""
+        return path_and_settings(self.run.config.data.name)[1] if self.run else {}
 
     def log_prob(self, x: Any, particles: int = 512, seed: int = 0, mask: Any = None) -> LogProb:
         """log p(x) of each datum: exact where the pair has it, else the importance-weighted lower bound.

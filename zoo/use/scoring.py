@@ -164,7 +164,7 @@ def read(model: TrainedModel, data: Any) -> Rows:
     columns: Sequence[str] = ()
     if isinstance(data, (str, Path, pd.DataFrame)):
         data = Path(data).expanduser() if isinstance(data, str) else data
-        array, columns = read_rows(data, model.event, model.columns, model.names)
+        array, columns = read_rows(data, model.event, model.columns, model.names, model.settings)
         x = torch.from_numpy(array)
         index = data.index if isinstance(data, pd.DataFrame) else pd.RangeIndex(1, len(array) + 1, name="row")
     else:

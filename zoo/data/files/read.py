@@ -48,12 +48,17 @@ def read(path: Path, settings: Mapping[str, Any]) -> Contents:
     Raises:
         ZooError: no such file, an unknown kind or setting, or a file that its reader refuses.
     """
-    reader = _reader(path)
-    known = [name for name, each in inspect.signature(reader).parameters.items() if each.kind is each.KEYWORD_ONLY]
+    known = settings_of(path)
     for name in settings:
         if name not in known:
             raise ZooError(f"{path} is read without a setting {name!r}; it takes: {', '.join(known) or 'none'}")
-    return reader(path, **settings)
+    return _reader(path)(path, **settings)
+
+
+def settings_of(path: Path) -> list[str]:
+    """The settings that a file or folder is read with."""
+    parameters = inspect.signature(_reader(path)).parameters
+    return [name for name, each in parameters.items() if each.kind is each.KEYWORD_ONLY]
 
 
 def _reader(path: Path) -> Callable[..., Contents]:
