@@ -45,7 +45,7 @@ def peaked(name: str) -> zoo.TrainedModel:
     x[:, 1, 0] = torch.where(torch.rand(400) < 0.7, 1 - x[:, 0, 1], x[:, 1, 0])
     data = zoo.Dataset("bits", BITS, x[:300], x[300:350], x[350:], "made up")
     pair = zoo.build(name, BITS, small(name) | {"dropout": 0.0})
-    zoo.fit(pair, data, {"steps": 300, "batch": 50, "lr": 1e-2, "engine": "eager", "checkpoints": 2}, device="cpu")
+    zoo.fit(pair, data, {"steps": 150, "batch": 50, "lr": 2e-2, "engine": "eager", "checkpoints": 2}, device="cpu")
     return zoo.TrainedModel(pair, data)
 
 
@@ -97,17 +97,26 @@ def test_gaussian_imputation_is_regression() -> None:
     assert np.allclose(imputed.mean[2], found.mean, atol=1e-4)
 
 
-def test_resampled_imputation_of_a_gaussian_model_is_the_exact_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = zoo.TrainedModel(linear())
+@pytest.mark.parametrize("wrong", [False, True], ids=["exact guide", "wrong guide"])
+def test_resampled_imputation_of_a_gaussian_model_is_the_exact_one(
+    wrong: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = linear()
+    if wrong:  # off by a deviation, and half as wide again
+        programs: Any = pair.extras
+        with torch.no_grad():
+            programs.c.add_(0.2)
+            programs.T.add_(0.4 * torch.eye(2))
+    model = zoo.TrainedModel(pair)
     x = np.array([[1.0, np.nan, 0.5, np.nan, 2.0], [0.0, 0.0, np.nan, -1.0, np.nan]])
     exact = model.impute(x, draws=4000)
     monkeypatch.setattr("zoo.use.imputing.gaussian_marginal", lambda pair: None)
     found = model.impute(x, draws=1500, particles=32)
     assert found.kind == "importance-resampled"
-    assert np.allclose(found.ess, 32, atol=0.5)  # the guide is the posterior
+    assert (abs(found.ess - 32) < 0.5).all() != wrong
     spread = exact.draws.std(0)
-    assert (abs(found.mean - exact.mean) <= 0.08 * spread + 1e-6).all()
-    assert np.allclose(found.draws.std(0), spread, rtol=0.08, atol=1e-6)
+    assert (abs(found.mean - exact.mean) <= 0.1 * spread + 1e-6).all()
+    assert np.allclose(found.draws.std(0), spread, rtol=0.1, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["wavenet", "pixelcnn"])
@@ -128,23 +137,23 @@ def test_autoregressive_imputation_is_that_of_enumeration(name: str, missing: li
 @pytest.mark.parametrize("name", ["vae", "pixelvae"])
 def test_imputation_with_latents_is_that_of_enumeration(name: str) -> None:
     model, mask = peaked(name), torch.tensor([[1, 0], [1, 0]]).bool().expand(4, 2, 2)
-    scores = model.log_prob(EVERY, 1000).value
+    scores = model.log_prob(EVERY, 500).value
     assert abs(float(scores.logsumexp(0))) < 0.02  # the bounds are tight
     x = EVERY[[0, 1, 4, 5]]  # all that may be observed
-    found = model.impute(x, mask, draws=400, particles=8)
+    found = model.impute(x, mask, draws=300, particles=6)
     assert found.kind == "importance-resampled"
     wanted = torch.stack([enumerated(scores, each, mask[0]) for each in x])
-    assert torch.allclose(found.mean, wanted, atol=0.1)  # four standard errors
+    assert torch.allclose(found.mean, wanted, atol=0.115)  # four standard errors
 
 
 @pytest.mark.parametrize("name", ["wavenet", "vae", "pixelvae"])
 def test_the_log_probability_of_masked_entries_is_a_ratio_of_sums(name: str) -> None:
     model, mask = peaked(name), torch.tensor([[0, 0], [1, 1]]).bool().expand(16, 2, 2)
-    scores = model.log_prob(EVERY, 1000).value.reshape(4, 4)  # the last two entries count first
-    found = model.log_prob(EVERY, 500, mask=mask)
+    scores = model.log_prob(EVERY, 500).value.reshape(4, 4)  # the last two entries count first
+    found = model.log_prob(EVERY, 150, mask=mask)
     assert found.kind == ("exact" if name == "wavenet" else "estimate")
     wanted = (scores - scores.logsumexp(1, keepdim=True)).flatten()
-    assert torch.allclose(found.value, wanted, atol=0.1 if name != "wavenet" else 1e-5)
+    assert torch.allclose(found.value, wanted, atol=0.2 if name != "wavenet" else 1e-5)
     assert (abs(found.value - wanted) < 4 * found.stderr + 0.03).all()
 
 

@@ -166,6 +166,31 @@ def test_a_growing_file_is_followed_row_by_row(model: zoo.TrainedModel, tmp_path
         next(followed)
 
 
+def test_scores_of_a_growing_file_are_added_to_those_written(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, text = tmp_path / "live.csv", rows(12, 3).to_csv(index=False).splitlines(keepends=True)
+    path.write_text("".join(text[:9]))
+    written = list[int]()
+
+    def wait() -> bool:
+        written.append(len(pd.read_csv(tmp_path / "scores.csv")))
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        path.write_text("".join(text))
+        return True
+
+    monkeypatch.setattr("zoo.cli.trained._wait", wait)
+    command(
+        *("score", "ppca", "--runs", folder / "runs", "--data", path),
+        *("-o", tmp_path / "scores.csv", "--follow", "--rate", 0.99),
+    )
+    assert written == [8, 12]
+    found, whole = pd.read_csv(tmp_path / "scores.csv"), zoo.score("ppca", path, runs=folder / "runs")
+    assert found["row"].tolist() == whole.index.tolist()
+    assert np.allclose(found["log_prob"], whole["log_prob"])
+
+
 def test_a_row_without_a_log_probability_is_no_typical_one(
     model: zoo.TrainedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,7 +93,7 @@ class TrainedModel:
     @cached_property
     def columns(self) -> Sequence[str]:
         """Names of the columns of the table that it was trained on; empty for other data, or if it is gone."""
-        return table_columns(Path(self.run.config.data.name).expanduser()) if self.run else ()
+        return table_columns(path_and_settings(self.run.config.data.name)[0]) if self.run else ()
 
     @cached_property
     def units(self) -> Units | None:
