@@ -26,10 +26,10 @@ SMALLEST_SCALE = 1e-3
         "steps": 3000,
         "batch": 20,
         "optimiser": "adamw",
-        "lr": 2e-3,
+        "lr": 6e-3,
         "schedule": "onecycle",
         "clip": 10.0,
-        "kl_warmup": 500,
+        "kl_warmup": 300,
         "average": 0.99,
         "checkpoints": 20,
     },
@@ -59,7 +59,7 @@ class DMM(nn.Module):
     """
 
     def __init__(
-        self, event: Event, *, latent: int = 32, hidden: int = 128, rnn: int = 128, dropout: float = 0.0
+        self, event: Event, *, latent: int = 32, hidden: int = 128, rnn: int = 128, dropout: float = 0.1
     ) -> None:
         super().__init__()
         x = event.main

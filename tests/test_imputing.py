@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from members import small
+from test_use import in_use
 from torch import Tensor
 
 import zoo
@@ -80,7 +81,7 @@ def test_gaussian_conditionals_are_ratios_of_marginals() -> None:
 
 
 def test_gaussian_imputation_is_regression() -> None:
-    model = zoo.TrainedModel(linear())
+    model = in_use(linear())
     found = gaussian_marginal(model.pair)
     assert found is not None
     x = np.array([[1.0, np.nan, 0.5, np.nan, 2.0], [np.nan, 1.0, 1.0, 1.0, 1.0], [np.nan] * 5, [1.0] * 5])
@@ -107,7 +108,7 @@ def test_resampled_imputation_of_a_gaussian_model_is_the_exact_one(
         with torch.no_grad():
             programs.c.add_(0.2)
             programs.T.add_(0.4 * torch.eye(2))
-    model = zoo.TrainedModel(pair)
+    model = in_use(pair)
     x = np.array([[1.0, np.nan, 0.5, np.nan, 2.0], [0.0, 0.0, np.nan, -1.0, np.nan]])
     exact = model.impute(x, draws=4000)
     monkeypatch.setattr("zoo.use.imputing.gaussian_marginal", lambda pair: None)
@@ -158,7 +159,7 @@ def test_the_log_probability_of_masked_entries_is_a_ratio_of_sums(name: str) -> 
 
 
 def test_the_log_probability_of_masked_entries_of_a_gaussian_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, x = zoo.TrainedModel(linear()), torch.randn(3, 5)
+    model, x = in_use(linear()), torch.randn(3, 5)
     mask = torch.tensor([[0, 1, 0, 1, 0], [1, 0, 0, 0, 0], [1, 1, 1, 1, 1]]).bool()
     found, whole = model.log_prob(x, mask=mask), model.log_prob(x)
     gaussian = gaussian_marginal(model.pair)

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from members import members, small
@@ -16,7 +18,9 @@ from torch import Tensor
 import zoo
 from zoo.codec.lossless import why_not
 from zoo.contract.values import fits
+from zoo.data.units import Units
 from zoo.errors import RunError, ZooError
+from zoo.pairs.pair import Pair
 from zoo.pairs.traces import capabilities
 from zoo.runs.config import DataSpec, configure
 from zoo.runs.evaluation import Settings, evaluate
@@ -38,6 +42,12 @@ def numbers(support: str, n: int = 120) -> np.ndarray[Any, Any]:
     if event.levels is None:
         return values * [1.0, 2.0, 0.5] + [0.0, 3.0, -1.0]
     return np.clip(np.rint(values + 2), 0, 4).astype(np.int64)
+
+
+def in_use(pair: Pair) -> zoo.TrainedModel:
+    """A pair that is given its data as they are."""
+    x = torch.zeros(2, *pair.event.shape)
+    return zoo.TrainedModel(pair, zoo.Dataset("made up", pair.event, x, x, x, "made up"))
 
 
 def train(name: str, data: str, runs: Path, hyper: dict[str, Any] | None = None, **recipe: Any) -> Run:
@@ -66,12 +76,13 @@ def test_a_loaded_model_answers_as_its_run_or_refuses(name: str, support: str, f
     run = train(name, str(folder / f"{support}.npy"), folder / "runs", **recipe)
     model = zoo.load(run.folder, device="cpu")
     data = trained_run(run, model.data, "cpu")
-    x = model.data.restore(model.data.test).numpy()
+    test = model.data.restore(model.data.test)
+    x = test.numpy()
     n, shape = len(x), model.event.shape
     nats = evaluate("likelihood", [data], Settings(particles=PARTICLES))[0]
     if nats.status == "ok":
-        found = model.log_prob(torch.from_numpy(x), PARTICLES)
-        assert (float(-found.value.mean()), found.kind) == (pytest.approx(nats.value, abs=1e-4), nats.kind)
+        found = model.log_prob(test, PARTICLES)
+        assert (float(-found.value.mean()), found.kind) == (nats.value, nats.kind)
         assert ((found.stderr == 0) == (found.kind == "exact")).all()
     else:
         with pytest.raises(ZooError, match="implicit"):
@@ -127,7 +138,7 @@ def test_a_flow_gives_its_data_back(folder: Path) -> None:
         pair = zoo.build("realnvp", EVENTS[support], small("realnvp"))
         x = numbers(support)
         assert pair.extras.initialise(torch.as_tensor(x).float()) is None
-        assert np.allclose(zoo.TrainedModel(pair).reconstruct(x), x, atol=1e-4)
+        assert np.allclose(in_use(pair).reconstruct(x), x, atol=1e-4)
 
 
 def test_answers_come_in_the_form_of_the_question() -> None:
@@ -146,8 +157,55 @@ def test_answers_come_in_the_form_of_the_question() -> None:
     assert np.allclose(ends[-1], model.reconstruct(x[3:]), atol=1e-5)
 
 
+def test_units_change_a_likelihood_by_their_log_scale_only(folder: Path) -> None:
+    x, scale, shift = numbers("real"), np.array([1e-6, 1e4, 30.0]), np.array([1.0, -3e5, 1.7e9])
+    np.save(folder / "scaled.npy", x * scale + shift)
+    models = [
+        zoo.load(train("ppca", str(folder / f"{name}.npy"), folder / "runs", steps=200).folder, device="cpu")
+        for name in ("real", "scaled")
+    ]
+    mask = np.array([False, True, True])[None].repeat(len(x), 0)
+    found, scaled = (
+        {
+            "nats": model.log_prob(data).value,
+            "masked": model.log_prob(data, mask=mask).value - np.log(scale[0]) * (data is not x),
+            "columns": zoo.score(model, data).iloc[:, -3:].sum(axis=1).to_numpy(),
+        }
+        for model, data in zip(models, (x, x * scale + shift), strict=True)
+    )
+    for what, value in found.items():
+        assert np.allclose(scaled[what] + np.log(scale).sum(), value, atol=0.02), what
+    plain, large = models
+    z = plain.encode(x, 400).mean
+    assert np.allclose(large.decode(z), plain.decode(z) * scale + shift, rtol=1e-6, atol=0.02 * scale)
+    incomplete = np.where(mask, np.nan, x * scale + shift)
+    imputed = large.impute(incomplete, draws=5)
+    assert (imputed.draws[:, ~mask] == incomplete[~mask]).all()
+    assert np.allclose(imputed.mean, plain.impute(x, mask).mean * scale + shift, atol=0.02 * scale)
+    with pytest.raises(ZooError, match="whose units are those of its training data"):
+        zoo.TrainedModel(large.pair)
+
+
+def test_what_is_given_is_in_its_own_units() -> None:
+    event = zoo.Event.parse("x=:real,c=:real@given")
+    x = torch.tensor([[0.0, 1000.0], [1.0, 3000.0]]).double()
+    units = Units.of(event, x)
+    z = units.standardise(x)
+
+    def model(x: Tensor, c: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Normal(c, 1e-6), obs=x)
+
+    used = zoo.TrainedModel(Pair(event, model), zoo.Dataset("made up", event, z, z, z, "made up", units=units))
+    drawn = used.sample(2, given={"c": np.array([1000.0, 4000.0])})
+    assert isinstance(drawn, dict)
+    assert np.allclose(drawn["x"], [0.0, 1.5], atol=1e-4)  # half a unit of x for each 1000 of c
+    assert np.allclose(drawn["c"], [1000.0, 4000.0])
+    assert used.log_prob({"x": [1.5], "c": [4000.0]}).value == pytest.approx(-np.log(0.5e-6 * np.sqrt(2 * np.pi)))
+
+
 def test_data_of_another_kind_are_refused() -> None:
-    levels, real = (zoo.TrainedModel(zoo.build("independent", EVENTS[support])) for support in ("levels", "real"))
+    levels, real = (in_use(zoo.build("independent", EVENTS[support])) for support in ("levels", "real"))
     for model, x, reason in [
         (levels, np.full((2, 4, 4), 0.25), "levels 0 to 4"),
         (levels, np.full((2, 4, 4), 5), "levels 0 to 4"),

@@ -92,18 +92,21 @@ class Units:
 
         Entries on a grid get noise from ``generator``, or from torch's global stream.
         """
-        flat = x.cpu().double().flatten(1)
+        flat = x.cpu().double().reshape(len(x), -1)
         if self.dequantised:
             noise = torch.rand(flat.shape, generator=generator, dtype=torch.float64)
             flat = flat + self.step * (noise - 0.5)
         return ((flat - self.mean) / self.scale).float().reshape(x.shape)
 
-    def restore(self, z: Tensor) -> Tensor:
-        """Data in their own units, ``(n, *shape)``, float64, on their grids: the inverse of `standardise`."""
-        x = self.mean + self.scale * z.cpu().double().flatten(1)
+    def restore(self, z: Tensor, on_grid: bool = True) -> Tensor:
+        """Data in their own units, float64, on their grids unless they are means: the inverse of `standardise`.
+
+        ``z`` may have any shape of which the last dimensions are a datum.
+        """
+        x = self.mean + self.scale * z.cpu().double().reshape(-1, len(self.mean))
         step = self.step.where(self.step > 0, 1.0)
         grid = self.origin + step * ((x - self.origin) / step).round()
-        return grid.where(self.step > 0, x).reshape(z.shape)
+        return (grid.where(self.step > 0, x) if on_grid else x).reshape(z.shape)
 
     @property
     def dequantised(self) -> bool:

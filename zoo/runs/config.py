@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from zoo.data import Dataset, load_data
+from zoo.data.units import Units
 from zoo.engine.cost import FEWEST_STEPS
 from zoo.errors import ZooError
 from zoo.event import Event
@@ -87,6 +88,11 @@ class RunConfig(BaseModel):
     def name(self) -> str:
         """See `zoo.scores.label`."""
         return label(self.family, self.guide)
+
+    @property
+    def data_units(self) -> Units | None:
+        """The units of the data, where the pair is given others."""
+        return Units.from_json(self.units) if self.units else None
 
     @property
     def uses_calibration(self) -> bool:

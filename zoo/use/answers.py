@@ -15,7 +15,8 @@ class LogProb:
 
     ``value`` has shape ``(n,)``, ``stderr`` is the Monte Carlo error of each, 0 where it is exact; ``kind`` is
     ``exact`` or ``lower bound``; ``of`` says what is scored: ``p(x)``, or ``p(x | c)`` where c is given.
-    ``remark`` says so if the model's run was not checked against the laws without which a number is wrong.
+    ``remark`` says so if the model's run was not checked against the laws without which a number is wrong, or which
+    columns lie on a grid, so that a density of them is bounded.
     """
 
     value: Array

@@ -59,10 +59,9 @@ def read_batch(event: Event, x: Any, missing: bool = False) -> tuple[Tensor, For
         if not isinstance(x, Mapping):
             names = ", ".join(f"{field.name!r}: ..." for field in event.fields)
             raise ZooError(f"data of {event} are given by field, {{{names}}}; got {type(x).__name__}")
-        values = {name: _tensor(value) for name, value in x.items()}
-        first = next(iter(values.values()), None)
-        own = any(isinstance(value, Tensor) for value in x.values()) and first is not None
-        batch, form = event.pack(values), Form(first.device if own and first is not None else None, event.shape)
+        batch = event.pack({name: _tensor(value) for name, value in x.items()}, torch.float64)
+        device = next((value.device for value in x.values() if isinstance(value, Tensor)), None)
+        form = Form(device, event.shape)
     else:
         batch = _tensor(x)
         if batch.shape == event.shape:

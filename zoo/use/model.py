@@ -45,24 +45,33 @@ class TrainedModel:
 
     Args:
         pair: trained; it is switched to evaluation mode.
-        data: what it was trained on: its validation split is what `zoo.score` compares new data with, and its units
-            are those of what comes in and goes out. Without them these are as the pair was given them.
+        data: what it was trained on, which may be left out where there are no real entries: real data are given and
+            returned in the units of these, and `zoo.score` compares new data with their validation split.
         run: the run that it is from, if any (see `load`).
         data_dir: where to look for the files of MNIST.
 
+    Raises:
+        ZooError: real data whose units are not known.
+
     Example:
-        >>> import numpy as np
-        >>> from zoo import Event, TrainedModel, build
-        >>> model = TrainedModel(build("ppca", Event(3, "real"), {"latent": 1}))
-        >>> found = model.log_prob(np.zeros((2, 3)))
-        >>> found.value.shape, found.kind, model.encode(np.zeros((2, 3))).mean.shape
-        ((2,), 'exact', (2, 1))
+        >>> import numpy as np, zoo
+        >>> data = zoo.load_data("moons")
+        >>> model = TrainedModel(zoo.build("ppca", data.event, {"latent": 1}), data)
+        >>> found = model.log_prob(np.zeros((3, 2)))
+        >>> found.value.shape, found.kind, model.encode(np.zeros((3, 2))).mean.shape
+        ((3,), 'exact', (3, 1))
     """
 
     def __init__(
         self, pair: Pair, data: Dataset | None = None, run: Run | None = None, data_dir: Path | None = None
     ) -> None:
         self.pair, self.run, self._data, self._data_dir = pair.train(False), run, data, data_dir
+        unknown = run is None and data is None and not pair.in_own_units
+        if unknown and any(field.levels is None for field in pair.event.parts):
+            raise ZooError(
+                f"{pair.label} is of real data, {pair.event}, whose units are those of its training data: give them, "
+                "zoo.TrainedModel(pair, data)"
+            )
 
     def __repr__(self) -> str:
         return f"TrainedModel({self.pair.label}, {self.event}{f', {self.run.folder}' if self.run else ''})"
@@ -85,22 +94,29 @@ class TrainedModel:
         assert data is not None
         return data.given_to(self.pair)
 
+    @cached_property
+    def units(self) -> Units | None:
+        """Of real data, where the pair is given these standardised; ``None`` if it is given them as they are."""
+        if self.run is None:
+            return self._data.given_to(self.pair).units if self._data else None
+        return self.run.config.data_units
+
+    @property
+    def unchecked(self) -> bool:
+        """Its run was not checked against the laws without which a number is wrong."""
+        return self.run is not None and self.run.config.unchecked
+
     @property
     def remark(self) -> str:
-        """Why its numbers cannot be relied on, if they cannot."""
-        return UNCHECKED if self.run and self.run.config.unchecked else ""
+        """What is to be said with its numbers, such as that they cannot be relied on."""
+        unchecked = UNCHECKED if self.unchecked else ""
+        dequantised = self.units.remark if self.units and self.units.dequantised else ""
+        return "; ".join(filter(None, (unchecked, dequantised)))
 
     @cached_property
     def columns(self) -> Sequence[str]:
         """Names of the columns of the table that it was trained on; empty for other data, or if it is gone."""
         return table_columns(path_and_settings(self.run.config.data.name)[0]) if self.run else ()
-
-    @cached_property
-    def units(self) -> Units | None:
-        """The units of its data; ``None`` where the pair takes them as they are."""
-        if self.run:
-            return Units.from_json(self.run.config.units) if self.run.config.units else None
-        return self._data.given_to(self.pair).units if self._data else None
 
     @property
     def names(self) -> Mapping[str, Sequence[str]]:
@@ -132,9 +148,9 @@ class TrainedModel:
             masked = _mask(mask, batch)
             with seeded(seed), self.pair.evaluating():
                 value, stderr, kind = missing_log_prob(self.pair, batch, masked, particles)
-            if self.units:
-                value = value.double() - self.units.log_scales(masked.flatten(1)).to(value.device)
-                kind = "estimate" if self.units.dequantised else kind
+            value = value - self._log_scales(batch, masked)
+            if self.units and self.units.dequantised:
+                kind = "estimate"
             return LogProb(form.array(value), form.array(stderr), kind, "p(masked | others)", self.remark)
         value, stderr, kind = self.packed_log_prob(batch, particles, seed)
         return LogProb(form.array(value), form.array(stderr), kind, density(self.pair, batch), self.remark)
@@ -144,20 +160,24 @@ class TrainedModel:
         return self._in(x)[0]
 
     def packed_log_prob(self, x: Tensor, particles: int = 512, seed: int = 0) -> tuple[Tensor, Tensor, Kind]:
-        """`log_prob` of data as the pair takes them: value and error, shape ``(n,)``, float64, and kind.
-
-        The value is in the data's own units.
-        """
+        """`log_prob` of data as the pair takes them: value and error in their own units, shape ``(n,)``, and kind."""
         likelihood = capabilities(self.pair, x).likelihood
         if likelihood == "none":
             raise ZooError(f"{self.pair.label} is an implicit model: it observes nothing, so it has no log-probability")
-        shift = self.units.log_scales(counted(self.pair, x)) if self.units else 0.0
         if likelihood == "exact":
-            value = log_probs(self.pair, x, seed=seed) - shift
+            value = log_probs(self.pair, x, seed=seed) - self._log_scales(x)
             kind: Kind = "lower bound" if self.units and self.units.dequantised else "exact"
             return value, torch.zeros_like(value), kind
         found = bounds(self.pair, x, particles, seed=seed)
-        return found.importance - shift, relative_error(found.ess, particles), "lower bound"
+        return found.importance - self._log_scales(x), relative_error(found.ess, particles), "lower bound"
+
+    def _log_scales(self, x: Tensor, entries: Tensor | None = None) -> Tensor:
+        """The log-density of data as the pair takes them, less that in their own units: shape ``(n,)``, in nats."""
+        if self.units is None:
+            return torch.zeros(len(x), dtype=torch.float64)
+        found = counted(self.pair, x.cpu())
+        found = found if entries is None else found & entries.flatten(1).cpu()
+        return found.double() @ self.units.scale.log()
 
     def sample(self, n: int, given: Mapping[str, Any] | None = None, z: Any = None, seed: int | None = None) -> Batch:
         """Draw ``n`` data.
@@ -183,7 +203,7 @@ class TrainedModel:
             if self._latents.flow:
                 raise ZooError(f"{self.pair.label} is a flow: its data are a function of z; take decode(z)")
             latents = self._latents.split(codes)
-        fields = {name: torch.as_tensor(value).float() for name, value in (given or {}).items()}
+        fields = {name: self._given(name, torch.as_tensor(value)) for name, value in (given or {}).items()}
         with nullcontext() if seed is None else seeded(seed):
             return self._out(sample(self.pair, n, given=fields, latents=latents), form)
 
@@ -219,12 +239,12 @@ class TrainedModel:
             ZooError: the pair has no latents or no mean; `sample` with ``z`` draws data.
         """
         codes, form = self._vectors(z)
-        return self._out(self._decode(codes), form)
+        return self._out(self._decode(codes), form, expected=True)
 
     def reconstruct(self, x: Any, draws: int = DRAWS, seed: int = 0) -> Batch:
         """`decode` of the posterior mean of each datum."""
         batch, form = self._in(x)
-        return self._out(self._decode(self._encode(batch, draws, seed).mean(0)), form)
+        return self._out(self._decode(self._encode(batch, draws, seed).mean(0)), form, expected=True)
 
     def interpolate(self, a: Any, b: Any, steps: int = 8, draws: int = DRAWS, seed: int = 0) -> Batch:
         """`decode` along the straight line between the posterior means of ``a`` and ``b``, ends included.
@@ -245,7 +265,7 @@ class TrainedModel:
         start, end = (self._encode(batch, draws, seed).mean(0) for batch in (first, last))
         line = torch.stack([start + (end - start) * share for share in torch.linspace(0, 1, steps).tolist()])
         decoded = self._decode(line.flatten(0, 1))
-        return self._out(decoded.reshape(steps, *first.shape), form)
+        return self._out(decoded.reshape(steps, *first.shape), form, expected=True)
 
     def impute(self, x: Any, mask: Any = None, draws: int = 16, particles: int = 64, seed: int = 0) -> Imputed:
         """Draw missing entries from their distribution given the others.
@@ -264,14 +284,19 @@ class TrainedModel:
         Raises:
             ZooError: no conditional can be had from the pair.
         """
-        batch, form = self._in(x, missing=True)
-        missing = batch.isnan() if mask is None else _mask(mask, batch)
-        if (batch.isnan() & ~missing).any():
+        own, form = read_batch(self.event, x, missing=True)
+        missing = own.isnan() if mask is None else _mask(mask, own)
+        if (own.isnan() & ~missing).any():
             raise ZooError("entries are NaN that the mask does not mark; mark them, or leave the mask out")
+        batch = self.standardised(own.masked_fill(missing, 0.0))
         with seeded(seed), self.pair.evaluating():
-            found = impute(self.pair, batch, missing, draws, particles)
+            found = impute(self.pair, batch, missing.to(batch.device), draws, particles)
         kind: Literal["exact", "importance-resampled"] = "exact" if found.exact else "importance-resampled"
-        return Imputed(self._out(found.draws, form), self._out(found.mean, form), kind, form.array(found.ess))
+        drawn, mean = (
+            torch.where(missing, self._restored(part, expected).cpu().double(), own.cpu().double()).to(own.dtype)
+            for part, expected in ((found.draws, False), (found.mean, True))
+        )
+        return Imputed(form.batch(self.event, drawn), form.batch(self.event, mean), kind, form.array(found.ess))
 
     def compress(self, x: Any) -> bytes:
         """Data as the bytes of a ``.zoo`` file, losslessly; decoded again to prove them.
@@ -308,21 +333,33 @@ class TrainedModel:
     def _in(self, x: Any, missing: bool = False) -> tuple[Tensor, Form]:
         """A user's data as the pair's, and the form they came in: the only place where data go in."""
         batch, form = read_batch(self.event, x, missing)
-        return self.in_units(batch), form
+        return self.standardised(batch), form
 
-    def in_units(self, batch: Tensor) -> Tensor:
-        """A packed batch in the data's own units as the pair takes it. Entries on a grid get the same noise always."""
-        if self.units:
-            generator = torch.Generator().manual_seed(0)
-            batch = self.event.without_padding(self.units.standardise(batch, generator))
-        return batch.to(self.pair.device, torch.float32)
+    def standardised(self, x: Tensor) -> Tensor:
+        """Packed data in their own units as the pair takes them: float32, on its device."""
+        if self.units is not None:
+            noise = torch.Generator().manual_seed(0)
+            x = self.event.without_padding(self.units.standardise(x, noise))
+        return x.to(self.pair.device, torch.float32)
 
-    def _out(self, x: Tensor, form: Form) -> Batch:
-        """The pair's data as the user's: the only place where data come out."""
-        if self.units:
-            rows = x.reshape(-1, *self.event.shape)
-            x = self.event.without_padding(self.units.restore(rows)).reshape(x.shape)
-        return form.batch(self.event, x)
+    def _given(self, name: str, value: Tensor) -> Tensor:
+        """A field as the pair takes it; one that there is not is left for `zoo.sample` to refuse."""
+        names = [field.name for field in self.event.parts for _ in range(field.size)]
+        places = [place for place, each in enumerate(names) if each == name]
+        if self.units is None or not places:
+            return value.float()
+        return self.units.of_entries(places).standardise(value.reshape(len(value), -1)).reshape(value.shape)
+
+    def _out(self, x: Tensor, form: Form, expected: bool = False) -> Batch:
+        """The pair's data as the user's: the only place where data come out; ``expected`` ones lie on no grid."""
+        return form.batch(self.event, self._restored(x, expected))
+
+    def _restored(self, x: Tensor, expected: bool = False) -> Tensor:
+        """Data as the pair takes them, shape ``(..., *event.shape)``, in their own units."""
+        if self.units is None:
+            return x
+        own = self.units.restore(x, on_grid=not expected).reshape(-1, *self.event.shape)
+        return self.event.without_padding(own).reshape(x.shape)
 
     def _vectors(self, z: Any) -> tuple[Tensor, Form]:
         """Latents as vectors ``(n, d)``, and the form they came in."""

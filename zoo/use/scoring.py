@@ -128,7 +128,7 @@ class Scorer:
         frame = pd.DataFrame(
             {
                 "log_prob": value.numpy(),
-                "kind": f"{kind}, unchecked" if self.model.remark else kind,
+                "kind": f"{kind}, unchecked" if self.model.unchecked else kind,
                 "stderr": stderr.numpy(),
                 "typicality": (value - self.reference.mean()).abs().numpy(),
                 "p_value": p_values.numpy(),
@@ -139,8 +139,8 @@ class Scorer:
         found = entry_log_probs(self.model.pair, rows.x) if rows.columns else None
         if found is not None:
             names = [PREFIXES[found[1]].format(column) for column in rows.columns]
-            nats = found[0] if self.model.units is None else found[0] - self.model.units.scale.log()
-            frame = frame.join(pd.DataFrame(nats.numpy(), frame.index, names))
+            scales = self.model.units.scale.log() if self.model.units else torch.zeros(len(names))
+            frame = frame.join(pd.DataFrame((found[0] - scales).numpy(), frame.index, names))
         frame.attrs = {"rate": self.rate, "validation": len(self.reference), "of": density(self.model.pair, rows.x)}
         return frame
 
@@ -166,7 +166,7 @@ def read(model: TrainedModel, data: Any) -> Rows:
     if isinstance(data, (str, Path, pd.DataFrame)):
         data = Path(data).expanduser() if isinstance(data, str) else data
         array, columns = read_rows(data, model.event, model.columns, model.names, model.settings)
-        x = model.in_units(torch.from_numpy(array))
+        x = model.standardised(torch.from_numpy(array))
         index = data.index if isinstance(data, pd.DataFrame) else pd.RangeIndex(1, len(array) + 1, name="row")
     else:
         x = model.packed(data)
@@ -175,7 +175,7 @@ def read(model: TrainedModel, data: Any) -> Rows:
         columns = ()
     else:
         columns = columns or [str(number) for number in range(1, model.event.size + 1)]
-    return Rows(x.to(model.pair.device), index, columns)
+    return Rows(x, index, columns)
 
 
 def follow(model: TrainedModel, path: Path, scorer: Scorer, wait: Callable[[], bool]) -> Iterator[pd.DataFrame]:
