@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from zoo.scores import Score as Score
     from zoo.training.loop import fit as fit
     from zoo.training.recipe import Recipe as Recipe
+    from zoo.use.load import load as load
     from zoo.use.model import TrainedModel as TrainedModel
-    from zoo.use.model import load as load
     from zoo.use.scoring import score as score
 
 __version__ = "0.1.0"
@@ -55,7 +55,8 @@ _HOMES = {
     "zoo.scores": ("Score",),
     "zoo.training.loop": ("fit",),
     "zoo.training.recipe": ("Recipe",),
-    "zoo.use.model": ("TrainedModel", "load"),
+    "zoo.use.load": ("load",),
+    "zoo.use.model": ("TrainedModel",),
     "zoo.use.scoring": ("score",),
 }
 _FORMER = {"abilities": "capabilities"}

@@ -61,7 +61,7 @@ def score(
         from zoo.errors import ZooError
         from zoo.pairs.plugins import load_families
         from zoo.use import scoring
-        from zoo.use.model import load
+        from zoo.use.load import load
 
         source = Path(data).expanduser()
         if out and out.suffix != ".csv":

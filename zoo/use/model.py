@@ -15,15 +15,14 @@ from torch import Tensor
 from zoo.data import Dataset
 from zoo.data.files import path_and_settings, table_columns
 from zoo.data.units import Units
-from zoo.devices import pick_device
-from zoo.errors import RunError, ZooError
+from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.metrics.bounds import MEMORY, bounds, log_probs, rows_within
 from zoo.pairs.pair import Pair
 from zoo.pairs.records import counted, density
 from zoo.pairs.traces import capabilities, sample
-from zoo.runs.laws import UNCHECKED, laws_noted, require_laws
-from zoo.runs.lookup import dataset_of, find_run
+from zoo.runs.laws import UNCHECKED
+from zoo.runs.lookup import dataset_of
 from zoo.runs.run import Run
 from zoo.scores import Kind
 from zoo.seeding import seeded
@@ -387,40 +386,6 @@ class TrainedModel:
         """``work`` on chunks of rows that fit in memory."""
         with self.pair.evaluating():
             return torch.cat([work(part) for part in x.split(rows_within(MEMORY, x, work))])
-
-
-def load(
-    model: str | Path, *, runs: str | Path = "runs", device: str = "auto", data_dir: Path | None = None
-) -> TrainedModel:
-    """The trained model of a run.
-
-    Args:
-        model: a run's folder, a file in it, or the name of a family that has one run under ``runs``.
-        runs: the folder of the runs.
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        data_dir: where to look for the files of MNIST.
-
-    Raises:
-        ZooError: an unknown name.
-        RunError: no such run or several, one that has not finished or diverged, or damaged files.
-        ContractError: its pair breaks a ground law.
-
-    Example:
-        >>> import zoo
-        >>> zoo.load("runs/nothing-here/vae")
-        Traceback (most recent call last):
-            ...
-        zoo.errors.RunError: there is no run 'runs/nothing-here/vae'; train one by zoo train, or see zoo runs
-    """
-    run = find_run(model, Path(runs))
-    status = run.status
-    if status["status"] != "finished":
-        reason = status.get("reason") or "train it to its end by zoo train"
-        raise RunError(f"{run.folder} is no trained model ({status['status']}: {reason})")
-    pair = run.pair()
-    if not (run.config.unchecked or laws_noted(run.folder)):
-        require_laws(lambda: pair, dataset_of(run, data_dir).given_to(pair).validation, run.folder)
-    return TrainedModel(pair.to(pick_device(device)), run=run, data_dir=data_dir)
 
 
 def _form(like: Any, shape: tuple[int, ...]) -> Form:

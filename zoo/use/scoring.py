@@ -24,7 +24,8 @@ from zoo.errors import ZooError
 from zoo.files import cached_tensors
 from zoo.pairs.records import density
 from zoo.use.columns import entry_log_probs
-from zoo.use.model import TrainedModel, load
+from zoo.use.load import load
+from zoo.use.model import TrainedModel
 
 RATE = 0.01
 """False-alarm rate by default; where there are too few validation rows for it, the least that they allow."""
