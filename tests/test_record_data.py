@@ -195,5 +195,7 @@ def test_an_error_in_a_data_set_is_one_sentence_with_its_line() -> None:
         def broken() -> Dataset:
             return {}["nothing"]  # type: ignore[return-value] # an error of the user's
 
-        with pytest.raises(ZooError, match=r"'broken': its function raised KeyError at test_record_data.py:\d+: 'nothing'"):
+        with pytest.raises(
+            ZooError, match=r"'broken': its function raised KeyError at test_record_data.py:\d+: 'nothing'"
+        ):
             load_data("broken")

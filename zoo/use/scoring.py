@@ -41,7 +41,14 @@ def score(
     particles: int = 512,
     runs: str | Path = "runs",
 ) -> pd.DataFrame:
-    """Score each row of new data.
+    """Score each row of new data, in these columns.
+
+    - ``log_prob``: log p(x) in nats; ``kind``: ``exact`` or ``lower bound``; ``stderr``: its Monte Carlo error.
+    - ``typicality``: how far -log p(x) is from its mean over the validation split, in nats; near 0 is typical.
+    - ``p_value``: share of validation rows that are as improbable (see `zoo.use.scoring`).
+    - ``flag``: ``p_value`` is at most the rate.
+    - of a table, what each column contributes where that is derivable: ``log p(a)`` of independent columns,
+      ``log p(a | earlier)`` of an autoregressive model, ``log p(a | rest)`` of a Gaussian one.
 
     Args:
         model: a trained model, or what `zoo.load` takes.
@@ -53,16 +60,8 @@ def score(
         runs: the folder in which a name is looked up.
 
     Returns:
-        A row for each datum, in their order; rows of a file are counted from 1.
-
-        - ``log_prob``: log p(x) in nats; ``kind``: ``exact`` or ``lower bound``; ``stderr``: its Monte Carlo error.
-        - ``typicality``: how far -log p(x) is from its mean over the validation split, in nats; near 0 is typical.
-        - ``p_value``: share of validation rows that are as improbable (see `zoo.use.scoring`).
-        - ``flag``: ``p_value`` is at most the rate.
-        - of a table, what each column contributes where that is derivable: ``log p(a)`` of independent columns,
-          ``log p(a | earlier)`` of an autoregressive model, ``log p(a | rest)`` of a Gaussian one.
-
-        ``attrs`` has the ``rate``, the number of validation rows and what log p is ``of``.
+        A row for each datum, in their order; rows of a file are counted from 1. ``attrs`` has the ``rate``, the number of
+        validation rows and what log p is ``of``.
 
     Raises:
         ZooError: an implicit model, data that do not fit, or a rate that the validation split is too small for.
