@@ -197,7 +197,10 @@ def test_programs_for_one_event_take_data_as_they_are(tmp_path: Path) -> None:
     run = Run.of(config, tmp_path / "runs")
     run.train(config, data, "cpu")
     x = torch.from_numpy(data.restore(data.test).numpy())
-    found = zoo.load(run.folder, device="cpu").log_prob(x)
+    model = zoo.load(run.folder, device="cpu")
+    assert model.data.units is None
+    assert torch.equal(model.data.test, data.in_own_units().test)
+    found = model.log_prob(x)
     expected = (math.log(0.01) - 0.01 * x).sum(1)
     assert np.allclose(found.value, expected, atol=1e-4)
     assert not build("independent", data.event).in_own_units

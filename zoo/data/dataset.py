@@ -176,7 +176,7 @@ class Dataset:
             ZooError: another number of dimensions, another support, other fields, or a role that data do not fit.
         """
         if event.fields or self.event.fields:
-            if not _differ_in_shape_and_role(self.event, event):
+            if not _same_but_for_shapes_and_roles(self.event, event):
                 raise ZooError(
                     f"{self.name} holds {self.event}, which cannot be taken as {event}: fields may differ in shape and "
                     "role only, and sequences keep their steps; choose other data (zoo list shows which have labels, "
@@ -208,8 +208,8 @@ class Dataset:
         return replace(self, **splits, own=own, **fields)  # type: ignore[arg-type] # fields are the dataclass's own
 
 
-def _differ_in_shape_and_role(ours: Event, theirs: Event) -> bool:
-    """Whether records have the same fields but for shapes and roles; a field may be declared a sequence besides."""
+def _same_but_for_shapes_and_roles(ours: Event, theirs: Event) -> bool:
+    """Whether records have the same fields but for shapes and roles; a field may become a sequence."""
     return [(each.name, each.size, each.levels) for each in ours.fields] == [
         (each.name, each.size, each.levels) for each in theirs.fields
     ] and all(

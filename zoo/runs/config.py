@@ -129,6 +129,7 @@ def configure(
     parsed = read_name(name)
     event = fitting_event(parsed.family, dataset.event)
     dataset.reshaped(event)
+    dataset = dataset if parsed.family.event is None else dataset.in_own_units()
     files = {families.file(parsed.family.name), guides.file(parsed.guide), priors.file(parsed.prior)}
     return RunConfig(
         family=parsed.variant,
@@ -141,6 +142,6 @@ def configure(
         recipe=Recipe.read(parsed.family.recipe).updated(recipe or {}),
         unchecked=unchecked,
         names={name: tuple(words) for name, words in dataset.names.items()},
-        units=dataset.units.to_json() if dataset.units and parsed.family.event is None else None,
+        units=dataset.units.to_json() if dataset.units else None,
         files={str(file): hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in sorted(filter(None, files))},
     )

@@ -58,7 +58,7 @@ def find_run(text: str | Path, runs: Path = Path("runs")) -> Run:
 
 
 def dataset_of(run: Run, data_dir: Path | None = None) -> Dataset:
-    """The data set that a run was trained on.
+    """The data set that a run was trained on, in the units that it was given.
 
     Raises:
         ZooError: it cannot be loaded.
@@ -66,6 +66,7 @@ def dataset_of(run: Run, data_dir: Path | None = None) -> Dataset:
     """
     config = run.config
     data = config.data.load(data_dir)
+    data = data if config.units else data.in_own_units()
     if data.fingerprint != config.fingerprint:
         raise RunError(
             f"{config.data.name} has changed since {run.folder} was trained on it; restore it, or train another run"
