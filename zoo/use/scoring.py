@@ -60,8 +60,8 @@ def score(
         runs: the folder in which a name is looked up.
 
     Returns:
-        A row for each datum, in their order; rows of a file are counted from 1. ``attrs`` has the ``rate``, the number of
-        validation rows and what log p is ``of``.
+        A row for each datum, in their order; rows of a file are counted from 1. ``attrs`` has the ``rate``, the number
+        of validation rows and what log p is ``of``.
 
     Raises:
         ZooError: an implicit model, data that do not fit, or a rate that the validation split is too small for.
