@@ -153,6 +153,15 @@ def test_values_on_a_grid_are_scored_by_a_bound_that_says_so(tmp_path: Path) -> 
     assert np.allclose(data.restore(data.test) * 10, (data.restore(data.test) * 10).round(), atol=1e-6)
 
 
+def test_a_grid_holds_for_data_that_are_held_out(tmp_path: Path) -> None:
+    """Of eight numbers that train, all may be even by chance."""
+    np.savez(tmp_path / "halves.npz", train=2.0 * np.arange(8)[:, None] + 0.5, validation=[[1.5], [6.5]], test=[[7.5]])
+    data = load_data(str(tmp_path / "halves.npz"))
+    assert data.units is not None
+    assert data.units.step.tolist() == [1.0]
+    assert data.restore(torch.cat([data.validation, data.test])).flatten().tolist() == [1.5, 6.5, 7.5]
+
+
 @pytest.mark.parametrize(
     ("harm", "sentence"),
     [

@@ -24,6 +24,8 @@ FINEST = 1e-5
 """Steps of a grid below this share of the deviation are taken for none: no model resolves as many values."""
 FINEST_OF_ROUNDING = 1e-3
 """The same for steps that rounding to float32 explains."""
+OFF_GRID = 0.05
+"""How far from a grid's point, in steps, a value on it may be."""
 LEAST_COUNT, LEAST_SHARE = 5, 0.01
 """A value that holds as many data, and as large a share of them, is an atom."""
 LEAST_PAIRS, LEAST_RATE = 10, 1e-3
@@ -43,7 +45,7 @@ def units_of(event: Event, train: Tensor, held_out: Tensor, where: str, name: Ca
     Args:
         event: what a datum is.
         train: shape ``(n, *event.shape)``, float64, in the data's own units.
-        held_out: other data, which confirm that columns depend on each other.
+        held_out: other data, which confirm that columns depend on each other, and lie on the same grids.
         where: the data, for messages.
         name: of the entry of that place, for messages.
 
@@ -77,7 +79,8 @@ def units_of(event: Event, train: Tensor, held_out: Tensor, where: str, name: Ca
                 "drop it"
             )
         few = values[:: -(-len(values) // MOST_VALUES)]
-        if grid := grid_of(few):
+        others = held_out.flatten(1)[:, entries][present(event, held_out)[:, entries]].numpy()
+        if grid := _common_grid(few, np.concatenate([values, others])):
             step[entries], origin[entries] = grid[0], grid[1]
         elif reason := repeats(few):
             atoms[first] = reason
@@ -124,6 +127,15 @@ def grid_of(values: Floats) -> tuple[float, float] | None:
         return step, float(distinct[0])
     step = _step(distinct, single, max(8 * single, FINEST * deviation)) if rounded else 0.0
     return (step, float(distinct[0])) if step else None
+
+
+def _common_grid(few: Floats, every: Floats) -> tuple[float, float] | None:
+    """`grid_of` every value, by a few of them where that will do: these may lie on a coarser grid by chance."""
+    found = grid_of(few)
+    if found is None:
+        return None
+    steps = (every - found[1]) / found[0]
+    return found if (np.abs(steps - np.rint(steps)) < OFF_GRID).all() else grid_of(every)
 
 
 def _step(distinct: Floats, tolerance: float, least: float) -> float:
@@ -202,7 +214,8 @@ def in_units(
         ZooError: see `units_of`.
     """
     splits = {word: split.double() for word, split in splits.items()}
-    units = units_of(event, splits["train"], splits["validation"], where, name)
+    held_out = torch.cat([splits["validation"], splits["test"]])
+    units = units_of(event, splits["train"], held_out, where, name)
     if units is None:
         return None, {word: split.float() for word, split in splits.items()}
     generator = torch.Generator().manual_seed(seed)
