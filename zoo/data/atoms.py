@@ -79,8 +79,8 @@ def units_of(event: Event, train: Tensor, held_out: Tensor, where: str, name: Ca
                 "drop it"
             )
         few = values[:: -(-len(values) // MOST_VALUES)]
-        others = held_out.flatten(1)[:, entries][present(event, held_out)[:, entries]].numpy()
-        if grid := _common_grid(few, np.concatenate([values, others])):
+        rest = held_out.flatten(1)[:, entries][present(event, held_out)[:, entries]].numpy()
+        if grid := _common_grid(few, np.concatenate([values, rest])):
             step[entries], origin[entries] = grid[0], grid[1]
         elif reason := repeats(few):
             atoms[first] = reason
