@@ -10,6 +10,7 @@ made-up data of its event; what separates it from the zoo is an adapter of at mo
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import re
 import sys
@@ -45,6 +46,9 @@ class Example:
 
     file: str
     adapter: str
+    about: str = ""
+    end: str = ""
+    """Text of the first statement that is left out, with what follows it, of a tutorial that redefines its names."""
 
 
 @dataclass(frozen=True)
@@ -163,46 +167,87 @@ def rewritings(folder: Path) -> Iterator[Row]:
         yield rewriting(path, place)
 
 
-def program_of(example: Example, checkout: Path) -> str:
-    """The imports, functions and classes of an example, and its adapter."""
+def statements(example: Example, checkout: Path) -> list[ast.stmt]:
+    """What stands at the top level of a file, or of the cells of a notebook, before ``example.end``."""
     path = checkout / example.file
     text = path.read_text()
     if path.suffix == ".ipynb":
         cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
         lines = "".join("".join(cell["source"]) + "\n" for cell in cells).splitlines()
         text = "\n".join(line for line in lines if not line.lstrip().startswith(("%", "!")))
-    kept = [f"import sys\nsys.path.insert(0, {str(path.parent)!r})"]
-    for node in ast.parse(text).body:
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            kept.append(f"try:\n    {ast.unparse(node)}\nexcept ImportError:\n    pass")  # what plots may be missing
-        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            kept.append(ast.unparse(node))
-    return "\n".join([*kept, "import zoo", "# adapter", example.adapter]) + "\n"
+    before = itertools.takewhile(
+        lambda node: not example.end or example.end not in ast.unparse(node), ast.parse(text).body
+    )
+    return list(before)
+
+
+def defined(node: ast.stmt) -> set[str]:
+    """The names that a statement defines: none if it does anything else than import, define or assign."""
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        return {node.name}
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    return {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
+
+
+def used(node: ast.AST) -> set[str]:
+    """The names that occur in a piece of a program."""
+    return {name.id for name in ast.walk(node) if isinstance(name, ast.Name)}
+
+
+def program_of(example: Example, checkout: Path) -> str:
+    """The definitions of an example that its adapter uses, directly or through each other, and the adapter."""
+    body, needed, before = statements(example, checkout), used(ast.parse(example.adapter)), set[str]()
+    while needed != before:
+        before = needed
+        needed = before.union(*(used(node) for node in body if defined(node) & before))
+    kept = [ast.unparse(node) for node in body if defined(node) & needed]
+    path = f"import sys\nsys.path.insert(0, {str((checkout / example.file).parent)!r})"
+    return "\n".join([path, *kept, "import zoo", "# adapter", example.adapter]) + "\n"
+
+
+CHORDS = 'event, args = zoo.Event.parse("x=6x88:binary~n,n=:7@given"), argparse.Namespace(hidden_dim=16, jit=True)\n'
+TONES = "args.nn_dim, args.nn_channels = 48, 2\ntones_generator = TonesGenerator(args, 88)\n"
+PRIORS = (
+    "guide = pyro.infer.autoguide.AutoNormal(poutine.block(model, expose_fn=lambda site: site['name'][:6] == 'probs_'))"
+)
+
+
+def hmm(number: int) -> str:
+    """The adapter of a hidden Markov model of ``examples/hmm.py``."""
+    return (
+        f"{CHORDS}{TONES if number in (5, 7) else ''}model = lambda x, n: model_{number}(x, n.long(), args)\n{PRIORS}"
+    )
 
 
 EXAMPLES = (
     Example("examples/vae/vae.py", 'event, vae = zoo.Event(784, "binary"), VAE()\nmodel, guide = vae.model, vae.guide'),
     Example(
         "examples/vae/ss_vae_M2.py",
-        'event, net = zoo.Event(784, "binary"), SSVAE(hidden_layers=[50])\nmodel, guide = net.model, net.guide',
+        'event, net = zoo.Event(784, "binary"), SSVAE(hidden_layers=[50], config_enum="parallel")\n'
+        'model, guide = lambda x: net.model(x), config_enumerate(lambda x: net.guide(x), "parallel", expand=True)',
+        "without labels",
     ),
     Example(
         "examples/cvae/cvae.py",
-        'event, net = zoo.Event(784, "binary"), CVAE(20, 50, 50, nn.Linear(784, 784))\n'
-        "hide = lambda x: torch.cat([x[:, :392], -torch.ones_like(x[:, 392:])], 1)\n"
-        "model, guide = lambda x: net.model(hide(x), x), lambda x: net.guide(hide(x), x)",
+        'event = zoo.Event.parse("xs=392:binary@given,ys=392:binary")\n'
+        "net = CVAE(20, 50, 50, nn.Linear(784, 784).requires_grad_(False))\n"
+        "halves = lambda xs, ys: (torch.cat([xs, -torch.ones_like(xs)], 1), torch.cat([xs, ys], 1))\n"
+        "model, guide = lambda xs, ys: net.model(*halves(xs, ys)), lambda xs, ys: net.guide(*halves(xs, ys))",
     ),
     Example(
         "examples/dmm.py",
-        'event, dmm = zoo.Event((6, 88), "binary"), DMM()\n'
-        "lengths = lambda x: torch.full((len(x),), 6)\n"
-        "pack = lambda x: nn.utils.rnn.pack_padded_sequence(x.flip(1), lengths(x), batch_first=True)\n"
-        "given = lambda x: (x, pack(x), x.new_ones(len(x), 6), lengths(x))\n"
-        "model, guide = lambda x: dmm.model(*given(x)), lambda x: dmm.guide(*given(x))",
+        'event, dmm = zoo.Event.parse("x=6x88:binary~n,n=:7@given"), DMM()\n'
+        "pack = lambda x: nn.utils.rnn.pack_padded_sequence(x, torch.full((len(x),), 6), batch_first=True)\n"
+        "mask = lambda x, n: poly.get_mini_batch_mask(x, n).bool()\n"
+        "given = lambda x, n: (x, pack(poly.reverse_sequences(x, n)), mask(x, n), n)\n"
+        "model, guide = lambda x, n: dmm.model(*given(x, n.long())), lambda x, n: dmm.guide(*given(x, n.long()))",
     ),
     Example(
         "examples/air/air.py",
-        'event, air = zoo.Event((50, 50), "real"), AIR(3, 50, 28, 50, 256)\n'
+        'event, air = zoo.Event((50, 50), "real"), AIR(3, 50, 28, 50, 256, use_baselines=False)\n'
+        'frozen = [value.requires_grad_("bl_" not in name) for name, value in air.named_parameters()]\n'
         "model, guide = lambda x: air.model(x, None), lambda x: air.guide(x, None)",
     ),
     Example(
@@ -217,12 +262,33 @@ EXAMPLES = (
         "examples/sparse_gamma_def.py",
         "event, net = zoo.Event(4096, 256), SparseGammaDEF()\nmodel, guide = net.model, net.guide",
     ),
+    *(
+        Example("examples/hmm.py", hmm(number), about)
+        for number, about in enumerate(
+            (
+                "model 0: one sequence at a time",
+                "model 1: a hidden Markov model",
+                "model 2: autoregressive",
+                "model 3: factorial",
+                "model 4: a dynamic Bayesian network",
+                "model 5: a network of the emissions",
+            )
+        )
+    ),
     Example(
         "examples/hmm.py",
-        'event, args = zoo.Event((6, 88), "binary"), argparse.Namespace(hidden_dim=16, jit=False)\n'
-        "model = lambda x: model_1(x, torch.full((len(x),), 6), args)\n"
-        'exposed = poutine.block(model, expose_fn=lambda site: site["name"].startswith("probs_"))\n'
-        "guide = AutoDelta(exposed)",
+        'event = zoo.Event((6, 88), "binary")\n'
+        "args = argparse.Namespace(hidden_dim=16, raftery_parameterization=False)\n"
+        "model = lambda x: model_6(x, torch.full((len(x),), 6), args)",
+        "model 6: of second order, its probabilities are parameters",
+    ),
+    Example(
+        "examples/hmm.py",
+        'event, args = zoo.Event((6, 88), "binary"), argparse.Namespace(hidden_dim=16, jit=True)\n'
+        f"{TONES}"
+        "model = lambda x: model_7(x, torch.full((len(x),), 6), args)\n"
+        f"{PRIORS}",
+        "model 7: as model 5, by Pyro's DiscreteHMM",
     ),
     Example(
         "examples/scanvi/scanvi.py",
@@ -237,20 +303,61 @@ EXAMPLES = (
     Example(
         "examples/contrib/autoname/mixture.py",
         'event, given = zoo.Event(1, "real"), (model, guide)\n'
-        "model, guide = (lambda x, program=program: program(x[:, 0], 2) for program in given)",
+        "def in_plate(program, x):\n"
+        '    with pyro.plate("data", len(x)):\n'
+        "        program([x[:, 0]], 2)\n"
+        "model, guide = lambda x: in_plate(given[0], x), lambda x: in_plate(given[1], x)",
     ),
-    Example("tutorial/source/svi_part_i.ipynb", 'event = zoo.Event(1, "binary")'),
+    Example(
+        "examples/contrib/cevae/synthetic.py",
+        'event = zoo.Event.parse("x=5:real,t=:binary,y=:binary")\n'
+        "net = CEVAE(feature_dim=5, outcome_dist='bernoulli', latent_dim=4, hidden_dim=10, num_layers=2)\n"
+        "model, guide = net.model, net.guide",
+    ),
+    Example("tutorial/source/svi_part_i.ipynb", 'event = zoo.Event(1, "binary")\nmodel, guide = model, guide'),
+    Example(
+        "tutorial/source/intro_long.ipynb",
+        'event = zoo.Event.parse("is_cont_africa=:binary@given,ruggedness=:real@given,log_gdp=:real")\n'
+        "model, guide = model, custom_guide",
+    ),
     Example(
         "tutorial/source/bayesian_regression.ipynb",
-        'event, net = zoo.Event(4, "real"), BayesianRegression(3, 1)\n'
-        "auto = AutoDiagonalNormal(net)\n"
-        "model, guide = lambda x: net(x[:, 1:], x[:, 0]), lambda x: auto(x[:, 1:], x[:, 0])",
+        'event, model = zoo.Event.parse("x=3:real@given,y=:real"), BayesianRegression(3, 1)\n'
+        "guide = AutoDiagonalNormal(model)",
     ),
     Example(
         "tutorial/source/gmm.ipynb",
-        'event, K, mixture = zoo.Event(1, "real"), 2, model\n'
+        'event, mixture = zoo.Event(1, "real"), model\n'
         "model = lambda x: mixture(x[:, 0])\n"
-        'guide = AutoDelta(poutine.block(model, expose=["weights", "locs", "scale"]))',
+        'guide = pyro.infer.autoguide.AutoNormal(poutine.block(model, expose=["weights", "locs", "scale"]))',
+    ),
+    Example(
+        "tutorial/source/normalizing_flows_i.ipynb",
+        'event = zoo.Event(2, "real")\n'
+        "def model(x):\n"
+        '    pyro.module("spline", spline_transform)\n'
+        '    with pyro.plate("data", len(x)):\n'
+        '        pyro.sample("x", flow_dist.to_event(1), obs=x)',
+        "splines of each dimension",
+        "T.spline_coupling",
+    ),
+    Example(
+        "tutorial/source/normalizing_flows_i.ipynb",
+        'event = zoo.Event(2, "real")\n'
+        "def model(x):\n"
+        '    pyro.module("spline", spline_transform)\n'
+        '    with pyro.plate("data", len(x)):\n'
+        '        pyro.sample("x", flow_dist, obs=x)',
+        "a coupling of splines",
+    ),
+    Example(
+        "tutorial/source/normalizing_flows_i.ipynb",
+        'event, flows = zoo.Event(2, "real"), torch.nn.ModuleList([x1_transform, x2_transform])\n'
+        "def model(x):\n"
+        '    with pyro.plate("data", pyro.module("flows", flows) and len(x)):\n'
+        '        x1 = pyro.sample("x1", dist_x1.expand([len(x), 1]).to_event(1), obs=x[:, :1])\n'
+        '        pyro.sample("x2", dist_x2_given_x1.condition(x1).expand([len(x), 1]).to_event(1), obs=x[:, 1:])',
+        "a spline, and one given it",
     ),
     Example(
         "tutorial/source/prodlda.ipynb",
