@@ -13,13 +13,18 @@ import ast
 import itertools
 import json
 import re
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import MagicMock
 
 import numpy as np
+import pyro
 import torch
 from torch import Tensor
 from typer.testing import CliRunner, Result
@@ -36,6 +41,8 @@ PUBLISHED = ROOT / "tests" / "programs" / "published"
 PAGE = ROOT / "docs" / "pyro_examples.md"
 STEPS = ("check", "train", "evaluate", "sample")
 TRAINING = ("steps=6", "batch=30", "lr=0.01", "checkpoints=1")
+LONGEST = 5
+"""The most lines of an adapter."""
 PARTICLES = 24
 """Few, so that no Pareto shapes are fitted."""
 
@@ -129,7 +136,7 @@ def attempt(name: str, text: str, about: str, folder: Path) -> Row:
     with families.scoped():
         options = options_of(path, folder)
         commands = {
-            "check": ["check", path],
+            "check": ["check", path, "--device", "cpu"],
             "train": ["train", path, *options, "--quiet"],
             "evaluate": ["evaluate", path, *options, "-e", "likelihood", "--particles", PARTICLES, "--json"],
             "sample": ["sample", path, *options, "--out", folder / "samples.npy", "--quiet"],
@@ -246,8 +253,9 @@ EXAMPLES = (
     ),
     Example(
         "examples/air/air.py",
-        'event, air = zoo.Event((50, 50), "real"), AIR(3, 50, 28, 50, 256, use_baselines=False)\n'
-        'frozen = [value.requires_grad_("bl_" not in name) for name, value in air.named_parameters()]\n'
+        'event, air = zoo.Event((20, 20), "real"), AIR(2, 20, 10, 5, 20, use_baselines=False)\n'
+        'constant = [value.requires_grad_("bl_" not in name) for name, value in air.named_parameters()]\n'
+        "air.bl_h_init, air.bl_c_init = air.h_init, air.c_init\n"
         "model, guide = lambda x: air.model(x, None), lambda x: air.guide(x, None)",
     ),
     Example(
@@ -316,6 +324,20 @@ EXAMPLES = (
     ),
     Example("tutorial/source/svi_part_i.ipynb", 'event = zoo.Event(1, "binary")\nmodel, guide = model, guide'),
     Example(
+        "tutorial/source/mle_map.ipynb",
+        'event = zoo.Event((), "binary")\nmodel, guide = model_mle, guide_mle',
+        "maximum likelihood",
+    ),
+    Example(
+        "tutorial/source/mle_map.ipynb",
+        'event = zoo.Event((), "binary")\nmodel, guide = original_model, guide_map',
+        "maximum a posteriori",
+    ),
+    Example(
+        "examples/svi_torch.py",
+        'event = zoo.Event.parse("covariates=:real@given,data=:real")\nmodel = Model(60)\nguide = AutoNormal(model)',
+    ),
+    Example(
         "tutorial/source/intro_long.ipynb",
         'event = zoo.Event.parse("is_cont_africa=:binary@given,ruggedness=:real@given,log_gdp=:real")\n'
         "model, guide = model, custom_guide",
@@ -360,11 +382,26 @@ EXAMPLES = (
         "a spline, and one given it",
     ),
     Example(
+        "tutorial/source/gplvm.ipynb",
+        'event, mean = zoo.Event(48, "real"), torch.zeros(60, 2)\n'
+        "gplvm = gp.models.SparseGPRegression(mean, torch.zeros(48, 60), gp.kernels.RBF(2), torch.randn(32, 2))\n"
+        "gplvm.X = pyro.nn.PyroSample(dist.Normal(mean, 0.1).to_event())\n"
+        'gplvm.autoguide("X", dist.Normal)\n'
+        "model, guide = lambda x: gplvm.set_data(gplvm.X, x.T) or gplvm.model(), lambda x: gplvm.guide()",
+        end="URL",
+    ),
+    Example(
         "tutorial/source/prodlda.ipynb",
         "event, net = zoo.Event(50, 9), ProdLDA(50, 5, 20, 0.2)\nmodel, guide = net.model, net.guide",
     ),
 )
-"""Pyro's own programs, with adapters of at most five lines that were written by reading them."""
+"""Pyro's own programs, with their adapters."""
+
+
+def version_of(example: Example, checkout: Path) -> str:
+    """The version of Pyro that a file says it was written for, empty if it says none."""
+    found = re.search(r"pyro\.__version__\.startswith\(\\?[\"']([\d.]+)", (checkout / example.file).read_text())
+    return found[1] if found else ""
 
 
 def published(checkout: Path, folder: Path) -> Iterator[Row]:
@@ -372,11 +409,25 @@ def published(checkout: Path, folder: Path) -> Iterator[Row]:
     for number, example in enumerate(EXAMPLES):
         name, place = Path(example.file).stem, folder / f"pyro{number}"
         place.mkdir()
+        version = version_of(example, checkout)
+        about = example.file + (f" ({example.about})" if example.about else "") + (f", {version}" if version else "")
         try:
-            yield attempt(name, program_of(example, checkout), example.file, place)
+            with loaders():
+                yield attempt(name, program_of(example, checkout), about, place)
         except Exception as error:  # the files of another version of Pyro may do anything
-            lines = len(example.adapter.splitlines())
-            yield Row(name, example.file, lines, (), f"{type(error).__name__}: {error}")
+            yield Row(name, about, len(example.adapter.splitlines()), (), f"{type(error).__name__}: {error}")
+
+
+@contextmanager
+def loaders() -> Iterator[None]:
+    """Inside, the module of Pyro's loaders of data can be imported without torchvision, which no program uses."""
+    names = [] if find_spec("torchvision") else ["torchvision", "torchvision.datasets", "torchvision.transforms"]
+    sys.modules.update({name: MagicMock() for name in names})
+    try:
+        yield
+    finally:
+        for name in names:
+            del sys.modules[name]
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -393,37 +444,48 @@ def count(rows: Sequence[Row]) -> str:
 
 INTRODUCTION = """# Published Pyro programs
 
-Programs as people publish them, put through `zoo check`, `train`, `evaluate` and `sample`. What separates such a
-program from the zoo is an adapter of at most five lines that follows it: its event, and a signature of one batch. A
-program that is refused is refused by one sentence, which says why and how to mend it.
+Programs as people publish them, put through `zoo check --device cpu`, `train`, `evaluate` and `sample`. What separates
+such a program from the zoo is an adapter of at most five lines that follows it: its event, and a signature of one
+batch. A program that is refused is refused by one sentence, which says why and how to mend it.
 
 `docs/pyro_examples.py` writes this page. The programs of the first table are our own re-writings of Pyro's examples
 and tutorials, in `tests/programs/published`; `tests/test_published.py` checks that the table is as it was written."""
-NO_CHECKOUT = "Pyro's own files were not tried: give the path of a checkout of Pyro to `docs/pyro_examples.py`."
+HEADING = "\n\n## From Pyro's repository\n\n"
+OWN = """Pyro's own programs: the definitions of a file that its adapter uses, as they are, and the version of Pyro that the
+file names. Where `main` of a file makes the guide by `AutoDelta`, which is a point, the adapter has `AutoNormal`."""
 
 
 def page(checkout: Path | None) -> str:
-    """The page, with a second table if there is a checkout of Pyro."""
+    """The page; without a checkout of Pyro its second table stays as it was."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         rows = list(rewritings(folder))
-        parts = [INTRODUCTION, count(rows), table(rows), "## From Pyro's repository"]
-        if checkout:
-            rows = list(published(checkout, folder))
-            parts += [count(rows), table(rows)]
-        else:
-            parts.append(NO_CHECKOUT)
-    return "\n\n".join(parts) + "\n"
+        first = "\n\n".join([INTRODUCTION, count(rows), table(rows)]) + HEADING
+        if checkout is None:
+            return first + PAGE.read_text().partition(HEADING)[2]
+        rows = list(published(checkout, folder))
+    ran = f"Run with Pyro {pyro.__version__}, {commit_of(checkout)}."
+    return first + "\n\n".join([OWN, f"{ran} {count(rows)}", table(rows)]) + "\n"
+
+
+def commit_of(checkout: Path) -> str:
+    """The commit of a checkout, in words."""
+    command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    return f"commit {found.stdout.strip()}" if found.returncode == 0 else "on files without a history"
 
 
 def main(arguments: Sequence[str]) -> None:
     """Write the page."""
+    long = [each.file for each in EXAMPLES if len(each.adapter.splitlines()) > LONGEST]
+    if long:
+        raise SystemExit(f"the adapter of {long[0]} should have at most {LONGEST} lines")
     checkout = Path(arguments[0]) if arguments else None
     missing = [each.file for each in EXAMPLES if checkout and not (checkout / each.file).is_file()]
-    if len(missing) == len(EXAMPLES):
+    if missing:
         raise SystemExit(f"{checkout} should be a checkout of Pyro's repository: it has no {missing[0]}")
     PAGE.write_text(page(checkout))
-    print(PAGE if checkout else f"{PAGE}\n{NO_CHECKOUT}")
+    print(PAGE if checkout else f"{PAGE}\nThe table of Pyro's own programs is as it was: give the path of a checkout.")
 
 
 if __name__ == "__main__":

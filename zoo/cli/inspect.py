@@ -68,18 +68,28 @@ def show(name: Name, with_: With = None, event: EventText = None, as_json: Json 
 
 @app.command()
 def check(
-    name: Name, with_: With = None, event: EventText = None, sets: Set = None, seed: Seed = 0, as_json: Json = False
+    name: Name,
+    with_: With = None,
+    event: EventText = None,
+    sets: Set = None,
+    seed: Seed = 0,
+    device: Annotated[
+        str, typer.Option(help="cpu for a program that makes its tensors there; by default it should run on any.")
+    ] = "auto",
+    as_json: Json = False,
 ) -> None:
     """Check a pair against the contract: one line for each law."""
     with answering():
         from zoo.contract.check import check as prove
+        from zoo.devices import pick_device
         from zoo.pairs.build import parse_settings
 
+        pick_device(device)
         run, hyper = stored_run(name, with_), parse_settings(sets or [])
         names = [run.config.name] if run else names_of([name], with_)
         if run:
             event, hyper = event or run.config.event, run.config.hyper | hyper
-        findings = [finding for found in names for finding in prove(found, event_of(event), hyper, seed)]
+        findings = [finding for found in names for finding in prove(found, event_of(event), hyper, seed, device)]
         if as_json:
             print_json([asdict(finding) for finding in findings])
         else:

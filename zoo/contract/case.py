@@ -30,11 +30,13 @@ FIRST_DATA = 64
 class Case:
     """A pair under test: how it is built, and data for it: random ones, or those ``given``.
 
-    With ``given`` data, ``make`` gives a pair that is initialised already.
+    With ``given`` data, ``make`` gives a pair that is initialised already. ``device`` is where the pair is to run.
     """
 
-    def __init__(self, make: Callable[[int], Pair], event: Event, seed: int, given: Tensor | None = None) -> None:
-        self.make, self.event, self.seed, self.given = make, event, seed, given
+    def __init__(
+        self, make: Callable[[int], Pair], event: Event, seed: int, given: Tensor | None = None, device: str = "auto"
+    ) -> None:
+        self.make, self.event, self.seed, self.given, self.device = make, event, seed, given, device
 
     @property
     def sizes(self) -> list[int]:

@@ -22,7 +22,9 @@ GIVEN = 64
 """The most real data that ground laws are checked on."""
 
 
-def check(name: str, event: Event | None = None, hyper: Hyper | None = None, seed: int = 0) -> list[Finding]:
+def check(
+    name: str, event: Event | None = None, hyper: Hyper | None = None, seed: int = 0, device: str = "auto"
+) -> list[Finding]:
     """Check the pair called ``name`` against the contract.
 
     A pair that breaks the contract, or does not even run, is a finding and no error.
@@ -33,6 +35,7 @@ def check(name: str, event: Event | None = None, hyper: Hyper | None = None, see
             record or a sequence only of a family that takes nothing else).
         hyper: hyper-parameters.
         seed: of parameters and data.
+        device: where it is to run: ``"cpu"``, or any by default.
 
     Raises:
         ZooError: an unknown name or hyper-parameter, or an event that the family does not take.
@@ -51,7 +54,7 @@ def check(name: str, event: Event | None = None, hyper: Hyper | None = None, see
     for each in [given] if given else arrays or examples:
         small = fitting_event(family, each)
         label = "" if given else f" ({small})"
-        found = check_pair(lambda key, small=small: build(name, small, hyper, key), small, seed)  # type: ignore[misc] # mypy cannot infer a lambda's default
+        found = check_pair(lambda key, small=small: build(name, small, hyper, key), small, seed, device)  # type: ignore[misc] # mypy cannot infer a lambda's default
         findings += [replace(finding, law=finding.law + label) for finding in found]
     return findings
 
@@ -82,7 +85,7 @@ def ground_laws(pair: Pair, x: Tensor, seed: int = 0) -> None:
                 raise ContractError(f"{pair.label} breaks a law of the contract, {law.text!r}: {finding.detail}")
 
 
-def check_pair(make: Callable[[int], Pair], event: Event, seed: int = 0) -> list[Finding]:
+def check_pair(make: Callable[[int], Pair], event: Event, seed: int = 0, device: str = "auto") -> list[Finding]:
     """Check the pair that ``make(seed)`` builds for ``event`` against the contract.
 
     The ground laws of data that may lack a label are checked on data without one as well.
@@ -90,7 +93,7 @@ def check_pair(make: Callable[[int], Pair], event: Event, seed: int = 0) -> list
     Raises:
         ZooError: an error of ``make`` other than `ContractError`.
     """
-    case, broken = Case(make, event, seed), ""
+    case, broken = Case(make, event, seed, device=device), ""
     findings: list[Finding] = []
     for law, of_label in product(GROUND, (False, True)[: 1 + bool(event.label)]):
         named = replace(law, text=f"{law.text}, without {event.label.name}") if event.label and of_label else law

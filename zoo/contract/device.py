@@ -22,6 +22,8 @@ from zoo.pairs.user_errors import describe
 
 
 def runs_elsewhere(case: Case) -> None:
+    if case.device == "cpu":
+        raise NotApplicableError("it is checked for the CPU alone")
     device = "cuda" if torch.cuda.is_available() else "meta"
     pair, x = case.fresh(), case.x(case.sizes[0]).to(device)
     if device == "meta" and VARIABLES in pair.modules:

@@ -166,6 +166,7 @@ LAWS = (
     Law(
         "it runs on another device",
         runs_elsewhere,
-        "make tensors where the data are: x.new_zeros(...), torch.arange(..., device=x.device), or register_buffer",
+        "make tensors where the data are: x.new_zeros(...), torch.arange(..., device=x.device), or register_buffer; or "
+        "run it on the CPU alone, --device cpu",
     ),
 )

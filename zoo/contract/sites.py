@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import Any
 
 import torch
-from pyro.distributions import Delta, constraints
+from pyro.distributions import Delta, MaskedDistribution, constraints
 from torch import Tensor
 from torch.distributions import transform_to
 
@@ -178,7 +178,7 @@ def _observes(field: Field, name: str, site: Any) -> None:
             f"{name!r} is observed under a {_name(site)} of support {support}, which does not take all of {field.event}"
         )
     entries = site["fn"]
-    while isinstance(entries, torch.distributions.Independent):
+    while isinstance(entries, (torch.distributions.Independent, MaskedDistribution)):
         entries = entries.base_dist
     if field.levels is not None and not entries.event_shape:
         levels = torch.arange(field.levels, device=site["value"].device).to(site["value"].dtype)

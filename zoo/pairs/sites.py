@@ -146,7 +146,8 @@ class WholeBatch(poutine.messenger.Messenger):
     """Inside, a batch of ``n`` data stands for itself: a data plate draws no subsample of it and scales nothing.
 
     ``pyro.plate("data", N, subsample=x)`` and ``pyro.plate("data", N, subsample_size=len(x))`` mean ``len(x)`` data, so
-    that losses are per datum. Scales that a program sets by `pyro.poutine.scale` stay.
+    that losses are per datum. Scales that a program sets by `pyro.poutine.scale` stay. A plate without a size,
+    ``pyro.plate("data")``, has that of the distributions in it, as Pyro sums them.
     """
 
     def __init__(self, n: int) -> None:
@@ -158,9 +159,18 @@ class WholeBatch(poutine.messenger.Messenger):
             if msg["value"] is None and msg["fn"].subsample_size == self.n:
                 msg["value"] = torch.arange(self.n, device=msg["fn"].device)
             return
+        msg["cond_indep_stack"] = tuple(_sized(frame, msg["fn"].batch_shape) for frame in msg["cond_indep_stack"])
         for frame in msg["cond_indep_stack"]:
             if frame.size == self.n and frame.full_size not in (None, frame.size):
                 msg["scale"] = msg["scale"] * (frame.size / frame.full_size)
+
+
+def _sized(frame: Any, batch_shape: torch.Size) -> Any:
+    """A plate's frame with a size, if it has none and the distribution in it has that dimension."""
+    if not frame.vectorized or frame.size >= 0 or -frame.dim > len(batch_shape):
+        return frame
+    size = batch_shape[frame.dim]
+    return frame._replace(size=size, full_size=size)
 
 
 def per_datum(trace: Any, n: int, names: Container[str] | None = None, without: Container[str] = ()) -> Tensor:

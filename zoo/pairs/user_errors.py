@@ -26,7 +26,7 @@ PLATE = (
 )
 DEVICE = (
     "leave .cuda() and .to(device) out, the zoo moves the pair; make tensors where the data are: x.new_zeros(...), "
-    "torch.arange(..., device=x.device), or register_buffer"
+    "torch.arange(..., device=x.device), or register_buffer; or run it on the CPU alone, --device cpu"
 )
 MENDS = {
     r"Shape mismatch inside plate|shape at site .* invalid": PLATE,
@@ -46,9 +46,13 @@ MENDS = {
         "x has the shape (n, *event.shape): flatten it for a dense network, x.flatten(1), whose first layer takes "
         "event.size numbers; a latent has the event shape that the decoder takes, in the guide as in the model"
     ),
-    r"size of tensor a|does not match the broadcast|not broadcastable|invalid for input of size": (
+    r"size of tensor a|match the broadcast|not broadcastable|invalid for input of size|number of input data points": (
         "take every size from len(x) and x.shape: a parameter or constant with a row for each datum of one batch "
         "does not fit another batch; compute what belongs to a datum from x, by a network (amortised)"
+    ),
+    r"n_sample <= 0": (
+        "a count that is read off x, such as a Multinomial's total_count, belongs to the data: give it as a field, "
+        "n=:21@given"
     ),
     r"positional argument": "model and guide take one argument, the batch x: wrap others, model = lambda x: f(x, y)",
     r"out of bounds": "a latent that is an index has as many classes in the guide as in the model",
