@@ -325,12 +325,12 @@ EXAMPLES = (
     Example("tutorial/source/svi_part_i.ipynb", 'event = zoo.Event(1, "binary")\nmodel, guide = model, guide'),
     Example(
         "tutorial/source/mle_map.ipynb",
-        'event = zoo.Event((), "binary")\nmodel, guide = model_mle, guide_mle',
+        'event = zoo.Event(1, "binary")\nmodel, guide = lambda x: model_mle(x[:, 0]), guide_mle',
         "maximum likelihood",
     ),
     Example(
         "tutorial/source/mle_map.ipynb",
-        'event = zoo.Event((), "binary")\nmodel, guide = original_model, guide_map',
+        'event = zoo.Event(1, "binary")\nmodel, guide = lambda x: original_model(x[:, 0]), guide_map',
         "maximum a posteriori",
     ),
     Example(
@@ -451,8 +451,8 @@ batch. A program that is refused is refused by one sentence, which says why and 
 `docs/pyro_examples.py` writes this page. The programs of the first table are our own re-writings of Pyro's examples
 and tutorials, in `tests/programs/published`; `tests/test_published.py` checks that the table is as it was written."""
 HEADING = "\n\n## From Pyro's repository\n\n"
-OWN = """Pyro's own programs: the definitions of a file that its adapter uses, as they are, and the version of Pyro that the
-file names. Where `main` of a file makes the guide by `AutoDelta`, which is a point, the adapter has `AutoNormal`."""
+OWN = """Pyro's own programs: the definitions of a file that its adapter uses, as they are, and the version of Pyro that
+the file names. Where a file's `main` makes the guide by `AutoDelta`, a point, the adapter has `AutoNormal`."""
 
 
 def page(checkout: Path | None) -> str:

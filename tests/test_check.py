@@ -79,13 +79,13 @@ from zoo.seeding import seeded
 from zoo.training.loop import fit
 
 
-def findings_of(kind: Callable[[], Any], event: Event = REAL) -> list[Finding]:
+def findings_of(kind: Callable[[], Any], event: Event = REAL, device: str = "auto") -> list[Finding]:
     def make(seed: int) -> Pair:
         with seeded(seed):
             made = kind()
             return Pair(event, made.model, getattr(made, "guide", no_guide), extras=made)
 
-    return check_pair(make, event)
+    return check_pair(make, event, device=device)
 
 
 def broken(findings: list[Finding]) -> list[Finding]:
@@ -156,6 +156,12 @@ def test_each_law_catches_the_pair_that_breaks_it(breach: Breach) -> None:
     assert breach.detail in found.detail
     mends = [law.mend for law in (*GROUND, *LAWS) if law.text == found.law]
     assert any(mend in found.detail for mend in (*mends, *MENDS.values()))
+
+
+def test_a_pair_on_the_cpu_is_sound_for_the_cpu_alone() -> None:
+    findings = findings_of(OnTheCPU, device="cpu")
+    assert broken(findings) == []
+    assert findings[-1].ok is None
 
 
 def test_every_law_is_broken_by_a_pair_above() -> None:

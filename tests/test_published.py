@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from pathlib import Path
 from statistics import NormalDist
@@ -11,7 +12,23 @@ from typing import Any
 import pyro
 import pytest
 import torch
-from pyro_examples import PAGE, PARTICLES, PUBLISHED, STEPS, Row, adapter_of, main, rewriting, table
+from pyro_examples import (
+    EXAMPLES,
+    HEADING,
+    LONGEST,
+    PAGE,
+    PARTICLES,
+    PUBLISHED,
+    STEPS,
+    Example,
+    Row,
+    adapter_of,
+    main,
+    program_of,
+    published,
+    rewriting,
+    table,
+)
 from strangers import come_out
 from torch import Tensor
 
@@ -31,7 +48,73 @@ def test_a_published_program_does_what_the_page_says(name: str, tmp_path: Path) 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_adapter_has_at_most_five_lines(name: str) -> None:
-    assert 1 <= len(adapter_of((PUBLISHED / f"{name}.py").read_text())) <= 5
+    assert 1 <= len(adapter_of((PUBLISHED / f"{name}.py").read_text())) <= LONGEST
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda each: f"{Path(each.file).stem}-{each.about.replace(' ', '_')}")
+def test_an_adapter_of_a_file_of_pyro_is_short_and_in_the_page(example: Example) -> None:
+    lines = len(example.adapter.splitlines())
+    assert 1 <= lines <= LONGEST
+    rows = PAGE.read_text().partition(HEADING)[2].splitlines()
+    assert any(example.file in row and example.about in row and f" | {lines} | " in row for row in rows)
+
+
+def test_the_page_counts_its_rows() -> None:
+    text = PAGE.read_text().partition(HEADING)[2]
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    through = [row for row in rows if "| yes | yes | yes | yes |" in row]
+    assert len(rows) == len(EXAMPLES)
+    assert f"{len(through)} of {len(rows)} programs go through" in text
+
+
+FILE = """
+import missing_plots
+import pyro, pyro.distributions as dist
+import torch
+
+assert pyro.__version__.startswith("1.9.2")
+WIDTH = SIZE = 2
+data = missing_plots.download()
+
+
+def loc(x):
+    return x.new_full((WIDTH,), shift)
+
+
+shift = 0.5
+
+
+def model(x):
+    with pyro.plate("data", len(x)):
+        pyro.sample("x", dist.Normal(loc(x), 1.0).to_event(1), obs=x)
+
+
+def model_of_all():
+    model(data)
+
+
+model = None
+"""
+
+
+def test_what_an_adapter_does_not_use_of_a_file_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "file.py").write_text(FILE)
+    program = program_of(Example("file.py", "event, model = zoo.Event(2, 'real'), model", end="model = None"), tmp_path)
+    assert all(word in program for word in ("import pyro", "WIDTH = SIZE", "shift = 0.5", "def loc", "def model(x)"))
+    assert not any(word in program for word in ("missing_plots", "data =", "of_all", "model = None", "assert"))
+
+
+def test_a_file_of_a_checkout_goes_through_or_says_why_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = [{"cell_type": "code", "source": FILE.splitlines(keepends=True)}, {"cell_type": "raw", "source": ["no"]}]
+    (tmp_path / "book.ipynb").write_text(json.dumps({"cells": cells}))
+    adapter = "event = zoo.Event(2, 'real')\nguide = lambda x: None\nmodel = model"
+    good, wrong = (Example("book.ipynb", adapter, end=end) for end in ("model = None", ""))
+    monkeypatch.setattr("pyro_examples.EXAMPLES", (good, wrong))
+    (tmp_path / "runs").mkdir()
+    through, refused = published(tmp_path, tmp_path / "runs")
+    assert (through.done, through.sentence, through.about) == (STEPS, "exact", "book.ipynb, 1.9.2")
+    assert refused.done == ()
+    assert refused.sentence
 
 
 def test_a_folder_that_is_no_checkout_is_refused(tmp_path: Path) -> None:

@@ -107,6 +107,19 @@ class Walk(nn.Module):
             pyro.sample("steps", dist.Normal(mean, raw.exp()).mask(shown).to_event(1))
 
 
+class MaskedBits(Chain):
+    """The bits are masked one by one, below the event."""
+
+    def model(self, x: Tensor, n: Tensor) -> None:
+        z = x.new_zeros(len(x), 2)
+        with pyro.plate("data", len(x)):
+            for t in range(x.shape[1]):
+                shown = (t < n)[:, None]
+                z = pyro.sample(f"z_{t}", dist.Normal(self.transition(z), 1.0).mask(shown).to_event(1))
+                bits = dist.Bernoulli(logits=self.emission(z)).mask(shown).to_event(1)
+                pyro.sample(f"x_{t}", bits, obs=x[:, t])
+
+
 def made(kind: Callable[[], Any], event: Event = BITS, seed: int = 0) -> Pair:
     with seeded(seed):
         programs = kind()
@@ -123,7 +136,9 @@ def lengths(x: Tensor) -> list[int]:
     return [int(n) for n in x[:, -1]]
 
 
-@pytest.mark.parametrize(("kind", "event"), [(Chain, BITS), (Early, BITS), (Hidden, BITS), (Walk, WALK)])
+@pytest.mark.parametrize(
+    ("kind", "event"), [(Chain, BITS), (MaskedBits, BITS), (Early, BITS), (Hidden, BITS), (Walk, WALK)]
+)
 def test_sequences_pass_every_law(kind: Callable[[], Any], event: Event) -> None:
     broken = [each for each in check_pair(lambda seed: made(kind, event, seed), event) if each.ok is False]
     assert broken == []
@@ -154,7 +169,7 @@ def test_the_bound_of_a_masked_chain_tends_to_the_evidence_of_its_steps() -> Non
     assert bounds(pair, x, particles=20_000).importance.tolist() == pytest.approx(expected, abs=0.1)
 
 
-@pytest.mark.parametrize("kind", [Chain, Early, Hidden])
+@pytest.mark.parametrize("kind", [Chain, MaskedBits, Early, Hidden])
 def test_what_lies_beyond_the_length_changes_no_score(kind: Callable[[], Any]) -> None:
     """Each sequence is scored as by a program of its length."""
     pair, x = made(kind), some()
