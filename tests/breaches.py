@@ -8,6 +8,7 @@ from typing import Any
 import pyro
 import pyro.distributions as dist
 import torch
+from linear import TwoSites
 from pyro.infer.autoguide import AutoNormal
 from torch import Tensor, nn
 
@@ -18,7 +19,7 @@ from zoo.pairs.pair import Player
 REAL, BITS = Event(3, "real"), Event(3, "binary")
 
 
-class Good(nn.Module):
+class Good(TwoSites):
     """z ~ N(0, I), x ~ N(f(z), I), and an amortised normal guide."""
 
     def __init__(self) -> None:
@@ -35,15 +36,6 @@ class Good(nn.Module):
     def posterior(self, x: Tensor) -> Any:
         mean, raw = self.encoder(x).chunk(2, -1)
         return dist.Normal(mean, nn.functional.softplus(raw)).to_event(1)
-
-    def model(self, x: Tensor) -> None:
-        with pyro.plate("data", len(x)):
-            z = pyro.sample("z", self.prior(x))
-            pyro.sample("x", self.likelihood(z, x), obs=x)
-
-    def guide(self, x: Tensor) -> None:
-        with pyro.plate("data", len(x)):
-            pyro.sample("z", self.posterior(x))
 
 
 class FixedBatch(Good):

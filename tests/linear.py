@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pyro
@@ -24,7 +25,24 @@ def normal(mean: Tensor, scale: float = 1.0) -> Any:
     return dist.Normal(mean, scale).to_event(1)
 
 
-class Linear(nn.Module):
+class TwoSites(nn.Module):
+    """A latent z, data x, and a guide of z, whose distributions a subclass gives."""
+
+    prior: Callable[..., Any]
+    likelihood: Callable[..., Any]
+    posterior: Callable[..., Any]
+
+    def model(self, x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", self.prior(x))
+            pyro.sample("x", self.likelihood(z, x), obs=x)
+
+    def guide(self, x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", self.posterior(x))
+
+
+class Linear(TwoSites):
     """z ~ N(0, I), x ~ N(z, I) in the plane; the guide is the posterior, so every weight is p(x) = N(x; 0, 2 I)."""
 
     def __init__(self) -> None:
@@ -41,15 +59,6 @@ class Linear(nn.Module):
 
     def posterior(self, x: Tensor) -> Any:
         return normal(x / 2, math.sqrt(0.5))
-
-    def model(self, x: Tensor) -> None:
-        with pyro.plate("data", len(x)):
-            z = pyro.sample("z", self.prior(x))
-            pyro.sample("x", self.likelihood(z, x), obs=x)
-
-    def guide(self, x: Tensor) -> None:
-        with pyro.plate("data", len(x)):
-            pyro.sample("z", self.posterior(x))
 
 
 def pair_of(kind: type[nn.Module] | nn.Module, event: Event | None = None) -> Pair:

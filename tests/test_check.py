@@ -103,7 +103,7 @@ class Breach(NamedTuple):
 
 BROKEN = [
     Breach(FixedBatch, REAL, "the programs run", "the data plate has the size of the batch"),
-    Breach(FixedBatch, REAL, "the programs run", "at breaches.py:"),
+    Breach(FixedBatch, REAL, "the programs run", "at linear.py:"),
     Breach(FailsAtOnce, REAL, "the programs run", "ValueError: no such thing"),
     Breach(ObservesNothing, REAL, "the programs run", "pyro.sample('x', ..., obs=x)"),
     Breach(OutsideThePlate, REAL, "every site lies in the data plate", "site 'w' lies outside"),

@@ -5,13 +5,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from command import zoo
 
-from zoo.cli import app
 from zoo.cli.parse import bytes_of
 from zoo.data import load_data
 from zoo.event import Event
@@ -21,12 +19,6 @@ from zoo.pairs.registry import REGISTRIES, datasets, families, guides, priors
 
 SMALL = ["--data", "digits-binary", "--device", "cpu", "--train", "steps=4"]
 SMALL += ["--set", "hidden=8", "--set", "guide.hidden=8"]
-
-
-def zoo(*words: object, code: int = 0) -> Any:
-    result = CliRunner().invoke(app, [str(word) for word in words])
-    assert result.exit_code == code, result.output
-    return result
 
 
 @pytest.fixture(autouse=True)

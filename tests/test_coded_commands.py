@@ -9,9 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
-
-from zoo.cli import app
+from command import zoo
 
 PROGRAM = """
 import pyro, pyro.distributions as dist, torch, zoo
@@ -27,13 +25,6 @@ def guide(x, y=None, c=None):
         with pyro.plate("data", len(x)):
             pyro.sample("y", dist.Categorical(logits=x.new_zeros(3)))
 """
-
-
-def zoo(*words: object, code: int = 0) -> Any:
-    result = CliRunner().invoke(app, [str(word) for word in words])
-    assert result.exit_code == code, result.output
-    assert "Traceback" not in result.output
-    return result
 
 
 @pytest.fixture

@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from command import zoo
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
 from zoo import Event, Pair, build, load_data
-from zoo.cli import app
 from zoo.codec import decode, encode
 from zoo.codec.container import CHECKSUM, FRAME, pack, unpack, weights_digest
 from zoo.codec.lossless import precisely, probe
@@ -198,13 +197,6 @@ def test_data_that_take_no_bits_are_padded() -> None:
 
 
 # the command line
-
-
-def zoo(*words: object, code: int = 0) -> Any:
-    result = CliRunner().invoke(app, [str(word) for word in words])
-    assert result.exit_code == code, result.output
-    assert "Traceback" not in result.output
-    return result
 
 
 @pytest.fixture

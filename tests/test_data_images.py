@@ -157,7 +157,7 @@ def cut_in_half(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def images_beside_folders(folder: Path) -> None:
+def images_and_folders(folder: Path) -> None:
     folder_of(folder / "cat" / "small", [blank("L")])
     folder_of(folder / "cat", [blank("L")])
 
@@ -178,7 +178,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "animation": (saved(blank("L"), save_all=True, append_images=[Image.new("L", (2, 2), 9)]), "", "animation of 2"),
     "cmyk": (saved(blank("CMYK"), suffix="jpg"), "", "is an image of mode CMYK; save it as 8-bit grey or RGB"),
     "other kinds": (saved(blank("L"), suffix="gif"), "", "000.gif is no PNG or JPEG; convert it to PNG"),
-    "folders beside": (images_beside_folders, "", r"not both or deeper: move or remove cat/small/000.png"),
+    "images and folders": (images_and_folders, "", r"not both or deeper: move or remove cat/small/000.png"),
     "levels": (saved(*[Image.new("L", (2, 2), 255)] * 20), "", "levels 0 to 1, got 255"),
     "mode": (saved(blank("L")), "mode=red", "the mode of images is grey or rgb, got 'red'"),
     "size": (saved(blank("L")), "size=0.5", "the size of images is a number of pixels"),

@@ -53,7 +53,7 @@ def impute(pair: Pair, x: Tensor, missing: Tensor, draws: int, particles: int) -
         draws, particles: for each datum.
 
     Raises:
-        ZooError: the pair's conditionals cannot be had.
+        ZooError: the pair's conditionals cannot be derived.
     """
     if draws < 1 or particles < 1:
         raise ZooError(f"imputation takes one draw and one particle or more, got {draws} and {particles}")
@@ -94,7 +94,7 @@ def missing_log_prob(pair: Pair, x: Tensor, missing: Tensor, particles: int) -> 
         Value and Monte Carlo error, shape ``(n,)``, float64, on the CPU, and kind.
 
     Raises:
-        ZooError: the pair's conditionals cannot be had.
+        ZooError: the pair's conditionals cannot be derived.
     """
     gaussian = gaussian_marginal(pair)
     if gaussian is not None:
@@ -135,7 +135,7 @@ def in_order(pair: Pair, missing: Tensor) -> bool:
     """Whether what is missing can be drawn entry by entry given the rest (and latents).
 
     Raises:
-        ZooError: the pair's conditionals cannot be had.
+        ZooError: the pair's conditionals cannot be derived.
     """
     return all(_comes_last(pair, name, fn, missing) for name, fn in conditional_sites(pair).items())
 

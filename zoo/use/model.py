@@ -281,7 +281,7 @@ class TrainedModel:
             seed: of the draws.
 
         Raises:
-            ZooError: no conditional can be had from the pair.
+            ZooError: no conditional of the pair can be derived.
         """
         own, form = read_batch(self.event, x, missing=True)
         missing = own.isnan() if mask is None else _mask(mask, own)

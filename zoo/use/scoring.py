@@ -84,7 +84,7 @@ def score(
 
 
 @dataclass(frozen=True)
-class Rows:
+class NewData:
     """A packed batch with the index of its rows and the names of its columns (none for images and records)."""
 
     x: Tensor
@@ -117,7 +117,7 @@ class Scorer:
                 "choose another rate, or train with a larger validation split"
             )
 
-    def score(self, rows: Rows) -> pd.DataFrame:
+    def score(self, rows: NewData) -> pd.DataFrame:
         """See the function `score`."""
         value, stderr, kind = self.model.packed_log_prob(rows.x, self.particles)
         if bad := int(value.isnan().sum()):
@@ -156,7 +156,7 @@ def novelty(reference: Tensor, values: Tensor) -> Tensor:
     return (1 + below).double() / (len(reference) + 1)
 
 
-def read(model: TrainedModel, data: Any) -> Rows:
+def read(model: TrainedModel, data: Any) -> NewData:
     """New data as rows for a model: those of a file are counted from 1, those of a data frame keep their index.
 
     Raises:
@@ -175,7 +175,7 @@ def read(model: TrainedModel, data: Any) -> Rows:
         columns = ()
     else:
         columns = columns or [str(number) for number in range(1, model.event.size + 1)]
-    return Rows(x, index, columns)
+    return NewData(x, index, columns)
 
 
 def follow(model: TrainedModel, path: Path, scorer: Scorer, wait: Callable[[], bool]) -> Iterator[pd.DataFrame]:
@@ -200,7 +200,7 @@ def follow(model: TrainedModel, path: Path, scorer: Scorer, wait: Callable[[], b
         complete = whole[: whole.rfind(b"\n") + 1]
         if len(complete) > read_bytes and complete.count(b"\n") > 1:  # one line may be the header
             found = _from_text(model, path, complete)
-            fresh = Rows(found.x[rows:], found.index[rows:], found.columns)
+            fresh = NewData(found.x[rows:], found.index[rows:], found.columns)
             read_bytes, rows = len(complete), len(found.x)
             if len(fresh.x):
                 yield scorer.score(fresh)
@@ -208,7 +208,7 @@ def follow(model: TrainedModel, path: Path, scorer: Scorer, wait: Callable[[], b
             return
 
 
-def _from_text(model: TrainedModel, path: Path, text: bytes) -> Rows:
+def _from_text(model: TrainedModel, path: Path, text: bytes) -> NewData:
     """The rows of the complete lines of a file."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / path.name

@@ -56,5 +56,5 @@ class DMM(nn.Module):
 # adapter
 event = zoo.Event((4, 3), "binary")
 dmm = DMM()
-model = lambda x: dmm.model(x, x.flip(1), x.new_ones(len(x), 4).bool())  # noqa: E731
-guide = lambda x: dmm.guide(x, x.flip(1), x.new_ones(len(x), 4).bool())  # noqa: E731
+model = lambda x: dmm.model(x, x.flip(1), x.new_ones(len(x), 4).bool())
+guide = lambda x: dmm.guide(x, x.flip(1), x.new_ones(len(x), 4).bool())

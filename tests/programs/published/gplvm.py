@@ -18,5 +18,5 @@ process.autoguide("X", dist.Normal)
 
 # adapter
 event = zoo.Event(DIM, "real")
-model = lambda x: process.set_data(process.X, x.T) or process.model()  # noqa: E731
-guide = lambda x: process.guide()  # noqa: E731
+model = lambda x: process.set_data(process.X, x.T) or process.model()
+guide = lambda x: process.guide()

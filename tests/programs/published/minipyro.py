@@ -15,5 +15,5 @@ def model(data):
 
 # adapter
 event, of_vectors = zoo.Event(1, "real"), model
-model = lambda x: of_vectors(x[:, 0])  # noqa: E731
+model = lambda x: of_vectors(x[:, 0])
 guide = AutoNormal(model)

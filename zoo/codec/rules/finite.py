@@ -126,7 +126,7 @@ def _floor(fn: Floor, grid: Grid | None) -> Code:
     return KnownValue(fn.sample())
 
 
-class Masked:
+class MaskedEntries:
     """Another code of which only some entries are coded: those where the ``mask`` is true.
 
     The others take no bits, so that each is ``blank``.
@@ -165,4 +165,4 @@ def _masked(fn: Any, grid: Grid | None) -> Code:
     if not fn.support.is_discrete:
         transform = distributions.biject_to(fn.support)
         blank = transform(torch.zeros(transform.inverse_shape(fn.shape()), dtype=torch.float64))
-    return Masked(code(fn.base_dist, grid), torch.as_tensor(fn._mask).expand(fn.batch_shape), blank)
+    return MaskedEntries(code(fn.base_dist, grid), torch.as_tensor(fn._mask).expand(fn.batch_shape), blank)
