@@ -8,12 +8,14 @@ rest is refused.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from zoo.data.dataset import Dataset
 from zoo.data.units import Units, places, present
 from zoo.errors import ZooError
 from zoo.event import Event
@@ -220,6 +222,25 @@ def in_units(
         return None, {word: split.float() for word, split in splits.items()}
     generator = torch.Generator().manual_seed(seed)
     return units, {word: event.without_padding(units.standardise(split, generator)) for word, split in splits.items()}
+
+
+def standardised(data: Dataset, seed: int) -> Dataset:
+    """A data set whose pairs are given its real entries standardised.
+
+    Args:
+        data: in its own units.
+        seed: of the noise on grids.
+
+    Raises:
+        ZooError: see `units_of`.
+    """
+    splits = {"train": data.train, "validation": data.validation, "test": data.test}
+    where = f"data set {data.name!r}"
+    units, given = in_units(data.event, splits, where, lambda entry: f"the entry {entry} of a datum", seed)
+    if units is None:
+        return data
+    own = data.train, data.validation, data.test
+    return replace(data, train=given["train"], validation=given["validation"], test=given["test"], units=units, own=own)
 
 
 def shortened(words: Sequence[str]) -> str:
