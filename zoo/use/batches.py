@@ -87,3 +87,23 @@ def _tensor(x: Any) -> Tensor:
     if array.dtype.kind not in "buif":
         raise ZooError(f"data should be numbers, got an array of {array.dtype}")
     return torch.from_numpy(np.ascontiguousarray(array).astype(np.float64))
+
+
+def form_of(like: Any, shape: tuple[int, ...]) -> Form:
+    """The form of answers that are like an array, with data of ``shape``."""
+    return Form(like.device if isinstance(like, Tensor) else None, shape)
+
+
+def read_mask(mask: Any, x: Tensor) -> Tensor:
+    """A mask of the entries of ``x``, on its device.
+
+    Raises:
+        ZooError: another shape, or no booleans.
+    """
+    found = torch.as_tensor(mask).to(x.device)
+    if found.dtype != torch.bool or found.numel() != x.numel() or len(found) != len(x):
+        raise ZooError(
+            f"a mask is boolean, True where an entry is missing, of the shape of x, {tuple(x.shape)}; got "
+            f"{found.dtype} of shape {tuple(found.shape)}"
+        )
+    return found.reshape(x.shape)

@@ -28,7 +28,7 @@ from zoo.scores import Kind
 from zoo.seeding import seeded
 from zoo.use import arrays
 from zoo.use.answers import Encoding, Imputed, LogProb
-from zoo.use.batches import Array, Batch, Form, read_batch
+from zoo.use.batches import Array, Batch, Form, form_of, read_batch, read_mask
 from zoo.use.imputing import impute, missing_log_prob, relative_error
 from zoo.use.latents import Latents
 
@@ -144,7 +144,7 @@ class TrainedModel:
         """
         batch, form = self._in(x)
         if mask is not None:
-            masked = _mask(mask, batch)
+            masked = read_mask(mask, batch)
             with seeded(seed), self.pair.evaluating():
                 value, stderr, kind = missing_log_prob(self.pair, batch, masked, particles)
             value = value - self._log_scales(batch, masked)
@@ -194,7 +194,7 @@ class TrainedModel:
             raise ZooError(f"a sample has one datum or more, got n={n}")
         latents, form = None, Form(self.pair.device, self.event.shape)
         if given:
-            form = _form(next(iter(given.values())), self.event.shape)
+            form = form_of(next(iter(given.values())), self.event.shape)
         if z is not None:
             codes, form = self._vectors(z)
             if len(codes) != n:
@@ -284,7 +284,7 @@ class TrainedModel:
             ZooError: no conditional of the pair can be derived.
         """
         own, form = read_batch(self.event, x, missing=True)
-        missing = own.isnan() if mask is None else _mask(mask, own)
+        missing = own.isnan() if mask is None else read_mask(mask, own)
         if (own.isnan() & ~missing).any():
             raise ZooError("entries are NaN that the mask does not mark; mark them, or leave the mask out")
         batch = self.standardised(own.masked_fill(missing, 0.0))
@@ -363,7 +363,7 @@ class TrainedModel:
     def _vectors(self, z: Any) -> tuple[Tensor, Form]:
         """Latents as vectors ``(n, d)``, and the form they came in."""
         values = dict(z) if isinstance(z, Mapping) else {"": z}
-        form = _form(next(iter(values.values()), None), self.event.shape)
+        form = form_of(next(iter(values.values()), None), self.event.shape)
         tensors = {name: torch.as_tensor(value).to(self.pair.device, torch.float32) for name, value in values.items()}
         return self._latents.join(tensors if isinstance(z, Mapping) else tensors[""]), form
 
@@ -386,23 +386,3 @@ class TrainedModel:
         """``work`` on chunks of rows that fit in memory."""
         with self.pair.evaluating():
             return torch.cat([work(part) for part in x.split(rows_within(MEMORY, x, work))])
-
-
-def _form(like: Any, shape: tuple[int, ...]) -> Form:
-    """The form of answers that are like an array, with data of ``shape``."""
-    return Form(like.device if isinstance(like, Tensor) else None, shape)
-
-
-def _mask(mask: Any, x: Tensor) -> Tensor:
-    """A mask of the entries of ``x``, on its device.
-
-    Raises:
-        ZooError: another shape, or no booleans.
-    """
-    found = torch.as_tensor(mask).to(x.device)
-    if found.dtype != torch.bool or found.numel() != x.numel() or len(found) != len(x):
-        raise ZooError(
-            f"a mask is boolean, True where an entry is missing, of the shape of x, {tuple(x.shape)}; got "
-            f"{found.dtype} of shape {tuple(found.shape)}"
-        )
-    return found.reshape(x.shape)
