@@ -120,10 +120,10 @@ def test_the_bound_of_a_sequence_does_not_depend_on_the_longest_that_it_may_be()
         x, n = torch.randint(2, (4, 3, 3)).float(), torch.tensor([1, 2, 3, 3])
     padded = torch.cat([x, torch.zeros(4, 3, 3)], 1)
     found = [
-        bounds(pair, event.pack({"x": data, "n": n}), 30_000).importance
+        bounds(pair, event.pack({"x": data, "n": n}), 10_000).importance
         for pair, event, data in zip(pairs, (short, long), (x, padded), strict=True)
     ]
-    assert found[0] == pytest.approx(found[1], abs=0.06)
+    assert found[0] == pytest.approx(found[1], abs=0.1)
 
 
 @pytest.mark.parametrize("text", ["x=5x6:binary", "x=5x6:binary,n=:6@given", "x=5:2~n,y=5:2~n,n=:6@given"])
