@@ -179,9 +179,9 @@ def repeats(values: Floats) -> str:
 
 def _refuse_dependence(train: Floats, held_out: Floats, step: Tensor, where: str, names: Sequence[str]) -> None:
     """Refuse columns that are linear functions of others, unless all that depend on each other lie on grids."""
+    train, held_out = (rows[np.isfinite(rows).all(1)] for rows in (train, held_out))
     n, d = train.shape
-    known = np.isfinite(train).all(0) if n else np.zeros(d, bool)
-    if not names or d < 2 or n <= d or not known.all() or not np.isfinite(held_out).all():
+    if not names or d < 2 or n <= d:
         return
     mean, scale = train.mean(0), train.std(0)
     z, others = (train - mean) / scale, (held_out - mean) / scale
@@ -202,7 +202,12 @@ def _refuse_dependence(train: Floats, held_out: Floats, step: Tensor, where: str
 
 
 def in_units(
-    event: Event, splits: Mapping[str, Tensor], where: str, name: Callable[[int], str], seed: int
+    event: Event,
+    splits: Mapping[str, Tensor],
+    where: str,
+    name: Callable[[int], str],
+    seed: int,
+    quantiles: Sequence[int] = (),
 ) -> tuple[Units | None, dict[str, Tensor]]:
     """The units of data, and their splits as a pair is given them, float32.
 
@@ -211,16 +216,21 @@ def in_units(
         splits: ``train``, ``validation`` and ``test`` in the data's own units.
         where, name: see `units_of`.
         seed: of the noise on grids.
+        quantiles: entries that are transformed to quantiles (see `zoo.data.quantiles`).
 
     Raises:
-        ZooError: see `units_of`.
+        ZooError: see `units_of`; an entry to transform that is not real, or too few train data.
     """
     splits = {word: split.double() for word, split in splits.items()}
     held_out = torch.cat([splits["validation"], splits["test"]])
     units = units_of(event, splits["train"], held_out, where, name)
+    if levels := [entry for entry in quantiles if places(event)[entry] < 0]:
+        raise ZooError(f"{where}: {name(levels[0])} has levels, and only real numbers are transformed to quantiles")
     if units is None:
         return None, {word: split.float() for word, split in splits.items()}
     generator = torch.Generator().manual_seed(seed)
+    if quantiles:
+        units = units.with_quantiles(splits["train"].flatten(1), quantiles, torch.Generator().manual_seed(seed))
     return units, {word: event.without_padding(units.standardise(split, generator)) for word, split in splits.items()}
 
 

@@ -17,11 +17,14 @@ from zoo.codec.container import Header, as_arrays, check_data, decode, encode, u
 from zoo.codec.forms import ArrayForm, same_bytes
 from zoo.codec.lossless import Watch, why_not
 from zoo.contract.check import ground_laws
+from zoo.data.files import path_and_settings, read_rows, table_of
+from zoo.data.units import incomplete
 from zoo.errors import RunError, ZooError
 from zoo.event import Event
-from zoo.files import read_tensors, write_bytes
+from zoo.files import read_tensors, write_bytes, write_text
 from zoo.pairs.pair import Pair
 from zoo.pairs.records import dimensions
+from zoo.runs.config import RunConfig
 from zoo.runs.run import Run, find_runs
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -45,6 +48,38 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
             return {"": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise ZooError(f"{path} is no complete {path.suffix} file of plain numbers ({error})") from error
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file of that name is a table."""
+    return path.suffix.lower() in (".csv", ".parquet")
+
+
+def read_table(path: Path, config: RunConfig) -> tuple[dict[str, NDArray[Any]], str]:
+    """A table as arrays of the data of a run, and how far its numbers are from the grid that they are rounded to.
+
+    Raises:
+        ZooError: see `zoo.data.files.read_rows`; a value is missing.
+    """
+    event, settings = Event.parse(config.event), path_and_settings(config.data.name)[1]
+    x, _, note = read_rows(path, event, config.columns, config.names, settings)
+    if rows := int(incomplete(event, torch.from_numpy(x)).sum()):
+        raise ZooError(f"{path}: {rows} rows lack a value, which is no level; leave them out")
+    values = event.unpack(torch.from_numpy(x)) if event.fields else {"": torch.from_numpy(x)}
+    return {name: value.numpy() for name, value in values.items() if value is not None}, note
+
+
+def write_table(path: Path, arrays: Arrays, config: RunConfig) -> None:
+    """Write decoded arrays as the table that `read_table` read.
+
+    Raises:
+        ZooError: the run was not trained on a table.
+    """
+    event = Event.parse(config.event)
+    if not config.columns or path.suffix != ".csv":
+        raise ZooError(f"{config.name} was trained on {config.data.name}, no table; write its data to a .npy or .npz")
+    x = event.pack({name: torch.from_numpy(array) for name, array in arrays.items()}) if event.fields else arrays[""]
+    write_text(path, table_of(torch.as_tensor(x), config.columns, config.names).to_csv(index=False))
 
 
 def compress(
@@ -103,7 +138,7 @@ def decompress(file: bytes, runs: Path, given: Arrays, watch: Watch) -> dict[str
         ZooError: a field that is needed is not given.
         RunError: the file is damaged, there is no such run, or this machine cannot decode it.
     """
-    return restore(_run_of(unpack(file)[0], runs).pair(), file, given, watch)
+    return restore(run_of(unpack(file)[0], runs).pair(), file, given, watch)
 
 
 def restore(pair: Pair, file: bytes, given: Arrays, watch: Watch) -> dict[str, NDArray[Any]]:
@@ -181,7 +216,12 @@ def _decoded(pair: Pair, file: bytes, given: Arrays, watch: Watch) -> dict[str, 
     return {field.name: found[field.name] for field in event.parts if field.name in found}
 
 
-def _run_of(header: Header, runs: Path) -> Run:
+def run_of(header: Header, runs: Path) -> Run:
+    """The run under ``runs`` that a coded file belongs to.
+
+    Raises:
+        RunError: there is none.
+    """
     for run in find_runs(runs, header.family):
         try:
             weights, _ = read_tensors(run.folder / "weights.safetensors")
