@@ -190,8 +190,8 @@ def end_labels(ends: Sequence[tuple[str, str, tuple[float, float]]], x: Scale, y
     for i in reversed(range(len(heights))):
         heights[i] = min(heights[i], y.start - 14 * (len(heights) - 1 - i))
     parts = []
-    for (name, class_, (right, height)), at in zip(ordered, heights, strict=True):
-        hair = line(x(right) + 2, y(height), x.end + 6, at - 4, "grid")
+    for (name, class_, (last, height)), at in zip(ordered, heights, strict=True):
+        hair = line(x(last) + 2, y(height), x.end + 6, at - 4, "grid")
         parts.append(of_family(name, hair, label(x.end + 9, at, clip(name, right - x.end), class_)))
     return parts
 
