@@ -12,8 +12,11 @@ from markupsafe import Markup
 from zoo.report import figures, tables, text
 from zoo.report.figures.svg import numbered
 from zoo.report.markdown import QUICK
+from zoo.report.neighbours import neighbours
 from zoo.report.numbers import LEGEND, numbers, points
+from zoo.report.paired import paired
 from zoo.report.pictures import densities, latents, pictures, strips
+from zoo.report.pictures import neighbours as neighbours_shown
 from zoo.report.tables import Member
 from zoo.report.verdicts import UNMEASURED, columns
 
@@ -124,6 +127,9 @@ def _chapter(study: Study, dataset: str, place: str) -> dict[str, Any]:
         "pictures": pictures(shown, groups) if shown else [],
         "densities": densities(shown, groups) if shown else [],
         "latents": latents(shown, groups) if shown else [],
+        "paired": paired(study, dataset),
+        "neighbours": neighbours(study, lines),
+        "neighbours_shown": neighbours_shown(shown, groups) if shown else [],
         "speed": _speed(lines),
         "rates": _for_screens(figures.rate_distortion, lines, 640),
         "strips": strips(shown, lambda label, grid: points(named[label], grid)) if shown else {},

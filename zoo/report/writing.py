@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from zoo.files import write_text
-from zoo.report import latex, markdown, page, tables
+from zoo.report import latex, markdown, page, paired, tables
 from zoo.report.study import FILE, Study
 from zoo.scores import COLUMNS
 
 
 def write_report(study: Study, folder: Path) -> list[Path]:
-    """Write ``index.html``, ``report.md``, ``table1.csv``, ``table1.tex``, ``scores.csv`` and ``scores.json``.
+    """Write the files of a report.
 
-    All are rendered before the first is written, and each is written atomically. They are drawn from the content of
+    They are ``index.html``, ``report.md``, ``table1.csv``, ``table1.tex``, ``scores.csv``, ``paired.csv`` and
+    ``scores.json``. All are rendered before the first is written, and each is written atomically. They are drawn from the content of
     ``scores.json``, so redrawing the loaded study gives the same files.
 
     Returns:
@@ -30,6 +31,7 @@ def write_report(study: Study, folder: Path) -> list[Path]:
         "table1.csv": _csv(tables.wide_header(), tables.wide(stored)),
         "table1.tex": latex.render(stored),
         "scores.csv": _csv(COLUMNS, stored.scores),
+        "paired.csv": _csv(paired.COLUMNS, [{"suite": stored.suite} | row for row in stored.paired]),
         FILE: stored.json(),
     }
     for name, text in files.items():
