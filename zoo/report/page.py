@@ -130,7 +130,11 @@ def _chapter(study: Study, dataset: str, place: str) -> dict[str, Any]:
         "paired": paired(study, dataset),
         "neighbours": neighbours(study, lines),
         "neighbours_shown": neighbours_shown(shown, groups) if shown else [],
-        "speed": _speed(lines),
+        "speed": [
+            drawn
+            for draw in (figures.speed_and_likelihood, figures.speed_and_quality)
+            if (drawn := _for_screens(draw, lines, 440))
+        ],
         "rates": _for_screens(figures.rate_distortion, lines, 640),
         "strips": strips(shown, lambda label, grid: points(named[label], grid)) if shown else {},
     }
@@ -143,17 +147,6 @@ def _for_screens(
     figure = Markup('<div class="wide">{}</div>\n<div class="narrow">{}</div>')
     drawn = draw(lines, wide)
     return figure.format(Markup(drawn), Markup(draw(lines, NARROW))) if drawn else None
-
-
-def _speed(lines: Sequence[Member]) -> list[Markup]:
-    def nats(members: Sequence[Member], width: float) -> str:
-        return figures.speed(members, "likelihood", "nats", "nats per datum", "Speed against likelihood", width)
-
-    def c2st(members: Sequence[Member], width: float) -> str:
-        quality = "accuracy of a classifier, 0.5 is best"
-        return figures.speed(members, "sampling", "c2st", quality, "Speed against sample quality", width)
-
-    return [drawn for draw in (nats, c2st) if (drawn := _for_screens(draw, lines, 440))]
 
 
 def _count(number: int, word: str) -> str:

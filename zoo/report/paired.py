@@ -56,8 +56,8 @@ def _against(best: str, rows: Sequence[Row]) -> Table:
         f"Nats per datum of each family less those of {best}, paired over the same {n} test data, so that the interval "
         "is far narrower than the errors of both suggest. The values of several seeds are averaged for each datum. The "
         "error over data is that of the mean of these differences, the error over seeds comes from the spread of the "
-        "seeds' means, and the 95 % interval counts both (Student's, with Welch's degrees of freedom); with one seed of "
-        f"either family it is of these weights on other data. {KINDS}",
+        "seeds' means, and the 95 % interval counts both (Student's, with Welch's degrees of freedom). With one seed "
+        f"of either, it is of these weights on other data. {KINDS}",
         ("difference, nats", "95 % interval", "error over data", "error over seeds", "true difference", "reading"),
         tuple(lines),
         tuple(values),
