@@ -13,8 +13,9 @@ from mkdocs.structure.pages import Page
 sys.path.insert(0, str(Path(__file__).parent))
 from broken_links import broken_links
 from build_pages import pages, site_links
+from notebook_pages import NOTEBOOKS, notebook_page
 
-PAGES = pages()
+PAGES = pages() | {f"notebooks/{path.stem}.md": notebook_page(path) for path in NOTEBOOKS}
 """Path of each generated page -> Markdown."""
 
 
