@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -15,7 +16,9 @@ from broken_links import broken_links
 from build_pages import pages, site_links
 from notebook_pages import NOTEBOOKS, notebook_page
 
-PAGES = pages() | {f"notebooks/{path.stem}.md": notebook_page(path) for path in NOTEBOOKS}
+with ThreadPoolExecutor() as pool:  # a notebook runs in a process of its own
+    NOTEBOOK_PAGES = zip(NOTEBOOKS, pool.map(notebook_page, NOTEBOOKS), strict=True)
+PAGES = pages() | {f"notebooks/{path.stem}.md": text for path, text in NOTEBOOK_PAGES}
 """Path of each generated page -> Markdown."""
 
 

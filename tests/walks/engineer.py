@@ -9,6 +9,12 @@ import pandas as pd
 
 import zoo
 
+
+def shell(command: str) -> str:
+    """Run a command; what it prints."""
+    return subprocess.run(command.split(), check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
 rng = np.random.default_rng(0)
 
 
@@ -30,15 +36,10 @@ faulty = [17, 120]
 new.loc[faulty, "pressure"] += [1.5e5, -1.5e5]
 new[["vibration", "pressure", "temperature"]].to_csv("new.csv", index=False)  # columns are found by name
 
-subprocess.run(
-    ["zoo", "train", "ppca", "--data", "past.csv", "--set", "latent=1", "--train", "steps=300", "--quiet"], check=True
-)
-listed = subprocess.run(["zoo", "runs", "--json"], check=True, capture_output=True, text=True)
-[run] = json.loads(listed.stdout)
+shell("zoo train ppca --data past.csv --set latent=1 --train steps=60 --train lr=0.05 --quiet")
+[run] = json.loads(shell("zoo runs --json"))
 assert (run["family"], run["status"]) == ("ppca", "finished")
-subprocess.run(
-    ["zoo", "score", run["folder"], "--data", "new.csv", "--rate", "0.05", "-o", "scores.csv", "--quiet"], check=True
-)
+shell(f"zoo score {run['folder']} --data new.csv --rate 0.05 -o scores.csv --quiet")
 scores = pd.read_csv("scores.csv")
 assert len(scores) == len(new)
 assert set(scores["log_prob"].nsmallest(2).index) == set(faulty)
@@ -56,9 +57,7 @@ assert abs(filled.mean[0, 0] - row[0, 0]) < 6
 
 counts = rng.poisson(3, size=(200, 4)).clip(max=15).astype(np.uint8)
 np.save("counts.npy", counts)
-subprocess.run(
-    ["zoo", "compress", "independent", "counts.npy", "-o", "counts.zoo", "--data", "counts.npy", "--quiet"], check=True
-)
-subprocess.run(["zoo", "decompress", "counts.zoo", "-o", "back.npy", "--quiet"], check=True)
+shell("zoo compress independent counts.npy -o counts.zoo --data counts.npy --quiet")
+shell("zoo decompress counts.zoo -o back.npy --quiet")
 assert Path("back.npy").read_bytes() == Path("counts.npy").read_bytes()
 assert Path("counts.zoo").stat().st_size < counts.nbytes

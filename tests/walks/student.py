@@ -10,15 +10,20 @@ from sklearn.datasets import load_digits
 
 import zoo
 
+
+def shell(command: str) -> str:
+    """Run a command; what it prints."""
+    return subprocess.run(command.split(), check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
 pixels, classes = load_digits(n_class=3, return_X_y=True)
 for number, (image, digit) in enumerate(zip(pixels[:240].reshape(-1, 8, 8), classes[:240], strict=True)):
     path = Path("images", ("zero", "one", "two")[digit], f"{number}.png")
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray((image * 15).astype(np.uint8)).save(path)
 
-vae = ["vae", "--data", "images/:labels=0", "--train", "steps=30", "--quiet"]
-subprocess.run(["zoo", "train", *vae], check=True)
-subprocess.run(["zoo", "sample", *vae, "--out", "samples.png", "-n", "9"], check=True)
+shell("zoo train vae --data images/:labels=0 --train steps=30 --quiet")
+shell("zoo sample vae --data images/:labels=0 --train steps=30 --quiet -n 9 --out samples.png")
 assert Image.open("samples.png").size[0] >= 24
 
 model = zoo.load("vae")
@@ -35,8 +40,7 @@ drawn = model.sample(3, seed=0).numpy()
 assert drawn.min() >= 0
 assert drawn.max() <= 255
 
-asked = ["ssvae", "--data", "images/", "--train", "steps=40", "-e", "labels", "--particles", "4", "--json", "--quiet"]
-answer = subprocess.run(["zoo", "evaluate", *asked], check=True, capture_output=True, text=True)
-scores = {score["metric"]: score for score in json.loads(answer.stdout)}
+answer = shell("zoo evaluate ssvae --data images/ --train steps=40 -e labels --particles 4 --json --quiet")
+scores = {score["metric"]: score for score in json.loads(answer)}
 assert scores["error"]["status"] == "ok"
 assert scores["error"]["value"] < 0.5  # two thirds by chance
