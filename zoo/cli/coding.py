@@ -50,7 +50,7 @@ def compress(
             arrays, note = read_table(values, run.config)
         total = max((len(array) for array in arrays.values() if array.ndim), default=0)
         with _progress(total, quiet) as watch:
-            file, count, size = code(run.pair(), arrays, watch, run.config.unchecked)
+            file, count, size = code(run.pair(), arrays, watch, run.config.unchecked, run.config.data_units)
         write_bytes(out, file)
         bits = 8 * len(file) / size
         if as_json:

@@ -310,7 +310,7 @@ class TrainedModel:
             name: np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
             for name, value in values.items()
         }
-        return arrays.compress(self.pair, found, lambda stage, done: None, unchecked=self.run is not None)[0]
+        return arrays.compress(self.pair, found, lambda stage, done: None, self.run is not None, self.units)[0]
 
     def decompress(self, file: bytes, given: Mapping[str, Any] | None = None) -> Batch:
         """The array that `compress` was given, or the fields of a record by name, as numpy.
@@ -324,7 +324,7 @@ class TrainedModel:
             RunError: the file is damaged, or another model made it.
         """
         context = {name: np.asarray(value) for name, value in (given or {}).items()}
-        found = arrays.restore(self.pair, file, context, lambda done: None)
+        found = arrays.restore(self.pair, file, context, lambda done: None, self.units)
         return found if self.event.fields else found[""]
 
     @cached_property
