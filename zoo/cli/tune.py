@@ -43,7 +43,7 @@ def tune(
         objective = tuning.objective(config, space)
         calibrate([config], Console(stderr=True, quiet=options.quiet or as_json))
         show = typer.echo if not (as_json or options.quiet) else lambda line: None
-        show(f"{config.name} on {config.data.name}, least {objective}")
+        show(f"{config.name} on {config.data.name}: the least {objective}")
         varied = " ".join(f"{key}={values}" for key, values in tuning.written(space).items())
         show(f"over {varied}{'' if over else ' (by default; choose by --over)'}")
         found: list[Trial] = []
@@ -60,7 +60,7 @@ def tune(
         if best is None:
             stop(f"none of {trials} trials finished; the first: {found[0].reason}", 1)
         elif not as_json:
-            typer.echo(f"best: trial {best.number}, {best.score:.5g} {objective}: {best.run.folder}\n{command}")
+            typer.echo(f"best: trial {best.number}, {best.score:.5g}, {best.run.folder}\n{command}")
 
 
 def _row(trial: Trial) -> dict[str, Any]:

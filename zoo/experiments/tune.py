@@ -19,7 +19,7 @@ from zoo.data import Dataset
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.pairs.build import build, parse_value, read_name
-from zoo.pairs.traces import capabilities
+from zoo.pairs.traces import Likelihood, capabilities
 from zoo.runs.config import RunConfig
 from zoo.runs.run import FOREVER, Run
 from zoo.training.callbacks import Progress, StopTraining
@@ -71,12 +71,12 @@ def tune(
         device: see `zoo.training.loop.fit`.
 
     Raises:
-        ZooError: optuna is not installed.
+        ZooError: see `objective`, or optuna is not installed.
 
     Reference:
         Bergstra et al. 2011, Algorithms for hyper-parameter optimization, NeurIPS 24.
     """
-    optuna = _optuna()
+    optuna, implicit = _optuna(), _likelihood(config, space) == "none"
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would announce the study
     pruner = optuna.pruners.MedianPruner(STARTUP, n_warmup_steps=math.ceil(WARMUP * config.recipe.checkpoints))
@@ -89,7 +89,7 @@ def tune(
         seed = int(np.random.SeedSequence((config.seed, number)).generate_state(1)[0])
         study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP)
         asked = study.ask(dict(space))
-        trial = _trained(number, asked, with_settings(config, asked.params), data, runs, device)
+        trial = _trained(asked, with_settings(config, asked.params), data, runs, device, implicit)
         if trial.status == "finished":
             study.tell(asked, trial.score)
         else:  # a failure says nothing of the settings, a run that was pruned or diverged that they are bad
@@ -98,9 +98,9 @@ def tune(
         yield trial
 
 
-def _trained(number: int, asked: Any, config: RunConfig, data: Dataset, runs: Path, device: str) -> Trial:
+def _trained(asked: Any, config: RunConfig, data: Dataset, runs: Path, device: str, implicit: bool) -> Trial:
     """Train the run of a trial, or read it from disk."""
-    run, pruning = Run.of(config, runs), Pruning(asked, config.recipe.steps)
+    run, pruning = Run.of(config, runs), Pruning(asked, config.recipe.steps, implicit)
     status, reason = "finished", ""
     try:
         if run.done:
@@ -115,14 +115,21 @@ def _trained(number: int, asked: Any, config: RunConfig, data: Dataset, runs: Pa
     score = min((row["validation"] for row in rows if math.isfinite(row["validation"])), default=None)
     if status == "finished" and score is None:
         status, reason = "failed", "its validation score is not finite at any checkpoint"
-    return Trial(number, asked.params, config, run, status, score, int(rows[-1]["step"]) if rows else 0, reason)
+    step = int(rows[-1]["step"]) if rows else 0
+    return Trial(asked.number, asked.params, config, run, status, score, step, reason)
 
 
 class Pruning:
-    """A callback that reports validation scores to a trial of optuna, and stops training where it says so."""
+    """A callback that reports validation scores to a trial of optuna, and stops training where it says so.
 
-    def __init__(self, trial: Any, steps: int) -> None:
-        self.trial, self.steps = trial, steps
+    Args:
+        trial: of optuna.
+        steps: those of the whole run.
+        implicit: whether the scores of the study are MMD² rather than nats.
+    """
+
+    def __init__(self, trial: Any, steps: int, implicit: bool) -> None:
+        self.trial, self.steps, self.implicit = trial, steps, implicit
         self.rows: list[dict[str, float]] = []
         """The rows of the run's history that were reported."""
 
@@ -141,13 +148,17 @@ class Pruning:
 
         Raises:
             StopTraining: the trial is pruned.
+            ZooError: its scores cannot be compared with those of the study.
         """
         for number, row in enumerate(history[len(self.rows) :], len(self.rows)):
             self.rows.append(row)
-            if math.isfinite(row["validation"]):
-                self.trial.report(row["validation"], number)
-                if self.trial.should_prune() and not (ended and number == len(history) - 1):
-                    raise StopTraining
+            if not math.isfinite(row["validation"]):
+                continue
+            if (row["validation"] == row["discrepancy"]) != self.implicit:  # one number without a likelihood
+                raise ZooError("only some settings of the space have a likelihood, so scores cannot be compared")
+            self.trial.report(row["validation"], number)
+            if self.trial.should_prune() and not (ended and number == len(history) - 1):
+                raise StopTraining
 
 
 def with_settings(config: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
@@ -169,13 +180,17 @@ def objective(config: RunConfig, space: Space) -> str:
     Raises:
         ZooError: the family does not have a setting of ``space``, or cannot be made with its first values.
     """
-    config = with_settings(config, {name: _ends(each)[0] for name, each in space.items()})
-    likelihood = capabilities(build(config.name, Event.parse(config.event), config.hyper, config.seed)).likelihood
     return {
         "exact": "validation nats per datum",
-        "bound": "validation nats per datum, by the ELBO",
-        "none": "validation MMD², as the family has no likelihood",
-    }[likelihood]
+        "bound": "validation nats per datum by the ELBO",
+        "none": "validation MMD² of samples, as there is no likelihood",
+    }[_likelihood(config, space)]
+
+
+def _likelihood(config: RunConfig, space: Space) -> Likelihood:
+    """The kind of likelihood with the first values of the space."""
+    first = with_settings(config, {name: _ends(each)[0] for name, each in space.items()})
+    return capabilities(build(first.name, Event.parse(first.event), first.hyper, first.seed)).likelihood
 
 
 def read_space(texts: Sequence[str], config: RunConfig, given: Collection[str] = ()) -> Space:
