@@ -81,9 +81,11 @@ def active(
         if as_json:
             print_json([asdict(row) for row in rows])
             return
-        headers, lines = table(rows, against)
-        for cells in [headers, *lines]:
-            typer.echo("  ".join(f"{cell:<{22 if place else 12}}" for place, cell in enumerate(cells)).rstrip())
+        headers, body = table(rows, against)
+        cells = [headers, *body]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        for line in cells:
+            typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
         if not quiet:
             for path in paths:
                 typer.echo(path)

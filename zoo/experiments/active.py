@@ -299,8 +299,8 @@ class Asking:
         x, y = self.test
         accuracy = float((classifier.log_probs(x).argmax(1) == y).double().mean())
         error = math.sqrt(accuracy * (1 - accuracy) / len(y))
-        outliers = int(self.pool.strange[places].sum())
-        return Answered(self.way.name, self.seed, number, labels, accuracy, error, len(places), outliers)
+        outliers, every = int(self.pool.strange[places].sum()), int(self.pool.strange.sum())
+        return Answered(self.way.name, self.seed, number, labels, accuracy, error, len(places), outliers, every)
 
 
 def _trained(pool: Pool, plan: ActivePlan, seed: int, known: Tensor) -> Classifier:

@@ -33,6 +33,7 @@ class Answered:
         stderr: its standard error over the test data.
         asked: how many labels were asked for in this round.
         outliers: how many of these were of outliers.
+        pool_outliers: how many outliers the whole pool has.
     """
 
     ask: str
@@ -43,6 +44,7 @@ class Answered:
     stderr: float
     asked: int
     outliers: int
+    pool_outliers: int
 
 
 @dataclass(frozen=True)
@@ -100,10 +102,11 @@ class Curves:
             for way in self.ways
         }
         self.outliers = {
-            way: [sum(found[way, seed, n].outliers for n in self.labels[1:]) for seed in self.seeds]
+            way: float(np.mean([sum(found[way, seed, n].outliers for n in self.labels[1:]) for seed in self.seeds]))
             for way in self.ways
         }
         self.asked = self.labels[-1] - self.labels[0]
+        self.pool_outliers = rows[0].pool_outliers
 
     def mean(self, way: str, place: int) -> Interval:
         """Accuracy after the round at ``place``, over seeds."""
@@ -125,15 +128,17 @@ def table(rows: Sequence[Answered], against: str) -> tuple[list[str], list[list[
     headers = ["ask", f"accuracy at {curves.labels[-1]:,} labels, %"]
     if curves.against:
         headers += [f"less {against}, points", f"less {against}, mean over rounds"]
-    headers += ["outliers asked for, %"]
+    if curves.pool_outliers:
+        headers += ["outliers among those asked for, %", f"of the {curves.pool_outliers:,} in the pool, %"]
     lines = []
     for way in curves.ways:
         cells = [way, _interval(curves.mean(way, last), several, "")]
         if curves.against:
             both = (curves.difference(way, last), curves.area(way))
             cells += ["" if way == against else _interval(each, several, "+") for each in both]
-        shares = t_interval([count / curves.asked for count in curves.outliers[way]])
-        lines.append([*cells, f"{100 * shares.mean:.1f}"])
+        if curves.pool_outliers:
+            cells += [f"{100 * curves.outliers[way] / n:.1f}" for n in (curves.asked, curves.pool_outliers)]
+        lines.append(cells)
     return headers, lines
 
 
