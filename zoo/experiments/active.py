@@ -197,7 +197,7 @@ def active(data: Dataset, plan: ActivePlan, folder: Path, watch: Watch = lambda 
     for seed in plan.seeds:
         pool = Pool.of(data, plan.outliers, seed)
         start = torch.randperm(len(pool.x), generator=_generator(seed, "start"))[: plan.start]
-        first = cache(lambda pool=pool, seed=seed, start=start: _trained(pool, plan, seed, start))
+        first = cache(lambda pool=pool, seed=seed, start=start: trained(pool, plan, seed, start))
         for way in ways:
             rows += Asking(pool, plan, way, seed, home / way.folder / f"seed{seed}", test).run(start, first, watch)
     return rows
@@ -276,14 +276,18 @@ class Asking:
                 places, known, classifier = start, start, first()
             else:
                 if classifier is None:  # of a round that was stored before
-                    classifier = first() if number == 1 else _trained(self.pool, self.plan, self.seed, known)
+                    classifier = first() if number == 1 else self.trained(known)
                 places = self.ask(known, classifier, number)
                 known = torch.cat([known, places])
-                classifier = _trained(self.pool, self.plan, self.seed, known)
+                classifier = self.trained(known)
             rows.append(self.answered(number, places, len(known), classifier))
             write_json(path, {"row": asdict(rows[-1]), "places": places.tolist()})
             watch(f"{self.way.name}, seed {self.seed}: {len(known)} labels, accuracy {rows[-1].accuracy:.4f}")
         return rows
+
+    def trained(self, known: Tensor) -> Classifier:
+        """The classifier of the data at ``known``."""
+        return trained(self.pool, self.plan, self.seed, known)
 
     def ask(self, known: Tensor, classifier: Classifier, number: int) -> Tensor:
         """The places in the pool of the data whose labels are asked for in a round."""
@@ -303,12 +307,11 @@ class Asking:
         return Answered(self.way.name, self.seed, number, labels, accuracy, error, len(places), outliers, every)
 
 
-def _trained(pool: Pool, plan: ActivePlan, seed: int, known: Tensor) -> Classifier:
+def trained(pool: Pool, plan: ActivePlan, seed: int, known: Tensor) -> Classifier:
     """The classifier of the data at ``known``; its seed depends on the experiment's seed and their number."""
     x, y = pool.x[known], pool.oracle.ask(known)
-    return fit_classifier(
-        pool.event, pool.classes, x, y, plan.recipe, kind=plan.kind, seed=_mixed(seed, f"classifier {len(known)}")
-    )
+    own = _mixed(seed, f"classifier {len(known)}")
+    return fit_classifier(pool.event, pool.classes, x, y, plan.recipe, kind=plan.kind, seed=own)
 
 
 def _generator(seed: int, what: str) -> torch.Generator:
