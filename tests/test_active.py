@@ -97,7 +97,9 @@ def test_other_labels_that_were_asked_for_change_the_classifier(tmp_path: Path) 
 
 @pytest.mark.parametrize("stop", [1, 2, 3, 4])
 def test_a_stopped_experiment_goes_on_to_the_same_bits(stop: int, tmp_path: Path) -> None:
-    both = plan("entropy", "random")
+    """Also where a user's acquisition draws torch's global random numbers."""
+    zoo.acquisition("global")(lambda query: torch.randperm(len(query.pool))[: query.count])
+    both = plan("entropy", "global")
     news: list[str] = []
 
     def killed(line: str) -> None:
@@ -109,7 +111,7 @@ def test_a_stopped_experiment_goes_on_to_the_same_bits(stop: int, tmp_path: Path
         active(data(), both, tmp_path / "killed", killed)
     found = active(data(), both, tmp_path / "killed", news.append)
     whole = active(data(), both, tmp_path / "whole")
-    files = [write_active(rows, "random", {}, tmp_path / f"{place}") for place, rows in enumerate((found, whole))]
+    files = [write_active(rows, "global", {}, tmp_path / f"{place}") for place, rows in enumerate((found, whole))]
     assert [path.read_bytes() for path in files[0]] == [path.read_bytes() for path in files[1]]
     assert len(news) == 6  # no round twice
 
@@ -287,6 +289,7 @@ def test_the_command_writes_its_report_and_resumes(tmp_path: Path, monkeypatch: 
         (["--data", "moons"], "such as digits:labels=all"),
         (["--data", "digits:labels=100"], "labels=all"),
         (["--seeds", 0], "one or more"),
+        (["--name", "../up"], "the name of a report has letters"),
         (["--train", "kl_warmup=3"], "a classifier has no training setting"),
     ],
 )
