@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 from xml.etree import ElementTree
 
 import numpy as np
@@ -36,6 +36,7 @@ WAYS = [
     for entry in acquisitions
     if entry.make.__module__.startswith("zoo.")
 ]
+DOCS = Path(__file__).parent.parent / "docs"
 SHORT = CLASSIFIER.updated({"steps": 6, "batch": 10})
 CLASSES = 3
 
@@ -298,3 +299,14 @@ def test_the_command_refuses_in_one_sentence(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert message in command("active", *words, code=2).output
+
+
+@pytest.mark.parametrize("path", sorted(DOCS.glob("active-*.csv")), ids=lambda path: path.stem)
+def test_the_tables_of_the_page_are_those_of_its_rows(path: Path) -> None:
+    kinds = get_type_hints(Answered)
+    with path.open() as file:
+        found = [Answered(**{key: kinds[key](value) for key, value in row.items()}) for row in csv.DictReader(file)]
+    headers, lines = table(found, "random")
+    page = (DOCS / "active.md").read_text()
+    for cells in (headers, ["---"] * len(headers), *lines):
+        assert f"| {' | '.join(cells)} |\n" in page

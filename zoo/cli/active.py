@@ -53,7 +53,7 @@ def active(
         from zoo.pairs.registry import acquisitions
         from zoo.provenance import provenance
         from zoo.report.active import table, write_active
-        from zoo.training.classifier import classifier_recipe
+        from zoo.training.classifier import SETTINGS, classifier_recipe
 
         load_families(with_ or [])
         if name and not re.fullmatch(r"\w[\w.+-]*", name):
@@ -79,8 +79,13 @@ def active(
                 typer.echo(news, err=True)
 
         rows = run_active(dataset, plan, runs / "active", watch)
-        facts = {"data": dataset.description, **plan.settings, "command": "zoo " + " ".join(sys.argv[1:])}
-        facts |= provenance(torch.device("cpu"))
+        training = {name: plan.settings["recipe"][name] for name in SETTINGS}
+        facts = {
+            "data": dataset.description,
+            **plan.settings,
+            "recipe": ", ".join(f"{k}={v}" for k, v in training.items()),
+        }
+        facts |= {"command": "zoo " + " ".join(sys.argv[1:])} | provenance(torch.device("cpu"))
         name = name or f"active-{Path(dataset.name).name.partition(':')[0]}"
         paths = write_active(rows, against, facts, reports / name)
         if as_json:
