@@ -100,7 +100,7 @@ def _certificate(lines: Sequence[Member]) -> Table:
     return _table(
         "Certificates in numbers",
         "Annealed importance sampling. On test data: a bound to read beside that of particles. On data that the model "
-        "drew: bounds from below and above, and how far apart they are on average, which certifies the lower one there.",
+        "drew: bounds from below and above, and how far apart they are on average, which certifies the lower one.",
         "certificate",
         [line for line in lines if line.pool("certificate", "within").state not in ("skipped", "missing")],
         ("test, nats at most", "ais_nats", _estimate),
