@@ -9,7 +9,7 @@ from torch import Tensor
 from zoo import Event, load_data
 from zoo.errors import UnfitError, ZooError
 from zoo.event import EXAMPLES
-from zoo.metrics.shifted import SHIFTS, shifted, with_main
+from zoo.metrics.shifted import SHIFTS, mutated, shifted, with_main, without_label
 
 EVENTS = [*EXAMPLES.values(), Event((3, 4, 4), 256), Event(5, 7), Event((2, 3), "real"), Event(1, 3)]
 REFUSED = {
@@ -91,8 +91,21 @@ def test_of_a_record_only_the_main_field_changes_and_labels_go() -> None:
     assert torch.equal(event.main_of(changed), 16 - event.main_of(x))
     assert torch.equal(changed[:, 64], x[:, 64])
     assert event.missing(changed).all()
-    kept = with_main(event, x, event.main_of(x))
-    assert torch.equal(kept[:, :65], x[:, :65])
+    assert torch.equal(with_main(event, x, event.main_of(x)), x)
+    bare = without_label(event, x)
+    assert event.missing(bare).all()
+    assert torch.equal(bare[:, :65], x[:, :65])
+
+
+def test_mutations_replace_a_share_of_the_entries_and_keep_labels() -> None:
+    event = EXAMPLES["record"]
+    x = batch(event, 500)
+    changed = mutated(event, x, rate=0.3)
+    assert torch.equal(changed[:, 64], x[:, 64])
+    differing = float((event.main_of(changed) != event.main_of(x)).double().mean())
+    assert differing == pytest.approx(0.3 * 16 / 17, abs=0.01), "one of 17 levels drawn is the same"
+    assert torch.equal(mutated(event, x, rate=0.0), x)
+    assert not torch.equal(event.main_of(mutated(event, x, rate=1.0)), event.main_of(x))
 
 
 def test_an_unknown_shift_names_those_there_are() -> None:

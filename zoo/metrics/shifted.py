@@ -46,17 +46,48 @@ def shifted(name: str, event: Event, x: Tensor, seed: int = 0) -> Tensor:
     if event.support == "sequence":
         raise UnfitError("a sequence has a length of its own; shifts are of data of one shape")
     values = SHIFTS[name](event.array, event.main_of(x), torch.Generator().manual_seed(seed))
-    return with_main(event, x, values)
+    return without_label(event, with_main(event, x, values))
+
+
+def mutated(event: Event, x: Tensor, rate: float, seed: int = 0) -> Tensor:
+    """A batch in which each entry is replaced, with probability ``rate``, by one of the shift ``noise``.
+
+    Labels stay: this is what a background model is trained on.
+
+    Args:
+        event: of the batch.
+        x: shape ``(n, *event.shape)``.
+        rate: from 0 to 1.
+        seed: of the random numbers.
+
+    Raises:
+        UnfitError: a sequence.
+
+    Example:
+        >>> x = torch.zeros(1000, 2)
+        >>> 0.2 < float(mutated(Event(2, 17), x, rate=0.3).bool().double().mean()) < 0.35
+        True
+
+    Reference:
+        Ren et al. 2019, arXiv:1906.02845, section 3.2.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    values = event.main_of(x)
+    replaced = (torch.rand(values.shape, generator=generator) < rate).to(x.device)
+    drawn = event.main_of(shifted("noise", event, x, seed + 1))
+    return with_main(event, x, torch.where(replaced, drawn, values))
 
 
 def with_main(event: Event, x: Tensor, values: Tensor) -> Tensor:
-    """The batch ``x`` with other ``values`` in its main field, ``(n, *event.array.shape)``, and without its labels."""
+    """The batch ``x`` with other ``values`` in its main field, ``(n, *event.array.shape)``."""
     if not event.fields:
         return values
-    fields = event.unpack(x) | {event.main.name: values.reshape(-1, *event.main.shape)}
-    return event.pack(
-        {name: value for name, value in fields.items() if event.label is None or name != event.label.name}
-    )
+    return event.pack(event.unpack(x) | {event.main.name: values.reshape(-1, *event.main.shape)}, x.dtype)
+
+
+def without_label(event: Event, x: Tensor) -> Tensor:
+    """The batch ``x`` with all labels missing."""
+    return x if event.label is None else event.pack(event.unpack(x) | {event.label.name: None}, x.dtype)
 
 
 def _shuffled(event: Event, x: Tensor, generator: torch.Generator) -> Tensor:
