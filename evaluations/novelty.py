@@ -124,13 +124,14 @@ class _Detector:
             if isinstance(ours, str) or isinstance(theirs, str):
                 found += [Score.skipped(metric, str(ours)) for metric in metrics]
             else:
-                found += attempt(metrics, self.detect, metrics, ours, theirs)
+                found += attempt(metrics, self.detect, metrics, ours, theirs, name in SHIFTS)
         return found
 
-    def detect(self, metrics: Sequence[str], ours: Tensor, theirs: Tensor) -> list[Score]:
+    def detect(self, metrics: Sequence[str], ours: Tensor, theirs: Tensor, paired: bool) -> list[Score]:
         """How well one measure separates the data."""
         remark = f"log {density(self.run.pair, self.known)} {'exact' if self.kind == 'exact' else 'by a lower bound'}"
-        answers = zip(metrics, (auroc(ours, theirs), false_alarms(ours, theirs)), ("AUROC", "share"), strict=True)
+        found = auroc(ours, theirs, paired=paired), false_alarms(ours, theirs, paired=paired)
+        answers = zip(metrics, found, ("AUROC", "share"), strict=True)
         return [
             Score(metric, each.value, unit, each.stderr, "estimate", each.n, "ok", remark)
             for metric, each, unit in answers

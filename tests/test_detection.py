@@ -40,6 +40,26 @@ def test_standard_errors_are_those_of_repetitions() -> None:
         assert mean == pytest.approx(spread, rel=0.15), measure.__name__
 
 
+def test_standard_errors_of_pairs_are_those_of_repetitions() -> None:
+    """Novel scores made of the known ones vary with them, so the errors are smaller than those of other data."""
+
+    def pairs(seed: int) -> tuple[Tensor, Tensor]:
+        known = normals(150, seed=2 * seed)
+        return known, 0.9 * known + 0.6 * normals(150, seed=2 * seed + 1) + 0.8
+
+    for measure in (auroc, false_alarms):
+        found = [measure(*pairs(k), paired=True) for k in range(300)]
+        spread = float(torch.tensor([each.value for each in found]).std())
+        mean = sum(each.stderr for each in found) / len(found)
+        assert mean == pytest.approx(spread, rel=0.15), measure.__name__
+        assert mean < 0.9 * measure(*pairs(0)).stderr
+
+
+def test_pairs_of_unequal_numbers_are_refused() -> None:
+    with pytest.raises(ZooError, match="got 3 and 4"):
+        auroc(torch.zeros(3), torch.zeros(4), paired=True)
+
+
 def test_delong_agrees_with_the_bootstrap() -> None:
     known, novel, generator = normals(300), normals(200, 0.7, seed=1), torch.Generator().manual_seed(0)
 

@@ -50,7 +50,7 @@ def scoped() -> Iterator[None]:
 
 def near(score: Score, expected: float) -> bool:
     assert score.stderr is not None, score.reason
-    return abs(value(score) - expected) < 4 * score.stderr
+    return abs(value(score) - expected) < 4 * score.stderr + 1e-6
 
 
 @pytest.mark.usefixtures("scoped")

@@ -23,7 +23,7 @@ class Detected:
     n: int
 
 
-def auroc(known: Tensor, novel: Tensor) -> Detected:
+def auroc(known: Tensor, novel: Tensor, *, paired: bool = False) -> Detected:
     """Area under the ROC curve: the probability that a novel datum scores higher than a known one.
 
         A = P(s' > s) + P(s' = s) / 2
@@ -34,9 +34,10 @@ def auroc(known: Tensor, novel: Tensor) -> Detected:
     Args:
         known: scores of known data, shape ``(m,)``; higher is more novel. They may be infinite.
         novel: scores of novel data, shape ``(n,)``.
+        paired: each novel datum was made of the known datum in its place, so that both scores vary together.
 
     Raises:
-        ZooError: fewer than two scores of a kind, or NaN.
+        ZooError: fewer than two scores of a kind, NaN, or pairs of unequal numbers.
 
     Example:
         >>> found = auroc(torch.tensor([0.0, 1.0, 2.0]), torch.tensor([1.5, 3.0]))
@@ -46,13 +47,16 @@ def auroc(known: Tensor, novel: Tensor) -> Detected:
     Reference:
         DeLong et al. 1988, Biometrics 44:837; Sun & Xu 2014 (by ranks).
     """
-    known, novel = _checked(known, novel)
+    known, novel = _checked(known, novel, paired)
     of_novel, of_known = _share_below(known, novel), 1 - _share_below(novel, known)
-    variance = of_novel.var() / len(novel) + of_known.var() / len(known)
+    apart = of_novel.var() / len(novel) + of_known.var() / len(known)
+    variance = (of_novel + of_known).var() / len(known) if paired else apart
     return Detected(float(of_novel.mean()), math.sqrt(float(variance)), len(known) + len(novel))
 
 
-def false_alarms(known: Tensor, novel: Tensor, detected: float = 0.95, seed: int = 0) -> Detected:
+def false_alarms(
+    known: Tensor, novel: Tensor, detected: float = 0.95, seed: int = 0, *, paired: bool = False
+) -> Detected:
     """Share of known data that are flagged by the threshold at which a share of novel data is.
 
     The threshold is the highest score that flags at least that share of ``novel``; a score equal to it is flagged. The
@@ -63,25 +67,24 @@ def false_alarms(known: Tensor, novel: Tensor, detected: float = 0.95, seed: int
         novel: scores of novel data, shape ``(n,)``.
         detected: share of novel data that are flagged, above 0 and at most 1.
         seed: of the bootstrap.
+        paired: see `auroc`; the bootstrap then draws pairs.
 
     Raises:
-        ZooError: fewer than two scores of a kind, or NaN.
+        ZooError: fewer than two scores of a kind, NaN, or pairs of unequal numbers.
 
     Example:
         >>> false_alarms(torch.arange(10.0), torch.tensor([8.0, 9.0])).value
         0.2
     """
-    known, novel = _checked(known, novel)
+    known, novel = _checked(known, novel, paired)
     rank = len(novel) - math.ceil(detected * len(novel) - 1e-9) + 1
     generator = torch.Generator().manual_seed(seed)
-
-    def resampled(scores: Tensor) -> Tensor:
-        return scores[torch.randint(len(scores), (RESAMPLES, len(scores)), generator=generator)]
+    of_known, of_novel = (torch.randint(n, (RESAMPLES, n), generator=generator) for n in (len(known), len(novel)))
 
     def share(known: Tensor, novel: Tensor) -> Tensor:
         return (known >= novel.kthvalue(rank, 1, keepdim=True).values).double().mean(1)
 
-    spread = share(resampled(known), resampled(novel)).std()
+    spread = share(known[of_known], novel[of_known if paired else of_novel]).std()
     return Detected(float(share(known[None], novel[None])), float(spread), len(known) + len(novel))
 
 
@@ -92,7 +95,9 @@ def _share_below(scores: Tensor, values: Tensor) -> Tensor:
     return (below + up_to).double() / (2 * len(scores))
 
 
-def _checked(known: Tensor, novel: Tensor) -> tuple[Tensor, Tensor]:
+def _checked(known: Tensor, novel: Tensor, paired: bool) -> tuple[Tensor, Tensor]:
+    if paired and len(known) != len(novel):
+        raise ZooError(f"pairs have one known and one novel datum each, got {len(known)} and {len(novel)}")
     for word, scores in (("known", known), ("novel", novel)):
         if len(scores) < 2:
             raise ZooError(f"needs two scores of {word} data or more, got {len(scores)}")
