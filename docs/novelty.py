@@ -1,22 +1,25 @@
-"""The tables of novelty of docs/decisions.md: AUROC of each measure, with its standard error.
+"""The tables of novelty and of attacks of docs/decisions.md: AUROC with its standard error, in Markdown.
 
-    python docs/novelty.py ppca vae realnvp pixelcnn independent --background 0.3
-    python docs/novelty.py ppca vae --data fashion --against mnist --steps 1000 --no-shifts
+    python docs/novelty.py independent ppca vae realnvp pixelcnn --background 0.3
+    python docs/novelty.py ppca vae --data fashion --against mnist --steps 500 --particles 16
+    python docs/novelty.py ppca vae --data mnist --steps 500 --particles 16 --evaluation attack
 
 Families are trained by their recipes with seed 0 on one thread of the processor, with ``--steps`` steps if they are
-given; what is in ``--runs`` is not trained again. The numbers are those of the evaluation ``novelty``, of as many test
-data as ``Settings.samples``. ``--no-shifts`` leaves the shifts out of the tables.
+given; what is in ``--runs`` is not trained again. The numbers are those of the evaluation, of as many test data as
+``Settings.samples``.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 
 from zoo.data import load_data
+from zoo.metrics.attacks import ATTACKS
 from zoo.metrics.shifted import SHIFTS
 from zoo.pairs.registry import load_shelves
 from zoo.runs.config import DataSpec, configure
@@ -28,25 +31,43 @@ from zoo.scores import Score
 MEASURES = ("log_p", "typicality", "complexity", "ratio")
 
 
-def main(names: Sequence[str], data: str, steps: int | None, shifts: bool, runs: Path, settings: Settings) -> None:
-    """Print a table for each measure: a row for each family, a column for each kind of novel data."""
+def main(names: Sequence[str], data: str, steps: int | None, asked: str, runs: Path, settings: Settings) -> None:
+    """Train and evaluate each family, and print the tables."""
     torch.set_num_threads(1)
     load_shelves()
     known = load_data(data, data_dir=settings.data_dir)
     found: dict[str, dict[str, Score]] = {}
     for name in names:
+        began = time.process_time()
         recipe = {"engine": "eager"} | ({"steps": steps} if steps else {})
         config = configure(name, DataSpec(name=data), known, seed=0, recipe=recipe)
         run = Run.of(config, runs)
         run.train(config, known, "cpu")
-        found[name] = {score.metric: score for score in evaluate_run(run, known, "novelty", settings, "cpu")}
-        print(f"`{name}`: {config.recipe.steps} steps, best validation {run.status['best_score']:.4g}", flush=True)
-    columns = [*(SHIFTS if shifts else ()), *settings.against]
-    for measure in MEASURES:
-        print(f"\n| {measure} | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|", sep="\n")
+        trained = time.process_time()
+        found[name] = {score.metric: score for score in evaluate_run(run, known, asked, settings, "cpu")}
+        print(
+            f"`{name}`: {config.recipe.steps} steps, best validation {run.status['best_score']:.5g} nats; trained in "
+            f"{trained - began:.0f} s, evaluated in {time.process_time() - trained:.0f} s",
+            flush=True,
+        )
+    for title, metrics in (_novelty if asked == "novelty" else _attack)(settings):
+        print(f"\n| {title} | {' | '.join(metrics)} |", "|---" * (len(metrics) + 1) + "|", sep="\n")
         for name, scores in found.items():
-            cells = (_cell(scores[f"auroc_{measure}_{column}"]) for column in columns)
-            print(f"| `{name}` | {' | '.join(cells)} |")
+            print(f"| `{name}` | {' | '.join(_cell(scores[metric]) for metric in metrics.values())} |")
+
+
+def _novelty(settings: Settings) -> Iterator[tuple[str, dict[str, str]]]:
+    """Title of each table, and its columns: heading -> metric."""
+    for measure in MEASURES:
+        yield measure, {name: f"auroc_{measure}_{name}" for name in [*SHIFTS, *settings.against]}
+
+
+def _attack(settings: Settings) -> Iterator[tuple[str, dict[str, str]]]:
+    cases = [f"{name}_{epsilon:g}" for name in ATTACKS for epsilon in (0.1, 0.2, 0.3)]
+    for victim, measures in (("plain", ["log_p"]), ("own", ["log_p", "log_joint"])):
+        yield f"{victim} accuracy", {case: f"{victim}_accuracy_{case}" for case in ("clean", *cases)}
+        for measure in measures:
+            yield f"{victim} {measure}", {case: f"{victim}_auroc_{measure}_{case}" for case in cases}
 
 
 def _cell(score: Score) -> str:
@@ -57,12 +78,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("families", nargs="+")
     parser.add_argument("--data", default="digits")
+    parser.add_argument("--evaluation", default="novelty", choices=("novelty", "attack"))
     parser.add_argument("--against", action="append", default=[], help="a data set; may be repeated")
     parser.add_argument("--background", type=float, default=0.0, help="mutation rate of the background models")
     parser.add_argument("--steps", type=int, help="of each family; by default as in its recipe")
-    parser.add_argument("--no-shifts", action="store_true")
+    parser.add_argument("--particles", type=int, default=512)
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     given = parser.parse_args()
-    settings = Settings(against=tuple(given.against), background=given.background, data_dir=given.data_dir)
-    main(given.families, given.data, given.steps, not given.no_shifts, given.runs, settings)
+    settings = Settings(given.particles, against=given.against, background=given.background, data_dir=given.data_dir)
+    main(given.families, given.data, given.steps, given.evaluation, given.runs, settings)
