@@ -76,9 +76,10 @@ def _of_pair(run: TrainedRun, settings: Settings) -> list[Score]:
         for width, code in compress_at_widths(codec, x, settings.seed, run.file("lossy")).items()
     ]
     theirs = references(event, run.data.train, x, run.file("references", shared=True))
-    rows = _rows("", points, event.size)
+    remark = "" if run.data.units is None else "of standardised entries"
+    rows = _rows("", points, event.size, remark)
     for name, curve in theirs.items():
-        rows += _rows(f"{name}_", curve, event.size)
+        rows += _rows(f"{name}_", curve, event.size, remark)
     return [*_summary(points, theirs), *rows]
 
 
@@ -108,11 +109,11 @@ def _summary(points: Sequence[Point], references: Mapping[str, Sequence[Point]])
     ]
 
 
-def _rows(prefix: str, curve: Sequence[Point], size: int) -> list[Score]:
+def _rows(prefix: str, curve: Sequence[Point], size: int, remark: str) -> list[Score]:
     """Rate and PSNR of each point that loses anything."""
     rows = []
     for point in (point for point in curve if point.mse > 0):
         n, at = len(point.errors), f"@{point.setting:.3g}"
         rows.append(Score(f"{prefix}rate{at}", 8 * point.bytes / (n * size), "bits/dim", kind="exact", n=n))
-        rows.append(Score(f"{prefix}psnr{at}", point.psnr, "dB", point.stderr, "estimate", n))
+        rows.append(Score(f"{prefix}psnr{at}", point.psnr, "dB", point.stderr, "estimate", n, reason=remark))
     return rows

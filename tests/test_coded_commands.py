@@ -8,8 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyro
+import pyro.distributions as dist
 import pytest
+import torch
 from command import zoo
+from torch import Tensor
+
+from zoo import Dataset, Event, Pair, TrainedModel, standardised
 
 PROGRAM = """
 import pyro, pyro.distributions as dist, torch, zoo
@@ -95,3 +101,27 @@ def test_labels_that_are_left_out_stay_out(record: dict[str, np.ndarray[Any, Any
     zoo("compress", "mine.py", "few.npz", "-o", "out.zoo", *words)
     zoo("decompress", "out.zoo", "-o", "back.npz", "--given", "few.npz", "--quiet")
     assert Path("back.npz").read_bytes() == Path("few.npz").read_bytes()
+
+
+def test_given_fields_are_coded_in_the_units_that_the_pair_was_trained_in() -> None:
+    """A file of data that depend on a standardised field takes their surprise, and comes back."""
+    event = Event.parse("x=8:binary,c=1:real@given")
+
+    def model(x: Tensor, c: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("x", dist.Bernoulli(logits=(4 * c).expand(-1, 8)).to_event(1), obs=x)
+
+    torch.manual_seed(0)
+    z = torch.randn(400, 1)
+    own = {"x": torch.bernoulli((4 * z).expand(-1, 8).sigmoid()).numpy(), "c": (1000 + 50 * z.numpy()).astype(float)}
+    packed = event.pack({name: torch.from_numpy(value).float() for name, value in own.items()})
+    data = standardised(Dataset("made", event, packed[:300], packed[300:350], packed[350:], "Drawn."))
+    pair = Pair(event, model)
+    pair.in_own_units = False
+    used = TrainedModel(pair, data)
+    file = used.compress(own)
+    bits = -float(used.log_prob(own).value.sum()) / np.log(2)
+    assert 8 * len(file) < 1.02 * bits + 3000  # a header of fields
+    assert bits < 0.5 * own["x"].size
+    back = used.decompress(file, given={"c": own["c"]})
+    assert back["x"].tobytes() == own["x"].tobytes()

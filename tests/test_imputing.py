@@ -18,6 +18,7 @@ import zoo
 from zoo.errors import ZooError
 from zoo.metrics.bounds import log_probs
 from zoo.pairs.pair import Pair
+from zoo.runs.evaluation import TrainedRun, evaluate
 from zoo.use.columns import entry_log_probs
 from zoo.use.gaussian import gaussian_marginal
 
@@ -205,3 +206,35 @@ def test_contributions_add_up_where_they_are_a_chain(make: Callable[[], Pair], g
 @pytest.mark.parametrize("name", ["vae", "nice", "gan"])
 def test_other_families_have_no_contributions(name: str) -> None:
     assert entry_log_probs(zoo.build(name, zoo.Event(3, "real")), torch.zeros(2, 3)) is None
+
+
+def test_the_evaluation_scores_the_later_half() -> None:
+    pair = linear()
+    x = torch.randn(130, 5, generator=torch.Generator().manual_seed(1)) * torch.tensor([1.0, 3.0, 0.2, 1.0, 2.0])
+    run = TrainedRun(pair, zoo.Dataset("made", pair.event, x, x[:50], x, "Drawn."), 0, [])
+    found = {score.metric: score for score in evaluate("imputation", [run], zoo.Settings())}
+    gaussian = gaussian_marginal(pair)
+    assert gaussian is not None
+    first = torch.arange(5).expand(100, 5) < 2
+    conditional = gaussian.log_prob(x[:100]) - gaussian.log_prob_of(x[:100], first)
+    assert found["half_nats"].kind == "exact"
+    assert found["half_nats"].value == pytest.approx(-float(conditional.mean()), abs=1e-3)
+    later = x[:100, 2:].double()
+    assert found["floor_half_nats"].value == pytest.approx(
+        float((later.var(0, correction=0).log() / 2).sum()) + 1.5 * np.log(2 * np.pi * np.e), abs=0.3
+    )
+    covariance = gaussian.covariance
+    slope = covariance[2:, :2] @ covariance[:2, :2].inverse()
+    error = later - gaussian.mean[2:] - (x[:100, :2].double() - gaussian.mean[:2]) @ slope.T
+    assert found["half_rmse"].value == pytest.approx(float(error.square().mean().sqrt()), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["nice", "gan", "ssvae"])
+def test_families_without_conditionals_are_skipped_with_the_reason(name: str) -> None:
+    event = zoo.Event.parse("x=4:real,y=:3@label") if name == "ssvae" else zoo.Event(4, "real")
+    x = torch.randn(60, 4)
+    x = torch.cat([x, torch.randint(3, (60, 1)).float()], 1) if name == "ssvae" else x
+    run = TrainedRun(zoo.build(name, event, small(name)), zoo.Dataset("made", event, x, x, x, "Drawn."), 0, [])
+    found = {score.metric: score for score in evaluate("imputation", [run], zoo.Settings())}
+    assert {found[metric].status for metric in ("half_nats", "half_rmse")} == {"skipped"}
+    assert "gives no distribution of missing entries" in found["half_nats"].reason

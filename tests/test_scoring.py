@@ -93,9 +93,19 @@ def test_columns_are_taken_by_name(model: zoo.TrainedModel, tmp_path: Path) -> N
     assert found.index.tolist() == list(range(1, 21))
     with pytest.raises(ZooError, match="no column 'flow', which the model was trained on"):
         zoo.score(model, new.drop(columns="flow"))
+
+
+def test_a_row_that_lacks_a_value_has_no_score(model: zoo.TrainedModel) -> None:
+    new = rows(20, 2)
+    whole = zoo.score(model, new)
     new.loc[3, "pressure"] = np.nan
-    with pytest.raises(ZooError, match="data row 4, column 'pressure'"):
-        zoo.score(model, new)
+    found = zoo.score(model, new)
+    assert found.loc[3, "kind"] == "not scored: lacks a value"
+    assert found.loc[3, ["log_prob", "p_value"]].isna().all()
+    assert not found.loc[3, "flag"]
+    pd.testing.assert_frame_equal(found.drop(index=3), whole.drop(index=3), check_dtype=False)
+    with pytest.raises(ZooError, match="every row lacks a value"):
+        zoo.score(model, new.iloc[[3]])
 
 
 def test_a_rate_that_the_validation_rows_do_not_allow_is_refused(model: zoo.TrainedModel) -> None:

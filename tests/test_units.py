@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from members import small
 
 import zoo
 from zoo.data import Dataset, load_data
-from zoo.data.atoms import grid_of
+from zoo.data.atoms import grid_of, standardised
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.pairs.build import build
@@ -245,3 +246,27 @@ def test_registered_data_without_a_density_are_refused() -> None:
 
         with pytest.raises(ZooError, match="data set 'copied': the entry 0 of a datum, the entry 1 of a datum depend"):
             load_data("copied")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda x: x + 40, r"has the mean (39|40)\.\d+ and the deviation"),
+        (lambda x: 1e-4 * x, r"and the deviation \d\.\d+e-05"),
+        (lambda x: (4 * x).round() / 4, "lies on a grid of step 0.25"),
+        (lambda x: x.index_copy(1, torch.tensor([1]), x[:, :1]), "depend linearly on each other"),
+    ],
+)
+def test_data_made_by_hand_are_standardised_or_refused(change: Any, sentence: str) -> None:
+    """By training and by evaluations; nothing is refused of what is near standard, or is standardised."""
+    x = change(torch.randn(300, 2, generator=torch.Generator().manual_seed(0)))
+    data = Dataset("made", Event(2, "real"), x[:200], x[200:250], x[250:], "Drawn.")
+    pair = build("independent", data.event)
+    with pytest.raises(ZooError, match=sentence):
+        fit(pair, data, {"steps": 1})
+    with pytest.raises(ZooError, match=sentence):
+        TrainedRun(pair, data, 0, [])
+    if "linearly" not in sentence:
+        assert fit(pair, standardised(data), {"steps": 1}).status == "finished"
+    plain = replace(data, train=torch.randn(200, 2), validation=torch.randn(50, 2), test=torch.randn(50, 2))
+    assert fit(build("independent", data.event), plain, {"steps": 1}).status == "finished"

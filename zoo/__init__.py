@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo.data import Dataset as Dataset
     from zoo.data import load_data as load_data
+    from zoo.data import standardised as standardised
     from zoo.distributions import dequantise as dequantise
     from zoo.distributions import likelihood as likelihood
     from zoo.distributions import observe as observe
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 _HOMES = {
-    "zoo.data": ("Dataset", "load_data"),
+    "zoo.data": ("Dataset", "load_data", "standardised"),
     "zoo.distributions": ("dequantise", "likelihood", "observe", "parameters_per_entry"),
     "zoo.engine.svi": ("CompiledSVI",),
     "zoo.errors": ("ZooError",),

@@ -21,7 +21,9 @@ def compress(
     values: Annotated[
         Path,
         typer.Argument(
-            metavar="DATA", help="One array (.npy), a datum a row, or the fields of a record by name (.npz)."
+            metavar="DATA",
+            help="One array (.npy), a datum a row; the fields of a record by name (.npz); or a table (.csv) of words, "
+            "levels or, for a model trained with --quantise, numbers.",
         ),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="The file to write.")],
@@ -35,30 +37,37 @@ def compress(
     with answering():
         from zoo.files import write_bytes
         from zoo.use.arrays import compress as code
-        from zoo.use.arrays import read_arrays
+        from zoo.use.arrays import is_table, read_arrays, read_table
 
-        arrays = read_arrays(values)
+        arrays, note = ({}, "") if is_table(values) else (read_arrays(values), "")
         quiet = options.quiet or as_json
         run = named_run(name, options)
         if run is None or not run.done:
             prepared = Prepared.of(name, options)
             prepared.train("auto", quiet)
             run = prepared.run
+        if is_table(values):
+            arrays, note = read_table(values, run.config)
         total = max((len(array) for array in arrays.values() if array.ndim), default=0)
         with _progress(total, quiet) as watch:
-            file, count, size = code(run.pair(), arrays, watch, run.config.unchecked)
+            file, count, size = code(run.pair(), arrays, watch, run.config.unchecked, run.config.data_units)
         write_bytes(out, file)
         bits = 8 * len(file) / size
         if as_json:
-            print_json({"file": str(out), "bytes": len(file), "bits_per_dim": bits, "run": str(run.folder)})
+            print_json(
+                {"file": str(out), "bytes": len(file), "bits_per_dim": bits, "run": str(run.folder), "note": note}
+            )
         elif not quiet:
-            typer.echo(f"{out}: {count} data in {len(file)} bytes, {bits:.4g} bits per dimension, by {run.folder}")
+            said = f"{out}: {count} data in {len(file)} bytes, {bits:.4g} bits per dimension, by {run.folder}"
+            typer.echo("; ".join(filter(None, (said, note))))
 
 
 @app.command()
 def decompress(
     file: Annotated[Path, typer.Argument(metavar="FILE.ZOO", help="What zoo compress wrote.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The file to write: .npy, or .npz for a record.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="The file to write: .npy, .npz for a record, .csv for a table.")
+    ],
     given: Annotated[
         Path | None,
         typer.Option("--given", metavar="FILE.NPZ", help="The fields that are given; the file compressed will do."),
@@ -72,19 +81,22 @@ def decompress(
         from zoo.errors import ZooError
         from zoo.event import Event
         from zoo.use.arrays import decompress as code
-        from zoo.use.arrays import read_arrays, write_arrays
+        from zoo.use.arrays import is_table, read_arrays, run_of, write_arrays, write_table
 
-        if out.suffix not in (".npy", ".npz"):
-            raise ZooError(f"data are written to a .npy file, or a record to an .npz file; got {out.name!r}")
+        if out.suffix not in (".npy", ".npz", ".csv"):
+            raise ZooError(f"data are written to a .npy file, a record to an .npz, a table to a .csv; got {out.name!r}")
         content = file.read_bytes()
         header, _ = unpack(content)
         kind = ".npz" if Event.parse(header.event).fields else ".npy"
-        if out.suffix != kind:
+        if out.suffix not in (kind, ".csv"):
             raise ZooError(f"the file is of {header.event}, which is written to a {kind} file; got {out.name!r}")
         with _progress(header.count, quiet) as watch:
             context = read_arrays(given) if given else {}
             arrays = code(content, runs, context, lambda done: watch("decompressing", done))
-        write_arrays(out, arrays)
+        if is_table(out):
+            write_table(out, arrays, run_of(header, runs).config)
+        else:
+            write_arrays(out, arrays)
         if not quiet:
             said = (f"{name} {array.shape[1:]} {array.dtype}".strip() for name, array in arrays.items())
             typer.echo(f"{out}: {header.count} data of {', '.join(said)}")

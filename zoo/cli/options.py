@@ -26,6 +26,10 @@ DataSeed = Annotated[int, typer.Option(help="Seed of the split of a file, and of
 DataDir = Annotated[
     Path | None, typer.Option(help="Folder with the files of MNIST or Fashion-MNIST (or set ZOO_DATA).")
 ]
+Columns = Annotated[
+    str | None, typer.Option(help="Columns of a table: age,income; or --columns=-id,name for all others.")
+]
+Quantise = Annotated[int, typer.Option(help="Levels that the numbers of a table are rounded to, for lossless codes.")]
 EventText = Annotated[
     str | None, typer.Option("--event", help="What a datum is: 64:binary, 8x8:17, 2:real; x=8x8:17,y=:10@label.")
 ]
@@ -67,6 +71,8 @@ class CommonOptions:
     split: Split = None
     data_seed: DataSeed = 0
     data_dir: DataDir = None
+    columns: Columns = None
+    quantise: Quantise = 0
     event: EventText = None
     roles: Roles = None
     sets: Set = None
@@ -90,13 +96,20 @@ class CommonOptions:
 
         return parse_settings(self.settings or []) | ({"precision": self.precision} if self.precision else {})
 
-    def spec(self, data: str) -> DataSpec:
-        """Which data, and how a file of them is split."""
+    def named(self, data: str) -> str:
+        """The name of data with the settings of a table."""
+        from zoo.cli.parse import with_settings
+
+        columns = "+".join(each.strip() for each in (self.columns or "").split(","))
+        return with_settings(data, {"columns": columns, "quantise": str(self.quantise or "")})
+
+    def spec(self, name: str) -> DataSpec:
+        """Which data of that name, and how a file of them is split."""
         from zoo.cli.parse import roles_of, split_of
         from zoo.runs.config import DataSpec
 
         split, roles = split_of(self.split), roles_of(self.roles or [])
-        return DataSpec(name=data, seed=self.data_seed, split=split, event=self.event, roles=roles)
+        return DataSpec(name=name, seed=self.data_seed, split=split, event=self.event, roles=roles)
 
 
 @dataclass(frozen=True, kw_only=True)

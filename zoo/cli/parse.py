@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -115,7 +115,7 @@ class Prepared:
             raise ZooError(
                 f"{name} holds {len(names)} families ({', '.join(names)}); name one and give the file by --with"
             )
-        spec, dataset = options.spec(options.data).resolved(options.data_dir)
+        spec, dataset = options.spec(options.named(options.data)).resolved(options.data_dir)
         config = configure(
             names[0],
             spec,
@@ -150,6 +150,27 @@ def split_of(text: str | None) -> tuple[float, float, float] | None:
     except ValueError:
         raise ZooError(f"a split is three shares such as 0.8,0.1,0.1; got {text!r}") from None
     return train, validation, test
+
+
+def with_settings(data: str, settings: Mapping[str, str]) -> str:
+    """The name of data with more settings behind its colon; empty ones are left out.
+
+    Raises:
+        ZooError: one is there already.
+
+    Example:
+        >>> with_settings("sensors.csv:missing=drop", {"columns": "age+income", "quantise": ""})
+        'sensors.csv:missing=drop,columns=age+income'
+    """
+    from zoo.data.files import path_and_settings
+
+    for name, value in settings.items():
+        if value and name in path_and_settings(data)[1]:
+            raise ZooError(f"{name} of {data} is given twice; leave out --{name}")
+    added = ",".join(f"{name}={value}" for name, value in settings.items() if value)
+    if not added:
+        return data
+    return f"{data}{',' if path_and_settings(data)[1] else ':'}{added}"
 
 
 def roles_of(texts: Sequence[str]) -> dict[str, str]:

@@ -99,7 +99,7 @@ def evaluate(
 def sample(
     name: Name,
     options: RunOptions,
-    out: Annotated[Path, typer.Option(help="A picture (.png), numbers (.npy) or fields (.npz).")] = Path("samples.png"),
+    out: Annotated[Path, typer.Option(help="A .png, .npy, .npz of fields, or .csv of a table.")] = Path("samples.png"),
     n: Annotated[int, typer.Option("-n", min=1, help="Number of samples.")] = 64,
     device: Device = "auto",
 ) -> None:
@@ -112,14 +112,14 @@ def sample(
         from zoo.seeding import seeded
 
         prepared = Prepared.of(name, options)
-        check_place(out, prepared.dataset.event)
+        check_place(out, prepared.dataset.event, prepared.dataset.columns)
         prepared.train(device, options.quiet)
         pair = prepared.run.pair().to(pick_device(device))
         data = prepared.dataset.given_to(pair)
         with seeded(prepared.config.seed):
             given = contexts(pair.event, data.test, n)
             drawn = data.restore(draw(pair, n, given=given).reshape(n, *data.event.shape).cpu())
-        save_samples(out, drawn, data.event)
+        save_samples(out, drawn, data.event, data.columns, data.names)
         if not options.quiet:
             typer.echo(out)
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from zoo.data.files import table_of
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.files import write_bytes
+from zoo.files import write_bytes, write_text
 from zoo.metrics.plane import frame
 from zoo.report.pictures import tile
 
@@ -22,13 +24,18 @@ SCATTER, MARGIN = 600, 40
 """Side of a scatter plot and the margin around its frame, in px."""
 
 
-def save_samples(path: Path, x: Tensor, event: Event) -> None:
+def save_samples(
+    path: Path, x: Tensor, event: Event, columns: Sequence[str] = (), names: Mapping[str, Sequence[str]] | None = None
+) -> None:
     """Write samples ``x``, shape ``(n, *event.shape)``, to a file that `check_place` accepts.
 
-    A ``.npz`` holds the fields by name, a ``.npy`` the main field as it is, and a ``.png`` a grid of its images or a
-    scatter plot of its points.
+    A ``.npz`` holds the fields by name, a ``.npy`` the main field as it is, a ``.csv`` the ``columns`` of a table with
+    the ``names`` of levels, and a ``.png`` a grid of images or a scatter plot of points.
     """
     buffer = io.BytesIO()
+    if path.suffix == ".csv":
+        write_text(path, table_of(x, columns, names or {}).to_csv(index=False))
+        return
     if path.suffix == ".npz":
         fields = {name: value.numpy() for name, value in event.unpack(x).items() if value is not None}
         np.savez_compressed(buffer, allow_pickle=False, **fields)
@@ -43,15 +50,20 @@ def save_samples(path: Path, x: Tensor, event: Event) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def check_place(path: Path, event: Event) -> None:
+def check_place(path: Path, event: Event, columns: Sequence[str] = ()) -> None:
     """Whether samples of ``event`` can be written to ``path``.
 
     Raises:
-        ZooError: another ending, or data that are neither images nor points in the plane for ``.png``.
+        ZooError: another ending, data that are neither images nor points in the plane for ``.png``, or that are no
+            table for ``.csv``.
     """
     event = event.array
-    if path.suffix not in (".npy", ".npz", ".png"):
-        raise ZooError(f"samples are written to a .png, .npy or .npz, got {path.name!r}")
+    if path.suffix not in (".npy", ".npz", ".png", ".csv"):
+        raise ZooError(f"samples are written to a .png, .npy, .npz or .csv, got {path.name!r}")
+    if path.suffix == ".csv":
+        if not columns:
+            raise ZooError(f"data of {event} that are no table have no columns; write samples to a .npy")
+        return
     if path.suffix == ".png" and event.shape != (2,) and not _image_shape(event):
         raise ZooError(f"data of shape {event.shape} make no picture; write samples to a .npy")
 

@@ -251,7 +251,10 @@ def why_not(pair: Pair, x: Tensor | None = None) -> str:
         name = pair.event.label.name
         return f"its model does not take {name!r}, so that the code would lose it; give it the role given"
     if not can.discrete or any(field.levels is None for field in scored(pair)):
-        return "real data under a density: a density is no probability, and a real number has infinitely many digits"
+        return (
+            "real data under a density: a density is no probability, and a real number has infinitely many digits (the "
+            "columns of a table become levels by --quantise 64)"
+        )
     if can.dequantising:
         return (
             "its density is over real numbers, which the data become by dequantisation: the noise would need a code of "

@@ -22,7 +22,7 @@ from zoo.pairs.build import parse_settings
 from zoo.pairs.declarations import Source
 from zoo.pairs.registry import datasets, load_shelves
 
-__all__ = ["Dataset", "load_data", "load_file"]
+__all__ = ["Dataset", "load_data", "load_file", "standardised"]
 
 
 def load_data(

@@ -36,6 +36,8 @@ DEPENDENT = 1e-6
 """Columns depend linearly where what is left of a combination, all being standardised, is below this and rounding."""
 MOST_COLUMNS = 2048
 """With more columns linear dependence is not looked for."""
+FAR, LARGEST = 5.0, 10.0
+"""Deviations of a mean from zero, and deviations or their inverse, up to which data are as good as standardised."""
 MOST_NAMED = 5
 
 Floats = NDArray[np.float64]
@@ -179,9 +181,9 @@ def repeats(values: Floats) -> str:
 
 def _refuse_dependence(train: Floats, held_out: Floats, step: Tensor, where: str, names: Sequence[str]) -> None:
     """Refuse columns that are linear functions of others, unless all that depend on each other lie on grids."""
+    train, held_out = (rows[np.isfinite(rows).all(1)] for rows in (train, held_out))
     n, d = train.shape
-    known = np.isfinite(train).all(0) if n else np.zeros(d, bool)
-    if not names or d < 2 or n <= d or not known.all() or not np.isfinite(held_out).all():
+    if not names or d < 2 or n <= d:
         return
     mean, scale = train.mean(0), train.std(0)
     z, others = (train - mean) / scale, (held_out - mean) / scale
@@ -202,7 +204,12 @@ def _refuse_dependence(train: Floats, held_out: Floats, step: Tensor, where: str
 
 
 def in_units(
-    event: Event, splits: Mapping[str, Tensor], where: str, name: Callable[[int], str], seed: int
+    event: Event,
+    splits: Mapping[str, Tensor],
+    where: str,
+    name: Callable[[int], str],
+    seed: int,
+    quantiles: Sequence[int] = (),
 ) -> tuple[Units | None, dict[str, Tensor]]:
     """The units of data, and their splits as a pair is given them, float32.
 
@@ -211,28 +218,41 @@ def in_units(
         splits: ``train``, ``validation`` and ``test`` in the data's own units.
         where, name: see `units_of`.
         seed: of the noise on grids.
+        quantiles: entries that are transformed to quantiles (see `zoo.data.quantiles`).
 
     Raises:
-        ZooError: see `units_of`.
+        ZooError: see `units_of`; an entry to transform that is not real, or too few train data.
     """
     splits = {word: split.double() for word, split in splits.items()}
     held_out = torch.cat([splits["validation"], splits["test"]])
     units = units_of(event, splits["train"], held_out, where, name)
+    if levels := [entry for entry in quantiles if places(event)[entry] < 0]:
+        raise ZooError(f"{where}: {name(levels[0])} has levels, and only real numbers are transformed to quantiles")
     if units is None:
         return None, {word: split.float() for word, split in splits.items()}
     generator = torch.Generator().manual_seed(seed)
+    if quantiles:
+        units = units.with_quantiles(splits["train"].flatten(1), quantiles, torch.Generator().manual_seed(seed))
     return units, {word: event.without_padding(units.standardise(split, generator)) for word, split in splits.items()}
 
 
-def standardised(data: Dataset, seed: int) -> Dataset:
-    """A data set whose pairs are given its real entries standardised.
+def standardised(data: Dataset, seed: int = 0) -> Dataset:
+    """A data set whose pairs are given its real entries standardised, and whose scores are in its own units.
 
     Args:
         data: in its own units.
         seed: of the noise on grids.
 
     Raises:
-        ZooError: see `units_of`.
+        ZooError: a column has no density (see `units_of`).
+
+    Example:
+        >>> import zoo
+        >>> masses = 1e-3 * torch.randn(300, 2) + 0.5
+        >>> data = zoo.Dataset("masses", zoo.Event(2, "real"), masses[:200], masses[200:250], masses[250:], "Drawn.")
+        >>> given = standardised(data)
+        >>> bool(given.train.std() > 0.5), torch.allclose(given.restore(given.test).float(), data.test)
+        (True, True)
     """
     splits = {"train": data.train, "validation": data.validation, "test": data.test}
     where = f"data set {data.name!r}"
@@ -241,6 +261,30 @@ def standardised(data: Dataset, seed: int) -> Dataset:
         return data
     own = data.train, data.validation, data.test
     return replace(data, train=given["train"], validation=given["validation"], test=given["test"], units=units, own=own)
+
+
+def require_standard(data: Dataset) -> None:
+    """Refuse real data, made by hand, that a family of the zoo would fit badly, or that have no density.
+
+    Raises:
+        ZooError: a column is far from zero, or of another size than 1, or lies on a grid; see also `units_of`.
+    """
+    where, held_out = f"data set {data.name!r}", torch.cat([data.validation, data.test])
+    if data.units is not None or data.registered or all(field.levels for field in data.event.parts):
+        return
+    units = units_of(data.event, data.train.double(), held_out.double(), where, "the entry {} of a datum".format)
+    assert units is not None  # some entry is real
+    odd = (units.mean.abs() > FAR * units.scale) | (units.scale > LARGEST) | (units.scale < 1 / LARGEST)
+    if units.dequantised or odd.any():
+        entry = int((odd | (units.step > 0)).int().argmax())
+        mean, scale, step = (float(each[entry]) for each in (units.mean, units.scale, units.step))
+        found = (
+            f"lies on a grid of step {step:.6g}" if step else f"has the mean {mean:.4g} and the deviation {scale:.4g}"
+        )
+        raise ZooError(
+            f"{where}: the entry {entry} of a datum {found}, and a family takes numbers near 0 with a deviation near 1 "
+            "and a density; give it zoo.standardised(data), whose scores are in the data's own units"
+        )
 
 
 def shortened(words: Sequence[str]) -> str:

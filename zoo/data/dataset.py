@@ -36,6 +36,7 @@ class Dataset:
             and ``test`` are drawn once, before.
         registered: the data are those of the registered data set called ``name``, not of a file of that name.
         names: field, or column of a table -> the names of its levels, from level 0 on, where they have names.
+        columns: of a table, the column of each entry of a datum.
         units: of real entries, where the splits hold these standardised; ``None`` for splits in the data's own units.
         own: the three splits in the data's own units, where they are not.
 
@@ -60,6 +61,7 @@ class Dataset:
     binarise: bool = False
     registered: bool = False
     names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    columns: Sequence[str] = ()
     units: Units | None = None
     own: tuple[Tensor, Tensor, Tensor] | None = None
 
@@ -160,7 +162,7 @@ class Dataset:
         """
         if self.units is None:
             return torch.zeros(len(z), dtype=torch.float64)
-        return self.units.log_scales(counted(pair, z.cpu()))
+        return self.units.log_scales(z, counted(pair, z.cpu()))
 
     def to(self, device: str | torch.device) -> Dataset:
         """The same data on another device."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from zoo.data.quantiles import Quantiles
 from zoo.event import Event
+
+NUMBERS = ("mean", "scale", "step", "origin")
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +22,8 @@ class Units:
 
         x = mean + scale z        z is what a pair is given
 
-    A density of x is that of z over the product of the scales, so log p(x) = log p(z) - sum of log scale.
+    or x = q(z) with a monotone spline q through the column's quantiles. A density of x is that of z over the product of
+    the slopes, so log p(x) = log p(z) - sum of log dx/dz.
 
     Args:
         mean, scale: of each entry, 0 and 1 where an entry is not real. Entries of a sequence share those of all steps.
@@ -26,8 +31,9 @@ class Units:
             none.
         origin: a value of the entry on that grid.
         remark: which entries have a step, in words.
+        quantiles: entry -> the spline that stands for its mean and scale, which are 0 and 1.
 
-    All have shape ``(event.size,)``, float64, on the CPU.
+    Tensors have shape ``(event.size,)``, float64, on the CPU.
 
     Example:
         >>> units = Units.of(Event(1, "real"), torch.tensor([[10.0], [30.0]]).double())
@@ -41,6 +47,7 @@ class Units:
     step: Tensor
     origin: Tensor
     remark: str = ""
+    quantiles: Mapping[int, Quantiles] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(
@@ -76,16 +83,39 @@ class Units:
             remark,
         )
 
-    def log_scales(self, entries: Tensor) -> Tensor:
+    def with_quantiles(self, train: Tensor, entries: Sequence[int], generator: torch.Generator) -> Units:
+        """The same units but for ``entries``, which get the quantiles of the train data ``(n, event.size)``, float64.
+
+        Raises:
+            ZooError: too few train data.
+        """
+        noisy = train + self.step * (torch.rand(train.shape, generator=generator, dtype=torch.float64) - 0.5)
+        found = {entry: Quantiles.of(noisy[~noisy[:, entry].isnan(), entry]) for entry in entries}
+        places = torch.tensor(list(entries), dtype=torch.long)
+        mean, scale = self.mean.index_fill(0, places, 0.0), self.scale.index_fill(0, places, 1.0)
+        return replace(self, mean=mean, scale=scale, quantiles=found)
+
+    def log_slopes(self, z: Tensor) -> Tensor:
+        """log dx/dz of each entry of data as a pair is given them: shape ``(n, event.size)``, float64, on the CPU."""
+        flat = z.cpu().double().reshape(len(z), -1)
+        found = self.scale.log().expand(flat.shape)
+        if self.quantiles:
+            found = found.clone()
+        for entry, spline in self.quantiles.items():
+            found[:, entry] = spline.forward(flat[:, entry])[1]
+        return found
+
+    def log_scales(self, z: Tensor, entries: Tensor) -> Tensor:
         """What a log-density is less in the data's own units, by the entries that it is of.
 
         Args:
+            z: data as a pair is given them, ``n`` of them.
             entries: which entries each datum's is of, shape ``(n, event.size)``, bool.
 
         Returns:
             In nats, shape ``(n,)``, float64, on the CPU.
         """
-        return entries.cpu().double() @ self.scale.log()
+        return self.log_slopes(z).where(entries.cpu(), 0.0).sum(1)
 
     def standardise(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """What a pair is given for data ``x`` in their own units: ``(n, *shape)``, float32.
@@ -96,14 +126,20 @@ class Units:
         if self.dequantised:
             noise = torch.rand(flat.shape, generator=generator, dtype=torch.float64)
             flat = flat + self.step * (noise - 0.5)
-        return ((flat - self.mean) / self.scale).float().reshape(x.shape)
+        z = (flat - self.mean) / self.scale
+        for entry, spline in self.quantiles.items():
+            z[:, entry] = spline.inverse(flat[:, entry])
+        return z.float().reshape(x.shape)
 
     def restore(self, z: Tensor, on_grid: bool = True) -> Tensor:
         """Data in their own units, float64, on their grids unless they are means: the inverse of `standardise`.
 
         ``z`` may have any shape of which the last dimensions are a datum.
         """
-        x = self.mean + self.scale * z.cpu().double().reshape(-1, len(self.mean))
+        flat = z.cpu().double().reshape(-1, len(self.mean))
+        x = self.mean + self.scale * flat
+        for entry, spline in self.quantiles.items():
+            x[:, entry] = spline.forward(flat[:, entry])[0]
         step = self.step.where(self.step > 0, 1.0)
         grid = self.origin + step * ((x - self.origin) / step).round()
         return (grid.where(self.step > 0, x) if on_grid else x).reshape(z.shape)
@@ -116,20 +152,27 @@ class Units:
     def of_entries(self, entries: Sequence[int]) -> Units:
         """The units of data that have these entries only, in this order."""
         places = list(entries)
-        return Units(self.mean[places], self.scale[places], self.step[places], self.origin[places], self.remark)
+        quantiles = {new: self.quantiles[old] for new, old in enumerate(places) if old in self.quantiles}
+        mean, scale, step, origin = (each[places] for each in (self.mean, self.scale, self.step, self.origin))
+        return Units(mean, scale, step, origin, self.remark, quantiles)
 
     def to_json(self) -> dict[str, Any]:
         """Lists of numbers, which `from_json` takes."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        return {name: value if isinstance(value, str) else value.tolist() for name, value in values.items()}
+        values: dict[str, Any] = {name: getattr(self, name).tolist() for name in NUMBERS} | {"remark": self.remark}
+        if self.quantiles:
+            splines = self.quantiles.items()
+            values["quantiles"] = {str(entry): {"z": q.z.tolist(), "x": q.x.tolist()} for entry, q in splines}
+        return values
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Units:
         """The inverse of `to_json`."""
-        numbers = {
-            name: torch.tensor(values[name], dtype=torch.float64) for name in ("mean", "scale", "step", "origin")
+        numbers = {name: torch.tensor(values[name], dtype=torch.float64) for name in NUMBERS}
+        quantiles = {
+            int(entry): Quantiles(*(torch.tensor(knots[axis], dtype=torch.float64) for axis in ("z", "x")))
+            for entry, knots in values.get("quantiles", {}).items()
         }
-        return cls(**numbers, remark=str(values["remark"]))
+        return cls(**numbers, remark=str(values["remark"]), quantiles=quantiles)
 
 
 def places(event: Event) -> Tensor:
@@ -152,3 +195,9 @@ def present(event: Event, batch: Tensor) -> Tensor:
     padding = event.padding(batch)
     absent = batch.flatten(1).isnan()
     return ~(absent if padding is None else absent | padding)
+
+
+def incomplete(event: Event, x: Tensor) -> Tensor:
+    """Which data lack a value that is no label: shape ``(n,)``, bool, on the CPU."""
+    labels = torch.cat([torch.full((field.size,), field.role == "label") for field in event.parts])
+    return x.cpu().flatten(1)[:, ~labels].isnan().any(1)

@@ -81,6 +81,8 @@ class RunConfig(BaseModel):
     """The ground laws are skipped, so no number of the run can be relied on."""
     names: dict[str, tuple[str, ...]] = {}
     """Field, or column of a table -> the names of its levels, where they have names: other data are read by these."""
+    columns: tuple[str, ...] = ()
+    """Of a table, the column of each entry of a datum."""
     units: dict[str, Any] | None = None
     """Of real entries that were standardised (`zoo.data.units.Units.to_json`); the data's own if ``None``."""
 
@@ -103,7 +105,7 @@ class RunConfig(BaseModel):
     def digest(self) -> str:
         """Eight hexadecimal digits that change when any setting does."""
         later = {"unchecked": self.unchecked, "names": self.names, "units": self.units}  # that earlier runs do not have
-        absent = {name for name, value in later.items() if not value}
+        absent = {name for name, value in later.items() if not value} | {"columns"}  # which the fingerprint stands for
         return hashlib.sha256(self.model_dump_json(exclude=absent).encode()).hexdigest()[:8]
 
 
@@ -142,6 +144,7 @@ def configure(
         recipe=Recipe.read(parsed.family.recipe).updated(recipe or {}),
         unchecked=unchecked,
         names={name: tuple(words) for name, words in dataset.names.items()},
+        columns=tuple(dataset.columns),
         units=dataset.units.to_json() if dataset.units else None,
         files={str(file): hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in sorted(filter(None, files))},
     )

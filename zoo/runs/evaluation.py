@@ -15,6 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from zoo.data import Dataset
+from zoo.data.atoms import require_standard
 from zoo.errors import ZooError
 from zoo.metrics.bounds import MEMORY
 from zoo.pairs.pair import Pair
@@ -62,6 +63,8 @@ class TrainedRun:
 
     def __post_init__(self) -> None:
         if self.status == "finished" and not self.unchecked:
+            if not self.pair.in_own_units:
+                require_standard(self.data)
             require_laws(lambda: self.pair, self.data.validation, self.folder)
 
     def file(self, name: str, shared: bool = False) -> Path | None:

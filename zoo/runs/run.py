@@ -163,7 +163,7 @@ class Run:
         write_json(self.folder / "status.json", {"status": "failed", "reason": reason})
 
     def _train(self, config: RunConfig, data: Dataset, device: str, callbacks: Sequence[Callback], runs: int) -> None:
-        if self.status["status"] != "new" and self.config != config:
+        if self.status["status"] != "new" and self.config.digest != config.digest:
             raise RunError(f"{self.folder} holds other settings; delete it to start over")
         if self.done:
             read_tensors(self.folder / "weights.safetensors")  # complains of damage

@@ -123,7 +123,10 @@ def views(run: Run, data: Dataset) -> dict[str, Tensor]:
 
     found = cached_tensors(run.folder / "views.safetensors", run.config.digest, make)
     if plane.DENSITY in found and run.config.units is not None and data.units is not None:
-        found[plane.DENSITY] = found[plane.DENSITY] - data.units.scale.log().sum()
+        if data.units.quantiles:  # an even grid of what the pair is given is none in the data's own units
+            del found[plane.DENSITY]
+        else:
+            found[plane.DENSITY] = found[plane.DENSITY] - data.units.scale.log().sum()
     return found
 
 

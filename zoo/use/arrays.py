@@ -17,11 +17,14 @@ from zoo.codec.container import Header, as_arrays, check_data, decode, encode, u
 from zoo.codec.forms import ArrayForm, same_bytes
 from zoo.codec.lossless import Watch, why_not
 from zoo.contract.check import ground_laws
+from zoo.data.files import path_and_settings, read_rows, table_of
+from zoo.data.units import Units, incomplete
 from zoo.errors import RunError, ZooError
 from zoo.event import Event
-from zoo.files import read_tensors, write_bytes
+from zoo.files import read_tensors, write_bytes, write_text
 from zoo.pairs.pair import Pair
 from zoo.pairs.records import dimensions
+from zoo.runs.config import RunConfig
 from zoo.runs.run import Run, find_runs
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -47,8 +50,44 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise ZooError(f"{path} is no complete {path.suffix} file of plain numbers ({error})") from error
 
 
+def is_table(path: Path) -> bool:
+    """Whether a file of that name is a table."""
+    return path.suffix.lower() in (".csv", ".parquet")
+
+
+def read_table(path: Path, config: RunConfig) -> tuple[dict[str, NDArray[Any]], str]:
+    """A table as arrays of the data of a run, and how far its numbers are from the grid that they are rounded to.
+
+    Raises:
+        ZooError: see `zoo.data.files.read_rows`; a value is missing.
+    """
+    event, settings = Event.parse(config.event), path_and_settings(config.data.name)[1]
+    x, _, note = read_rows(path, event, config.columns, config.names, settings)
+    if rows := int(incomplete(event, torch.from_numpy(x)).sum()):
+        raise ZooError(f"{path}: {rows} rows lack a value, which is no level; leave them out")
+    values = event.unpack(torch.from_numpy(x)) if event.fields else {"": torch.from_numpy(x)}
+    return {name: value.numpy() for name, value in values.items() if value is not None}, note
+
+
+def write_table(path: Path, arrays: Arrays, config: RunConfig) -> None:
+    """Write decoded arrays as the table that `read_table` read.
+
+    Raises:
+        ZooError: the run was not trained on a table.
+    """
+    event = Event.parse(config.event)
+    if not config.columns or path.suffix != ".csv":
+        raise ZooError(f"{config.name} was trained on {config.data.name}, no table; write its data to a .npy or .npz")
+    x = event.pack({name: torch.from_numpy(array) for name, array in arrays.items()}) if event.fields else arrays[""]
+    write_text(path, table_of(torch.as_tensor(x), config.columns, config.names).to_csv(index=False))
+
+
 def compress(
-    pair: Pair, arrays: Arrays, watch: Callable[[str, int], None], unchecked: bool = False
+    pair: Pair,
+    arrays: Arrays,
+    watch: Callable[[str, int], None],
+    unchecked: bool = False,
+    units: Units | None = None,
 ) -> tuple[bytes, int, int]:
     """Arrays as a coded file, decoded again to prove it.
 
@@ -57,6 +96,7 @@ def compress(
         arrays: n data of the pair's event, flat or in its shape; a label may be left out.
         watch: called with the stage (compressing, proving) and the number of data done.
         unchecked: do not check the ground laws.
+        units: of real fields, where the pair is given these standardised.
 
     Returns:
         The file, the number of data, and how many numbers it codes: no padding, and no label that is missing.
@@ -72,7 +112,7 @@ def compress(
         raise ZooError(f"{pair.label} has no lossless code: {reason}")
     own = _of_fields(event, arrays)
     forms = _forms(event, own, set(own))
-    x = event.pack(_values(event, own, forms))
+    x = event.pack(_standardised(event, units, _values(event, own, forms)))
     check_data(pair, x)
     if not (size := int(dimensions(pair, x).sum())):
         raise ZooError(f"there is nothing to code: every sequence of these data of {event} has length 0")
@@ -81,7 +121,7 @@ def compress(
     if not unchecked:
         ground_laws(pair, x)
     file = encode(pair, x, arrays=kept, watch=lambda done: watch("compressing", done))
-    back = _decoded(pair, file, own, lambda done: watch("proving", done))
+    back = _decoded(pair, file, own, lambda done: watch("proving", done), units)
     if not all(same_bytes(back[name], own[name]) for name in kept):
         raise RunError(f"{pair.label} does not decode to the data that were encoded; nothing was written")
     return file, len(x), size
@@ -103,11 +143,14 @@ def decompress(file: bytes, runs: Path, given: Arrays, watch: Watch) -> dict[str
         ZooError: a field that is needed is not given.
         RunError: the file is damaged, there is no such run, or this machine cannot decode it.
     """
-    return restore(_run_of(unpack(file)[0], runs).pair(), file, given, watch)
+    run = run_of(unpack(file)[0], runs)
+    return restore(run.pair(), file, given, watch, run.config.data_units)
 
 
-def restore(pair: Pair, file: bytes, given: Arrays, watch: Watch) -> dict[str, NDArray[Any]]:
-    """The arrays in a coded file, decoded with the pair that encoded it (see `decompress`)."""
+def restore(
+    pair: Pair, file: bytes, given: Arrays, watch: Watch, units: Units | None = None
+) -> dict[str, NDArray[Any]]:
+    """The arrays in a coded file, decoded with the pair and in the units that encoded it (see `decompress`)."""
     event = pair.event
     needed = [field.name for field in event.fields if field.role == "given"]
     if given and not needed:
@@ -116,7 +159,7 @@ def restore(pair: Pair, file: bytes, given: Arrays, watch: Watch) -> dict[str, N
         raise ZooError(
             f"the file is of {event}: to decode it, name the file with {', '.join(missing)} by --given FILE.npz"
         )
-    back = _decoded(pair, file, given, watch)
+    back = _decoded(pair, file, given, watch, units)
     return back if event.fields else {"": back["x"]}
 
 
@@ -171,17 +214,35 @@ def _require_same(event: Event, back: Arrays, arrays: Arrays) -> None:
         raise ZooError(f"{what} has numbers that are no levels of {event}, or lie beyond the length of a sequence")
 
 
-def _decoded(pair: Pair, file: bytes, given: Arrays, watch: Watch) -> dict[str, NDArray[Any]]:
+def _standardised(event: Event, units: Units | None, values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Values by field as a pair is given them: those of real fields that it is given, standardised."""
+    names = [field.name for field in event.parts for _ in range(field.size)]
+    real = [field for field in event.fields if field.name in values and field.levels is None]
+    found = dict(values)
+    for field in real if units else ():
+        entries = [entry for entry, name in enumerate(names) if name == field.name]
+        assert units is not None
+        noise = torch.Generator().manual_seed(0)  # of entries on a grid, the same to encode and to decode
+        found[field.name] = units.of_entries(entries).standardise(values[field.name], noise)
+    return found
+
+
+def _decoded(pair: Pair, file: bytes, given: Arrays, watch: Watch, units: Units | None) -> dict[str, NDArray[Any]]:
     """The arrays in a file, and those that its record is given."""
     event, (header, _) = pair.event, unpack(file)
     needed = [field.name for field in event.fields if field.role == "given"]
-    context = _values(event, given, _forms(event, given, needed))
+    context = _standardised(event, units, _values(event, given, _forms(event, given, needed)))
     found = as_arrays(event, header.arrays, decode(pair, file, given=context, watch=watch))
     found |= {name: given[name] for name in needed}
     return {field.name: found[field.name] for field in event.parts if field.name in found}
 
 
-def _run_of(header: Header, runs: Path) -> Run:
+def run_of(header: Header, runs: Path) -> Run:
+    """The run under ``runs`` that a coded file belongs to.
+
+    Raises:
+        RunError: there is none.
+    """
     for run in find_runs(runs, header.family):
         try:
             weights, _ = read_tensors(run.folder / "weights.safetensors")

@@ -114,8 +114,10 @@ class TrainedModel:
 
     @cached_property
     def columns(self) -> Sequence[str]:
-        """Names of the columns of the table that it was trained on; empty for other data, or if it is gone."""
-        return table_columns(path_and_settings(self.run.config.data.name)[0]) if self.run else ()
+        """Of a table, the column of each entry of a datum; empty for other data."""
+        if self.run is None:
+            return self._data.columns if self._data else ()
+        return self.run.config.columns or table_columns(path_and_settings(self.run.config.data.name)[0])
 
     @property
     def names(self) -> Mapping[str, Sequence[str]]:
@@ -176,7 +178,7 @@ class TrainedModel:
             return torch.zeros(len(x), dtype=torch.float64)
         found = counted(self.pair, x.cpu())
         found = found if entries is None else found & entries.flatten(1).cpu()
-        return found.double() @ self.units.scale.log()
+        return self.units.log_scales(x, found)
 
     def sample(self, n: int, given: Mapping[str, Any] | None = None, z: Any = None, seed: int | None = None) -> Batch:
         """Draw ``n`` data.
@@ -308,7 +310,7 @@ class TrainedModel:
             name: np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
             for name, value in values.items()
         }
-        return arrays.compress(self.pair, found, lambda stage, done: None, unchecked=self.run is not None)[0]
+        return arrays.compress(self.pair, found, lambda stage, done: None, self.run is not None, self.units)[0]
 
     def decompress(self, file: bytes, given: Mapping[str, Any] | None = None) -> Batch:
         """The array that `compress` was given, or the fields of a record by name, as numpy.
@@ -322,7 +324,7 @@ class TrainedModel:
             RunError: the file is damaged, or another model made it.
         """
         context = {name: np.asarray(value) for name, value in (given or {}).items()}
-        found = arrays.restore(self.pair, file, context, lambda done: None)
+        found = arrays.restore(self.pair, file, context, lambda done: None, self.units)
         return found if self.event.fields else found[""]
 
     @cached_property

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from zoo.data.files import read_rows
+from zoo.data.units import incomplete
 from zoo.errors import ZooError
 from zoo.files import cached_tensors
 from zoo.pairs.records import density
@@ -47,6 +48,7 @@ def score(
     - ``typicality``: how far -log p(x) is from its mean over the validation split, in nats; near 0 is typical.
     - ``p_value``: share of validation rows that are as improbable (see `zoo.use.scoring`).
     - ``flag``: ``p_value`` is at most the rate.
+    - a row that lacks a value that is no label has none of these, and its ``kind`` says so.
     - of a table, what each column contributes where that is derivable: ``log p(a)`` of independent columns,
       ``log p(a | earlier)`` of an autoregressive model, ``log p(a | rest)`` of a Gaussian one.
 
@@ -119,6 +121,19 @@ class Scorer:
 
     def score(self, rows: NewData) -> pd.DataFrame:
         """See the function `score`."""
+        known = ~incomplete(self.model.event, rows.x)
+        if not known.any():
+            raise ZooError("every row lacks a value; fill them in by TrainedModel.impute, and score these")
+        frame = self._complete(NewData(rows.x[known], rows.index[known.numpy()], rows.columns))
+        if known.all():
+            return frame
+        every = frame.reindex(rows.index)
+        every["kind"], every["flag"] = every["kind"].fillna("not scored: lacks a value"), every["flag"].eq(True)
+        every.attrs = frame.attrs
+        return every
+
+    def _complete(self, rows: NewData) -> pd.DataFrame:
+        """The scores of rows that lack no value."""
         value, stderr, kind = self.model.packed_log_prob(rows.x, self.particles)
         if bad := int(value.isnan().sum()):
             raise ZooError(
@@ -139,7 +154,7 @@ class Scorer:
         found = entry_log_probs(self.model.pair, rows.x) if rows.columns else None
         if found is not None:
             names = [PREFIXES[found[1]].format(column) for column in rows.columns]
-            scales = self.model.units.scale.log() if self.model.units else torch.zeros(len(names))
+            scales = self.model.units.log_slopes(rows.x) if self.model.units else torch.zeros(len(names))
             frame = frame.join(pd.DataFrame((found[0] - scales).numpy(), frame.index, names))
         frame.attrs = {"rate": self.rate, "validation": len(self.reference), "of": density(self.model.pair, rows.x)}
         return frame
@@ -165,7 +180,7 @@ def read(model: TrainedModel, data: Any) -> NewData:
     columns: Sequence[str] = ()
     if isinstance(data, (str, Path, pd.DataFrame)):
         data = Path(data).expanduser() if isinstance(data, str) else data
-        array, columns = read_rows(data, model.event, model.columns, model.names, model.settings)
+        array, columns, _ = read_rows(data, model.event, model.columns, model.names, model.settings)
         x = model.standardised(torch.from_numpy(array))
         index = data.index if isinstance(data, pd.DataFrame) else pd.RangeIndex(1, len(array) + 1, name="row")
     else:

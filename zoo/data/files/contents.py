@@ -37,6 +37,7 @@ class Contents:
         lengths: field of sequences -> the field of their lengths.
         sizes: numbers of train, validation and test data, in this order, where the file says which are which; where it
             has no validation data, these are taken from the train data.
+        times: of a table whose data are split by time, a number for each datum that grows with it.
         groups: the recording or text, counted from 0 on, that each datum is a part of; its parts stay in order.
         note: what was changed or left out, in a few words.
     """
@@ -49,8 +50,24 @@ class Contents:
     roles: Mapping[str, str] = field(default_factory=dict)
     lengths: Mapping[str, str] = field(default_factory=dict)
     sizes: tuple[int, int, int] | None = None
+    times: NDArray[np.float64] | None = None
     groups: NDArray[np.int64] | None = None
     note: str = ""
+
+    def of_rows(self, rows: NDArray[np.bool_], note: str) -> Contents:
+        """These rows only, and why."""
+        sizes = None
+        if self.sizes is not None:
+            train, validation, test = (int(part.sum()) for part in np.split(rows, np.cumsum(self.sizes)[:2]))
+            sizes = train, validation, test
+        return replace(
+            self,
+            arrays={name: array[rows] for name, array in self.arrays.items()},
+            sizes=sizes,
+            times=None if self.times is None else self.times[rows],
+            groups=None if self.groups is None else np.unique(self.groups[rows], return_inverse=True)[1],
+            note="; ".join(filter(None, (self.note, note))),
+        )
 
     def refuse(self, name: str, wrong: NDArray[np.bool_], expected: str) -> None:
         """Raise a `ZooError` that gives the position of the first wrong entry in the file's terms, if there is one."""

@@ -15,12 +15,15 @@ from zoo.event import Event, Field
 BYTES = 256
 LARGEST_ROUNDING = 1e-3
 """How far k may be off where a float32 holds k/255."""
+MEND = "leave these out by FILE:missing=drop, or fill in those of train by FILE:missing=impute"
 LARGEST_INTEGER = 2**53
 """Float64 holds the integers up to it."""
 
 
-def packed(contents: Contents, event: Event | None, roles: Mapping[str, str]) -> tuple[Event, Floats]:
-    """The event of a record, and its data as one array."""
+def packed(
+    contents: Contents, event: Event | None, roles: Mapping[str, str], missing: bool = False
+) -> tuple[Event, Floats]:
+    """The event of a record, and its data as one array; values may be ``missing``, as those of labels always may."""
     arrays, known = contents.arrays, {field.name: field for field in event.fields} if event else {}
     names = list(known or arrays)
     if strange := [name for name in (*names, *roles) if name not in arrays or name not in names]:
@@ -34,7 +37,7 @@ def packed(contents: Contents, event: Event | None, roles: Mapping[str, str]) ->
     for name in names:
         own = known.get(name)
         role = roles.get(name) or (own.role if own else contents.roles.get(name, "observed"))
-        found = _numbers(contents, name, axes=1, missing=role == "label")
+        found = _numbers(contents, name, axes=1, missing=missing or role == "label")
         support = own.levels or "real" if own else _support(found, contents.levels.get(name))
         length = own.length if own else contents.lengths.get(name, "")
         fields.append(Field(name, own.shape if own else found.shape[1:], support, role, length))
@@ -60,9 +63,9 @@ def _lengthened(contents: Contents, found: Floats, field: Field) -> Floats:
     return np.pad(found, [(0, 0), (0, field.shape[0] - steps), *[(0, 0)] * (found.ndim - 2)])
 
 
-def whole(contents: Contents, event: Event | None) -> tuple[Event, Floats]:
-    """The event of data of one array, and the data in its shape."""
-    found = _numbers(contents, "")
+def whole(contents: Contents, event: Event | None, missing: bool = False) -> tuple[Event, Floats]:
+    """The event of data of one array, and the data in its shape; values may be ``missing``."""
+    found = _numbers(contents, "", missing=missing)
     event = event or Event(found.shape[1:], _support(found, contents.levels.get("")))
     if found[0].size != event.size:
         raise ZooError(
@@ -71,7 +74,7 @@ def whole(contents: Contents, event: Event | None) -> tuple[Event, Floats]:
         )
     if event.levels is not None:
         wrong = (found != np.rint(found)) | (found < 0) | (found >= event.levels)
-        contents.refuse("", wrong, f"data of {event} with levels 0 to {event.levels - 1}")
+        contents.refuse("", wrong & ~np.isnan(found), f"data of {event} with levels 0 to {event.levels - 1}")
     return event, found.reshape(-1, *event.shape)
 
 
@@ -90,7 +93,11 @@ def _numbers(contents: Contents, name: str, axes: int = 2, missing: bool = False
     with np.errstate(over="ignore"):
         single = array.astype(np.float32)
     expected = "finite numbers" if axes > 1 else "finite numbers (only a label may be missing)"
-    contents.refuse(name, np.isinf(single) if missing else ~np.isfinite(single), expected)
+    contents.refuse(name, np.isinf(single), expected)
+    if not missing and np.isnan(single).any():
+        count = int(np.isnan(single).reshape(len(single), -1).any(1).sum())
+        expected += f" ({count} of {len(single)} data lack some: {MEND})"
+        contents.refuse(name, np.isnan(single), expected)
     if array.dtype.kind in "iu" and array.dtype.itemsize > 4:
         contents.refuse(name, np.abs(array.astype(np.float64)) > LARGEST_INTEGER, f"integers up to {LARGEST_INTEGER}")
     exact = np.result_type(array.dtype, np.float32) == np.float32

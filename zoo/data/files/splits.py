@@ -34,6 +34,9 @@ def divided(
             places[: train + validation] = np.random.default_rng(seed).permutation(train + validation)
             story += f", {HELD_OUT:.0%} of train drawn with seed {seed} for validation"
         sizes = train, validation, test
+    elif contents.times is not None:
+        places, sizes = np.argsort(contents.times, kind="stable"), _sizes(contents.path, n, shares or DEFAULT_SPLIT)
+        story = f"in the order of time, split {_slashed(shares or DEFAULT_SPLIT)}"
     else:
         shares, groups = shares or DEFAULT_SPLIT, np.arange(n) if contents.groups is None else contents.groups
         order = np.random.default_rng(seed).permutation(groups.max() + 1)

@@ -2,69 +2,157 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from zoo.data.files.contents import Array, Contents, shortened
+from zoo.data.files.dialect import is_number, sniff
 from zoo.errors import ZooError
 from zoo.event import Event
 
 if TYPE_CHECKING:
     import pandas as pd
 
+TIME = re.compile(
+    r"\d{4}-\d\d?-\d\d?([T ]\d\d?:\d\d(:\d\d([.,]\d+)?)?\s*(Z|UTC|[+-]\d\d:?\d\d)?)?"
+    r"|\d\d?[./-]\d\d?[./-]\d{2,4}([ T]\d\d?:\d\d(:\d\d)?)?|\d\d?:\d\d(:\d\d([.,]\d+)?)?"
+)
+"""Dates and times of day as people write them."""
 
-def read_csv(path: Path) -> Contents:
-    """Numbers and words separated by commas, one datum a line; the first line is a header unless all are numbers."""
+
+def read_csv(
+    path: Path, *, columns: str | int = "", time: str | int = "", header: str = "auto", decimal: str = "auto"
+) -> Contents:
+    """Numbers and words, one datum a line, separated as `zoo.data.files.dialect.sniff` finds.
+
+    A first column without a name numbers the rows, as pandas writes its index, and is left out.
+
+    Args:
+        path: a ``.csv`` file in UTF-8.
+        columns: those that are read, such as ``age+income``, in this order; ``-id+name`` reads all others. By default
+            all but those that hold times.
+        time: a column of times: the earliest rows train, the next validate and the last test. It is no part of a datum.
+        header, decimal: see `zoo.data.files.dialect.sniff`.
+    """
+    frame, note = frame_of_csv(path, header=header, decimal=decimal)
+    return columns_of(path, frame, columns, time, note)
+
+
+def read_parquet(path: Path, *, columns: str | int = "", time: str | int = "") -> Contents:
+    """The columns of a ``.parquet`` file; its index is left out. See `read_csv`."""
+    frame, note = frame_of_parquet(path)
+    return columns_of(path, frame, columns, time, note)
+
+
+def frame_of_csv(path: Path, *, header: str = "auto", decimal: str = "auto") -> tuple[pd.DataFrame, str]:
+    """A file as a data frame of named columns, and what was decided in reading it."""
     import pandas as pd
 
+    dialect = sniff(path, header, decimal)
     try:
-        first = [
-            str(cell).strip() for cell in pd.read_csv(path, header=None, nrows=1, dtype=str, na_filter=False).iloc[0]
-        ]
-        header = not all(_is_number(cell) for cell in first if cell)
         # The header is read by itself: pandas silently takes the first cells of longer lines for an index.
-        frame = pd.read_csv(path, header=None, skiprows=int(header))
+        frame = pd.read_csv(path, header=None, skiprows=dialect.skipped, sep=dialect.separator, decimal=dialect.decimal)
     except (OSError, ValueError) as error:
         raise ZooError(f"cannot read {path} as values separated by commas: {str(error).strip()}") from error
-    if header and not (all(first) and len(first) == frame.shape[1]):
+    names, note = list(dialect.names), dialect.note
+    if len(names) == frame.shape[1] > 1 and (not names[0] or names[0].startswith("Unnamed:")):
+        frame, names = frame.iloc[:, 1:], names[1:]
+        note = "; ".join(filter(None, (note, "the first column has no name and is left out as an index")))
+    while len(names) == frame.shape[1] > 1 and not names[-1] and frame.iloc[:, -1].isna().all():
+        frame, names = frame.iloc[:, :-1], names[:-1]  # lines that end in a separator
+    if dialect.names and not (all(names) and len(names) == frame.shape[1]):
         raise ZooError(f"{path}: the header does not name every column; name them all, or drop an index column")
-    frame.columns = pd.Index(first if header else [str(number) for number in range(1, frame.shape[1] + 1)])
-    return columns_of(path, frame)
+    frame.columns = pd.Index(names or [str(number) for number in range(1, frame.shape[1] + 1)])
+    return frame, note
 
 
-def read_parquet(path: Path) -> Contents:
-    """The columns of a ``.parquet`` file; its index is left out."""
+def frame_of_parquet(path: Path) -> tuple[pd.DataFrame, str]:
+    """A file as a data frame, and an empty note."""
     import pandas as pd
 
     try:
-        frame = pd.read_parquet(path)
+        return pd.read_parquet(path).rename(columns=str), ""
     except ImportError:
         raise ZooError(
             f"{path}: pandas reads .parquet by pyarrow; install pyarrow, or save the table as .csv"
         ) from None
     except (OSError, ValueError) as error:
         raise ZooError(f"cannot read {path} as a parquet file: {str(error).strip()}") from error
-    return columns_of(path, frame.rename(columns=str))
 
 
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+TABLES: Mapping[str, Callable[..., tuple[pd.DataFrame, str]]] = {".csv": frame_of_csv, ".parquet": frame_of_parquet}
+"""Ending of a table's file -> what reads it as a data frame."""
 
 
-def columns_of(path: Path, frame: pd.DataFrame) -> Contents:
-    """Each column as an array by itself: numbers, or words."""
-    if not frame.columns.is_unique:
+def columns_of(
+    path: Path, frame: pd.DataFrame, columns: str | int = "", time: str | int = "", note: str = ""
+) -> Contents:
+    """Columns of a data frame as arrays: numbers, or words. See `read_csv`.
+
+    Raises:
+        ZooError: there is no such column, two have one name, or one holds neither numbers nor words.
+    """
+    known, text, order = list(map(str, frame.columns)), str(columns), str(time)
+    if len(set(known)) < len(known):
         twice = frame.columns[frame.columns.duplicated()][0]
         raise ZooError(f"{path}: two columns are called {twice!r}; give them different names")
-    return Contents(path, {str(name): _column(path, frame[name]) for name in frame.columns}, list(frame.columns))
+    names = [each.strip() for each in text.removeprefix("-").split("+") if each.strip()]
+    for name in (*names, *filter(None, [order])):
+        if name not in known:
+            raise ZooError(f"{path} has the columns {shortened(known)}; there is no {name!r}")
+    if order in names and not text.startswith("-"):
+        raise ZooError(f"{path}: column {order!r} orders the rows and is no part of a datum; leave it out of columns=")
+    others = [name for name in known if name not in (*names, order)]
+    kept = others if not names or text.startswith("-") else list(dict.fromkeys(names))
+    times = [name for name in kept if _holds_times(frame[name])]
+    if times and kept is not others:
+        raise ZooError(f"{path}: column {times[0]!r} holds times, which are no numbers; time={times[0]} splits by them")
+    kept = [name for name in kept if name not in times]
+    if not kept:
+        raise ZooError(f"{path} has no column of numbers or words left; choose columns that are")
+    notes = [note, *(f"column {name!r} holds times and is left out" for name in times)]
+    return Contents(
+        path,
+        {name: _column(path, frame[name]) for name in kept},
+        kept,
+        times=_times(path, frame[order]) if order else None,
+        note="; ".join(filter(None, notes)),
+    )
+
+
+def _holds_times(column: pd.Series) -> bool:
+    """Whether all that is known of a column are times, or words that are times or dates."""
+    from pandas.api.types import is_datetime64_any_dtype
+
+    known = column.dropna()
+    return is_datetime64_any_dtype(column.dtype) or (
+        len(known) > 0 and all(isinstance(each, str) and TIME.fullmatch(each.strip()) is not None for each in known)
+    )
+
+
+def _times(path: Path, column: pd.Series) -> NDArray[np.float64]:
+    """A column of numbers, or of times as ISO 8601 has them, as numbers that are ordered as they are."""
+    import pandas as pd
+    from pandas.api.types import is_numeric_dtype
+
+    try:
+        if not is_numeric_dtype(column.dtype):
+            column = pd.to_datetime(column, format="ISO8601", utc=True)
+    except (ValueError, TypeError) as error:
+        raise ZooError(
+            f"{path}: column {column.name!r} is not ordered by time: expected numbers or times such as 2024-05-31 or "
+            f"2024-05-31 08:00:00 ({str(error).strip()})"
+        ) from None
+    if column.isna().any():
+        row = int(column.isna().to_numpy().argmax()) + 1
+        raise ZooError(f"{path}: column {column.name!r} has no time in data row {row}; drop it, or fill the time in")
+    return np.unique(column, return_inverse=True)[1].astype(np.float64)
 
 
 def _column(path: Path, column: pd.Series) -> Array:
@@ -79,9 +167,9 @@ def _column(path: Path, column: pd.Series) -> Array:
     if not all(isinstance(each, str) for each in known):
         kinds = sorted({type(each).__name__ for each in known})
         raise ZooError(f"{path}: column {column.name!r} holds {' and '.join(kinds)}; write it as numbers or words")
-    if any(map(_is_number, known)):
-        number = next(each for each in known if _is_number(each))
-        word = next(each for each in known if not _is_number(each))
+    if any(map(is_number, known)):
+        number = next(each for each in known if is_number(each))
+        word = next(each for each in known if not is_number(each))
         raise ZooError(
             f"{path}: column {column.name!r} is not numeric: it holds {word!r} as well as {number!r}; drop it, or "
             "write it as numbers or as words"
