@@ -11,14 +11,13 @@ from torch import Tensor
 from zoo.codec.baselines import as_images, as_levels, datum_bytes
 from zoo.data import load_data
 from zoo.errors import UnfitError, ZooError
-from zoo.event import Event
 from zoo.files import cached_tensors
 from zoo.metrics.bounds import log_likelihoods
 from zoo.metrics.detection import auroc, false_alarms
 from zoo.metrics.shifted import SHIFTS, mutated, shifted, with_main, without_label
 from zoo.pairs.build import build
 from zoo.pairs.pair import Pair
-from zoo.pairs.records import density
+from zoo.pairs.records import density, scored
 from zoo.pairs.registry import evaluation
 from zoo.pairs.traces import capabilities
 from zoo.runs.evaluation import Settings, TrainedRun, attempt, unmeasurable
@@ -104,7 +103,7 @@ class _Detector:
 
     def measure(self, x: Tensor) -> dict[str, Tensor | str]:
         """Measure -> its score of each datum, shape ``(n,)``; or why there is none."""
-        log_p, bits = self.log_p(self.run.pair, x), _png_bits(self.event, x)
+        log_p, bits = self.log_p(self.run.pair, x), _png_bits(self.run.pair, x)
         return {
             "log_p": -log_p,
             "typicality": (log_p - self.mean).abs(),
@@ -154,9 +153,12 @@ class _Detector:
         return data.standardise(placed).to(self.known.device)
 
 
-def _png_bits(event: Event, x: Tensor) -> Tensor | str:
-    """The length of each datum's own PNG file in bits, shape ``(n,)``, float64, on the CPU."""
-    array = event.array
+def _png_bits(pair: Pair, x: Tensor) -> Tensor | str:
+    """The length of each datum's own PNG file in bits, shape ``(n,)``, float64, on the CPU; or why it has none."""
+    event, array = pair.event, pair.event.array
+    fields = [field.name for field in scored(pair, with_label=False)]
+    if len(fields) > 1:
+        return f"a PNG file is of {event.main.name} alone, and log p of {', '.join(fields)}"
     images = None if array.levels is None else as_images(array, as_levels(array, event.main_of(x)))
     if images is None:
         return f"a PNG file is of an image of up to 256 levels, got {array}"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from members import members, small
 from PIL import Image
 from test_evaluations import Normal, asked, finished, normal_data, value
 from test_passes import Implicit
@@ -17,10 +18,12 @@ from torch import Tensor
 import zoo
 from zoo import Dataset, Event, Settings, TrainedRun, load_data
 from zoo.codec.baselines import as_images, as_levels, datum_bytes
+from zoo.event import EXAMPLES
 from zoo.metrics.detection import auroc
 from zoo.metrics.shifted import shifted
 from zoo.pairs.build import build
 from zoo.pairs.registry import datasets, load_shelves
+from zoo.pairs.traces import capabilities, sample
 from zoo.runs.config import DataSpec, configure
 from zoo.runs.evaluation import evaluate
 from zoo.runs.run import Run
@@ -174,3 +177,17 @@ def test_settings_that_scores_on_disk_do_not_have_count_only_where_they_are_set(
     assert changed.key == Settings().key | {"against": ["mnist"], "background": 0.3}
     with pytest.raises(zoo.ZooError, match="mutation rate"):
         Settings(background=1.5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "support"), [each for each in members() if "+" not in each[0]])
+def test_every_family_is_measured_where_it_has_a_likelihood(name: str, support: str) -> None:
+    """Of its own samples, which are few: all that matters is that there is a number, or that it is implicit."""
+    event = EXAMPLES[support]
+    pair = build(name, event, small(name), seed=1)
+    with seeded(0):
+        data = Dataset("drawn", event, *sample(pair, 90).detach().split(30), "drawn")
+    scores = asked("novelty", TrainedRun(pair, data, 0, [], unchecked=True), settings=Settings(particles=2, samples=30))
+    status = "skipped" if capabilities(pair).likelihood == "none" else "ok"
+    for measure in ("log_p", "typicality", *(["complexity"] if event.levels else [])):
+        assert scores[f"auroc_{measure}_noise"].status == status, scores[f"auroc_{measure}_noise"].reason
