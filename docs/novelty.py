@@ -1,26 +1,27 @@
 """The tables of novelty and of attacks of docs/decisions.md: AUROC with its standard error, in Markdown.
 
     python docs/novelty.py independent ppca vae realnvp pixelcnn --background 0.3
-    python docs/novelty.py ppca vae --data fashion --against mnist --steps 500 --particles 16
-    python docs/novelty.py ppca vae --data mnist --steps 500 --particles 16 --evaluation attack
+    python docs/novelty.py ppca vae --data fashion --against mnist --train steps=400 --particles 16
+    python docs/novelty.py ppca vae --data mnist --train steps=400 --particles 16 --evaluation attack
 
-Families are trained by their recipes with seed 0 on one thread of the processor, with ``--steps`` steps if they are
-given; what is in ``--runs`` is not trained again. The numbers are those of the evaluation, of as many test data as
-``Settings.samples``.
+Families are trained by their recipes, with seed 0, on one thread of the processor; ``--train`` changes a recipe. What is
+in ``--runs`` is not trained again. The numbers are those of the evaluation, of as many test data as ``Settings.samples``.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from zoo.data import load_data
 from zoo.metrics.attacks import ATTACKS
 from zoo.metrics.shifted import SHIFTS
+from zoo.pairs.build import parse_settings
 from zoo.pairs.registry import load_shelves
 from zoo.runs.config import DataSpec, configure
 from zoo.runs.evaluation import Settings
@@ -31,7 +32,7 @@ from zoo.scores import Score
 MEASURES = ("log_p", "typicality", "complexity", "ratio")
 
 
-def main(names: Sequence[str], data: str, steps: int | None, asked: str, runs: Path, settings: Settings) -> None:
+def main(names: Sequence[str], data: str, train: Mapping[str, Any], asked: str, runs: Path, settings: Settings) -> None:
     """Train and evaluate each family, and print the tables."""
     torch.set_num_threads(1)
     load_shelves()
@@ -39,7 +40,7 @@ def main(names: Sequence[str], data: str, steps: int | None, asked: str, runs: P
     found: dict[str, dict[str, Score]] = {}
     for name in names:
         began = time.process_time()
-        recipe = {"engine": "eager"} | ({"steps": steps} if steps else {})
+        recipe = {"engine": "eager"} | dict(train)
         config = configure(name, DataSpec(name=data), known, seed=0, recipe=recipe)
         run = Run.of(config, runs)
         run.train(config, known, "cpu")
@@ -81,10 +82,10 @@ if __name__ == "__main__":
     parser.add_argument("--evaluation", default="novelty", choices=("novelty", "attack"))
     parser.add_argument("--against", action="append", default=[], help="a data set; may be repeated")
     parser.add_argument("--background", type=float, default=0.0, help="mutation rate of the background models")
-    parser.add_argument("--steps", type=int, help="of each family; by default as in its recipe")
+    parser.add_argument("--train", action="append", default=[], help="a training setting: steps=400; may be repeated")
     parser.add_argument("--particles", type=int, default=512)
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     given = parser.parse_args()
     settings = Settings(given.particles, against=given.against, background=given.background, data_dir=given.data_dir)
-    main(given.families, given.data, given.steps, given.evaluation, given.runs, settings)
+    main(given.families, given.data, parse_settings(given.train), given.evaluation, given.runs, settings)
