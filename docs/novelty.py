@@ -4,8 +4,9 @@
     python docs/novelty.py ppca vae --data fashion --against mnist --train steps=400 --particles 16
     python docs/novelty.py ppca vae --data mnist --train steps=400 --particles 16 --evaluation attack
 
-Families are trained by their recipes, with seed 0, on one thread of the processor; ``--train`` changes a recipe. What is
-in ``--runs`` is not trained again. The numbers are those of the evaluation, of as many test data as ``Settings.samples``.
+Families are trained by their recipes, with seed 0, on one thread of the processor; ``--train`` changes a recipe, and
+what is in ``--runs`` is not trained again. The numbers are those of the evaluation, of as many test data as
+``Settings.samples``.
 """
 
 from __future__ import annotations
