@@ -149,7 +149,7 @@ def draw(measured: Sequence[Mapping[str, Any]], path: Path) -> None:
         ends.append((name, "ink", means[-1]))
         parts.append(polyline(means, x, y, f"{own} curve"))
         parts += [tag("circle", cx=x(depth), cy=y(kl), r=2.5, class_=f"{own} full") for depth, kl in found]
-    parts += end_labels(ends, x, y)
+    parts += end_labels(ends, x, y, width)
     description = "; ".join(f"{name}, {depth:g} maps: {kl:.3f}" for name, depth, kl in points)
     write_text(path, drawing(width, height, "Planar flows fitted to four densities", description, *parts))
 

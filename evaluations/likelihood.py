@@ -18,7 +18,8 @@ from zoo.pairs.records import density, dimensions
 from zoo.pairs.registry import column, evaluation
 from zoo.pairs.structure import listed
 from zoo.pairs.traces import Capabilities, capabilities
-from zoo.report.verdicts import Pooled, Row, Verdict
+from zoo.report.text import percent
+from zoo.report.verdicts import Pooled, Row, Verdict, pool
 from zoo.runs.evaluation import Settings, TrainedRun, attempt, mean_score, ratio_score, unmeasurable
 from zoo.scores import Kind, Score
 from zoo.seeding import seeded
@@ -40,14 +41,22 @@ FLOORS = {"floor_uniform": "uniform", "floor_independent": "independent"}
     evaluation="likelihood",
     metric="nats",
     rule="exact if the test log-likelihood is computed exactly in every seed that could be scored; approximate if it "
-    "is a lower bound or an estimate in any; no if the family has none.",
+    "is a lower bound or an estimate in any; no if the family has none. A bound is shown with the share of data whose "
+    f"importance weights are too heavy-tailed (k̂ > {LARGEST_KHAT:g}) for it to be called tight; the share decides "
+    "nothing.",
     literature={"autoregressive": "exact", "flow": "exact", "implicit": "no", "prescribed": "approximate"},
     place=2,
     skipped="no",
 )
 def exact_or_approximate(score: Pooled, rows: Sequence[Row]) -> Verdict:
     """Is the likelihood of test data exact?"""
-    return score.verdict("exact" if score.kind == "exact" else "approximate", "nats")
+    if score.kind == "exact":
+        return score.verdict("exact", "nats")
+    verdict, khat = score.verdict("approximate", "nats"), pool(rows, "likelihood", "khat_share")
+    if khat.value is None:
+        return verdict
+    share = f"k̂ > {LARGEST_KHAT:g} for {percent(khat.value, khat.stderr)} of data"
+    return replace(verdict, reason="; ".join(filter(None, [share, verdict.reason])))
 
 
 @evaluation("likelihood")

@@ -17,8 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from make_believe import FAMILIES, MadeUp, study
+from markupsafe import escape
 from PIL import Image
 
+import zoo.report
 from zoo.errors import ZooError
 from zoo.report import figures, tables, text
 from zoo.report.figures.rates import cut
@@ -27,9 +29,10 @@ from zoo.report.pictures import pictures
 from zoo.report.study import Study
 from zoo.report.verdicts import columns
 from zoo.report.writing import write_report
-from zoo.scores import COLUMNS, Score
+from zoo.scores import COLUMNS, Score, label
 
 FILES = {"index.html", "report.md", "table1.csv", "table1.tex", "scores.csv", "scores.json"}
+SCRIPT = (Path(zoo.report.__file__).parent / "page.js").read_text()
 WEIRD = [
     MadeUp("<b>a_b & 100%</b>", "x|y", "flow", "exact", 90.0, 2.0),
     MadeUp("#1 $~^{back\\slash}", group="prescribed", kind="lower bound", nats=95.0),
@@ -78,18 +81,24 @@ def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 class Page(HTMLParser):
-    """The text of a page's cells and the addresses it refers to; fails on a tag that closes what was not open."""
+    """The text of a page's cells, its tags and what they refer to; fails on a tag that closes what was not open."""
 
-    VOID = ("meta", "link", "img", "col", "br")
+    VOID = ("meta", "link", "img", "col", "br", "wbr")
 
     def __init__(self, page: str) -> None:
         super().__init__()
         self.open: list[str] = []
         self.text: list[str] = []
         self.addresses: list[str] = []
+        self.tags: list[tuple[str, dict[str, str]]] = []
         self.feed(page)
 
+    def values(self, attribute: str) -> list[str]:
+        """The values of an attribute, in the order of the page."""
+        return [attributes[attribute] for _, attributes in self.tags if attribute in attributes]
+
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
         self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data")]
         if tag not in self.VOID:
             self.open.append(tag)
@@ -127,19 +136,92 @@ def test_the_page_is_well_formed_and_makes_no_requests(report: tuple[str, Study,
     page = Page(source)
     assert page.open == []
     assert all(re.match(r"#|data:|(scores|report|table1)\.\w+$", address) for address in page.addresses)
-    assert "<script" not in source
     assert not re.search(r"@import|url\(", source)
+    assert "default-src 'none'; img-src data:;" in source, "a browser refuses any request"
+    identifiers = page.values("id")
+    assert len(identifiers) == len(set(identifiers))
+    assert {address[1:] for address in page.addresses if address.startswith("#")} <= set(identifiers)
 
 
-def test_figures_are_well_formed_and_described(report: tuple[str, Study, Path]) -> None:
+def test_the_page_reads_without_its_script(report: tuple[str, Study, Path]) -> None:
+    source = (report[2] / "index.html").read_text()
+    before, script, after = source.partition(f"<script>\n{SCRIPT.strip()}</script>\n")
+    assert script, "the script stands in the page as it is in its file"
+    assert "<script" not in before + after
+    page = Page(before + after)
+    assert not {tag for tag, _ in page.tags} & {"button", "input", "select", "template", "noscript"}
+    assert page.values("hidden") == []
+    assert not re.search(r"fetch|XMLHttp|import|http|eval|storage|cookie|innerHTML", SCRIPT, re.IGNORECASE)
+    assert len(SCRIPT.splitlines()) <= 80
+
+
+def test_every_figure_names_its_title_and_description(report: tuple[str, Study, Path]) -> None:
     name, _, folder = report
-    drawn = re.findall(r"<svg xmlns.*?</svg>(?=</div>|\n|<svg xmlns|<)", (folder / "index.html").read_text(), re.DOTALL)
+    source = (folder / "index.html").read_text()
+    drawn = re.findall(r"<svg xmlns.*?</svg>(?=</div>|</summary>|\n|<svg xmlns|<)", source, re.DOTALL)
+    assert len(drawn) == sum("xmlns" in attributes for tag, attributes in Page(source).tags if tag == "svg")
     assert drawn or name == "empty"
     for figure in drawn:
         depth = figure.count("<svg") - figure.count("</svg>")
         root = ET.fromstring(figure + "</svg>" * depth)
-        assert root[0].text
-        assert root[1].tag.endswith("desc")
+        title, description = root[0], root[1]
+        assert (title.tag[-5:], description.tag[-4:], root.attrib["role"]) == ("title", "desc", "img")
+        assert root.attrib["aria-labelledby"] == f"{title.attrib['id']} {description.attrib['id']}"
+        assert title.text
+
+
+def cells(source: str, table: str) -> list[list[str]]:
+    """The text of the members' cells in the tables of a class, row by row."""
+    found = []
+    for body in re.findall(rf'<table class="{table}.*?</table>', source, re.DOTALL):
+        for row in re.findall(r'<tr class="member".*?</tr>', body, re.DOTALL):
+            each = re.findall(r"<t[hd][ >].*?</t[hd]>", row, re.DOTALL)
+            found.append([" ".join("".join(Page(cell).text).split()) for cell in each])
+    return found
+
+
+def test_the_grid_comes_first_and_shows_the_verdicts(report: tuple[str, Study, Path]) -> None:
+    source = (report[2] / "index.html").read_text()
+    stored = list(csv.DictReader(io.StringIO((report[2] / "table1.csv").read_text())))
+    grid = cells(source, "grid")
+    assert len(grid) == len(stored)
+    for shown, row in zip(grid, stored, strict=True):
+        words = [row[column.name] + " ≠" * (row[f"{column.name}_disagrees"] == "yes") for column in columns()]
+        assert shown == [label(row["family"], row["guide"]), *words]
+    for chapter in re.findall(r'<section id="data-\d+">(.*?)</section>', source, re.DOTALL):
+        first, samples, prose = (chapter.find(part) for part in ('<table class="grid', '<div class="sheets">', "<p>"))
+        assert -1 < first < samples < prose
+    assert source.count('<p class="lede">') == 1
+
+
+def test_long_sentences_that_repeat_are_notes(report: tuple[str, Study, Path]) -> None:
+    folder = report[2]
+    source = (folder / "index.html").read_text()
+    stored = Study.load(folder)
+    for number, dataset in enumerate(tables.datasets(stored), 1):
+        [chapter] = re.findall(rf'<section id="data-{number}">(.*?)</section>', source, re.DOTALL)
+        shown = " ".join(" ".join(row) for row in cells(chapter, "measured"))
+        said = [
+            words
+            for line in tables.members(stored, dataset)
+            for verdict in line.verdicts.values()
+            for words in text.reasons(verdict)
+        ]
+        notes = tables.repeated(said)
+        for words in said:
+            noted = said.count(words) > 1 and len(words) >= tables.SHORTEST_NOTE
+            assert ((words in notes), (words in shown)) == (noted, not noted)
+        listed = re.findall(rf'<li id="data-{number}-note-(\d+)">(.*?)</li>', chapter)
+        assert [(words, int(n)) for n, words in listed] == [(escape(words), n) for words, n in notes.items()]
+        referred = re.findall(rf'href="#data-{number}-note-(\d+)" title="(.*?)">note&nbsp;(\d+)<', chapter)
+        assert len(referred) == sum(words in notes for words in said)
+        assert all(n == seen and (n, words) in listed for n, words, seen in referred)
+    for status in ("failed", "skipped"):
+        reasons = [why for *_, why in tables.unanswered(stored, status)]
+        for words, n in tables.repeated(reasons).items():
+            assert f'<li id="{status}-note-{n}">{escape(words)}</li>' in source
+            assert source.count(f'href="#{status}-note-{n}"') == reasons.count(words)
+            assert f"<td>{escape(words)}</td>" not in source
 
 
 def test_every_verdict_is_in_every_table(report: tuple[str, Study, Path]) -> None:
@@ -240,6 +322,29 @@ def test_disagreements_are_counted_and_listed(tmp_path: Path) -> None:
     assert f"{tables.comparisons(lines) - 3} agree and 3 differ" in page
     assert "≠ unstable" in page
     assert "≠ *approximate*" in (tmp_path / "report.md").read_text()
+
+
+def test_the_share_of_heavy_tails_stands_next_to_a_bound(tmp_path: Path) -> None:
+    made = study(seeds=2)
+    for member in FAMILIES[1:3]:
+        score = Score("khat_share", 0.52, "share", 0.02, "estimate", 447)
+        made.scores += [member.row(score, "digits", seed, "likelihood") for seed in range(2)]
+    write_report(made, tmp_path)
+    shown = {row[0]: row[2] for row in cells((tmp_path / "index.html").read_text(), "measured")}
+    assert shown["realnvp"].endswith("k̂ > 0.7 for 52 ± 2 % of data")
+    assert "k̂" not in shown["wavenet"], "its value is exact"
+    assert "k̂" not in shown["vae+iaf"], "nothing was measured"
+
+
+def test_numbers_are_sorted_by_their_values_not_by_their_words() -> None:
+    for table in numbers(tables.members(study(coded=True), "digits")).values():
+        assert len(table.valued) == len(table.lines)
+        for (name, shown), (valued_name, valued) in zip(table.lines, table.valued, strict=True):
+            assert (name, shown) == (valued_name, tuple(words for words, _ in valued))
+            for words, value in valued:
+                if value is not None and (plain := re.fullmatch(r"([\d,.]+)( ± [\d.]+)?", words)):
+                    assert float(plain[1].replace(",", "")) == pytest.approx(value, rel=0.06)
+                assert (value is None) <= (re.match(r"\D*$|one seed", words) is not None)
 
 
 def test_members_are_in_the_order_of_the_literature_best_first() -> None:

@@ -39,4 +39,5 @@ def test_the_wheel_works_from_a_folder_with_its_own_models(tmp_path: Path) -> No
     assert str(tmp_path / "site") in out
     assert "pixelcnn" in out
     assert "table1" in out
-    assert (tmp_path / "site/zoo/cli/templates/my_family.py").is_file()
+    for file in ("cli/templates/my_family.py", "report/page.html.j2", "report/page.css", "report/page.js"):
+        assert (tmp_path / "site/zoo" / file).is_file()

@@ -14,7 +14,7 @@ from zoo.bench.rows import rows
 from zoo.bench.table import Block, blocks, cell, notes, write_csv
 from zoo.engine.cost import MODES
 from zoo.files import write_text
-from zoo.report.figures.svg import LETTER, Scale, drawing, label, line, tag
+from zoo.report.figures.svg import LETTER, Scale, drawing, label, line, numbered, tag
 
 OWN = {*MODES, "zoo", "incremental"}
 """The contenders of this project."""
@@ -76,11 +76,12 @@ def render(timings: Sequence[Timing]) -> str:
         lstrip_blocks=True,
     )
     environment.globals |= {"cell": cell, "written": _written}
-    return environment.get_template("bench.html.j2").render(
+    page = environment.get_template("bench.html.j2").render(
         summary=summary(timings),
         chapters=[_chapter(block) for block in blocks(timings)],
         facts=_facts(timings),
     )
+    return numbered(page)
 
 
 def summary(timings: Sequence[Timing]) -> str:

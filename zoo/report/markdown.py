@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from zoo.pairs.declarations import Column
 from zoo.report import tables
-from zoo.report.numbers import numbers
+from zoo.report.numbers import LEGEND, numbers
 from zoo.report.tables import Member
 from zoo.report.text import behind, markdown, remarks
 from zoo.report.verdicts import columns
@@ -36,7 +36,8 @@ def _dataset(study: Study, dataset: str) -> list[str]:
     parts = [f"## {markdown(dataset)}"]
     if sentence := tables.source(study, dataset):
         parts.append(markdown(sentence))
-    parts += ["In italics the literature's verdicts; ≠ marks where a measured one differs.", _verdicts(lines)]
+    words = f"In italics the literature's verdicts; ≠ marks where a measured one differs. {LEGEND}"
+    parts += [words, _verdicts(lines)]
     for table in filter(lambda table: table.lines, numbers(lines).values()):
         rows = [[label, *cells] for label, cells in table.lines]
         body = _table(["family", *table.headers], [[markdown(cell) for cell in row] for row in rows])

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from zoo.report import text
 from zoo.report.tables import Member
 from zoo.report.verdicts import Pooled
 
-LEGEND = "–: does not apply; ·: not measured."
+ABSENT = {"skipped": "–", "missing": "·"}
+"""State of a score that is not there -> its cell."""
+LEGEND = "In the tables of numbers – does not apply, and · was not measured."
 STANDARD = {
     "zlib": "zlib",
     "bz2": "bz2",
@@ -24,19 +26,34 @@ STANDARD = {
 LOSSY_GRIDS = {"6": "coarse", "3": "middling", "1": "fine"}
 """Grids of the latents at which lossy codes are shown, coarse to fine."""
 
-Show = Callable[[Pooled], str]
+Cell = tuple[str, float | None]
+"""What a cell says, and the number by which it is sorted."""
+Show = Callable[[Pooled], Cell]
 NumberColumn = tuple[str, str, Show]
-"""Heading, metric, and how a score that is ``ok`` is written."""
+"""Heading, metric, and the cell of a score that is ``ok``."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of text: ``lines`` are (label, cells)."""
+    """A table of text: ``lines`` are (label, cells).
+
+    ``values`` holds the number behind each cell, line by line, ``None`` where there is none; empty if the table is
+    sorted as text only.
+    """
 
     title: str
     note: str
     headers: tuple[str, ...]
     lines: tuple[tuple[str, tuple[str, ...]], ...]
+    values: tuple[tuple[float | None, ...], ...] = ()
+
+    @property
+    def valued(self) -> list[tuple[str, list[Cell]]]:
+        """The lines with the number behind each cell."""
+        values = self.values or ((None,) * len(self.headers),) * len(self.lines)
+        return [
+            (label, list(zip(cells, own, strict=True))) for (label, cells), own in zip(self.lines, values, strict=True)
+        ]
 
 
 def numbers(lines: Sequence[Member]) -> dict[str, Table]:
@@ -68,7 +85,7 @@ def _likelihood(lines: Sequence[Member]) -> Table:
         lines,
         ("kind", "nats", _kind),
         ("nats per datum", "nats", _estimate),
-        ("sd over seeds", "nats", lambda score: "one seed" if score.spread is None else f"{score.spread:.2g}"),
+        ("sd over seeds", "nats", _spread),
         ("bits per dim", "bits_per_dim", _estimate),
         ("ELBO, nats", "elbo", _estimate),
         ("KL, nats", "kl", _estimate),
@@ -170,44 +187,55 @@ def _lossless(lines: Sequence[Member]) -> Table:
     if not coded:
         return table
     sizes = [line.pool("lossless", "bytes").number for line in coded]
-    rows = list(zip(sizes, table.lines, strict=True))
+    rows = list(zip(sizes, table.lines, table.values, strict=True))
     unit = (coded[0].pool("lossless", "bits_per_dim").value or 0.0) / sizes[0]
     dashes = ("–",) * (len(table.headers) - 2)
     for metric, name in STANDARD.items():
         size = coded[0].pool("lossless", metric).value
         if size is not None:
-            rows.append((size, (name, (f"{size:,.0f}", f"{unit * size:.3g}", *dashes))))
-    return Table(table.title, table.note, table.headers, tuple(line for _, line in sorted(rows)))
+            cells = (f"{size:,.0f}", f"{unit * size:.3g}", *dashes)
+            rows.append((size, (name, cells), (size, unit * size, *(None for _ in dashes))))
+    rows.sort(key=lambda row: row[:2])
+    return replace(table, lines=tuple(line for _, line, _ in rows), values=tuple(own for *_, own in rows))
 
 
 def _table(title: str, note: str, evaluation: str, lines: Sequence[Member], *columns: NumberColumn) -> Table:
-    def cell(line: Member, metric: str, show: Show) -> str:
-        score = line.pool(evaluation, metric)
-        words = show(score) if score.state == "ok" else {"skipped": "–", "missing": "·"}.get(score.state, "failed")
-        return words.replace("-", "−")
+    def cell(score: Pooled, show: Show) -> Cell:
+        words, value = show(score) if score.state == "ok" else (ABSENT.get(score.state, "failed"), None)
+        return words.replace("-", "−"), value
 
-    cells = [(line.label, tuple(cell(line, metric, show) for _, metric, show in columns)) for line in lines]
-    return Table(title, f"{note} {LEGEND}", tuple(header for header, *_ in columns), tuple(cells))
+    found = [[cell(line.pool(evaluation, metric), show) for _, metric, show in columns] for line in lines]
+    return Table(
+        title,
+        note,
+        tuple(header for header, *_ in columns),
+        tuple((line.label, tuple(words for words, _ in cells)) for line, cells in zip(lines, found, strict=True)),
+        tuple(tuple(value for _, value in cells) for cells in found),
+    )
 
 
-def _kind(score: Pooled) -> str:
+def _kind(score: Pooled) -> Cell:
     """Exact or a bound; and what of, if it is not p(x)."""
     of = re.search(r"p\([^)]*\)", score.reason)
     kind = "bound" if score.kind == "lower bound" else score.kind
-    return f"{kind} of {of[0]}" if of and of[0] != "p(x)" else kind
+    return f"{kind} of {of[0]}" if of and of[0] != "p(x)" else kind, None
 
 
-def _estimate(score: Pooled) -> str:
-    return text.plus_minus(score.number, score.stderr)
+def _spread(score: Pooled) -> Cell:
+    return "one seed" if score.spread is None else f"{score.spread:.2g}", score.spread
 
 
-def _percent(score: Pooled) -> str:
-    return text.percent(score.number, score.stderr)
+def _estimate(score: Pooled) -> Cell:
+    return text.plus_minus(score.number, score.stderr), score.value
+
+
+def _percent(score: Pooled) -> Cell:
+    return text.percent(score.number, score.stderr), score.value
 
 
 def _value(show: Callable[[float], str]) -> Show:
-    return lambda score: show(score.number)
+    return lambda score: (show(score.number), score.value)
 
 
 def _format(spec: str) -> Show:
-    return lambda score: format(score.number, spec)
+    return _value(lambda value: format(value, spec))

@@ -10,8 +10,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from zoo.report import figures, tables, text
+from zoo.report.figures.svg import numbered
 from zoo.report.markdown import QUICK
-from zoo.report.numbers import numbers, points
+from zoo.report.numbers import LEGEND, numbers, points
 from zoo.report.pictures import densities, latents, pictures, strips
 from zoo.report.tables import Member
 from zoo.report.verdicts import UNMEASURED, columns
@@ -24,7 +25,7 @@ WIDE, NARROW = 880.0, 348.0
 
 
 def render(study: Study) -> str:
-    """The whole page: no script, no network request, light and dark, readable on a phone."""
+    """The whole page: no network request, light and dark, readable on a phone and without its one script."""
     environment = Environment(
         loader=PackageLoader("zoo.report", "."),
         autoescape=True,
@@ -34,22 +35,30 @@ def render(study: Study) -> str:
     )
     environment.globals |= {
         "behind": text.behind,
-        "remarks": text.remarks,
+        "spread": text.spread,
+        "sentences": text.reasons,
+        "tone": tables.tone,
+        "repeated": tables.repeated,
         "breakable": breakable,
         "unmeasured": UNMEASURED,
     }
-    return environment.get_template("page.html.j2").render(
+    page = environment.get_template("page.html.j2").render(
         study=study,
         quick=QUICK if study.quick else "",
         summary=summary(study),
         columns=columns(),
-        chapters=[_chapter(study, dataset) for dataset in tables.datasets(study)],
+        legend=LEGEND,
+        group_of={line.label: line.group for line in tables.all_members(study)},
+        chapters=[
+            _chapter(study, dataset, f"data-{number}") for number, dataset in enumerate(tables.datasets(study), 1)
+        ],
         failed=tables.unanswered(study, "failed"),
         skipped=tables.unanswered(study, "skipped"),
         facts=tables.facts(study),
         date=study.provenance.get("date", ""),
         command=study.provenance.get("command", ""),
     )
+    return numbered(page)
 
 
 def breakable(name: str) -> Markup:
@@ -88,8 +97,8 @@ def _best(lines: Sequence[Member]) -> str:
     return f"The best likelihood on {line.dataset} is {line.label}'s: {bound}{nats} nats per datum{over}."
 
 
-def _chapter(study: Study, dataset: str) -> dict[str, Any]:
-    """What the page shows of one data set."""
+def _chapter(study: Study, dataset: str, place: str) -> dict[str, Any]:
+    """What the page shows of one data set, at ``place``."""
     lines = tables.members(study, dataset)
     shown = study.pictures.get(dataset)
     named = {line.label: line for line in lines}
@@ -97,9 +106,14 @@ def _chapter(study: Study, dataset: str) -> dict[str, Any]:
     curves = [row for row in study.curves if row["dataset"] == dataset]
     return {
         "name": dataset,
+        "place": place,
+        "places": {line.label: f"{place}-{number}" for number, line in enumerate(lines, 1)},
         "source": tables.source(study, dataset),
         "groups": tables.by_group(lines),
-        "disagreements": tables.disagreements(lines),
+        "notes": tables.repeated(
+            words for line in lines for verdict in line.verdicts.values() for words in text.reasons(verdict)
+        ),
+        "findings": tables.findings(lines),
         "ranking": _for_screens(figures.ranking, lines),
         "gaps": _for_screens(figures.elbo_gaps, lines),
         "parts": _for_screens(figures.elbo_parts, lines),
@@ -126,10 +140,14 @@ def _for_screens(
 
 
 def _speed(lines: Sequence[Member]) -> list[Markup]:
-    nats = figures.speed(lines, "likelihood", "nats", "nats per datum", "Speed against likelihood")
-    quality = "accuracy of a classifier, 0.5 is best"
-    c2st = figures.speed(lines, "sampling", "c2st", quality, "Speed against sample quality")
-    return [Markup(figure) for figure in (nats, c2st) if figure]
+    def nats(members: Sequence[Member], width: float) -> str:
+        return figures.speed(members, "likelihood", "nats", "nats per datum", "Speed against likelihood", width)
+
+    def c2st(members: Sequence[Member], width: float) -> str:
+        quality = "accuracy of a classifier, 0.5 is best"
+        return figures.speed(members, "sampling", "c2st", quality, "Speed against sample quality", width)
+
+    return [drawn for draw in (nats, c2st) if (drawn := _for_screens(draw, lines, 440))]
 
 
 def _count(number: int, word: str) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from zoo.pairs.declarations import Column
-from zoo.report.verdicts import Pooled, Row, Verdict, agrees, columns, judge, pool
+from zoo.report.verdicts import UNMEASURED, Pooled, Row, Verdict, agrees, columns, judge, pool
 from zoo.scores import label
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ GROUPS = {
     "floor": "Floors",
 }
 """The groups in the order of the literature's table, families without a group and the floors last."""
+
+
+SHORTEST_NOTE = 32
+"""Characters below which a sentence is read sooner than a reference to it."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,41 @@ def wide(study: Study) -> list[dict[str, Any]]:
 def disagreements(lines: Sequence[Member]) -> list[tuple[Member, Column]]:
     """The cells in which the measured verdict is not the literature's."""
     return [(line, column) for line in lines for column in columns() if line.agrees(column) is False]
+
+
+def findings(lines: Sequence[Member]) -> list[tuple[Column, str, str, list[Member]]]:
+    """The disagreements by what they say: (column, measured word, the literature's, the members with that cell)."""
+    found: dict[tuple[str, str, str], tuple[Column, str, str, list[Member]]] = {}
+    for line, column in disagreements(lines):
+        measured, literature = line.verdicts[column.name].word, column.literature[line.group]
+        found.setdefault((column.name, measured, literature), (column, measured, literature, []))[-1].append(line)
+    return sorted(found.values(), key=lambda finding: columns().index(finding[0]))
+
+
+def tone(column: Column, verdict: Verdict) -> str:
+    """How the verdict grid colours a cell.
+
+    ``first`` for the word with which the column's rule begins (stable, exact, fast, yes), ``no``, ``failed``,
+    ``unmeasured`` where nothing was answered, and ``other`` for any other answer.
+    """
+    if verdict.word in UNMEASURED:
+        return "failed" if verdict.word == "failed" else "unmeasured"
+    if column.rule.startswith(f"{verdict.word} if"):
+        return "first"
+    return "no" if verdict.word == "no" else "other"
+
+
+def repeated(sentences: Iterable[str]) -> dict[str, int]:
+    """Number of each sentence that occurs more than once, from 1, in the order of their first occurrence.
+
+    Those of fewer than `SHORTEST_NOTE` characters are left where they are.
+
+    Example:
+        >>> repeated(["no latents", "one seed: its spread cannot be seen"] * 2)
+        {'one seed: its spread cannot be seen': 1}
+    """
+    twice = (words for words, times in Counter(sentences).items() if times > 1 and len(words) >= SHORTEST_NOTE)
+    return {sentence: number for number, sentence in enumerate(twice, 1)}
 
 
 def comparisons(lines: Sequence[Member]) -> int:

@@ -54,10 +54,19 @@ def behind(verdict: Verdict) -> str:
     return f"{plus_minus(value, verdict.stderr)} {unit}".strip()
 
 
+def spread(verdict: Verdict) -> str:
+    """The spread of that number over seeds, in words; may be empty."""
+    return "" if verdict.spread is None else f"sd {_digits(verdict.spread)} over seeds"
+
+
+def reasons(verdict: Verdict) -> list[str]:
+    """Why that number is missing or incomplete, and what else to know about it: its sentences."""
+    return verdict.reason.split("; ") if verdict.reason and verdict.word != NOT_ASKED else []
+
+
 def remarks(verdict: Verdict) -> list[str]:
-    """What to know about that number: its spread over seeds, and why it is missing or incomplete."""
-    spread = [] if verdict.spread is None else [f"sd {_digits(verdict.spread)} over seeds"]
-    return spread + ([verdict.reason] if verdict.reason and verdict.word != NOT_ASKED else [])
+    """The spread of that number over seeds, and its sentences as one."""
+    return [words for words in (spread(verdict), "; ".join(reasons(verdict))) if words]
 
 
 def count(value: float) -> str:

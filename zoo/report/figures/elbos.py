@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from zoo.report import text
-from zoo.report.figures.svg import Rows, Scale, axis_below, colour, drawing, label, line, mark, padded, tag
+from zoo.report.figures.svg import Rows, Scale, axis_below, colour, drawing, label, line, mark, of_family, padded, tag
 from zoo.report.tables import Member
 
 
@@ -19,11 +19,12 @@ def elbo_gaps(lines: Sequence[Member], width: float) -> str:
     parts = [axis_below(x, rows.bottom, width), label(width, 12, "gap", "quiet", "end")]
     for row, (member, elbo, nats) in enumerate(found):
         y, kind = rows.y(row), member.pool("likelihood", "nats").kind
-        parts += [rows.name(row), line(rows.left, y, right, y, "grid")]
-        parts += [line(x(nats), y, x(elbo), y, f"{colour(member.group)} seed")]
-        parts += [line(x(elbo), y - 6, x(elbo), y + 6, f"{colour(member.group)} error")]
-        parts += [mark(kind, x(nats), y, colour(member.group))]
-        parts += [label(width, y + 4, f"{elbo - nats:.2f}", "ink number", "end")]
+        shown = [rows.name(row), line(rows.left, y, right, y, "grid")]
+        shown += [line(x(nats), y, x(elbo), y, f"{colour(member.group)} seed")]
+        shown += [line(x(elbo), y - 6, x(elbo), y + 6, f"{colour(member.group)} error")]
+        shown += [mark(kind, x(nats), y, colour(member.group))]
+        shown += [label(width, y + 4, f"{elbo - nats:.2f}", "ink number", "end")]
+        parts.append(of_family(member.label, *shown))
     description = "; ".join(f"{m.label} {text.number(elbo)}, {text.number(nats)}" for m, elbo, nats in found)
     return drawing(width, rows.bottom + 40, "The negative ELBO and the bound, nats per datum", description, *parts)
 
@@ -39,8 +40,9 @@ def elbo_parts(lines: Sequence[Member], width: float) -> str:
     parts = [axis_below(x, rows.bottom, width), label(width, 12, "KL", "quiet", "end")]
     for row, (member, kl, rest) in enumerate(found):
         y, own = rows.y(row), colour(member.group)
-        parts += [rows.name(row), _bar(x(0.0), x(kl), y, f"{own} bar"), _bar(x(kl), x(kl + rest), y, f"{own} bar pale")]
-        parts += [label(width, y + 4, f"{kl:.2f}".replace("-", "−"), "ink number", "end")]
+        bars = _bar(x(0.0), x(kl), y, f"{own} bar"), _bar(x(kl), x(kl + rest), y, f"{own} bar pale")
+        value = label(width, y + 4, f"{kl:.2f}".replace("-", "−"), "ink number", "end")
+        parts.append(of_family(member.label, rows.name(row), *bars, value))
     description = "; ".join(f"{m.label} {text.number(kl)} and {text.number(rest)}" for m, kl, rest in found)
     return drawing(width, rows.bottom + 40, "The negative ELBO in two parts, nats per datum", description, *parts)
 

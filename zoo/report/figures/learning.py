@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from zoo.report.figures.likelihoods import floors
-from zoo.report.figures.svg import Scale, colour, drawing, label, line, short, tag, tick, window
+from zoo.report.figures.svg import Scale, colour, drawing, label, line, room_for_ticks, short, tag, tick, window
 from zoo.report.tables import Member
 from zoo.report.verdicts import Row
 
@@ -41,19 +41,21 @@ def learning(rows: Sequence[Row], lines: Sequence[Member]) -> list[tuple[str, st
         least, width = nats_span(scored)[0], high - low
         span = (low, high) if least <= high else (least - width / 8, least + width * 7 / 8)
         nats = Panel("nats", ("train", "validation"), span, "no likelihood", floor)
-        found.append((member.label, curves(scored, member.group, nats), curves(own, member.group, distance)))
+        found.append((member.label, curves(scored, member, nats), curves(own, member, distance)))
     return found
 
 
-def curves(rows: Sequence[Row], group: str, panel: Panel) -> str:
+def curves(rows: Sequence[Row], member: Member, panel: Panel) -> str:
     """Learning curves of one member: a line for each seed and metric; × where a seed diverged."""
-    width, height, left, top, bottom = 216.0, 118.0, 40.0, 20.0, 98.0
+    width, height, top, bottom = 216.0, 118.0, 20.0, 98.0
+    y = Scale(*panel.span, bottom, top)
+    left = max(40.0, room_for_ticks(y))
     shown = [row for row in rows if row["metric"] in panel.metrics]
-    title = label(0, 11, panel.title, "quiet")
+    title, name = label(0, 11, panel.title, "quiet"), f"Learning curves of {member.label}: {panel.title}"
     if not shown:
-        return drawing(width, height, panel.title, panel.absent, title, label(left, 62, panel.absent, "quiet"))
+        return drawing(width, height, name, panel.absent, title, label(left, 62, panel.absent, "quiet"))
     last = max(row["step"] for row in shown)
-    x, y = Scale(0, last or 1, left, width - 6), Scale(*panel.span, bottom, top)
+    x = Scale(0, last or 1, left, width - 6)
     scale = [line(left, bottom, width, bottom, "axis")]
     for value in y.ticks(5):
         height_there = y(value)
@@ -63,7 +65,7 @@ def curves(rows: Sequence[Row], group: str, panel: Panel) -> str:
     inner = [] if panel.floor is None else [line(left, y(panel.floor), width, y(panel.floor), "floor")]
     broke: list[float] = []
     for metric in panel.metrics:
-        style = f"{colour(group)} {'curve' if metric == panel.metrics[-1] else 'faint'}"
+        style = f"{colour(member.group)} {'curve' if metric == panel.metrics[-1] else 'faint'}"
         of = [row for row in shown if row["metric"] == metric]
         for seed in dict.fromkeys(row["seed"] for row in of):
             points, end = _trace([row for row in of if row["seed"] == seed], x, y)
@@ -71,7 +73,7 @@ def curves(rows: Sequence[Row], group: str, panel: Panel) -> str:
             broke += [] if end is None else [x(end)]
     words = f"{len({row['seed'] for row in shown})} seeds, {last:,} steps" + (", diverged" if broke else "")
     return drawing(
-        width, height, panel.title, words, title, *scale, window(inner, left, top - 2, width, bottom), _cross(broke)
+        width, height, name, words, title, *scale, window(inner, left, top - 2, width, bottom), _cross(broke)
     )
 
 

@@ -18,6 +18,7 @@ from zoo.report.figures.svg import (
     label,
     line,
     mark,
+    of_family,
     padded,
     tag,
 )
@@ -51,17 +52,18 @@ def ranking(lines: Sequence[Member], width: float) -> str:
         if any(value > x.high for value in below.values()):
             parts.append(tag("path", d=f"M{right - 3:g},{bottom + 5:g}l4,-10m2,10l4,-10", class_="ink"))
         for row, (member, score) in enumerate(placed):
-            parts += [rows.name(row), _dot(member, score, x, rows.y(row), width)]
+            parts.append(of_family(member.label, rows.name(row), *_dot(member, score, x, rows.y(row), width)))
     for row, (member, score) in enumerate(rest):
         y = bottom + (52 if placed else 20) + 22 * row
         why = {"skipped": "no likelihood", "failed": "failed"}.get(score.state, "not measured")
-        parts += [label(0, y, clip(member.label, right), "ink"), label(width, y, why, "quiet", "end")]
+        name = label(0, y, clip(member.label, right), "ink")
+        parts.append(of_family(member.label, name, label(width, y, why, "quiet", "end")))
     height = bottom + (40 if placed else 8) + 22 * len(rest)
     description = "; ".join(f"{member.label} {text.plus_minus(score.number, score.stderr)}" for member, score in placed)
     return drawing(width, height, "Test negative log-likelihood, nats per datum; lower is better", description, *parts)
 
 
-def _dot(member: Member, score: Pooled, x: Scale, y: float, width: float) -> str:
+def _dot(member: Member, score: Pooled, x: Scale, y: float, width: float) -> list[str]:
     value, error, own = score.number, score.stderr or 0.0, colour(member.group)
     seeds = [row["value"] for row in member.rows if row["metric"] == "nats" and row["status"] == "ok"]
     parts = [line(x.start, y, x.end, y, "grid")]
@@ -71,7 +73,7 @@ def _dot(member: Member, score: Pooled, x: Scale, y: float, width: float) -> str
     else:
         low, at, high = (x(min(max(each, x.low), x.high)) for each in (value - error, value, value + error))
         parts += [line(low, y, high, y, f"{own} error"), mark(score.kind, at, y, own)]
-    return tag("g", *parts, label(width, y + 4, text.plus_minus(value, score.stderr), "ink number", "end"))
+    return [*parts, label(width, y + 4, text.plus_minus(value, score.stderr), "ink number", "end")]
 
 
 def _floor(at: float, bottom: float, words: str, right: float, above: bool) -> str:

@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from zoo.report.figures.svg import Scale, colour, drawing, end_labels, grid, label, padded, polyline, tick, window
+from zoo.report.figures.svg import (
+    LETTER,
+    Scale,
+    colour,
+    drawing,
+    end_labels,
+    fitting,
+    grid,
+    label,
+    of_family,
+    padded,
+    polyline,
+    room_for_ticks,
+    tick,
+    window,
+)
 from zoo.report.tables import Member
 
 REFERENCES = {"jpeg_": "JPEG", "webp_": "WebP", "pca_": "PCA"}
@@ -19,20 +34,27 @@ def rate_distortion(lines: Sequence[Member], width: float) -> str:
     if not own:
         return ""
     standard = [(name, points) for prefix, name in REFERENCES.items() if (points := _rates(own[0][0], prefix))]
-    height, left, right, top, bottom = 340.0, 34.0, width - 96, 26.0, 296.0
+    longest = max(len(name) for name in [*REFERENCES.values(), *(member.label for member, _ in own)])
+    names = min(longest * LETTER + 18, 0.45 * width)
+    height, right, top, bottom = 340.0, width - names, 26.0, 296.0
     rates, levels = zip(*[point for _, points in own for point in points], strict=True)
-    x = Scale(0.0, 1.02 * max(rates), left, right)
-    seen = [level for _, points in standard for rate, level in points if rate <= x.high]
+    furthest = 1.02 * max(rates)
+    seen = [level for _, points in standard for rate, level in points if rate <= furthest]
     y = Scale(*padded(min(levels), max([*levels, *seen]), 0.06), bottom, top)
+    left = max(34.0, room_for_ticks(y))
+    x = Scale(0.0, furthest, left, right)
     parts = [grid(x, y, tick), label(0, 12, "PSNR, dB", "quiet")]
-    parts.append(label(right, height - 8, "bits per dimension (better to the left and above)", "quiet", "end"))
-    inner = [polyline(points, x, y, "reference") for _, points in standard]
-    inner += [polyline(points, x, y, f"{colour(member.group)} curve") for member, points in own]
+    axis = fitting("bits per dimension", " (better to the left and above)", right)
+    parts.append(label(right, height - 8, axis, "quiet", "end"))
+    inner = [of_family(name, polyline(points, x, y, "reference")) for name, points in standard]
+    inner += [
+        of_family(member.label, polyline(points, x, y, f"{colour(member.group)} curve")) for member, points in own
+    ]
     parts.append(window(inner, left, top - 4, right, bottom))
     standard = [(name, points) for name, points in standard if points[0][0] < x.high and points[0][1] < y.high]
     ends = [(member.label, "ink", points[-1]) for member, points in own]
     ends += [(name, "quiet", cut(points, x.high, y.high)) for name, points in standard]
-    parts += end_labels(ends, x, y)
+    parts += end_labels(ends, x, y, width)
     description = "; ".join(
         f"{name}: {', '.join(f'{rate:.2f} bits {level:.1f} dB' for rate, level in points)}"
         for name, points in [*((member.label, points) for member, points in own), *standard]

@@ -6,14 +6,28 @@ import math
 from collections.abc import Sequence
 
 from zoo.report import text
-from zoo.report.figures.svg import LETTER, Scale, colour, drawing, grid, label, line, mark, padded
+from zoo.report.figures.svg import (
+    LETTER,
+    Scale,
+    clip,
+    colour,
+    drawing,
+    fitting,
+    grid,
+    label,
+    line,
+    mark,
+    of_family,
+    padded,
+    room_for_ticks,
+)
 from zoo.report.tables import Member
 
 CROWD = 10
-"""More points than this are numbered, the best 1, and named below."""
+"""More points than this, and long names, are numbered, the best 1, and named below."""
 
 
-def speed(lines: Sequence[Member], evaluation: str, metric: str, y_label: str, title: str) -> str:
+def speed(lines: Sequence[Member], evaluation: str, metric: str, y_label: str, title: str, width: float = 440.0) -> str:
     """Seconds for 100 samples (logarithmic) against a metric where less is better."""
     points = []
     for member in lines:
@@ -23,9 +37,13 @@ def speed(lines: Sequence[Member], evaluation: str, metric: str, y_label: str, t
     if not points:
         return ""
     points.sort(key=lambda point: point[3], reverse=True)
-    crowd = len(points) > CROWD
-    width, height, left, bottom, top, right = 440.0, 300.0, 46.0, 252.0, 26.0, 414.0
+    long = max(len(member.label) for member, *_ in points) * LETTER > 0.4 * width
+    crowd = long or len(points) > CROWD
+    height, bottom, top, right = 300.0, 252.0, 26.0, width - 26
     times, values = [time for _, time, _, _ in points], [value for *_, value in points]
+    below, above = padded(min(values), max(values), 0.14)
+    y = Scale(below - 0.16 * (above - below), above, bottom, top)  # room for the names of the best, which crowd
+    left = max(46.0, room_for_ticks(y))
     x = Scale(
         10 ** math.floor(math.log10(min(times) * 0.999)),
         10 ** math.ceil(math.log10(max(times) * 1.001)),
@@ -33,18 +51,19 @@ def speed(lines: Sequence[Member], evaluation: str, metric: str, y_label: str, t
         right,
         log=True,
     )
-    below, above = padded(min(values), max(values), 0.14)
-    y = Scale(below - 0.16 * (above - below), above, bottom, top)  # room for the names of the best, which crowd
     parts = [grid(x, y, text.duration), label(left, 12, y_label, "quiet")]
-    parts.append(label(right, height - 8, "time for 100 samples (better to the left and below)", "quiet", "end"))
+    axis = fitting("time for 100 samples", " (better to the left and below)", right)
+    parts.append(label(right, height - 8, axis, "quiet", "end"))
     taken = [(x(time) - 6, x(time) + 6, y(value)) for _, time, _, value in points]
     for number, (member, time, score, value) in zip(range(len(points), 0, -1), points, strict=True):
         kind, name = score.kind if metric == "nats" else "", str(number) if crowd else member.label
-        parts += _named_point(name, colour(member.group), kind, x(time), y(value), right, taken)
+        point = _named_point(name, colour(member.group), kind, x(time), y(value), right, taken)
+        parts.append(of_family(member.label, *point))
     if crowd:
-        key = [f"{number}  {member.label}" for number, (member, *_) in enumerate(reversed(points), 1)]
-        parts += [label(left, height + 14 + 15 * row, words, "ink") for row, words in enumerate(key)]
-        height += 14 + 15 * len(key)
+        for number, (member, *_) in enumerate(reversed(points), 1):
+            words = label(left, height + 15 * number - 1, clip(f"{number}  {member.label}", width - left), "ink")
+            parts.append(of_family(member.label, words))
+        height += 14 + 15 * len(points)
     description = "; ".join(f"{m.label}: {text.duration(t)}, {text.number(v)}" for m, t, _, v in points)
     return drawing(width, height, title, description, *parts)
 

@@ -6,7 +6,9 @@ drawing inline in the page serves light and dark, stays text, and costs no depen
 
 from __future__ import annotations
 
+import itertools
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape, quoteattr
@@ -98,18 +100,38 @@ class Rows:
 
 
 def drawing(width: float, height: float, title: str, description: str, *children: str) -> str:
-    """A figure with a title and a description for screen readers."""
+    """A figure with a title and a description for screen readers; `numbered` puts several into one page."""
     return tag(
         "svg",
-        tag("title", escape(title)),
-        tag("desc", escape(description)),
+        tag("title", escape(title), id="title"),
+        tag("desc", escape(description), id="desc"),
         *children,
         xmlns="http://www.w3.org/2000/svg",
         viewBox=f"0 0 {short(width)} {short(height)}",
         role="img",
+        aria_labelledby="title desc",
         class_="figure",
         style=f"max-width:{short(width)}px",
     )
+
+
+FIGURE = re.compile(r'aria-labelledby="title desc"([^>]*)><title id="title">(.*?)</title><desc id="desc">', re.DOTALL)
+
+
+def numbered(page: str) -> str:
+    """A page in which every `drawing` refers to its own title and description: an id stands once in a document."""
+    count = itertools.count(1)
+
+    def own(found: re.Match[str]) -> str:
+        rest, title, n = found[1], found[2], next(count)
+        return f'aria-labelledby="title-{n} desc-{n}"{rest}><title id="title-{n}">{title}</title><desc id="desc-{n}">'
+
+    return FIGURE.sub(own, page)
+
+
+def of_family(name: str, *parts: str) -> str:
+    """Parts of a figure that show one family or standard code; the page highlights and hides them with its rows."""
+    return tag("g", *parts, data_family=name)
 
 
 def mark(kind: str, x: float, y: float, class_: str) -> str:
@@ -130,12 +152,21 @@ def polyline(points: Sequence[tuple[float, float]], x: Scale, y: Scale, class_: 
 
 
 def axis_below(x: Scale, y: float, right: float) -> str:
-    """An axis of nats per datum at height ``y``; its unit ends at ``right``."""
+    """An axis of nats per datum at height ``y``; its unit ends at ``right``, and no tick is written over it."""
     wide = x.end - x.start > 350
-    parts = [line(x.start, y, x.end, y, "axis")]
+    unit = "nats per datum" if wide else "nats"
+    parts = [line(x.start, y, x.end, y, "axis"), label(right, y + 17, unit, "quiet", "end")]
     for value in x.ticks(7 if wide else 4):
-        parts += [line(x(value), y, x(value), y + 4, "axis"), label(x(value), y + 17, tick(value), "tick", "middle")]
-    return tag("g", *parts, label(right, y + 17, "nats per datum" if wide else "nats", "quiet", "end"))
+        parts.append(line(x(value), y, x(value), y + 4, "axis"))
+        half = len(tick(value)) * LETTER / 2
+        if x(value) + half < right - len(unit) * LETTER:
+            parts.append(label(max(x(value), half), y + 17, tick(value), "tick", "middle"))
+    return tag("g", *parts)
+
+
+def room_for_ticks(y: Scale) -> float:
+    """How wide the ticks to the left of an axis are, in px."""
+    return max([len(tick(value)) for value in y.ticks(5)], default=0) * LETTER + 8
 
 
 def grid(x: Scale, y: Scale, words: Callable[[float], str], ticks: Sequence[float] = ()) -> str:
@@ -150,13 +181,18 @@ def grid(x: Scale, y: Scale, words: Callable[[float], str], ticks: Sequence[floa
     return tag("g", *parts)
 
 
-def end_labels(ends: Sequence[tuple[str, str, tuple[float, float]]], x: Scale, y: Scale) -> list[str]:
-    """The names of curves to the right of the frame: (name, class, end of the curve), each below the one before it."""
-    parts, last = [], 0.0
-    for name, class_, (right, height) in sorted(ends, key=lambda end: -end[2][1]):
-        at = max(y(height) + 4, last + 14)
-        parts += [line(x(right) + 2, y(height), x.end + 6, at - 4, "grid"), label(x.end + 9, at, name, class_)]
-        last = at
+def end_labels(ends: Sequence[tuple[str, str, tuple[float, float]]], x: Scale, y: Scale, right: float) -> list[str]:
+    """The names of curves between the frame and ``right``: (name, class, end of the curve), apart, above its bottom."""
+    ordered = sorted(ends, key=lambda end: -end[2][1])
+    heights = [y(height) + 4 for _, _, (_, height) in ordered]
+    for i in range(1, len(heights)):
+        heights[i] = max(heights[i], heights[i - 1] + 14)
+    for i in reversed(range(len(heights))):
+        heights[i] = min(heights[i], y.start - 14 * (len(heights) - 1 - i))
+    parts = []
+    for (name, class_, (last, height)), at in zip(ordered, heights, strict=True):
+        hair = line(x(last) + 2, y(height), x.end + 6, at - 4, "grid")
+        parts.append(of_family(name, hair, label(x.end + 9, at, clip(name, right - x.end), class_)))
     return parts
 
 
@@ -175,6 +211,11 @@ def padded(low: float, high: float, share: float) -> tuple[float, float]:
 def clip(words: str, room: float) -> str:
     most = int((room - 8) / LETTER)
     return words if len(words) <= most else words[: most - 1] + "…"
+
+
+def fitting(words: str, more: str, room: float) -> str:
+    """``words``, and ``more`` where there is room for both."""
+    return words + more if len(words + more) * LETTER <= room else words
 
 
 def tick(value: float) -> str:
