@@ -15,8 +15,8 @@ from zoo.event import Event, Field
 from zoo.files import cached_tensors
 from zoo.metrics.attacks import ATTACKS, Classify, attacked, limits
 from zoo.metrics.bounds import log_likelihoods
-from zoo.metrics.classes import class_field, posterior
 from zoo.metrics.detection import auroc
+from zoo.metrics.labels import label_of, posterior
 from zoo.metrics.shifted import with_main, without_label
 from zoo.metrics.two_sample import Share
 from zoo.nn.classifier import Classifier
@@ -166,7 +166,7 @@ def _areas(metrics: Sequence[str], run: TrainedRun, packed: Mapping[str, Tensor]
 def _plain(run: TrainedRun, settings: Settings) -> _Victim:
     """A classifier trained on the labels of the train split, once for each data set and seed."""
     data = _labelled(run.data, settings).to(run.data.train.device)
-    event, classes = data.event.array, _classes(data.event)
+    event, classes = data.event.array, _classes(data.event) or 0
     x, y = _known(data.event, data.train)
 
     def train() -> dict[str, Tensor]:
@@ -183,13 +183,11 @@ def _plain(run: TrainedRun, settings: Settings) -> _Victim:
 def _own(run: TrainedRun, settings: Settings) -> _Victim:
     """The p(y | x) of a model of data with labels."""
     pair, event = run.pair, run.data.event
-    field = class_field(event)
-    if field is None or field.name not in pair.takes:
-        raise UnfitError("the model knows of no label of finitely many classes, so it has no p(y | x)")
+    label_of(pair)  # raises for a model without one
     x, y = _known(event, run.data.test[: settings.samples])
 
     def classifier(rows: Tensor) -> Classify:
-        return lambda values: posterior(pair, with_main(event, rows, values), field, FEW_PARTICLES, settings.seed)
+        return lambda values: posterior(pair, with_main(event, rows, values), FEW_PARTICLES, settings.seed)
 
     return _Victim(classifier, x, y, ABOUT["own"])
 
@@ -200,7 +198,7 @@ def _labelled(data: Dataset, settings: Settings) -> Dataset:
     Raises:
         UnfitError: they are not known.
     """
-    if class_field(data.event):
+    if _classes(data.event):
         return data
     name = data.name.partition(":")[0]
     source = datasets.get(name) if data.registered and not data.event.fields else None
@@ -214,18 +212,15 @@ def _labelled(data: Dataset, settings: Settings) -> Dataset:
     return found.reshaped(Event.record(ours, *found.event.fields[1:]))
 
 
-def _classes(event: Event) -> int:
-    field = class_field(event)
-    assert field is not None  # the data are labelled
-    assert field.levels is not None
-    return field.levels
+def _classes(event: Event) -> int | None:
+    """The number of classes of the label, if it is a single number of finitely many."""
+    return event.label.levels if event.label and not event.label.shape else None
 
 
 def _known(event: Event, batch: Tensor) -> tuple[Tensor, Tensor]:
     """The data of a packed batch that have a label, and their classes, int64."""
+    assert event.label is not None
     rows = batch[~event.missing(batch)]
-    field = class_field(event)
-    assert field is not None  # the data are labelled
-    y = event.unpack(rows)[field.name]
+    y = event.unpack(rows)[event.label.name]
     assert y is not None  # those without one are left out
     return rows, y.long()
