@@ -28,6 +28,7 @@ def active(
     outliers: Annotated[float, typer.Option(help="Share of the pool that is shuffled and given random labels.")] = 0.0,
     classifier: Annotated[str, typer.Option(help="auto (a cnn for images), cnn or mlp.")] = "auto",
     against: Annotated[str, typer.Option(help="The way that the others are compared with.")] = "random",
+    name: Annotated[str | None, typer.Option(help="Name of the report instead of active-DATA.")] = None,
     settings: Train = None,
     split: Split = None,
     data_seed: DataSeed = 0,
@@ -44,6 +45,7 @@ def active(
         import torch
 
         from zoo.cli.parse import roles_of, split_of
+        from zoo.errors import ZooError
         from zoo.experiments.active import ActivePlan, data_with_labels
         from zoo.experiments.active import active as run_active
         from zoo.pairs.build import parse_settings
@@ -51,9 +53,11 @@ def active(
         from zoo.pairs.registry import acquisitions
         from zoo.provenance import provenance
         from zoo.report.active import table, write_active
-        from zoo.training.classifier import classifier_recipe
+        from zoo.training.classifier import SETTINGS, classifier_recipe
 
         load_families(with_ or [])
+        if name and not re.fullmatch(r"\w[\w.+-]*", name):
+            raise ZooError(f"the name of a report has letters, digits, ., + and -, got {name!r}")
         # A comma before name=value goes on with the settings of one way.
         names = [name for each in ask or [] for name in re.split(r",(?![^,:]*=)", each)]
         plan = ActivePlan(
@@ -75,9 +79,15 @@ def active(
                 typer.echo(news, err=True)
 
         rows = run_active(dataset, plan, runs / "active", watch)
-        facts = {"data": dataset.description, **plan.settings, "command": "zoo " + " ".join(sys.argv[1:])}
-        facts |= provenance(torch.device("cpu"))
-        paths = write_active(rows, against, facts, reports / f"active-{Path(dataset.name).name.partition(':')[0]}")
+        training = {name: plan.settings["recipe"][name] for name in SETTINGS}
+        facts = {
+            "data": dataset.description,
+            **plan.settings,
+            "recipe": ", ".join(f"{k}={v}" for k, v in training.items()),
+        }
+        facts |= {"command": "zoo " + " ".join(sys.argv[1:])} | provenance(torch.device("cpu"))
+        name = name or f"active-{Path(dataset.name).name.partition(':')[0]}"
+        paths = write_active(rows, against, facts, reports / name)
         if as_json:
             print_json([asdict(row) for row in rows])
             return

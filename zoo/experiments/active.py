@@ -30,6 +30,7 @@ from zoo.nn.classifier import KINDS, Classifier
 from zoo.pairs.build import parse_settings
 from zoo.pairs.registry import acquisitions, datasets, load_shelves
 from zoo.report.active import Answered
+from zoo.seeding import seeded
 from zoo.training.classifier import CLASSIFIER, fit_classifier
 from zoo.training.recipe import Recipe
 
@@ -296,7 +297,9 @@ class Asking:
         rest = unknown.nonzero()[:, 0]
         x, y = self.pool.x[known], self.pool.oracle.ask(known)
         generator = _generator(self.seed, f"round {number}")
-        return rest[self.way.choose(Query(self.pool.x[rest], x, y, classifier, self.plan.add, generator))]
+        query = Query(self.pool.x[rest], x, y, classifier, self.plan.add, generator)
+        with seeded(_mixed(self.seed, f"global {number}")):
+            return rest[self.way.choose(query)]
 
     def answered(self, number: int, places: Tensor, labels: int, classifier: Classifier) -> Answered:
         """The row of a round."""

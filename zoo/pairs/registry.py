@@ -268,7 +268,7 @@ def acquisition(name: str, *, paper: str = "") -> Callable[[Maker], Maker]:
 
     It is given a `zoo.experiments.query.Query` and returns the places of ``query.count`` different data of
     ``query.pool``, shape ``(count,)``, int64. Its keyword arguments are settings, which a name may carry behind a
-    colon: ``low-p:density=vae``. Its random numbers depend on ``query.generator`` or ``query.seed`` only.
+    colon: ``low-p:density=vae``. Random numbers, global or of ``query.generator``, depend on seed and round.
 
     Args:
         name: unique among acquisitions.

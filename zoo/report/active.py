@@ -158,9 +158,12 @@ def _csv(rows: Sequence[Answered]) -> str:
 
 def _markdown(rows: Sequence[Answered], against: str, facts: Mapping[str, Any]) -> str:
     curves = Curves(rows, against)
-    seeds = len(curves.seeds)
-    brackets = f"In brackets: {CONFIDENCE:.0%} intervals of the mean over {seeds} seeds by Student's t"
-    note = f"{brackets}; differences are taken seed by seed." if seeds > 1 else "One seed, so there are no intervals."
+    note = "One seed, so there are no intervals."
+    if len(curves.seeds) > 1:
+        note = (
+            f"In brackets: {CONFIDENCE:.0%} intervals of the mean over {len(curves.seeds)} seeds by Student's t. "
+            "Differences are taken seed by seed; no interval is widened for the number of comparisons."
+        )
     headers, lines = table(rows, against)
     by_labels = [
         [f"{n:,}", *(f"{100 * curves.mean(way, place).mean:.2f}" for way in curves.ways)]
@@ -177,7 +180,7 @@ def _markdown(rows: Sequence[Answered], against: str, facts: Mapping[str, Any]) 
 
 def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [headers, ["---"] * len(headers), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(map(text.markdown, line))} |" for line in lines)
 
 
 def _figure(rows: Sequence[Answered], against: str) -> str:

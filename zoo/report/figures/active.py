@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from zoo.report.figures.svg import (
     Scale,
+    clip,
     colour,
     drawing,
-    end_labels,
     grid,
     label,
     line,
@@ -23,6 +23,10 @@ from zoo.report.figures.svg import (
 
 COLOURS = ("autoregressive", "implicit", "flow", "prescribed", "energy", "diffusion", "unsorted")
 """Groups whose colours the curves take, one after the other; the one that others are compared with is dashed."""
+
+
+WIDTH = 744.0
+"""In px."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Curve:
 
 
 def learning_curves(labels: Sequence[int], curves: Sequence[Curve], against: str, style: str) -> str:
-    """A figure of two panels that stands alone: accuracies, and below them the differences with their intervals.
+    """A figure that stands alone: accuracies, the best first in the legend, and below them differences with intervals.
 
     Args:
         labels: how many labels are known after each round.
@@ -49,10 +53,10 @@ def learning_curves(labels: Sequence[int], curves: Sequence[Curve], against: str
         against: the name of the curve that the others are compared with; without it there is one panel.
         style: the style sheet that the classes are of.
     """
-    width, right = 744.0, 620.0
+    right = 610.0
     others = [name for name in (curve.name for curve in curves) if name != against]
     classes = {name: colour(COLOURS[place % len(COLOURS)]) for place, name in enumerate(others)}
-    x = Scale(*padded(labels[0], labels[-1], 0.03), 46.0, right)
+    x = Scale(*padded(labels[0], labels[-1], 0.06), 46.0, right)
     parts, bottom = _accuracies(labels, curves, against, classes, x), 300.0
     if against and others:
         shown = [curve for curve in curves if curve.name != against]
@@ -61,8 +65,8 @@ def learning_curves(labels: Sequence[int], curves: Sequence[Curve], against: str
     parts.append(label(right, bottom + 36, "labels", "quiet", "end"))
     height = bottom + 44
     described = "; ".join(f"{curve.name} {100 * curve.accuracy[-1]:.2f} %" for curve in curves)
-    first = [tag("style", style), tag("rect", width=width, height=height, style="fill: var(--paper)")]
-    return drawing(width, height, f"Test accuracy at {labels[-1]:,} labels", described, *first, *parts) + "\n"
+    first = [tag("style", style), tag("rect", width=WIDTH, height=height, style="fill: var(--paper)")]
+    return drawing(WIDTH, height, f"Test accuracy at {labels[-1]:,} labels", described, *first, *parts) + "\n"
 
 
 def _accuracies(
@@ -75,9 +79,17 @@ def _accuracies(
         polyline(points[curve.name], x, y, "reference" if curve.name == against else f"{classes[curve.name]} curve")
         for curve in curves
     ]
-    ends = [(curve.name, "quiet" if curve.name == against else "ink", points[curve.name][-1]) for curve in curves]
-    title = label(0, 12, "test accuracy, %: mean over seeds", "quiet")
-    return [title, grid(x, y, tick, labels), window(inner, x.start, 20.0, x.end, 300.0), *end_labels(ends, x, y)]
+    parts = [label(0, 12, "test accuracy, %: mean over seeds", "quiet"), grid(x, y, tick, labels)]
+    parts.append(window(inner, x.start, 20.0, x.end, 300.0))
+    best_first = sorted(curves, key=lambda curve: -curve.accuracy[-1])
+    for place, curve in enumerate(best_first):
+        at, left = 44.0 + 18 * place, x.end + 8
+        own = "reference" if curve.name == against else f"{classes[curve.name]} curve"
+        parts += [
+            line(left, at, left + 16, at, own),
+            label(left + 22, at + 4, clip(curve.name, WIDTH - left - 22), "ink"),
+        ]
+    return parts
 
 
 def _differences(
@@ -96,8 +108,4 @@ def _differences(
             if math.isfinite(low):
                 parts.append(line(at, y(100 * low), at, y(100 * high), f"{class_} error"))
             parts.append(tag("circle", cx=at, cy=y(100 * mean), r=3.0, class_=f"{class_} full"))
-        parts.append(
-            tag("circle", cx=x.end + 12, cy=top + 14 + 18 * place, r=3.0, class_=f"{classes[curve.name]} full")
-        )
-        parts.append(label(x.end + 22, top + 18 + 18 * place, curve.name, "ink"))
     return parts
