@@ -53,9 +53,12 @@ def main(names: Sequence[str], data: str, train: Mapping[str, Any], asked: str, 
             flush=True,
         )
     for title, metrics in (_novelty if asked == "novelty" else _attack)(settings):
-        print(f"\n| {title} | {' | '.join(metrics)} |", "|---" * (len(metrics) + 1) + "|", sep="\n")
-        for name, scores in found.items():
-            print(f"| `{name}` | {' | '.join(_cell(scores[metric]) for metric in metrics.values())} |")
+        rows = {name: [scores[metric] for metric in metrics.values()] for name, scores in found.items()}
+        rows = {name: scores for name, scores in rows.items() if any(score.status == "ok" for score in scores)}
+        if rows:
+            print(f"\n| {title} | {' | '.join(metrics)} |", "|---" * (len(metrics) + 1) + "|", sep="\n")
+        for name, scores in rows.items():
+            print(f"| `{name}` | {' | '.join(map(_cell, scores))} |")
 
 
 def _novelty(settings: Settings) -> Iterator[tuple[str, dict[str, str]]]:
