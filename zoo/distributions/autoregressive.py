@@ -133,7 +133,11 @@ class CosineFeatures(nn.Module):
 
 def marginal_logits(event: Event, x: Tensor) -> Tensor:
     """Log-frequencies of each entry's levels in data ``x``, one added to each count: ``(*event.shape, levels)``."""
-    counts = F.one_hot(x.long(), levels(event)).sum(0) + 1.0
+    values = x.reshape(len(x), -1).long().T
+    found = values.new_zeros(len(values), levels(event)).scatter_add_(
+        1, values, values.new_ones(1, 1).expand_as(values)
+    )
+    counts = found.reshape(*x.shape[1:], -1) + 1.0
     return (counts / counts.sum(-1, keepdim=True)).log()
 
 
