@@ -21,6 +21,7 @@ from zoo.pairs.traces import Capabilities, capabilities
 from zoo.report.text import percent
 from zoo.report.verdicts import Pooled, Row, Verdict, pool
 from zoo.runs.evaluation import Settings, TrainedRun, attempt, mean_score, ratio_score, unmeasurable
+from zoo.runs.nats import keep_nats
 from zoo.scores import Kind, Score
 from zoo.seeding import seeded
 
@@ -111,6 +112,7 @@ def _of_pair(run: TrainedRun, settings: Settings) -> list[Score]:
     else:
         assert bound is not None  # a pair without latents is exact
         values = -bound.importance
+    keep_nats(run, settings, values, density(run.pair, x))
     steps, bits = run.data.event.steps(x), math.log(2) * dimensions(run.pair, x).cpu().double()
     of = [density(run.pair, x)] if run.data.event.fields else []
     of += [run.data.units.remark] if run.data.units and run.data.dequantised else []
