@@ -8,34 +8,13 @@ from dataclasses import replace
 from functools import partial
 
 from zoo.metrics.ais import anneal, simulated, why_not
-from zoo.pairs.registry import column, evaluation
-from zoo.report.verdicts import NOT_ASKED, Pooled, Row, Verdict
+from zoo.pairs.registry import evaluation
 from zoo.runs.evaluation import Settings, TrainedRun, attempt, mean_score, unmeasurable
 from zoo.scores import Score
 
 MOST_DATA, CHAINS, TEMPERATURES = 100, 16, 30
 """Data of each kind, chains for each, and temperatures."""
-NARROW = 0.1
-"""A bracket of this many nats or less leaves little to doubt."""
 METRICS = ("within", "ais_nats", "forward", "backward", "acceptance", "chain_ess", "gradients", "seconds")
-
-
-@column(
-    "certificate",
-    title="Certified within",
-    evaluation="certificate",
-    metric="within",
-    rule=f"narrow if lower and upper bounds on data that the family itself drew are at most {NARROW} nats apart on "
-    "average, wide otherwise; not needed for a likelihood that is exact or a family that has none; not measured yet "
-    "where the suite does not ask.",
-    place=6,
-    width=30,
-    skipped="not needed",
-    missing=NOT_ASKED,
-)
-def narrow_or_wide(score: Pooled, rows: Sequence[Row]) -> Verdict:
-    """How far apart are bounds on its likelihood from below and from above?"""
-    return score.verdict("narrow" if score.number <= NARROW else "wide", "nats")
 
 
 @evaluation("certificate")
