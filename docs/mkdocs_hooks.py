@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -13,8 +14,11 @@ from mkdocs.structure.pages import Page
 sys.path.insert(0, str(Path(__file__).parent))
 from broken_links import broken_links
 from build_pages import pages, site_links
+from notebook_pages import NOTEBOOKS, notebook_page
 
-PAGES = pages()
+with ThreadPoolExecutor() as pool:  # a notebook runs in a process of its own
+    NOTEBOOK_PAGES = zip(NOTEBOOKS, pool.map(notebook_page, NOTEBOOKS), strict=True)
+PAGES = pages() | {f"notebooks/{path.stem}.md": text for path, text in NOTEBOOK_PAGES}
 """Path of each generated page -> Markdown."""
 
 

@@ -32,7 +32,7 @@ def test_help_does_not_import_torch() -> None:
         "try: zoo.__main__.main()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
     )
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
-    commands = ("list", "show", "check", "train", "evaluate", "compare", "sample", "compress", "report", "new")
+    commands = ("list", "show", "check", "train", "evaluate", "compare", "sample", "compress", "report", "new", "tune")
     assert all(command in out.stdout for command in commands)
 
 

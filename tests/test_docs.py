@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,16 @@ def test_the_readmes_table_agrees_with_the_measured_rows() -> None:
         assert float(nats) == pytest.approx(float(row["likelihood_value"]), abs=error)
         assert bool(bits) == bool(row["lossless_value"])
         assert not bits or float(bits) == pytest.approx(float(row["lossless_value"]), abs=0.02)
+
+
+def test_the_citation_is_of_this_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = (ROOT / "CITATION.cff").read_text()
+    stated = dict(re.findall(r"^([\w-]+): *(.+)$", citation, re.MULTILINE))
+    assert stated.keys() >= {"cff-version", "message", "title"}
+    assert (stated["version"], stated["license"]) == (project["version"], project["license"])
+    assert project["version"] == zoo.__version__
+    assert re.search(r"^authors:\n  - name: ", citation, re.MULTILINE)
 
 
 def test_documented_arguments_are_in_the_signature() -> None:

@@ -62,6 +62,7 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No MNIST on this machine and no network, unless a test brings them."""
     monkeypatch.delenv("ZOO_DATA", raising=False)
     monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / "cache")
+    monkeypatch.setattr(files, "SYSTEM", str(tmp_path / "system"))
     monkeypatch.setattr(pooch, "retrieve", _no_network)
 
 
@@ -96,7 +97,9 @@ def test_mnist_is_found_packed_or_not(
     assert np.array_equal(everything(data).numpy(), np.concatenate([IMAGES["train"], IMAGES["test"]]))
 
 
-@pytest.mark.parametrize("where", ["data_dir", "data_dir/fashion", "env/FashionMNIST/raw", "cache/fashion-mnist"])
+@pytest.mark.parametrize(
+    "where", ["data_dir", "data_dir/fashion", "env/FashionMNIST/raw", "system/fashion-mnist", "cache/fashion-mnist"]
+)
 def test_fashion_is_told_from_mnist_whose_files_have_its_names(
     where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,6 +113,16 @@ def test_fashion_is_told_from_mnist_whose_files_have_its_names(
     assert torch.equal(everything(data), (everything(digits) + 1) % 256)
     with pytest.raises(ZooError, match=r"Fashion-MNIST .* is not on disk and cannot be fetched"):
         fashion(tmp_path / "data_dir")  # the published one, of which there is none
+
+
+DEBIAN = Path(files.SYSTEM, "fashion-mnist")
+
+
+@pytest.mark.skipif(not DEBIAN.is_dir(), reason="the package dataset-fashion-mnist is not installed")
+@pytest.mark.parametrize("file", [*FASHION.images.values(), *FASHION.labels.values()], ids=lambda file: file.name)
+def test_debians_files_are_the_published_ones(file: IdxFile) -> None:
+    content = gzip.decompress((DEBIAN / f"{file.name}.gz").read_bytes())
+    assert hashlib.sha256(content).hexdigest() == file.content
 
 
 def all_of(source: Published) -> list[IdxFile]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-Kind = Literal["exact", "lower bound", "estimate", ""]
+Kind = Literal["exact", "lower bound", "upper bound", "bracket", "estimate", ""]
 Status = Literal["ok", "skipped", "failed"]
 
 COLUMNS = (
@@ -42,8 +42,9 @@ class Score:
         value: the number, in ``unit``.
         unit: such as ``nats`` or ``bits/dim``.
         stderr: the standard error of ``value``, in ``unit``.
-        kind: ``exact``, ``lower bound``, ``estimate`` or empty. For a negative log-likelihood it describes the
-            log-likelihood: ``lower bound`` means that log p is at least minus the value.
+        kind: ``exact``, ``lower bound``, ``upper bound``, ``estimate`` or empty. For a negative log-likelihood it
+            describes the log-likelihood: ``lower bound`` means that log p is at least minus the value. ``bracket`` is
+            the distance of an upper bound from a lower one.
         n: number of items that the value is a mean over.
         status: ``ok``, ``skipped`` (does not apply) or ``failed``.
         reason: why there is no value, or a remark on it.

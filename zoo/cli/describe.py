@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 from zoo.codec.bottleneck import no_bottleneck
 from zoo.event import EXAMPLES, Event
 from zoo.pairs.build import build, fitting_event, read_name
-from zoo.pairs.declarations import Declaration, Family
-from zoo.pairs.registry import guides, priors
+from zoo.pairs.declarations import Family
 from zoo.pairs.traces import capabilities
 from zoo.training.recipe import Recipe
 
@@ -36,10 +34,7 @@ def describe(name: str, event: Event | None = None) -> dict[str, Any]:
         "paper": family.paper,
         "doc": family.doc,
         "takes": list(family.supports),
-        "hyper": _defaults(family)
-        | {f"guide.{key}": value for key, value in _defaults(guides.get(called.guide)).items()}
-        | {f"prior.{key}": value for key, value in _defaults(priors.get(called.prior)).items()}
-        | called.hyper,
+        "hyper": called.defaults | called.hyper,
         "recipe": Recipe.read(family.recipe).model_dump(),
         "event": str(event),
         "parameters": sum(parameter.numel() for parameter in pair.parameters()),
@@ -75,12 +70,6 @@ def text(about: dict[str, Any]) -> str:
         f"  lossy       {'a code of the latents' if about['lossy'] else 'no'}",
     ]
     return "\n".join(lines)
-
-
-def _defaults(entry: Declaration | None) -> dict[str, Any]:
-    """Keyword settings with their defaults; none of no entry."""
-    parameters = inspect.signature(entry.make).parameters.values() if entry else ()
-    return {each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty}
 
 
 def _pairs(settings: dict[str, Any]) -> str:

@@ -41,6 +41,7 @@ Seed = Annotated[int, typer.Option(help="Seed of initialisation, noise and data 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Runs = Annotated[Path, typer.Option(help="Folder of the runs.")]
 Reports = Annotated[Path, typer.Option(help="Folder of the reports.")]
+Figures = Annotated[str | None, typer.Option(help="Figures as files too: svg,pdf,png.")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", help="Hyper-parameter: name=value; of a guide: guide.name=value.")
 ]

@@ -22,6 +22,8 @@ from zoo.errors import ZooError
 from zoo.event import Event
 
 _ERRORS = (OSError, EOFError, zlib.error)
+SYSTEM = "/usr/share/datasets"
+"""Where Debian's packages of data sets, such as ``dataset-fashion-mnist``, put their files."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,9 @@ class Published:
     def load(self, data_dir: Path | None) -> Dataset:
         """The images with 256 levels: 5/6 of the training file train, its rest validation, the test file test.
 
-        The files, gzipped or not, are looked for in the ``folders`` of ``data_dir``, then of ``$ZOO_DATA``, then of the
-        cache. A published file of another data set, which may have the same name, is passed over. If they are in none
-        of them, they are fetched from the ``mirror`` into the cache.
+        The files, gzipped or not, are looked for in the ``folders`` of ``data_dir``, ``$ZOO_DATA``, `SYSTEM` and the
+        cache, in this order. A published file of another data set, which may have the same name, is passed over. If
+        they are in none of them, they are fetched from the ``mirror`` into the cache.
 
         Raises:
             ZooError: no files and no network, or a file that is not the published one.
@@ -96,7 +98,7 @@ class Published:
 
         if data_dir is not None and not data_dir.is_dir():
             raise ZooError(f"the data folder {data_dir} does not exist; name one that does, or leave it out")
-        for root in (data_dir, os.environ.get("ZOO_DATA"), pooch.os_cache("zoo")):
+        for root in (data_dir, os.environ.get("ZOO_DATA"), SYSTEM, pooch.os_cache("zoo")):
             for folder in self.folders if root else ():
                 for name in (file.name, f"{file.name}.gz"):
                     path = Path(root or "") / folder / name

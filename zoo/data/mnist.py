@@ -33,7 +33,7 @@ def mnist(
     With ``labels`` (a number, or ``all``) a datum has the field ``y`` too, the digit (see `zoo.data.labels`).
 
     The files (gzipped or not, in the folder or in its subfolder ``mnist``) are looked for in ``data_dir``, then in
-    ``$ZOO_DATA``, then in the cache. If they are in none of them, they are fetched into the cache.
+    ``$ZOO_DATA``, ``/usr/share/datasets`` and the cache. If they are in none of them, they are fetched into the cache.
 
     Raises:
         ZooError: no files and no network, or a file that is not the published one.
@@ -57,8 +57,9 @@ def fashion(
     pullover, dress, coat, sandal, shirt, sneaker, bag, ankle boot.
 
     Its files have the names of MNIST's. They are looked for in the subfolders ``fashion``, ``fashion-mnist`` and
-    ``FashionMNIST/raw`` of ``data_dir``, then in that folder itself; then of ``$ZOO_DATA``; then of the cache, where
-    they are fetched to if they are in none of them.
+    ``FashionMNIST/raw`` of ``data_dir``, then in that folder itself; then of ``$ZOO_DATA``; then of
+    ``/usr/share/datasets``, where Debian's package ``dataset-fashion-mnist`` has them; then of the cache, where they
+    are fetched to if they are in none of them.
 
     Raises:
         ZooError: no files and no network, or a file that is not the published one.

@@ -1,4 +1,4 @@
-"""Many runs: suites, the plan of their runs, worker processes, and the comparison that a report is drawn from.
+"""Many runs: suites, their plan, worker processes, the comparison that a report is drawn from, and tuning.
 
 Above runs and reports, below the command line.
 """

@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.distributions import Normal, biject_to
 
 from zoo.errors import ZooError
+from zoo.metrics.bounds import MEMORY, rows_within
 from zoo.pairs.pair import Pair
 from zoo.pairs.sites import data_first, data_plate, entries_of, per_datum
 from zoo.pairs.traces import capabilities, traced
@@ -323,3 +324,52 @@ def simulated(pair: Pair, n: int, seed: int) -> tuple[Tensor, dict[str, Tensor]]
         trace = poutine.trace(poutine.uncondition(pair.model)).get_trace(zeros)
         latents = {name: data_first(name, trace.nodes[name], n) for name in capabilities(pair).latents}
         return pair.layout.assemble(trace, zeros), latents
+
+
+def anneal(
+    pair: Pair,
+    x: Tensor,
+    z: Mapping[str, Tensor] | None = None,
+    *,
+    chains: int = 16,
+    temperatures: int = 100,
+    leapfrogs: int = LEAPFROGS,
+    seed: int = 0,
+    memory: int = MEMORY,
+) -> list[Annealed]:
+    """Forward chains of data, and backward ones from exact draws ``z`` of their posteriors, in chunks of ``memory``.
+
+    Args:
+        pair, x, chains, temperatures, leapfrogs: see `Annealer`.
+        z: see `Annealer.backward`.
+        seed: of all noise.
+        memory: bytes that a chunk may take.
+
+    Returns:
+        What forward chains give, and backward ones where there is a ``z``.
+
+    Raises:
+        ZooError: latents that cannot be annealed.
+    """
+
+    def work(part: Tensor) -> Tensor:
+        return Annealer(pair, part, chains=1, temperatures=2, leapfrogs=1).forward(0).bound
+
+    rows = max(1, rows_within(memory, x, work) // chains)
+    found = list[list[Annealed]]()
+    for first in range(0, len(x), rows):
+        part = slice(first, first + rows)
+        annealer = Annealer(
+            pair, x[part], chains=chains, temperatures=temperatures, leapfrogs=leapfrogs, seed=3 * seed + first
+        )
+        found.append([annealer.forward(3 * seed + first + 1)])
+        if z is not None:
+            found[-1].append(annealer.backward({name: value[part] for name, value in z.items()}, 3 * seed + first + 2))
+    return [_joined(parts) for parts in zip(*found, strict=True)]
+
+
+def _joined(parts: Sequence[Annealed]) -> Annealed:
+    bound, weights, acceptance, ess = (
+        torch.cat([getattr(part, word) for part in parts]) for word in ("bound", "log_weights", "acceptance", "ess")
+    )
+    return Annealed(bound, weights, acceptance, ess, parts[0].gradients)

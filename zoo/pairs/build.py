@@ -45,6 +45,22 @@ class ParsedName:
         settings = ",".join(f"{name}={value}" for name, value in (named | self.hyper).items())
         return f"{self.family.name}:{settings}" if settings else self.family.name
 
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The default of each hyper-parameter that has one; those of guide and prior as ``guide.NAME``, ``prior.NAME``.
+
+        Example:
+            >>> read_name("vae:prior=mixture").defaults["prior.components"]
+            20
+        """
+        parts = {"": self.family, "guide.": guides.get(self.guide), "prior.": priors.get(self.prior)}
+        return {
+            prefix + parameter.name: parameter.default
+            for prefix, entry in parts.items()
+            for parameter in (inspect.signature(entry.make).parameters.values() if entry else ())
+            if parameter.default is not inspect.Parameter.empty
+        }
+
 
 def read_name(name: str) -> ParsedName:
     """Parse ``name``; a guide or prior that it leaves out is the family's default, or the first that fits the other.
@@ -252,10 +268,15 @@ def parse_settings(settings: list[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not (name and equals):
             raise ZooError(f"a setting is written name=value, got {text!r}")
-        try:
-            found = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            found = value
+        found = parse_value(value)
         if parsed.setdefault(name, found) != found:
             raise ZooError(f"the setting {name} is given twice, as {parsed[name]} and {found}")
     return parsed
+
+
+def parse_value(text: str) -> Any:
+    """A Python literal, such as a number; anything else is text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

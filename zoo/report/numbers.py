@@ -60,6 +60,8 @@ def numbers(lines: Sequence[Member]) -> dict[str, Table]:
     """Evaluation -> the table of its numbers."""
     return {
         "likelihood": _likelihood(lines),
+        "certificate": _certificate(lines),
+        "imputation": _imputation(lines),
         "labels": _labels(lines),
         "stability": _stability(lines),
         "sampling": _sampling(lines),
@@ -91,6 +93,36 @@ def _likelihood(lines: Sequence[Member]) -> Table:
         ("KL, nats", "kl", _estimate),
         ("ESS", "ess", _estimate),
         ("k̂ > 0.7", "khat_share", _percent),
+    )
+
+
+def _certificate(lines: Sequence[Member]) -> Table:
+    return _table(
+        "Certificates in numbers",
+        "Annealed importance sampling. On test data: a bound to read beside that of particles. On data that the model "
+        "drew: bounds from below and above, and how far apart they are on average, which certifies the lower one there.",
+        "certificate",
+        [line for line in lines if line.pool("certificate", "within").state not in ("skipped", "missing")],
+        ("test, nats at most", "ais_nats", _estimate),
+        ("own data, at most", "forward", _estimate),
+        ("own data, at least", "backward", _estimate),
+        ("within, nats", "within", _estimate),
+        ("acceptance", "acceptance", _percent),
+        ("effective chains", "chain_ess", _estimate),
+        ("gradients a datum", "gradients", _estimate),
+    )
+
+
+def _imputation(lines: Sequence[Member]) -> Table:
+    return _table(
+        "One half given the other, in numbers",
+        "The later half of a test datum's entries given the earlier: log-probability in nats, and root mean squared "
+        "error of the imputed mean.",
+        "imputation",
+        [line for line in lines if line.pool("imputation", "half_nats").state not in ("skipped", "missing")],
+        ("nats of the half", "half_nats", _estimate),
+        ("independent", "floor_half_nats", _estimate),
+        ("error", "half_rmse", _estimate),
     )
 
 

@@ -87,7 +87,7 @@ def pool(rows: Iterable[Row], evaluation: str, metric: str) -> Pooled:
     values = [float(row["value"]) for row in good]
     errors = [float(row["stderr"]) for row in good if _finite(row["stderr"])]
     remarks = "; ".join(dict.fromkeys(row["reason"] for row in good if row["reason"]))
-    strength = ("lower bound", "estimate", "", "exact")
+    strength = ("lower bound", "upper bound", "bracket", "estimate", "", "exact")
     return Pooled(
         state="ok",
         value=fmean(values),

@@ -93,7 +93,7 @@ class Run:
         try:
             if digest and (not path.is_file() or digest != digest_of(path.read_text(errors="replace"))):
                 raise RunError(f"{path} is gone or was changed after it was written; delete its folder to start over")
-            rows = pd.read_csv(path).to_dict("records")
+            rows = pd.read_csv(path, dtype=str).to_dict("records")  # float() is exact
             return [{name: float(row[name]) for name in HISTORY} for row in rows]
         except FileNotFoundError:
             return []

@@ -54,3 +54,7 @@ class Callback(Protocol):
 
     def on_checkpoint(self, progress: Progress) -> None:
         """Called at each checkpoint, with the tensors to resume from."""
+
+
+class StopTraining(BaseException):
+    """Raised by a callback to stop training where it is, as an interrupt does: the same run can be resumed."""
