@@ -274,7 +274,7 @@ class Classwise(nn.Module):
                 total = total - self.marginal(x).sum()
                 continue
             for k, pair in enumerate(self.pairs):
-                own = x[y == k]
+                own = x if x.is_meta else x[y == k]  # without values, as in `zoo.pairs.records.cut`
                 if len(own):
                     total = total - (shares[k] + log_weights(pair, own)).sum()
         return total / len(batch)
