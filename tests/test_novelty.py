@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -175,6 +176,8 @@ def test_settings_that_scores_on_disk_do_not_have_count_only_where_they_are_set(
     assert Settings().key == {"particles": 512, "memory": 2**30, "seed": 0, "samples": 1000}
     changed = Settings(against=("mnist",), background=0.3, data_dir=Path("here"))
     assert changed.key == Settings().key | {"against": ["mnist"], "background": 0.3}
+    assert json.loads(json.dumps(changed.key)) == changed.key
+    assert {*changed.key, "data_dir"} == {each.name for each in fields(Settings)}, "no setting is forgotten"
     with pytest.raises(zoo.ZooError, match="mutation rate"):
         Settings(background=1.5)
 
