@@ -27,8 +27,9 @@ from zoo.pairs.registry import datasets, load_shelves
 from zoo.pairs.traces import capabilities, sample
 from zoo.runs.config import DataSpec, configure
 from zoo.runs.evaluation import evaluate
+from zoo.runs.nats import kept_nats
 from zoo.runs.run import Run
-from zoo.runs.stored_scores import trained_run
+from zoo.runs.stored_scores import evaluate_run, trained_run
 from zoo.scores import Score
 from zoo.seeding import seeded
 
@@ -167,6 +168,10 @@ def test_the_background_model_is_trained_once_for_each_rate(tmp_path: Path) -> N
     assert value(ratio) > 0.5, "the background model has seen noise, and finds it less improbable"
     assert scores() == first
     assert file.stat().st_mtime_ns == written
+    here = replace(settings, data_dir=tmp_path, against=("mnist",))
+    nats, again = (evaluate_run(run, data, "likelihood", here, "cpu")[0] for _ in range(2))
+    assert nats == again
+    assert kept_nats(run, data, here, nats).of == "p(x)", "a folder of data is no part of what scores are kept under"
     loose = trained_run(run, data, "cpu")
     skipped = evaluate("novelty", [replace(loose, folder=None)], settings)
     assert {score.status for score in skipped if "ratio" in score.metric} == {"skipped"}
