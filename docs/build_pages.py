@@ -29,7 +29,7 @@ from zoo.data.files.texts import read_text
 from zoo.event import Event
 from zoo.pairs.build import build
 from zoo.pairs.declarations import Evaluation, Family, Guide, Prior
-from zoo.pairs.registry import datasets, evaluations, families, guides, load_shelves, priors
+from zoo.pairs.registry import acquisitions, datasets, evaluations, families, guides, load_shelves, priors
 from zoo.report.tables import GROUPS
 from zoo.training.recipe import Recipe
 
@@ -58,6 +58,7 @@ def pages() -> dict[str, str]:
     made["guides.md"] = _shelf("guide", "vae+{}", guides)
     made["priors.md"] = _shelf("prior", "vae:prior={}", priors)
     made["evaluations.md"] = "\n\n".join(["# Evaluations", *_evaluation_sections()])
+    made["acquisitions.md"] = "\n\n".join(["# Acquisitions", *_acquisition_sections()])
     made["data.md"] = "\n\n".join(["# Data sets", *_data_sections()])
     return made | _api()
 
@@ -156,6 +157,13 @@ def _evaluation_sections() -> Iterator[str]:
         asked = "all seeds of a family together" if entry.over == "seeds" else "each run by itself"
         quiet = ", with nothing else running" if entry.alone else ""
         yield f"## {entry.name}\n\nAsked of {asked}{quiet}."
+        yield _docstring(_path(entry))
+
+
+def _acquisition_sections() -> Iterator[str]:
+    yield "`zoo active --ask NAME` asks for labels so; without the option, in all of these ways."
+    for entry in _ours(acquisitions):
+        yield f"## {entry.name}\n\n{_paper(entry.paper)}"
         yield _docstring(_path(entry))
 
 

@@ -18,9 +18,10 @@ from zoo.pairs.records import density, dimensions
 from zoo.pairs.registry import column, evaluation
 from zoo.pairs.structure import listed
 from zoo.pairs.traces import Capabilities, capabilities
-from zoo.report.text import percent
+from zoo.report.text import percent, plus_minus
 from zoo.report.verdicts import Pooled, Row, Verdict, pool
 from zoo.runs.evaluation import Settings, TrainedRun, attempt, mean_score, ratio_score, unmeasurable
+from zoo.runs.nats import keep_nats
 from zoo.scores import Kind, Score
 from zoo.seeding import seeded
 
@@ -52,11 +53,13 @@ def exact_or_approximate(score: Pooled, rows: Sequence[Row]) -> Verdict:
     """Is the likelihood of test data exact?"""
     if score.kind == "exact":
         return score.verdict("exact", "nats")
-    verdict, khat = score.verdict("approximate", "nats"), pool(rows, "likelihood", "khat_share")
-    if khat.value is None:
-        return verdict
-    share = f"k̂ > {LARGEST_KHAT:g} for {percent(khat.value, khat.stderr)} of data"
-    return replace(verdict, reason="; ".join(filter(None, [share, verdict.reason])))
+    verdict, notes = score.verdict("approximate", "nats"), list[str]()
+    khat, within = pool(rows, "likelihood", "khat_share"), pool(rows, "certificate", "within")
+    if khat.value is not None:
+        notes.append(f"k̂ > {LARGEST_KHAT:g} for {percent(khat.value, khat.stderr)} of data")
+    if within.value is not None:
+        notes.append(f"certified within {plus_minus(within.value, within.stderr)} nats on data of its own")
+    return replace(verdict, reason="; ".join(filter(None, [*notes, verdict.reason])))
 
 
 @evaluation("likelihood")
@@ -111,6 +114,7 @@ def _of_pair(run: TrainedRun, settings: Settings) -> list[Score]:
     else:
         assert bound is not None  # a pair without latents is exact
         values = -bound.importance
+    keep_nats(run, settings, values, density(run.pair, x))
     steps, bits = run.data.event.steps(x), math.log(2) * dimensions(run.pair, x).cpu().double()
     of = [density(run.pair, x)] if run.data.event.fields else []
     of += [run.data.units.remark] if run.data.units and run.data.dequantised else []

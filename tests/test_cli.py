@@ -15,7 +15,7 @@ from zoo.data import load_data
 from zoo.event import Event
 from zoo.experiments.suite import suite_names
 from zoo.pairs.plugins import load_families
-from zoo.pairs.registry import REGISTRIES, datasets, families, guides, priors
+from zoo.pairs.registry import REGISTRIES, acquisitions, datasets, families, guides, priors
 
 SMALL = ["--data", "digits-binary", "--device", "cpu", "--train", "steps=4"]
 SMALL += ["--set", "hidden=8", "--set", "guide.hidden=8"]
@@ -39,7 +39,8 @@ def test_help_does_not_import_torch() -> None:
 def test_list_shows_everything_registered() -> None:
     listed = json.loads(zoo("list", "--json").stdout)
     names = {shelf: [each["name"] for each in entries] for shelf, entries in listed.items()}
-    for shelf, registry in {"families": families, "guides": guides, "priors": priors, "data": datasets}.items():
+    shelves = {"families": families, "guides": guides, "priors": priors, "data": datasets, "acquisitions": acquisitions}
+    for shelf, registry in shelves.items():
         assert names[shelf] == [entry.name for entry in registry]
     assert names["suites"] == suite_names()
     text = zoo("list").stdout
@@ -92,7 +93,7 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(words: list[str], message: st
         (["vae"], "there is a family 'vae' already"),
         (["dataset", "moons"], "there is a dataset 'moons' already"),
         (["guide"], "needs a name: zoo new guide NAME"),
-        (["gide", "mine"], "writes a column, dataset, .*guide, .*; got 'gide'"),
+        (["gide", "mine"], "writes one of acquisition, .*guide, .*; got 'gide'"),
         (["prior", "class"], "no keyword of Python, such as my_vae; got 'class'"),
         (["prior", "../up"], "consists of letters"),
         (["column", "my_column"], "lower-case letters, digits and hyphens"),

@@ -34,7 +34,7 @@ def test_every_family_has_a_page(built: dict[str, str]) -> None:
 
 
 def test_every_entry_of_a_shelf_has_a_section(built: dict[str, str]) -> None:
-    for shelf in ("guides", "priors", "evaluations", "data"):
+    for shelf in ("guides", "priors", "evaluations", "acquisitions", "data"):
         sections = re.findall(r"^## (\S+)$", built[f"{shelf}.md"], re.MULTILINE)
         assert sections == [entry["name"] for entry in listed()[shelf]]
 

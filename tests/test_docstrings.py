@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import zoo
-from zoo.pairs.registry import evaluations, families, guides, load_shelves, priors
+from zoo.pairs.registry import acquisitions, evaluations, families, guides, load_shelves, priors
 
 load_shelves()
 ROOT = Path(__file__).parent.parent
@@ -19,7 +19,7 @@ SECTIONS = ("Args", "Returns", "Yields", "Raises", "Example", "Reference")
 """In this order."""
 REGISTERED = [
     pytest.param(entry, id=f"{registry.word}-{entry.name}")
-    for registry in (families, guides, priors, evaluations)
+    for registry in (families, guides, priors, evaluations, acquisitions)
     for entry in registry
 ]
 

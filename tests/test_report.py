@@ -31,7 +31,7 @@ from zoo.report.verdicts import columns
 from zoo.report.writing import write_report
 from zoo.scores import COLUMNS, Score, label
 
-FILES = {"index.html", "report.md", "table1.csv", "table1.tex", "scores.csv", "scores.json"}
+FILES = {"index.html", "report.md", "table1.csv", "table1.tex", "scores.csv", "paired.csv", "scores.json"}
 SCRIPT = (Path(zoo.report.__file__).parent / "page.js").read_text()
 WEIRD = [
     MadeUp("<b>a_b & 100%</b>", "x|y", "flow", "exact", 90.0, 2.0),
@@ -135,7 +135,7 @@ def test_the_page_is_well_formed_and_makes_no_requests(report: tuple[str, Study,
     source = (report[2] / "index.html").read_text()
     page = Page(source)
     assert page.open == []
-    assert all(re.match(r"#|data:|(scores|report|table1)\.\w+$", address) for address in page.addresses)
+    assert all(re.match(r"#|data:|(scores|paired|report|table1)\.\w+$", address) for address in page.addresses)
     assert not re.search(r"@import|url\(", source)
     assert "default-src 'none'; img-src data:;" in source, "a browser refuses any request"
     identifiers = page.values("id")

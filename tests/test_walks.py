@@ -46,6 +46,7 @@ def test_a_walk_reaches_its_end(path: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow  # `make docs` runs them too
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_and_shows_a_figure(path: Path) -> None:
     page = notebook_page(path)

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from zoo.engine.svi import CompiledSVI as CompiledSVI
     from zoo.errors import ZooError as ZooError
     from zoo.event import Event as Event
+    from zoo.experiments.query import Query as Query
     from zoo.pairs.build import amortise as amortise
     from zoo.pairs.build import build as build
     from zoo.pairs.pair import Pair as Pair
     from zoo.pairs.pair import Player as Player
+    from zoo.pairs.registry import acquisition as acquisition
     from zoo.pairs.registry import column as column
     from zoo.pairs.registry import dataset as dataset
     from zoo.pairs.registry import evaluation as evaluation
@@ -48,9 +50,10 @@ _HOMES = {
     "zoo.engine.svi": ("CompiledSVI",),
     "zoo.errors": ("ZooError",),
     "zoo.event": ("Event",),
+    "zoo.experiments.query": ("Query",),
     "zoo.pairs.build": ("amortise", "build"),
     "zoo.pairs.pair": ("Pair", "Player"),
-    "zoo.pairs.registry": ("column", "dataset", "evaluation", "family", "guide", "prior"),
+    "zoo.pairs.registry": ("acquisition", "column", "dataset", "evaluation", "family", "guide", "prior"),
     "zoo.pairs.traces": ("capabilities", "log_prob", "log_weights", "sample"),
     "zoo.runs.evaluation": ("Settings", "TrainedRun", "mean_score"),
     "zoo.scores": ("Score",),

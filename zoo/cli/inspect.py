@@ -16,11 +16,11 @@ from zoo.errors import ZooError
 
 @app.command("list")
 def list_(with_: With = None, as_json: Json = False) -> None:
-    """List the families, guides, priors, evaluations, data sets and suites."""
+    """List the families, guides, priors, evaluations, acquisitions, data sets and suites."""
     with answering():
         from zoo.experiments.suite import load_suite, suite_names
         from zoo.pairs.plugins import load_families
-        from zoo.pairs.registry import columns, datasets, evaluations, families, guides, priors
+        from zoo.pairs.registry import acquisitions, columns, datasets, evaluations, families, guides, priors
 
         load_families(with_ or [])
         shelves: dict[str, list[dict[str, Any]]] = {
@@ -38,6 +38,7 @@ def list_(with_: With = None, as_json: Json = False) -> None:
             "priors": [{"name": p.name, "about": _first(p.doc)} for p in priors],
             "evaluations": [{"name": e.name, "about": _first(e.doc)} for e in evaluations],
             "columns": [{"name": c.name, "about": _first(c.doc)} for c in columns],
+            "acquisitions": [{"name": a.name, "about": _first(a.doc)} for a in acquisitions],
             "data": [{"name": d.name, "about": d.about} for d in datasets],
             "suites": [{"name": name, "about": load_suite(name).about} for name in suite_names()],
         }
@@ -103,12 +104,15 @@ def check(
 @app.command()
 def new(
     kind: Annotated[
-        str, typer.Argument(metavar="[KIND]", help="family (default), guide, prior, evaluation, column, dataset.")
+        str,
+        typer.Argument(
+            metavar="[KIND]", help="family (default), guide, prior, evaluation, column, acquisition, dataset."
+        ),
     ],
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="The name it is registered by.")] = None,
     folder: Annotated[Path, typer.Option(help="Where to write it.")] = Path("."),
 ) -> None:
-    """Write a commented starting file for your own family, guide, prior, evaluation, column or data set; it works."""
+    """Write a commented starting file of your own, such as a family, a guide or a data set; it works."""
     with answering():
         from zoo.cli.template import kinds, starting_file
         from zoo.files import write_text

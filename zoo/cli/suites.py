@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from zoo.cli.app import answering, app, print_json, stop
-from zoo.cli.options import CommonOptions, Device, Json, Memory, Quiet, Reports, With, unfold
+from zoo.cli.options import CommonOptions, Device, Figures, Json, Memory, Quiet, Reports, With, unfold
 from zoo.cli.parse import bytes_of, suite_of
 
 
@@ -32,6 +32,7 @@ def compare(
     workers: Annotated[int, typer.Option(min=0, help="Runs at a time; as many as cores if 0.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="Torch threads of each run.")] = 1,
     reports: Reports = Path("reports"),
+    figures: Figures = None,
     as_json: Json = False,
 ) -> None:
     """Train, measure and report a suite, or the families named."""
@@ -39,8 +40,10 @@ def compare(
         from zoo.experiments.compare import compare as run_suite
         from zoo.experiments.display import Display
         from zoo.experiments.plan import Options
+        from zoo.report.export import formats_of
         from zoo.report.writing import write_report
 
+        formats = formats_of(figures) if figures is not None else ()
         names = names or ["table1"]
         suite = suite_of(names, options.with_, data, name)
         suite = suite.quickened() if quick else suite
@@ -64,7 +67,7 @@ def compare(
             command="zoo " + " ".join(sys.argv[1:]),
         )
         study = run_suite(suite, plan, Display(options.quiet))
-        paths = write_report(study, reports / suite.name)
+        paths = write_report(study, reports / suite.name, formats)
         print_json([str(path) for path in paths]) if as_json else typer.echo(paths[0])
         failed = sorted({row["reason"] for row in study.scores if row["status"] == "failed"})
         if failed:
@@ -76,16 +79,19 @@ def report(
     suite: Annotated[str, typer.Argument(help="The suite whose stored scores are reported again.")] = "table1",
     with_: With = None,
     reports: Reports = Path("reports"),
+    figures: Figures = None,
     as_json: Json = False,
 ) -> None:
     """Write a report again from its stored scores; nothing is trained."""
     with answering():
         from zoo.pairs.plugins import load_families
+        from zoo.report.export import formats_of
         from zoo.report.study import Study
         from zoo.report.writing import write_report
 
+        formats = formats_of(figures) if figures is not None else ()
         load_families(with_ or [])
-        paths = write_report(Study.load(reports / suite), reports / suite)
+        paths = write_report(Study.load(reports / suite), reports / suite, formats)
         print_json([str(path) for path in paths]) if as_json else typer.echo(paths[0])
 
 

@@ -25,7 +25,7 @@ def starting_file(name: str, kind: str = "family") -> str:
         ZooError: an unknown kind, or a name that cannot be a Python name.
     """
     if kind not in kinds():
-        raise ZooError(f"zoo new writes a {', '.join(kinds())}; got {kind!r}")
+        raise ZooError(f"zoo new writes one of {', '.join(kinds())}; got {kind!r}")
     plain = name.replace("-", "_")
     if not (plain.isascii() and plain.isidentifier()) or keyword.iskeyword(plain) or plain.startswith("_"):
         raise ZooError(

@@ -20,6 +20,8 @@ from zoo.devices import pick_device
 from zoo.errors import RunError, ZooError
 from zoo.experiments.calibrate import calibrate
 from zoo.experiments.display import Display
+from zoo.experiments.neighbours import held_out, neighbours
+from zoo.experiments.pairing import paired_rows
 from zoo.experiments.plan import Entry, Options, Planned, plan
 from zoo.experiments.processes import Job, cores, orphaned, run_jobs
 from zoo.experiments.suite import Suite
@@ -55,7 +57,13 @@ def compare(suite: Suite, options: Options, display: Display) -> Study:
     """
     pick_device(options.device)
     entries = plan(suite, options)
-    settings = Settings(particles=suite.particles, memory=options.memory)
+    settings = Settings(
+        particles=suite.particles,
+        memory=options.memory,
+        against=tuple(suite.against),
+        background=suite.background,
+        data_dir=options.data_dir,
+    )
     asked = [evaluations[name] for name in suite.evaluations if evaluations[name].over == "run"]
     together, alone = ([each.name for each in asked if each.alone is quiet] for quiet in (False, True))
     calibrate([entry.planned.config for entry in entries if entry.planned], display.console, options.threads)
@@ -69,7 +77,8 @@ def compare(suite: Suite, options: Options, display: Display) -> Study:
         provenance=_provenance(suite, options, entries, settings),
         scores=list(_scores(suite, entries, settings)),
         curves=[row for entry in entries for row in _curves(entry)],
-        pictures=_pictures(suite, entries),
+        pictures=_pictures(suite, entries, settings),
+        paired=list(paired_rows(entries, settings)),
     )
 
 
@@ -201,15 +210,22 @@ def _curves(entry: Entry) -> Rows:
             }
 
 
-def _pictures(suite: Suite, entries: Sequence[Entry]) -> dict[str, dict[str, Any]]:
+def _pictures(suite: Suite, entries: Sequence[Entry], settings: Settings) -> dict[str, dict[str, Any]]:
     """By data set: real data and, from each family's first seed that finished, its samples, lossy codes and views."""
     found: dict[str, dict[str, Any]] = {}
+    of_test: dict[str, Tensor] = {}
     for entry in entries:
         data, run = entry.dataset, entry.run
         shown = found.setdefault(data.name, _real(data))
         if run is None or entry.label in shown["samples"] or run.status["status"] != "finished":
             continue
-        shown["samples"][entry.label] = _nested(data, samples(run, data))
+        drawn = samples(run, data)
+        shown["samples"][entry.label] = _nested(data, drawn)
+        if data.fingerprint not in of_test:
+            of_test[data.fingerprint] = held_out(data, settings.samples)
+        if near := neighbours(data, drawn, of_test[data.fingerprint]):
+            in_the_plane = data.event.shape == (2,) and data.event.levels is None
+            shown["neighbours"][entry.label] = {"nearest": [] if in_the_plane else _nested(data, near[0])} | near[1]
         if "lossy" in suite.evaluations and (coded := reconstructions(run, data)):
             shown["coded"][entry.label] = {width: _nested(data, batch) for width, batch in coded.items()}
         seen = {name: _rounded(value) for name, value in views(run, data).items()}
@@ -229,7 +245,7 @@ def _real(data: Dataset) -> dict[str, Any]:
         densities[TRUTH] = _rounded(source.log_density(around).reshape(SIDE, SIDE))
     real = _nested(data, data.test[: sample_count(data.event)])
     shown: dict[str, Any] = {"event": str(data.event.array), "real": real, "samples": {}, "coded": {}}
-    return shown | {"densities": densities, "latents": {}}
+    return shown | {"densities": densities, "latents": {}, "neighbours": {}}
 
 
 def _rounded(values: Tensor) -> list[Any]:

@@ -108,6 +108,13 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Acquisition(Declaration):
+    """A way to choose the data to label next: ``make(query, **settings)`` gives their places (see `acquisition`)."""
+
+    paper: str = ""
+
+
+@dataclass(frozen=True)
 class Column:
     """A column of the measured table: a question that is answered by a verdict, such as ``fast`` or ``slow``.
 

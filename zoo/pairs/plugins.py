@@ -29,7 +29,7 @@ from zoo.pairs.registry import GROUPS, REGISTRIES, families, load_shelves
 def load_families(paths: Iterable[Path]) -> list[str]:
     """Register what the files hold, each file once; the names of their families.
 
-    A file may register families, guides, priors, evaluations and data sets.
+    A file may register families, guides, priors, evaluations, acquisitions and data sets.
 
     Raises:
         ZooError: a file that is missing, does not run, or registers and defines nothing.

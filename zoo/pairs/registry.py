@@ -17,7 +17,18 @@ from typing import Any, TypeVar, get_args
 
 from zoo.errors import ZooError
 from zoo.event import Support
-from zoo.pairs.declarations import SUPPORTS, Column, Evaluation, Family, Guide, Named, Prior, Registry, Source
+from zoo.pairs.declarations import (
+    SUPPORTS,
+    Acquisition,
+    Column,
+    Evaluation,
+    Family,
+    Guide,
+    Named,
+    Prior,
+    Registry,
+    Source,
+)
 from zoo.scores import COLUMNS
 
 T = TypeVar("T", bound=Named)
@@ -37,6 +48,7 @@ priors: Registry[Prior] = Registry("prior", "priors", REGISTRIES)
 evaluations: Registry[Evaluation] = Registry("evaluation", "evaluations", REGISTRIES)
 datasets: Registry[Source] = Registry("data set", "data sets", REGISTRIES)
 columns: Registry[Column] = Registry("column", "columns", REGISTRIES)
+acquisitions: Registry[Acquisition] = Registry("acquisition", "acquisitions", REGISTRIES)
 
 
 def _registering(registry: Registry[T], entry: Callable[[Callable[..., Any]], T]) -> Callable[[Maker], Maker]:
@@ -249,6 +261,32 @@ def evaluation(name: str, *, over: str = "run", alone: bool = False) -> Callable
         ...     return [zoo.Score("parameters", sum(p.numel() for p in run.pair.parameters()))]
     """
     return _registering(evaluations, lambda ask: Evaluation(name, ask, over, alone))
+
+
+def acquisition(name: str, *, paper: str = "") -> Callable[[Maker], Maker]:
+    """Register the decorated function, called as ``ask(query, **settings)``, as a way to choose the data to label next.
+
+    It is given a `zoo.experiments.query.Query` and returns the places of ``query.count`` different data of
+    ``query.pool``, shape ``(count,)``, int64. Its keyword arguments are settings, which a name may carry behind a
+    colon: ``low-p:density=vae``. Random numbers, global or of ``query.generator``, depend on seed and round.
+
+    Args:
+        name: unique among acquisitions.
+        paper: authors, year, arXiv number.
+
+    Returns:
+        A decorator that returns what it decorates.
+
+    Raises:
+        ZooError: a name that is taken.
+
+    Example:
+        >>> import zoo
+        >>> @zoo.acquisition("least-confident")
+        ... def least_confident(query):
+        ...     return query.lowest(query.log_probs.amax(1))
+    """
+    return _registering(acquisitions, lambda ask: Acquisition(name, ask, paper))
 
 
 def column(

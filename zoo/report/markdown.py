@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 
 from zoo.pairs.declarations import Column
 from zoo.report import tables
+from zoo.report.neighbours import neighbours
 from zoo.report.numbers import LEGEND, numbers
+from zoo.report.paired import paired
 from zoo.report.tables import Member
 from zoo.report.text import behind, markdown, remarks
+from zoo.report.uses import uses
 from zoo.report.verdicts import columns
 
 if TYPE_CHECKING:
@@ -38,10 +41,13 @@ def _dataset(study: Study, dataset: str) -> list[str]:
         parts.append(markdown(sentence))
     words = f"In italics the literature's verdicts; ≠ marks where a measured one differs. {LEGEND}"
     parts += [words, _verdicts(lines)]
-    for table in filter(lambda table: table.lines, numbers(lines).values()):
+    likelihood, *others = numbers(lines).values()
+    for table in (likelihood, *paired(study, dataset), *others, *uses(lines), neighbours(study, lines)):
+        if not table.lines:
+            continue
         rows = [[label, *cells] for label, cells in table.lines]
-        body = _table(["family", *table.headers], [[markdown(cell) for cell in row] for row in rows])
-        parts += [f"### {table.title}", markdown(table.note), body]
+        body = _table(["family", *map(markdown, table.headers)], [[markdown(cell) for cell in row] for row in rows])
+        parts += [f"### {markdown(table.title)}", markdown(table.note), body]
     return parts
 
 

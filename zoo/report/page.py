@@ -12,9 +12,13 @@ from markupsafe import Markup
 from zoo.report import figures, tables, text
 from zoo.report.figures.svg import numbered
 from zoo.report.markdown import QUICK
+from zoo.report.neighbours import neighbours
 from zoo.report.numbers import LEGEND, numbers, points
+from zoo.report.paired import paired
 from zoo.report.pictures import densities, latents, pictures, strips
+from zoo.report.pictures import neighbours as neighbours_shown
 from zoo.report.tables import Member
+from zoo.report.uses import uses
 from zoo.report.verdicts import UNMEASURED, columns
 
 if TYPE_CHECKING:
@@ -118,13 +122,21 @@ def _chapter(study: Study, dataset: str, place: str) -> dict[str, Any]:
         "gaps": _for_screens(figures.elbo_gaps, lines),
         "parts": _for_screens(figures.elbo_parts, lines),
         "numbers": numbers(lines),
+        "uses": uses(lines),
         "learning": [
             (label, Markup(nats), Markup(discrepancy)) for label, nats, discrepancy in figures.learning(curves, lines)
         ],
         "pictures": pictures(shown, groups) if shown else [],
         "densities": densities(shown, groups) if shown else [],
         "latents": latents(shown, groups) if shown else [],
-        "speed": _speed(lines),
+        "paired": paired(study, dataset),
+        "neighbours": neighbours(study, lines),
+        "neighbours_shown": neighbours_shown(shown, groups) if shown else [],
+        "speed": [
+            drawn
+            for draw in (figures.speed_and_likelihood, figures.speed_and_quality)
+            if (drawn := _for_screens(draw, lines, 440))
+        ],
         "rates": _for_screens(figures.rate_distortion, lines, 640),
         "strips": strips(shown, lambda label, grid: points(named[label], grid)) if shown else {},
     }
@@ -137,17 +149,6 @@ def _for_screens(
     figure = Markup('<div class="wide">{}</div>\n<div class="narrow">{}</div>')
     drawn = draw(lines, wide)
     return figure.format(Markup(drawn), Markup(draw(lines, NARROW))) if drawn else None
-
-
-def _speed(lines: Sequence[Member]) -> list[Markup]:
-    def nats(members: Sequence[Member], width: float) -> str:
-        return figures.speed(members, "likelihood", "nats", "nats per datum", "Speed against likelihood", width)
-
-    def c2st(members: Sequence[Member], width: float) -> str:
-        quality = "accuracy of a classifier, 0.5 is best"
-        return figures.speed(members, "sampling", "c2st", quality, "Speed against sample quality", width)
-
-    return [drawn for draw in (nats, c2st) if (drawn := _for_screens(draw, lines, 440))]
 
 
 def _count(number: int, word: str) -> str:

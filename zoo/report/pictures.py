@@ -109,6 +109,25 @@ def strips(shown: Mapping[str, Any], words: Callable[[str, str], str]) -> dict[s
     return found
 
 
+def neighbours(shown: Mapping[str, Any], groups: Mapping[str, str]) -> list[Picture]:
+    """For each label, whole rows of samples, each over that of their nearest training data; none for points."""
+    event = Event.parse(shown["event"])
+    real, found = _array(shown["real"], event), shown.get("neighbours", {})
+    if not len(real) or _in_the_plane(event):
+        return []
+    low, high = _range(real, event)
+    pairs = []
+    for label in (label for label in groups if label in found):
+        samples, near = (_array(batch, event) for batch in (shown["samples"][label], found[label]["nearest"]))
+        count = min(len(samples), len(near), SHEET_IMAGES // 2)
+        if not count:
+            continue
+        row = _columns(_image(near[0]), count)
+        both = [batch[at : at + row] for at in range(0, count - row + 1, row) for batch in (samples, near)]
+        pairs.append(Picture(label, _sheet(np.concatenate(both), low, high, f"samples and nearest data: {label}")))
+    return pairs
+
+
 def tile(images: np.ndarray, columns: int, gap: int, fill: int) -> np.ndarray:
     """Images ``(n, h, w)`` or ``(n, h, w, 3)`` of bytes in rows on one sheet, with gaps of the grey ``fill``."""
     n, h, w, *channels = images.shape
@@ -138,11 +157,16 @@ def _range(real: np.ndarray, event: Event) -> tuple[float, float]:
 def _sheet(batch: np.ndarray, low: float, high: float, label: str) -> Markup:
     """An ``img`` of the batch, dark on white, or in its colours."""
     images = np.stack([_image(datum) for datum in batch[:SHEET_IMAGES]])
-    count, height, width, *channels = images.shape
+    count, height, _, *channels = images.shape
     light = np.round(255 * np.nan_to_num(np.clip((images - low) / ((high - low) or 1.0), 0, 1))).astype(np.uint8)
-    columns = max(1, min(count, 8 if width <= 3 * height else 1))
+    columns = _columns(images[0], count)
     gap = max(1, height // 8) if height > 1 else 0
     return _image_of(tile(light if channels else 255 - light, columns, gap, 255), f"{count} pictures: {label}")
+
+
+def _columns(image: np.ndarray, count: int) -> int:
+    height, width = image.shape[:2]
+    return max(1, min(count, 8 if width <= 3 * height else 1))
 
 
 def _image_of(sheet: np.ndarray, words: str) -> Markup:

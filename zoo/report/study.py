@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,19 @@ from zoo.scores import COLUMNS
 FILE = "scores.json"
 CURVE = {"family", "guide", "dataset", "seed", "step", "metric", "value"}
 PICTURE = {"event", "real", "samples"}
-MORE = {"coded", "densities", "latents"}
+MORE = {"coded", "densities", "latents", "neighbours"}
 """Optional keys of pictures."""
+PAIRED = (
+    *("dataset", "family", "guide", "than_family", "than_guide", "difference", "stderr_data", "stderr_seeds"),
+    *("low", "high", "kind", "n", "seeds", "than_seeds", "reason"),
+)
+BOUNDS = {
+    (False, False): "exact",
+    (True, False): "at most",
+    (False, True): "at least",
+    (True, True): "of bounds",
+}
+"""Whether the nats of the first and of the second are bounds -> what the true difference is: of two bounds, unknown."""
 TRUTH = "true density"
 
 
@@ -40,7 +51,12 @@ class Study:
             nested lists. Optional keys: ``"coded": {"family+guide": {"3": [...]}}``, the first real data reconstructed
             by lossy codes, by the width of the grid (the setting in ``rate@3``); and from `zoo.metrics.plane`
             ``"densities": {"family+guide": [[...]]}``, log-densities in nats on the grid around the real data, `TRUTH`
-            among them where it is known, and ``"latents": {"family+guide": {"posterior": [...], "prior": [...]}}``.
+            among them where it is known, and ``"latents": {"family+guide": {"posterior": [...], "prior": [...]}}``; and
+            ``"neighbours": {"family+guide": {"nearest": [...], "ratio": 0.9, "stderr": 0.05, "n": 24}}``, the nearest
+            training datum of each sample (none for points in the plane) and, of these distances, the mean over that of
+            test data.
+        paired: rows with the columns `PAIRED`: for each two families on a data set, the nats per datum of the one less
+            those of ``than_``, which is better, over the same test data.
     """
 
     suite: str
@@ -49,6 +65,7 @@ class Study:
     scores: list[dict[str, Any]]
     curves: list[dict[str, Any]]
     pictures: dict[str, dict[str, Any]]
+    paired: list[dict[str, Any]] = field(default_factory=list)
 
     def save(self, folder: Path) -> Path:
         """Write ``scores.json`` (strict JSON: null for a number that is not finite) and return its path."""
@@ -79,12 +96,13 @@ class Study:
     @classmethod
     def parse(cls, text: str, where: str) -> Study:
         """Read what `json` returns; ``where`` names it in errors."""
-        names = {field.name for field in fields(cls)}
+        names = {each.name for each in fields(cls)}
+        optional = {each.name for each in fields(cls) if each.default_factory is not MISSING}
         try:
             value = json.loads(text)
         except json.JSONDecodeError as error:
             raise ZooError(f"{where} is torn ({error}); run `zoo compare` to write it again") from error
-        if not isinstance(value, dict) or set(value) != names:
+        if not isinstance(value, dict) or not names - optional <= set(value) <= names:
             raise ZooError(f"{where}: expected an object with the keys {', '.join(sorted(names))}")
         try:
             study = TypeAdapter(cls).validate_python(value)
@@ -95,6 +113,8 @@ class Study:
             raise ZooError(f"{where}: a score has the columns {', '.join(COLUMNS)}; got {', '.join(wrong[0])}")
         if any(set(row) != CURVE for row in study.curves):
             raise ZooError(f"{where}: a row of the curves has the keys {', '.join(sorted(CURVE))}")
+        if any(set(row) != set(PAIRED) for row in study.paired):
+            raise ZooError(f"{where}: a paired difference has the keys {', '.join(PAIRED)}")
         if any(set(shown) - MORE != PICTURE for shown in study.pictures.values()):
             raise ZooError(f"{where}: the pictures of a data set have the keys {', '.join(sorted(PICTURE))}")
         return study

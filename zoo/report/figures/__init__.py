@@ -8,4 +8,6 @@ from zoo.report.figures.likelihoods import ranking as ranking
 from zoo.report.figures.plane import scatter as scatter
 from zoo.report.figures.rates import rate_distortion as rate_distortion
 from zoo.report.figures.speeds import speed as speed
+from zoo.report.figures.speeds import speed_and_likelihood as speed_and_likelihood
+from zoo.report.figures.speeds import speed_and_quality as speed_and_quality
 from zoo.report.figures.svg import colour as colour

@@ -27,6 +27,15 @@ CROWD = 10
 """More points than this, and long names, are numbered, the best 1, and named below."""
 
 
+def speed_and_likelihood(lines: Sequence[Member], width: float) -> str:
+    return speed(lines, "likelihood", "nats", "nats per datum", "Speed against likelihood", width)
+
+
+def speed_and_quality(lines: Sequence[Member], width: float) -> str:
+    quality = "accuracy of a classifier, 0.5 is best"
+    return speed(lines, "sampling", "c2st", quality, "Speed against sample quality", width)
+
+
 def speed(lines: Sequence[Member], evaluation: str, metric: str, y_label: str, title: str, width: float = 440.0) -> str:
     """Seconds for 100 samples (logarithmic) against a metric where less is better."""
     points = []
