@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,9 @@ from zoo.pairs.registry import datasets, load_shelves
 from zoo.pairs.traces import capabilities, sample
 from zoo.runs.config import DataSpec, configure
 from zoo.runs.evaluation import evaluate
+from zoo.runs.nats import kept_nats
 from zoo.runs.run import Run
-from zoo.runs.stored_scores import trained_run
+from zoo.runs.stored_scores import evaluate_run, trained_run
 from zoo.scores import Score
 from zoo.seeding import seeded
 
@@ -166,6 +168,10 @@ def test_the_background_model_is_trained_once_for_each_rate(tmp_path: Path) -> N
     assert value(ratio) > 0.5, "the background model has seen noise, and finds it less improbable"
     assert scores() == first
     assert file.stat().st_mtime_ns == written
+    here = replace(settings, data_dir=tmp_path, against=("mnist",))
+    nats, again = (evaluate_run(run, data, "likelihood", here, "cpu")[0] for _ in range(2))
+    assert nats == again
+    assert kept_nats(run, data, here, nats).of == "p(x)", "a folder of data is no part of what scores are kept under"
     loose = trained_run(run, data, "cpu")
     skipped = evaluate("novelty", [replace(loose, folder=None)], settings)
     assert {score.status for score in skipped if "ratio" in score.metric} == {"skipped"}
@@ -175,6 +181,8 @@ def test_settings_that_scores_on_disk_do_not_have_count_only_where_they_are_set(
     assert Settings().key == {"particles": 512, "memory": 2**30, "seed": 0, "samples": 1000}
     changed = Settings(against=("mnist",), background=0.3, data_dir=Path("here"))
     assert changed.key == Settings().key | {"against": ["mnist"], "background": 0.3}
+    assert json.loads(json.dumps(changed.key)) == changed.key
+    assert {*changed.key, "data_dir"} == {each.name for each in fields(Settings)}, "no setting is forgotten"
     with pytest.raises(zoo.ZooError, match="mutation rate"):
         Settings(background=1.5)
 

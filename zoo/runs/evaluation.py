@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +107,8 @@ class Settings:
     @property
     def key(self) -> dict[str, Any]:
         """What scores depend on, for JSON; settings that earlier scores do not have are left out at their defaults."""
-        later = {"against": list(self.against), "background": self.background}
-        known = {"particles": self.particles, "memory": self.memory, "seed": self.seed, "samples": self.samples}
+        known = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "data_dir"}
+        later = {"against": list(known.pop("against")), "background": known.pop("background")}
         return known | {name: value for name, value in later.items() if value}
 
 
