@@ -22,6 +22,7 @@ from zoo import Dataset, Event, ZooError, load_data
 from zoo.data.atoms import standardised
 from zoo.files import read_tensors, write_tensors
 from zoo.metrics.paired import difference
+from zoo.report.export import named_figures
 from zoo.report.paired import paired, reading
 from zoo.report.study import PAIRED, Study
 from zoo.report.writing import write_report
@@ -82,6 +83,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def arguments(folder: Path) -> list[Any]:
     places = ["--runs", folder / "runs", "--reports", folder / "reports"]
+    places += ["--figures", "svg"]
     seeds = ["--seed", 0, "--seed", 1, "--train", "steps=3", "--particles", PARTICLES]
     return ["independent", "ppca", "vae", "--quiet", "-e", "likelihood", *places, *seeds]
 
@@ -109,6 +111,16 @@ def test_every_pair_agrees_with_the_scores(compared: Path) -> None:
         assert row["kind"] == kinds.get(bounds, "of bounds")
         both = math.hypot(*(float(nats[name][0]["stderr"]) for name in (worse, better)))
         assert 0 < float(row["stderr_data"]) < both
+
+
+def test_a_comparison_writes_its_figures_and_nearest_data(compared: Path) -> None:
+    made = Study.load(compared / "reports/own")
+    near = made.pictures["digits"]["neighbours"]
+    assert set(near) == {"independent", "ppca", "vae+normal"}
+    assert all(found["ratio"] > 0 and len(found["nearest"]) == found["n"] == 24 for found in near.values())
+    written = {path.stem for path in (compared / "reports/own/figures").glob("*.svg")}
+    assert written == set(named_figures(made))
+    assert "digits-ranking" in written
 
 
 def test_the_kept_nats_are_those_of_the_score(compared: Path) -> None:
