@@ -6,21 +6,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from pyro import poutine
 from torch import Tensor
 
-from zoo.event import Field
-from zoo.metrics.bounds import bounds, log_probs
+from zoo.errors import UnfitError
+from zoo.metrics.labels import guided, label_of, log_joint
 from zoo.metrics.two_sample import Share
-from zoo.pairs.pair import Pair
 from zoo.pairs.registry import evaluation
 from zoo.pairs.traces import capabilities
 from zoo.runs.evaluation import Settings, TrainedRun, attempt, mean_score, unmeasurable
 from zoo.scores import Score
 
 METRICS = ("error", "label_nats", "guide_error")
-MOST_PARTICLES = 64
-"""Draws of the guide for each datum and class, where settings ask for more."""
 
 
 @evaluation("labels")
@@ -35,7 +31,7 @@ def labels(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
 
     Args:
         runs: one run.
-        settings: ``particles`` (at most `MOST_PARTICLES` are used), ``memory`` and ``seed``.
+        settings: ``particles`` (at most 64 are used), ``memory`` and ``seed``.
 
     Returns:
         The scores above; all skipped for data without a label of finitely many classes.
@@ -49,50 +45,29 @@ def labels(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
 
 def _of_pair(run: TrainedRun, settings: Settings) -> list[Score]:
     pair, event = run.pair, run.pair.event
-    field = event.label
-    if field is None or field.levels is None or field.shape or field.name not in pair.takes:
-        reason = "the data have no label of finitely many classes that the model knows of"
-        return [Score.skipped(metric, reason) for metric in METRICS]
+    try:
+        field = label_of(pair)
+    except UnfitError as error:
+        return [Score.skipped(metric, str(error)) for metric in METRICS]
     x = run.data.test[~event.missing(run.data.test)]
     if not len(x):
         return [Score.skipped(metric, "no test datum has a label") for metric in METRICS]
     y = event.unpack(x)[field.name]
     assert y is not None  # data without one are left out
-    joint = torch.stack([_joint(pair, x, field, level, settings) for level in range(field.levels)], 1)
+    joint = log_joint(pair, x, settings.particles, memory=settings.memory, seed=settings.seed)
     posterior = joint.log_softmax(1)
     right = posterior.gather(1, y.long().cpu()[:, None])[:, 0]
     exact = capabilities(pair, x).likelihood == "exact"
     nats = mean_score("label_nats", -right, "nats", "exact" if exact else "estimate")
     given = ", ".join(each.name for each in event.fields if each.name in pair.takes and each is not field)
-    of_guide = _guided(pair, x, field)
+    with torch.no_grad():
+        of_guide = guided(pair, x)
     missing = Score.skipped("guide_error", f"the guide does not draw a {field.name} that is missing")
     return [
         _error("error", posterior, y),
         replace(nats, reason=nats.reason or f"p({field.name} | {given})"),
         missing if of_guide is None else _error("guide_error", of_guide, y),
     ]
-
-
-def _joint(pair: Pair, x: Tensor, field: Field, level: int, settings: Settings) -> Tensor:
-    """log p(x, y = level) of each datum, or its importance-weighted bound."""
-    values = pair.event.unpack(x)
-    batch = pair.event.pack({**values, field.name: torch.full((len(x),), float(level), device=x.device)}).to(x)
-    if capabilities(pair, batch).likelihood == "exact":
-        return log_probs(pair, batch, memory=settings.memory, seed=settings.seed)
-    particles = min(settings.particles, MOST_PARTICLES)
-    return bounds(pair, batch, particles, memory=settings.memory, seed=settings.seed).importance
-
-
-def _guided(pair: Pair, x: Tensor, field: Field) -> Tensor | None:
-    """log q(y = k | x) for each class k, shape ``(n, field.levels)``, if the guide draws the label."""
-    place = sum(each.size for each in pair.event.fields[: pair.event.fields.index(field)])
-    site = next((name for name, places in pair.layout.places.items() if places.tolist() == [place]), "")
-    with pair.evaluating():
-        nodes = poutine.trace(pair.unlabelled.guide).get_trace(pair.event.drop_label(x)).nodes
-        if site not in nodes:
-            return None
-        levels = [torch.full((len(x),), float(level), device=x.device) for level in range(field.levels or 0)]
-        return torch.stack([nodes[site]["fn"].log_prob(level) for level in levels], 1)
 
 
 def _error(metric: str, scores: Tensor, y: Tensor) -> Score:

@@ -11,13 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.errors import UnfitError
 from zoo.event import Event
 from zoo.nn.amortised import diagonal_normal, scaled
 from zoo.nn.decoder import Decoder
 from zoo.nn.mlp import MLP
 from zoo.pairs.pair import Player
-from zoo.pairs.records import cut
+from zoo.pairs.records import classes_of, cut
 from zoo.pairs.registry import family
 
 
@@ -70,10 +69,7 @@ class SSVAE(nn.Module):
         self, event: Event, *, latent: int = 16, hidden: int = 256, dropout: float = 0.4, alpha: float = 2.0
     ) -> None:
         super().__init__()
-        label = event.label
-        if len(event.fields) != 2 or label is None or label.name != "y" or label.shape or label.levels is None:
-            raise UnfitError(f"ssvae takes a record such as x=8x8:17,y=:10@label, got {event}; see digits:labels=100")
-        self.event, self.classes, self.latent, self.alpha = event, label.levels, latent, alpha
+        self.event, self.classes, self.latent, self.alpha = event, classes_of(event, "ssvae"), latent, alpha
         self.data = event.array
         self.decoder = Decoder(self.data, self.classes + latent, (hidden, hidden), dropout)
         self.encoder = MLP(self.data.size + self.classes, (hidden,), 2 * latent, dropout)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from zoo.distributions.autoregressive import Autoregressive, CosineFeatures, draw, whole_passes
+from zoo.distributions.autoregressive import Autoregressive, CosineFeatures, draw, marginal_logits, whole_passes
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.models.pixelcnn import PixelCNN
@@ -185,3 +185,13 @@ def test_cosine_features_keep_levels_equally_far_apart(levels: int) -> None:
     off = ~torch.eye(levels, dtype=torch.bool)
     assert codes.shape == (levels, levels - 1)
     torch.testing.assert_close(distances[off], distances[off][0].expand(int(off.sum())), atol=1e-5, rtol=1e-5)
+
+
+def test_levels_are_counted_within_memory() -> None:
+    """As indicators, these data would take 33 GB."""
+    event = Event((8, 8), 2**16)
+    x = torch.arange(1000.0).reshape(-1, 1, 1).expand(-1, 8, 8) // 2
+    found = marginal_logits(event, x)
+    assert found.shape == (8, 8, 2**16)
+    assert torch.allclose(found[..., 499].exp(), torch.tensor(3 / (1000 + 2**16)))
+    assert torch.allclose(found[..., 500].exp(), torch.tensor(1 / (1000 + 2**16)))

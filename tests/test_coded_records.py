@@ -55,6 +55,8 @@ def test_records_take_the_bits_that_the_model_says(name: str) -> None:
     )
 
 
+UNCODED = {"classwise": "no coding rule for ByClass"}
+"""Families of records without a lossless code, and why."""
 ARRAYS = {"binary", "levels", "real"}
 """Supports of data that are no records."""
 
@@ -65,6 +67,8 @@ def of_records() -> list[tuple[str, str]]:
     found = []
     events = ("x=4x4:5,y=:3@label", "x=3x5:binary,y=:2@label", "x=5x4:binary~n,n=:6@given", "x=6:5,c=2:real@given")
     for name in (family.name for family in families if not ARRAYS.intersection(family.supports)):
+        if name in UNCODED:
+            continue
         for text in events:
             with suppress(UnfitError):
                 build(name, Event.parse(text), small(name))
@@ -77,7 +81,10 @@ RECORDS = of_records()
 
 def test_every_family_of_records_is_swept() -> None:
     of_arrays = {family.name for family in families if ARRAYS.intersection(family.supports)}
-    assert {name for name, _ in RECORDS} == {family.name for family in families} - of_arrays >= {"ssvae", "dmm"}
+    swept = {name for name, _ in RECORDS} | {*UNCODED}
+    assert swept == {family.name for family in families} - of_arrays >= {"ssvae", "dmm", "hybrid"}
+    for name, reason in UNCODED.items():
+        assert reason in why_not(build(name, Event.parse("x=4x4:5,y=:3@label"), small(name)))
 
 
 @pytest.mark.parametrize(("name", "text"), RECORDS)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from zoo.cli.app import answering, app, print_json
-from zoo.cli.options import Device, Json, Memory, Name, Particles, RunOptions, unfold
+from zoo.cli.options import Against, Background, Device, Json, Memory, Name, Particles, RunOptions, unfold
 from zoo.cli.parse import Prepared, bytes_of
 
 
@@ -55,6 +55,8 @@ def evaluate(
     device: Device = "auto",
     particles: Particles = 512,
     memory: Memory = "1GiB",
+    against: Against = None,
+    background: Background = 0.0,
     as_json: Json = False,
 ) -> None:
     """Evaluate one family, which is trained first if needed."""
@@ -66,7 +68,13 @@ def evaluate(
         prepared = Prepared.of(name, options)
         run, config, dataset = prepared.run, prepared.config, prepared.dataset
         asked = [evaluations[each] for each in evaluation or []] or list(evaluations)
-        settings = Settings(particles=particles, memory=bytes_of(memory))
+        settings = Settings(
+            particles=particles,
+            memory=bytes_of(memory),
+            against=tuple(against or ()),
+            background=background,
+            data_dir=options.data_dir,
+        )
         prepared.train(device, options.quiet or as_json)
         where = {"family": config.family, "guide": config.guide, "dataset": dataset.name, "seed": config.seed}
         group = run.pair().group

@@ -107,9 +107,23 @@ def _field_sizes(event: Event, levels: NDArray[np.integer[Any]]) -> dict[str, in
     images = as_images(event, levels)
     if images is not None:
         for name in FORMATS:
-            sizes[name] = sum(_image_bytes(name, event, image) for image in images)
+            sizes[name] = sum(datum_bytes(name, event, images))
             sizes[f"{name}_tiled"] = _image_bytes(name, event, tiled(images))
     return sizes
+
+
+def datum_bytes(name: str, event: Event, images: Pixels) -> list[int]:
+    """Bytes that a lossless image format takes for each datum by itself, its header included.
+
+    Args:
+        name: a key of `FORMATS`.
+        event: of the data.
+        images: the data as `as_images` gives them.
+
+    Raises:
+        ZooError: a file does not decode to what it encoded.
+    """
+    return [_image_bytes(name, event, image) for image in images]
 
 
 def references(event: Event, train: Tensor, x: Tensor, path: Path | None = None) -> dict[str, list[Point]]:

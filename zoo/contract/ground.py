@@ -242,7 +242,7 @@ def agrees_with_log_prob(case: Case) -> None:
 
 def _misjudged(pair: Pair) -> str:
     """How log_prob is off by its integral and by draws of the model, which hold of few real dimensions."""
-    if pair.event.levels is not None or pair.event.size > MOST_ENTRIES:
+    if pair.event.support != "real" or pair.event.size > MOST_ENTRIES:
         return ""
     blank = pair.event.zeros(DRAWS).to(pair.device)
     drawn = pair.layout.assemble(poutine.trace(poutine.uncondition(pair.model)).get_trace(blank), blank).flatten(1)

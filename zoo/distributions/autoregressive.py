@@ -16,6 +16,7 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.distributions.levels import level_counts
 from zoo.errors import ZooError
 from zoo.event import Event
 
@@ -133,7 +134,7 @@ class CosineFeatures(nn.Module):
 
 def marginal_logits(event: Event, x: Tensor) -> Tensor:
     """Log-frequencies of each entry's levels in data ``x``, one added to each count: ``(*event.shape, levels)``."""
-    counts = F.one_hot(x.long(), levels(event)).sum(0) + 1.0
+    counts = level_counts(levels(event), x) + 1.0
     return (counts / counts.sum(-1, keepdim=True)).log()
 
 

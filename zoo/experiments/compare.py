@@ -57,7 +57,13 @@ def compare(suite: Suite, options: Options, display: Display) -> Study:
     """
     pick_device(options.device)
     entries = plan(suite, options)
-    settings = Settings(particles=suite.particles, memory=options.memory)
+    settings = Settings(
+        particles=suite.particles,
+        memory=options.memory,
+        against=tuple(suite.against),
+        background=suite.background,
+        data_dir=options.data_dir,
+    )
     asked = [evaluations[name] for name in suite.evaluations if evaluations[name].over == "run"]
     together, alone = ([each.name for each in asked if each.alone is quiet] for quiet in (False, True))
     calibrate([entry.planned.config for entry in entries if entry.planned], display.console, options.threads)

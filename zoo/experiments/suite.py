@@ -122,6 +122,10 @@ class Suite(BaseModel):
     seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
     evaluations: list[str] = ["likelihood", "stability", "sampling"]
     particles: int = Field(default=512, ge=1)
+    against: list[str] = []
+    """Data sets that the evaluation of novelty takes besides its shifts."""
+    background: float = Field(default=0.0, ge=0, lt=1)
+    """Mutation rate of the background models of that evaluation; 0 for none."""
     hyper: dict[str, dict[str, Any]] = {}
     recipes: dict[str, dict[str, Any]] = {}
     quick: Quick = Quick()

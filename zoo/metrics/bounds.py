@@ -13,9 +13,11 @@ from torch import Tensor
 
 from zoo.engine.private import DispatchMode
 from zoo.engine.scorer import compile_scores
+from zoo.errors import ZooError
 from zoo.pairs.pair import Pair
 from zoo.pairs.records import in_parts
-from zoo.pairs.traces import log_prob, weight_parts
+from zoo.pairs.traces import capabilities, log_prob, weight_parts
+from zoo.scores import Kind
 from zoo.seeding import seeded
 
 MEMORY = 2**30
@@ -112,6 +114,38 @@ def log_probs(pair: Pair, x: Tensor, *, memory: int = MEMORY, seed: int = 0) -> 
     with pair.evaluating(), seeded(seed):
         rows = rows_within(memory, x, lambda part: log_prob(pair, part))
         return torch.cat([log_prob(pair, part).cpu().double() for part in x.split(rows)])
+
+
+def log_likelihoods(
+    pair: Pair, x: Tensor, particles: int = 512, *, memory: int = MEMORY, seed: int = 0
+) -> tuple[Tensor, Kind]:
+    """log p(x) of each datum where it is derivable, else its importance-weighted bound; and which of both it is.
+
+    Args:
+        pair: a model and its guide.
+        x: data, shape ``(n, *event.shape)``.
+        particles: draws of the guide for each datum, for the bound.
+        memory: bytes that a chunk may take.
+        seed: of the draws.
+
+    Returns:
+        In nats, shape ``(n,)``, float64, on the CPU; and ``exact`` or ``lower bound``.
+
+    Raises:
+        ZooError: an implicit model.
+
+    Example:
+        >>> import torch, zoo
+        >>> values, kind = log_likelihoods(zoo.build("uniform", zoo.Event(2, "binary")), torch.zeros(3, 2))
+        >>> values.exp(), kind
+        (tensor([0.2500, 0.2500, 0.2500], dtype=torch.float64), 'exact')
+    """
+    known = capabilities(pair, x).likelihood
+    if known == "none":
+        raise ZooError(f"{pair.label} is an implicit model: it observes nothing, so it has no likelihood")
+    if known == "exact":
+        return log_probs(pair, x, memory=memory, seed=seed), "exact"
+    return bounds(pair, x, particles, memory=memory, seed=seed).importance, "lower bound"
 
 
 def summarise(weights: Tensor, kl: Tensor) -> Bounds:

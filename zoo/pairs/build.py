@@ -254,7 +254,7 @@ def _group(can: Capabilities) -> str:
     """The group in Tomczak's taxonomy if the traces decide it, else ``""``."""
     if can.likelihood == "none":
         return "implicit"
-    return "prescribed" if can.latents else ""
+    return "prescribed" if {*can.latents} - {*can.dequantising} else ""
 
 
 def parse_settings(settings: list[str]) -> dict[str, Any]:

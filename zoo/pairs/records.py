@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from zoo.errors import ContractError
+from zoo.errors import ContractError, UnfitError
 from zoo.event import Event, Field
 
 if TYPE_CHECKING:
@@ -82,6 +82,26 @@ def _arguments(event: Event, program: Callable[..., Any], missing: str) -> tuple
     every = any(each.kind is each.VAR_KEYWORD for each in asked)
     taken = {each.name for each in asked}
     return first, [name for name in names if name != first and (every or name in taken)]
+
+
+def classes_of(event: Event, family: str) -> int:
+    """K, of a record of one field and of the label ``y``, a single number of K levels.
+
+    Args:
+        event: of the data.
+        family: who needs it, for the message.
+
+    Raises:
+        UnfitError: another event.
+
+    Example:
+        >>> classes_of(Event.parse("x=8x8:17,y=:10@label"), "ssvae")
+        10
+    """
+    label = event.label
+    if len(event.fields) != 2 or label is None or label.name != "y" or label.shape or label.levels is None:
+        raise UnfitError(f"{family} takes a record such as x=8x8:17,y=:10@label, got {event}; see digits:labels=100")
+    return label.levels
 
 
 def scored(pair: Pair, with_label: bool = True) -> list[Field]:

@@ -12,6 +12,7 @@ from zoo.report.numbers import LEGEND, numbers
 from zoo.report.paired import paired
 from zoo.report.tables import Member
 from zoo.report.text import behind, markdown, remarks
+from zoo.report.uses import uses
 from zoo.report.verdicts import columns
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def _dataset(study: Study, dataset: str) -> list[str]:
     words = f"In italics the literature's verdicts; ≠ marks where a measured one differs. {LEGEND}"
     parts += [words, _verdicts(lines)]
     likelihood, *others = numbers(lines).values()
-    for table in (likelihood, *paired(study, dataset), *others, neighbours(study, lines)):
+    for table in (likelihood, *paired(study, dataset), *others, *uses(lines), neighbours(study, lines)):
         if not table.lines:
             continue
         rows = [[label, *cells] for label, cells in table.lines]

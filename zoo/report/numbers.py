@@ -77,7 +77,7 @@ def points(line: Member, grid: str) -> str:
 
 
 def _likelihood(lines: Sequence[Member]) -> Table:
-    return _table(
+    return table(
         "Likelihood in numbers",
         "Mean over seeds ± standard error over data. A bound: the negative log-likelihood is at most this. "
         "KL: the part of the ELBO that is due to the latents; near 0 they carry no information. "
@@ -86,76 +86,76 @@ def _likelihood(lines: Sequence[Member]) -> Table:
         "likelihood",
         lines,
         ("kind", "nats", _kind),
-        ("nats per datum", "nats", _estimate),
+        ("nats per datum", "nats", estimate),
         ("sd over seeds", "nats", _spread),
-        ("bits per dim", "bits_per_dim", _estimate),
-        ("ELBO, nats", "elbo", _estimate),
-        ("KL, nats", "kl", _estimate),
-        ("ESS", "ess", _estimate),
-        ("k̂ > 0.7", "khat_share", _percent),
+        ("bits per dim", "bits_per_dim", estimate),
+        ("ELBO, nats", "elbo", estimate),
+        ("KL, nats", "kl", estimate),
+        ("ESS", "ess", estimate),
+        ("k̂ > 0.7", "khat_share", percent),
     )
 
 
 def _certificate(lines: Sequence[Member]) -> Table:
-    return _table(
+    return table(
         "Certificates in numbers",
         "Annealed importance sampling. On test data: a bound to read beside that of particles. On data that the model "
-        "drew: bounds from below and above, and how far apart they are on average, which certifies the lower one there.",
+        "drew: bounds from below and above, and how far apart they are on average, which certifies the lower one.",
         "certificate",
         [line for line in lines if line.pool("certificate", "within").state not in ("skipped", "missing")],
-        ("test, nats at most", "ais_nats", _estimate),
-        ("own data, at most", "forward", _estimate),
-        ("own data, at least", "backward", _estimate),
-        ("within, nats", "within", _estimate),
-        ("acceptance", "acceptance", _percent),
-        ("effective chains", "chain_ess", _estimate),
-        ("gradients a datum", "gradients", _estimate),
+        ("test, nats at most", "ais_nats", estimate),
+        ("own data, at most", "forward", estimate),
+        ("own data, at least", "backward", estimate),
+        ("within, nats", "within", estimate),
+        ("acceptance", "acceptance", percent),
+        ("effective chains", "chain_ess", estimate),
+        ("gradients a datum", "gradients", estimate),
     )
 
 
 def _imputation(lines: Sequence[Member]) -> Table:
-    return _table(
+    return table(
         "One half given the other, in numbers",
         "The later half of a test datum's entries given the earlier: log-probability in nats, and root mean squared "
         "error of the imputed mean.",
         "imputation",
         [line for line in lines if line.pool("imputation", "half_nats").state not in ("skipped", "missing")],
-        ("nats of the half", "half_nats", _estimate),
-        ("independent", "floor_half_nats", _estimate),
-        ("error", "half_rmse", _estimate),
+        ("nats of the half", "half_nats", estimate),
+        ("independent", "floor_half_nats", estimate),
+        ("error", "half_rmse", estimate),
     )
 
 
 def _labels(lines: Sequence[Member]) -> Table:
-    return _table(
+    return table(
         "Labels in numbers",
         "Share of test data whose label is inferred wrongly: by the model, as the class of the highest p(y | x), and "
         "by the guide's q(y | x).",
         "labels",
         [line for line in lines if line.pool("labels", "error").state not in ("skipped", "missing")],
-        ("errors of the model", "error", _percent),
-        ("errors of the guide", "guide_error", _percent),
-        ("-log p(y | x), nats", "label_nats", _estimate),
+        ("errors of the model", "error", percent),
+        ("errors of the guide", "guide_error", percent),
+        ("-log p(y | x), nats", "label_nats", estimate),
     )
 
 
 def _stability(lines: Sequence[Member]) -> Table:
-    return _table(
+    return table(
         "Training in numbers",
         "Fall-back: the worst loss from the best so far, as a share of the total improvement. Spread: standard "
         "deviation over seeds of the final value.",
         "stability",
         [line for line in lines if line.pool("stability", "diverged_share").state != "skipped"],
-        ("diverged", "diverged_share", _percent),
-        ("discrepancy fall-back", "discrepancy_drawdown", _percent),
+        ("diverged", "diverged_share", percent),
+        ("discrepancy fall-back", "discrepancy_drawdown", percent),
         ("discrepancy spread", "discrepancy_spread", _value(text.number)),
-        ("validation fall-back", "drawdown", _percent),
+        ("validation fall-back", "drawdown", percent),
         ("validation spread, nats", "validation_spread", _value(text.number)),
     )
 
 
 def _sampling(lines: Sequence[Member]) -> Table:
-    return _table(
+    return table(
         "Samples in numbers",
         "Passes: sequential network passes that one sample needs. MMD²: unbiased, 0 is best. C2ST: accuracy of a "
         "classifier that separates samples from data, 0.5 is best. Precision and recall by nearest neighbours.",
@@ -166,10 +166,10 @@ def _sampling(lines: Sequence[Member]) -> Table:
         ("a second", "samples_per_second", _value(text.count)),
         ("passes", "passes", _value(text.count)),
         ("÷ plain VAE", "relative_time", _value(text.times)),
-        ("MMD²", "mmd2", _estimate),
-        ("C2ST", "c2st", _estimate),
-        ("precision", "precision", _estimate),
-        ("recall", "recall", _estimate),
+        ("MMD²", "mmd2", estimate),
+        ("C2ST", "c2st", estimate),
+        ("precision", "precision", estimate),
+        ("recall", "recall", estimate),
     )
 
 
@@ -178,7 +178,7 @@ def _lossy(lines: Sequence[Member]) -> Table:
     curve: list[NumberColumn] = []
     for grid, width in LOSSY_GRIDS.items():
         curve += [(f"bits/dim, {width}", f"rate@{grid}", _format(".3g")), ("dB", f"psnr@{grid}", decibels)]
-    return _table(
+    return table(
         "Lossy compression in numbers",
         "Bytes at equal PSNR, more (+) or fewer (−) than those of JPEG, WebP and quantised principal components "
         "(Bjøntegaard's rate); the least gain of PSNR over JPEG at equal bytes, where both exist; and three points "
@@ -197,7 +197,7 @@ def _lossless(lines: Sequence[Member]) -> Table:
     """The bytes of every lossless codec and, among them by size, those of the standard codes on the same data."""
     coded = [line for line in lines if line.pool("lossless", "bytes").value is not None]
     whole, three, count = _format(",.0f"), _format(".3g"), _value(text.count)
-    table = _table(
+    codes = table(
         "Lossless compression in numbers",
         "Real bytes for the whole test split, decoded and compared: all, the header, and the initial bits of bits-back "
         "coding (in bytes). Overhead: the payload over the length that the model itself predicts. Encoding (in) and "
@@ -217,21 +217,23 @@ def _lossless(lines: Sequence[Member]) -> Table:
         ("passes", "passes", count),
     )
     if not coded:
-        return table
+        return codes
     sizes = [line.pool("lossless", "bytes").number for line in coded]
-    rows = list(zip(sizes, table.lines, table.values, strict=True))
+    rows = list(zip(sizes, codes.lines, codes.values, strict=True))
     unit = (coded[0].pool("lossless", "bits_per_dim").value or 0.0) / sizes[0]
-    dashes = ("–",) * (len(table.headers) - 2)
+    dashes = ("–",) * (len(codes.headers) - 2)
     for metric, name in STANDARD.items():
         size = coded[0].pool("lossless", metric).value
         if size is not None:
             cells = (f"{size:,.0f}", f"{unit * size:.3g}", *dashes)
             rows.append((size, (name, cells), (size, unit * size, *(None for _ in dashes))))
     rows.sort(key=lambda row: row[:2])
-    return replace(table, lines=tuple(line for _, line, _ in rows), values=tuple(own for *_, own in rows))
+    return replace(codes, lines=tuple(line for _, line, _ in rows), values=tuple(own for *_, own in rows))
 
 
-def _table(title: str, note: str, evaluation: str, lines: Sequence[Member], *columns: NumberColumn) -> Table:
+def table(title: str, note: str, evaluation: str, lines: Sequence[Member], *columns: NumberColumn) -> Table:
+    """A table of an evaluation's scores: a line for each member, a cell for each column."""
+
     def cell(score: Pooled, show: Show) -> Cell:
         words, value = show(score) if score.state == "ok" else (ABSENT.get(score.state, "failed"), None)
         return words.replace("-", "−"), value
@@ -257,11 +259,11 @@ def _spread(score: Pooled) -> Cell:
     return "one seed" if score.spread is None else f"{score.spread:.2g}", score.spread
 
 
-def _estimate(score: Pooled) -> Cell:
+def estimate(score: Pooled) -> Cell:
     return text.plus_minus(score.number, score.stderr), score.value
 
 
-def _percent(score: Pooled) -> Cell:
+def percent(score: Pooled) -> Cell:
     return text.percent(score.number, score.stderr), score.value
 
 

@@ -18,6 +18,7 @@ from zoo.report.paired import paired
 from zoo.report.pictures import densities, latents, pictures, strips
 from zoo.report.pictures import neighbours as neighbours_shown
 from zoo.report.tables import Member
+from zoo.report.uses import uses
 from zoo.report.verdicts import UNMEASURED, columns
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ def _chapter(study: Study, dataset: str, place: str) -> dict[str, Any]:
         "gaps": _for_screens(figures.elbo_gaps, lines),
         "parts": _for_screens(figures.elbo_parts, lines),
         "numbers": numbers(lines),
+        "uses": uses(lines),
         "learning": [
             (label, Markup(nats), Markup(discrepancy)) for label, nats, discrepancy in figures.learning(curves, lines)
         ],

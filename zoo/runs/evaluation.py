@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,10 @@ class Settings:
         memory: the most bytes that a chunk of data or particles may take; below `zoo.metrics.bounds.CHUNK` a bound's
             noise depends on it.
         seed: of every random number that an evaluation draws.
-        samples: the most samples, and the most test data, that sample quality is measured on.
+        samples: the most samples, and the most test data, that sample quality and decisions are measured on.
+        against: registered data sets that a model should find novel.
+        background: mutation rate of a background model, which is trained for it; 0 for none.
+        data_dir: where files of registered data sets are looked for.
 
     Example:
         >>> Settings(particles=64).samples
@@ -93,6 +96,20 @@ class Settings:
     memory: int = MEMORY
     seed: int = 0
     samples: int = 1000
+    against: Sequence[str] = ()
+    background: float = 0.0
+    data_dir: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.background < 1:
+            raise ZooError(f"the mutation rate of a background model is from 0 to below 1, got {self.background:g}")
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What scores depend on, for JSON; settings that earlier scores do not have are left out at their defaults."""
+        known = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "data_dir"}
+        later = {"against": list(known.pop("against")), "background": known.pop("background")}
+        return known | {name: value for name, value in later.items() if value}
 
 
 def evaluate(name: str, runs: Sequence[TrainedRun], settings: Settings | None = None) -> list[Score]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -29,7 +29,7 @@ class DatumNats:
 def keep_nats(run: TrainedRun, settings: Settings, values: Tensor, of: str) -> None:
     """Write the nats of each test datum to the run's folder, if it has one."""
     if path := run.file(FILE):
-        note = {"settings": asdict(settings), "test": fingerprint_of_test(run.data), "of": of}
+        note = {"settings": settings.key, "test": fingerprint_of_test(run.data), "of": of}
         write_tensors(path, {NATS: values.double()}, note)
 
 
@@ -45,7 +45,7 @@ def kept_nats(run: Run, data: Dataset, settings: Settings, score: Score) -> Datu
         raise ZooError(f"measured before the nats of each datum were kept; {mend}")
     tensors, note = read_tensors(path)
     values = tensors[NATS]
-    if note["settings"] != asdict(settings) or note["test"] != fingerprint_of_test(data):
+    if note["settings"] != settings.key or note["test"] != fingerprint_of_test(data):
         raise ZooError(f"its nats of each datum are of other test data or other settings; {mend}")
     if score.value is None or not math.isclose(float(values.mean()), score.value, rel_tol=1e-9, abs_tol=1e-12):
         raise ZooError(f"its nats of each datum have mean {float(values.mean()):g}, its score is {score.value}; {mend}")

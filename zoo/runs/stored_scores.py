@@ -151,4 +151,4 @@ def reconstructions(run: Run, data: Dataset) -> dict[str, Tensor]:
 
 def _settings(run: Run, settings: Settings) -> dict[str, Any]:
     """What scores on disk were computed for."""
-    return asdict(settings) | {"run": run.config.digest}
+    return settings.key | {"run": run.config.digest}

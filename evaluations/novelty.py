@@ -1,0 +1,192 @@
+"""Does a model know what it has not seen?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from zoo.codec.baselines import as_images, as_levels, datum_bytes
+from zoo.data import load_data
+from zoo.errors import UnfitError, ZooError
+from zoo.files import cached_tensors
+from zoo.metrics.bounds import log_likelihoods
+from zoo.metrics.detection import auroc, false_alarms
+from zoo.metrics.shifted import SHIFTS, mutated, shifted, with_main, without_label
+from zoo.pairs.build import build
+from zoo.pairs.pair import Pair
+from zoo.pairs.records import density, scored
+from zoo.pairs.registry import evaluation
+from zoo.pairs.traces import capabilities
+from zoo.runs.evaluation import Settings, TrainedRun, attempt, unmeasurable
+from zoo.runs.run import Run
+from zoo.scores import Score
+from zoo.training.loop import fit
+
+MEASURES = ("log_p", "typicality", "complexity", "ratio")
+"""Each is a score of a datum that is high where it is novel."""
+MOST_PARTICLES = 64
+"""Draws of the guide for each datum, where settings ask for more."""
+
+
+@evaluation("novelty")
+def novelty(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
+    """Whether data that a model has not seen score as novel, and test data as known.
+
+    ``auroc_MEASURE_DATA``: the probability that a novel datum scores higher than a test datum; 0.5 where the score
+    says nothing, below it where novel data look more familiar than test data do. ``fpr95_MEASURE_DATA``: the share of
+    test data that are flagged where 95 % of the novel data are. DATA are the test data ``shuffled``, ``rotated``,
+    ``inverted`` or replaced by ``noise`` (see `zoo.metrics.shifted`), or the test split of another data set. MEASURE is
+
+    - ``log_p``: -log p(x), by its importance-weighted bound where it is not derivable.
+    - ``typicality``: |log p(x) - m|, with m the mean over validation data.
+    - ``complexity``: -log2 p(x) - L(x), with L the length in bits of the datum's own PNG file; of images.
+    - ``ratio``: log b(x) - log p(x), with b a model of the same family and recipe, trained on data of which each entry
+      is replaced by noise with the probability ``background``.
+
+    Of data with labels, log p(x) is that without the label.
+
+    Args:
+        runs: one run.
+        settings: ``samples``, the most test data and the most validation data; ``against``, other data sets;
+            ``background``, without which ``ratio`` is skipped, as it costs another training; ``particles`` (at most
+            `MOST_PARTICLES` are used), ``memory`` and ``seed``.
+
+    Returns:
+        The scores above; skipped where a shift or a measure does not apply.
+
+    Reference:
+        Nalisnick et al. 2019, arXiv:1810.09136 (the reversal) and arXiv:1906.02994 (typicality); Serrà et al. 2020,
+        arXiv:1909.11480 (complexity); Ren et al. 2019, arXiv:1906.02845 (ratio).
+    """
+    (run,) = runs
+    names = dict.fromkeys([*SHIFTS, *settings.against])
+    metrics = [metric for name in names for metric in _metrics(name)]
+    return unmeasurable(run, metrics) or attempt(metrics, _of_run, run, list(names), settings)
+
+
+def _metrics(name: str, *measures: str) -> list[str]:
+    """The scores of novel data called ``name``, of all measures unless some are named."""
+    short = name.partition(":")[0]
+    return [f"{what}_{measure}_{short}" for measure in measures or MEASURES for what in ("auroc", "fpr95")]
+
+
+def _of_run(run: TrainedRun, names: Sequence[str], settings: Settings) -> list[Score]:
+    if capabilities(run.pair, without_label(run.data.event, run.data.test)).likelihood == "none":
+        why = "an implicit model: it observes nothing, so it has no likelihood"
+        return [Score.skipped(metric, why) for name in names for metric in _metrics(name)]
+    detector = _Detector(run, settings)
+    return [score for name in names for score in attempt(_metrics(name), detector.compare, name)]
+
+
+class _Detector:
+    """The measures of one run, and their scores of its test data."""
+
+    def __init__(self, run: TrainedRun, settings: Settings) -> None:
+        self.run, self.settings, self.event = run, settings, run.data.event
+        splits = (
+            without_label(self.event, split[: settings.samples]) for split in (run.data.test, run.data.validation)
+        )
+        self.known, validation = splits
+        self.background = _background(run, settings)
+        self.mean = float(self.log_p(run.pair, validation).mean())
+        self.of_known = self.measure(self.known)
+
+    def log_p(self, pair: Pair, x: Tensor) -> Tensor:
+        """In the data's own units; notes which kind it is."""
+        particles = min(self.settings.particles, MOST_PARTICLES)
+        values, kind = log_likelihoods(pair, x, particles, memory=self.settings.memory, seed=self.settings.seed)
+        self.kind = "lower bound" if self.run.data.dequantised else kind
+        return values - self.run.data.log_scale(pair, x)
+
+    def measure(self, x: Tensor) -> dict[str, Tensor | str]:
+        """Measure -> its score of each datum, shape ``(n,)``; or why there is none."""
+        log_p, bits = self.log_p(self.run.pair, x), _png_bits(self.run.pair, x)
+        return {
+            "log_p": -log_p,
+            "typicality": (log_p - self.mean).abs(),
+            "complexity": bits if isinstance(bits, str) else -log_p / math.log(2) - bits,
+            "ratio": self.background if isinstance(self.background, str) else self.log_p(self.background, x) - log_p,
+        }
+
+    def compare(self, name: str) -> list[Score]:
+        """The scores of one kind of novel data."""
+        try:
+            of_novel = self.measure(self.novel(name))
+        except UnfitError as error:
+            return [Score.skipped(metric, str(error)) for metric in _metrics(name)]
+        found = list[Score]()
+        for measure in MEASURES:
+            metrics, ours, theirs = _metrics(name, measure), self.of_known[measure], of_novel[measure]
+            if isinstance(ours, str) or isinstance(theirs, str):
+                found += [Score.skipped(metric, str(ours)) for metric in metrics]
+            else:
+                found += attempt(metrics, self.detect, metrics, ours, theirs, name in SHIFTS)
+        return found
+
+    def detect(self, metrics: Sequence[str], ours: Tensor, theirs: Tensor, paired: bool) -> list[Score]:
+        """How well one measure separates the data."""
+        remark = f"log {density(self.run.pair, self.known)} {'exact' if self.kind == 'exact' else 'by a lower bound'}"
+        found = auroc(ours, theirs, paired=paired), false_alarms(ours, theirs, paired=paired)
+        answers = zip(metrics, found, ("AUROC", "share"), strict=True)
+        return [
+            Score(metric, each.value, unit, each.stderr, "estimate", each.n, "ok", remark)
+            for metric, each, unit in answers
+        ]
+
+    def novel(self, name: str) -> Tensor:
+        """The test data after a shift, or those of another data set as the pair takes them."""
+        if name in SHIFTS:
+            return shifted(name, self.event, self.known, self.settings.seed)
+        data = self.run.data
+        if data.registered and data.name.partition(":")[0] == name.partition(":")[0]:
+            raise UnfitError(f"{name} is what the model was trained on")
+        other = load_data(name, data_dir=self.settings.data_dir)
+        ours, theirs = self.event.array, other.event.array
+        if (ours.size, ours.levels) != (theirs.size, theirs.levels):
+            raise UnfitError(f"{name} holds {theirs}, {data.name} {ours}: the shapes and supports differ")
+        values = other.event.main_of(other.restore(other.test[: len(self.known)])).to(self.known)
+        same = data.restore(self.known[: len(values)])
+        placed = with_main(self.event, same, values.reshape(-1, *ours.shape).to(same))
+        return data.standardise(placed).to(self.known.device)
+
+
+def _png_bits(pair: Pair, x: Tensor) -> Tensor | str:
+    """The length of each datum's own PNG file in bits, shape ``(n,)``, float64, on the CPU; or why it has none."""
+    event, array = pair.event, pair.event.array
+    fields = [field.name for field in scored(pair, with_label=False)]
+    if len(fields) > 1:
+        return f"a PNG file is of {event.main.name} alone, and log p of {', '.join(fields)}"
+    images = None if array.levels is None else as_images(array, as_levels(array, event.main_of(x)))
+    if images is None:
+        return f"a PNG file is of an image of up to 256 levels, got {array}"
+    return 8 * torch.tensor(datum_bytes("png", array, images), dtype=torch.float64)
+
+
+def _background(run: TrainedRun, settings: Settings) -> Pair | str:
+    """The model of perturbed data, which is trained once for each run and rate."""
+    rate = settings.background
+    if not rate:
+        return "a background model costs another training: ask for it by its mutation rate, --background 0.3"
+    if run.folder is None:
+        return "the run is not on disk, so the recipe of its background model is not known"
+    config, event = Run(run.folder).config, run.data.event
+
+    def fresh() -> Pair:
+        pair = build(config.name, run.pair.event, config.hyper, config.seed)
+        pair.in_own_units = run.pair.in_own_units
+        return pair.to(run.pair.device)
+
+    def train() -> dict[str, Tensor]:
+        pair, data = fresh(), run.data.map(lambda split: mutated(event, split, rate, settings.seed))
+        progress = fit(pair, data, config.recipe, seed=config.seed, device=pair.device.type, unchecked=config.unchecked)
+        if progress.status != "finished":
+            raise ZooError(f"the background model {progress.status}: {progress.reason}")
+        return pair.state()
+
+    key = [config.digest, rate, settings.seed]
+    pair = fresh()
+    pair.load(cached_tensors(run.file(f"background-{rate:g}"), key, train))
+    return pair.train(False)

@@ -1,0 +1,222 @@
+"""Joint models over any family: p(y | x) p(x) and p(x | y) p(y)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from members import small
+from torch import Tensor
+from torch.nn import functional as F
+
+from zoo.contract.check import check
+from zoo.contract.values import random_data
+from zoo.data import Dataset
+from zoo.errors import UnfitError, ZooError
+from zoo.event import EXAMPLES, Event, Field
+from zoo.metrics.labels import log_joint
+from zoo.pairs.build import build
+from zoo.pairs.declarations import SUPPORTS
+from zoo.pairs.registry import families, load_shelves
+from zoo.pairs.traces import capabilities, log_prob, log_weights, sample
+from zoo.runs.evaluation import Settings, TrainedRun, evaluate
+from zoo.seeding import seeded
+from zoo.training.loop import fit
+
+SMALL = "x=4x4:5,y=:3@label"
+FLOW = "realnvp:layers=2,hidden=8"
+
+
+def full_name(name: str) -> str:
+    settings = ",".join(f"{key}={value}" for key, value in small(name).items())
+    return f"{name}:{settings}" if settings else name
+
+
+def of_arrays() -> list[tuple[str, str]]:
+    """Families with a likelihood, on each support that they take."""
+    load_shelves()
+    return [
+        (entry.name, support)
+        for entry in families
+        if entry.group != "implicit"
+        for support in entry.supports
+        if support in SUPPORTS
+    ]
+
+
+def labelled(support: str) -> Event:
+    array = EXAMPLES[support]
+    return Event.record(Field("x", array.shape, array.levels or "real"), Field("y", (), 3, "label"))
+
+
+def batch_of(event: Event, n: int = 8) -> Tensor:
+    with seeded(0):
+        return random_data(event, n)
+
+
+@pytest.mark.parametrize(("name", "support"), of_arrays())
+def test_nats_are_those_of_x_plus_those_of_the_label(name: str, support: str) -> None:
+    """Exactly, for the same draws of the guide; without labels they are those of x."""
+    event = labelled(support)
+    pair: Any = build("hybrid", event, {"x": full_name(name), "hidden": 8})
+    inner, x = pair.extras.pair, batch_of(event)
+    exact = capabilities(inner).likelihood == "exact"
+    assert capabilities(pair).likelihood == capabilities(inner).likelihood
+    measure = log_prob if exact else log_weights
+    with pair.evaluating():
+        with seeded(1):
+            of_x = measure(inner, event.main_of(x))
+        with seeded(1):
+            both = measure(pair, x)
+        with seeded(1):
+            without = measure(pair.unlabelled, event.drop_label(x))
+        of_label = -F.cross_entropy(pair.extras.logits(event.main_of(x)), x[:, -1].long(), reduction="none")
+    assert torch.allclose(both, of_x + of_label, atol=1e-4, rtol=1e-5)
+    assert torch.allclose(without, of_x, atol=1e-4, rtol=1e-5)
+    with seeded(2):
+        drawn = sample(pair, 4)
+    assert drawn.shape == (4, event.size)
+    assert set(drawn[:, -1].tolist()) <= {0.0, 1.0, 2.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "hyper"),
+    [
+        ("hybrid", {"x": FLOW, "shared": True}),
+        ("hybrid", {"x": "vae:hidden=8,latent=2", "tie": 0.1}),
+        ("hybrid", {"x": "vae:hidden=8,latent=2,prior=vamp", "shared": True}),
+        ("classwise", {"x": FLOW}),
+        ("classwise", {"x": "pixelcnn:width=8,blocks=1"}),
+    ],
+)
+def test_the_contract_holds(name: str, hyper: dict[str, Any]) -> None:
+    assert [finding for finding in check(name, Event.parse(SMALL), hyper) if not finding.ok] == []
+
+
+def test_a_log_prob_of_its_own_is_kept_and_checked() -> None:
+    event = Event.parse("x=4:real,y=:3@label")
+    findings = check("hybrid", event, {"x": "ppca:latent=2"})
+    assert [finding for finding in findings if not finding.ok] == []
+    assert capabilities(build("hybrid", event, {"x": "ppca:latent=2"})).likelihood == "exact"
+
+
+def test_the_group_is_that_of_x() -> None:
+    assert build("hybrid", Event.parse(SMALL), {"x": FLOW}).group == ""
+    assert build("hybrid", Event.parse(SMALL), {"x": "vae:hidden=8"}).group == "prescribed"
+
+
+def test_scores_contain_no_weight_and_the_loss_does() -> None:
+    event, found = Event.parse(SMALL), {}
+    x = batch_of(event)
+    for weight in (0.0, 1.0, 3.0):
+        pair: Any = build("hybrid", event, {"x": "independent", "weight": weight, "hidden": 8})
+        with pair.evaluating():
+            found[weight] = (log_prob(pair, x), float(pair.extras.loss(x)))
+    assert torch.equal(found[0.0][0], found[3.0][0])
+    assert found[1.0][1] == pytest.approx(-float(found[1.0][0].mean()), rel=1e-5)
+    assert found[3.0][1] - found[0.0][1] == pytest.approx(3 * (found[1.0][1] - found[0.0][1]), rel=1e-5)
+
+
+@pytest.mark.parametrize("x", [FLOW, "vae:hidden=8,latent=2"])
+def test_shared_features_are_trained_by_labels_and_separate_ones_are_not(x: str) -> None:
+    event = Event.parse(SMALL)
+    batch = batch_of(event)
+    for hyper, reached in (({"shared": True}, True), ({"shared": False}, False)):
+        pair: Any = build("hybrid", event, {"x": x, "weight": 0.0, "hidden": 8, "dropout": 0.0, **hyper})
+        pair.extras.loss(batch).backward()
+        gradients = [p.grad.abs().sum() for p in pair.extras.x.parameters() if p.grad is not None]
+        assert (float(sum(gradients)) > 0) == reached
+
+
+def test_the_tie_is_a_normal_spread_over_the_data() -> None:
+    """Of P parameters that are c apart: P c^2 / (2 s^2 N)."""
+    event = Event.parse(SMALL)
+    pair: Any = build("hybrid", event, {"x": FLOW, "tie": 0.5})
+    pair.extras.initialise(batch_of(event, 40))
+    assert pair.extras.penalty().item() == 0.0
+    with torch.no_grad():
+        for parameter in pair.extras.copy.parameters():
+            parameter += 0.1
+    count = sum(parameter.numel() for parameter in pair.extras.copy.parameters())
+    assert pair.extras.penalty().item() == pytest.approx(count * 0.01 / (2 * 0.25 * 40), rel=1e-4)
+
+
+@pytest.mark.parametrize("x", ["independent", "pixelcnn:width=8,blocks=1", "uniform"])
+def test_a_class_that_is_missing_is_summed(x: str) -> None:
+    event = Event.parse(SMALL)
+    pair: Any = build("classwise", event, {"x": x})
+    batch = batch_of(event, 30)
+    pair.extras.initialise(batch)
+    with pair.evaluating():
+        copies = torch.stack([log_prob(copy, event.main_of(batch)) for copy in pair.extras.pairs], 1)
+        each = copies + pair.extras.shares
+        joint, y = log_joint(pair, batch, particles=1), batch[:, -1].long()
+        assert torch.allclose(joint.float(), each, atol=1e-3)
+        assert torch.allclose(log_prob(pair, batch), each[range(30), y], atol=1e-3)
+        assert torch.allclose(log_prob(pair.unlabelled, event.drop_label(batch)), each.logsumexp(1), atol=1e-3)
+        assert float(pair.extras.loss(batch)) == pytest.approx(-float(each[range(30), y].mean()), rel=1e-4)
+        batch[:, -1] = torch.nan
+        assert float(pair.extras.loss(batch)) == pytest.approx(-float(each.logsumexp(1).mean()), rel=1e-4)
+    assert float(pair.extras.shares.exp().sum()) == pytest.approx(1.0)
+
+
+def test_draws_of_a_class_are_of_its_copy() -> None:
+    """Three classes at -9, 0 and 9."""
+    event = Event.parse("x=2:real,y=:3@label")
+    pair: Any = build("classwise", event, {"x": "independent"})
+    y = torch.arange(300) % 3
+    with seeded(0):
+        x = 9.0 * (y - 1)[:, None] + torch.randn(300, 2)
+    pair.extras.initialise(event.pack({"x": x, "y": y}))
+    with seeded(1):
+        drawn = sample(pair, 300)
+    assert torch.equal((drawn[:, 0] / 9).round().clamp(-1, 1) + 1, drawn[:, 2])
+    assert drawn[:, 2].unique().numel() == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "hyper", "sentence"),
+    [
+        ("hybrid", {"x": "gan"}, "observes x, in one site; gan has 0"),
+        ("hybrid", {"x": "ssvae"}, "takes record data"),
+        ("hybrid", {"x": "pixelcnn", "shared": True}, "pixelcnn has no features to share"),
+        ("hybrid", {"x": "vae+iaf", "shared": True}, "no features to share"),
+        ("hybrid", {"weight": -1.0}, "weight is 0 or more"),
+        ("hybrid", {"tie": 0.0}, "tie above 0"),
+        ("hybrid", {"tie": 0.1, "shared": True}, "give one of them"),
+        ("classwise", {"x": "vae"}, "vae has z: take a flow"),
+        ("classwise", {"x": "nothing"}, "there is no family 'nothing'"),
+    ],
+)
+def test_what_does_not_fit_is_refused(name: str, hyper: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ZooError, match=sentence):
+        build(name, Event.parse(SMALL), hyper)
+
+
+@pytest.mark.parametrize("name", ["hybrid", "classwise"])
+def test_other_events_are_refused(name: str) -> None:
+    for text in ("x=4:real,c=:3@given", "x=4:real,w=:3@label"):
+        with pytest.raises(UnfitError, match=f"{name} takes a record such as"):
+            build(name, Event.parse(text))
+
+
+@pytest.mark.parametrize("name", ["hybrid:x=realnvp,shared=True", "hybrid:x=independent", "classwise:x=independent"])
+def test_two_classes_are_learned_where_some_labels_are_missing(name: str) -> None:
+    event = Event.parse("x=4:real,y=:2@label")
+    with seeded(0):
+        y = torch.randint(2, (400,))
+        x = torch.randn(400, 4) + 3.0 * (y[:, None] * 2 - 1)
+    whole = event.pack({"x": x, "y": y})
+    train = whole.clone()
+    train[100:, -1] = torch.nan
+    pair = build(name, event, {"hidden": 16} if name.startswith("hybrid") else {})
+    fit(pair, Dataset("two", event, train, whole, whole, ""), {"steps": 60, "lr": 1e-2, "checkpoints": 2}, device="cpu")
+    run = TrainedRun(pair, Dataset("two", event, whole, whole, whole, ""), seed=0, history=[])
+    scores = {score.metric: score for score in evaluate("labels", [run], Settings(particles=4))}
+    assert scores["error"].value is not None
+    assert scores["error"].value < 0.02
+    assert scores["label_nats"].kind == "exact"
+    assert scores["label_nats"].value is not None
+    assert scores["label_nats"].value < math.log(2) / 2
