@@ -31,6 +31,7 @@ from zoo.distributions import (
 )
 from zoo.distributions.autoregressive import Autoregressive, whole_passes
 from zoo.distributions.integer_transformed import Blocks, IntegerTransformed
+from zoo.distributions.levels import ROWS
 from zoo.distributions.mixture import Mixture, NormalMixture
 from zoo.distributions.von_mises_fisher import SphereUniform, VonMisesFisher
 from zoo.event import Event
@@ -288,3 +289,5 @@ def test_level_draws_are_floats_and_score_like_categorical_ones() -> None:
 def test_level_counts_add_up_to_the_data() -> None:
     x = torch.tensor([[0.0, 2.0], [1.0, 2.0], [0.25, 0.0]])
     assert torch.equal(level_counts(3, x), torch.tensor([[1.75, 1.25, 0.0], [1.0, 0.0, 2.0]]))
+    many = torch.randint(7, (2 * ROWS + 1, 3, 2))
+    assert torch.equal(level_counts(7, many.float()), torch.nn.functional.one_hot(many, 7).sum(0).float())

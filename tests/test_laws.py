@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
+import torch
 from draws import data, every
 from members import members, small
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from zoo.contract.check import check
 from zoo.data import Dataset
 from zoo.event import Event
 from zoo.pairs.build import build
-from zoo.pairs.pair import HasPlayers, Pair
+from zoo.pairs.pair import HasInitialise, HasPlayers, Pair
 from zoo.pairs.traces import capabilities, log_prob, log_weights, sample
 from zoo.seeding import seeded
 from zoo.training.loop import fit
@@ -108,3 +112,25 @@ def test_the_sweeps_are_not_empty() -> None:
     assert any("+" in name for name, _ in MEMBERS)
     assert WITH_BOTH
     assert WITH_ELBO
+
+
+class Largest(TorchDispatchMode):
+    """Notes the size of the largest tensor that is made inside."""
+
+    size = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        self.size = max([self.size, *(leaf.numel() for leaf in tree_leaves(made) if isinstance(leaf, Tensor))])
+        return made
+
+
+@pytest.mark.parametrize("name", [name for name, support in MEMBERS if support == "levels" and "+" not in name])
+def test_initialisation_takes_memory_in_proportion_to_the_data(name: str) -> None:
+    """Not to the data times their levels, which for images is more than a machine has."""
+    event = Event((4, 4), 256)
+    pair, x = build(name, event, small(name)), torch.randint(256, (3000, 4, 4)).float()
+    if isinstance(pair.extras, HasInitialise):
+        with torch.no_grad(), Largest() as largest:
+            pair.extras.initialise(x)
+        assert largest.size <= 2 * x.numel()

@@ -16,6 +16,7 @@ from pyro.distributions.torch_distribution import TorchDistribution
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.distributions.levels import level_counts
 from zoo.errors import ZooError
 from zoo.event import Event
 
@@ -133,11 +134,7 @@ class CosineFeatures(nn.Module):
 
 def marginal_logits(event: Event, x: Tensor) -> Tensor:
     """Log-frequencies of each entry's levels in data ``x``, one added to each count: ``(*event.shape, levels)``."""
-    values = x.reshape(len(x), -1).long().T
-    found = values.new_zeros(len(values), levels(event)).scatter_add_(
-        1, values, values.new_ones(1, 1).expand_as(values)
-    )
-    counts = found.reshape(*x.shape[1:], -1) + 1.0
+    counts = level_counts(levels(event), x) + 1.0
     return (counts / counts.sum(-1, keepdim=True)).log()
 
 

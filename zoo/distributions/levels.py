@@ -8,6 +8,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
+ROWS = 4096
+"""Data that are counted at a time: memory grows no further with their number."""
+
 
 class Levels(dist.Categorical):
     """`Categorical` whose draws are floats, like this project's data, drawn by inversion (faster than torch's own).
@@ -34,4 +37,11 @@ def level_counts(levels: int, x: Tensor) -> Tensor:
         >>> level_counts(3, torch.tensor([[0.0], [2.0], [0.5]]))
         tensor([[1.5000, 0.5000, 1.0000]])
     """
-    return torch.stack([(1 - (x - level).abs()).clamp(min=0).sum(0) for level in range(levels)], -1)
+    rows, start = x.reshape(len(x), -1), levels * torch.arange(x.shape[1:].numel(), device=x.device)
+    counts = x.new_zeros(levels * len(start))
+    for part in rows.split(ROWS):
+        below = part.floor()
+        above = (below + 1).clamp(max=levels - 1)  # of the highest level there is nothing above
+        for level, weight in ((below, 1 - (part - below)), (above, part - below)):
+            counts += torch.zeros_like(counts).index_add_(0, (level.long() + start).flatten(), weight.flatten())
+    return counts.reshape(*x.shape[1:], levels)

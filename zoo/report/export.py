@@ -33,6 +33,7 @@ OF_FAMILIES = {
 SVG = "http://www.w3.org/2000/svg"
 PAPER = {"paper": "#ffffff", "sans": "Arial, Helvetica, sans-serif"}
 """Variables of the page's style that have other values in a file."""
+PIXELATED = "image-rendering:pixelated"
 LAYOUT = {"display", "width", "height"}
 """What the page's style says of a drawing's place on the page; a size of 100 % would leave a file blank."""
 OF_DRAWINGS = re.compile(r"\.figure (\w+|\.[\w-]+)|(\.figure|\.(?:g|ink)-[\w-]+)")
@@ -117,7 +118,7 @@ def _drawn(picture: Picture) -> str:
     if not sheet:
         return source
     width, height = float(sheet[2]), float(sheet[3])
-    image = tag("image", href=sheet[4], width=width, height=height, style="image-rendering:pixelated")
+    image = tag("image", href=sheet[4], width=width, height=height, style=PIXELATED)
     return drawing(width, height, html.unescape(sheet[1]), picture.label, image)
 
 
@@ -166,9 +167,10 @@ def _written(svg: str, suffix: str) -> bytes:
         return svg.encode()
     import cairosvg
 
+    source = svg.replace(PIXELATED, "image-rendering:optimizeSpeed").encode()  # the only name by which it knows this
     if suffix == "pdf":
-        return bytes(cairosvg.svg2pdf(bytestring=svg.encode()))
-    return bytes(cairosvg.svg2png(bytestring=svg.encode(), scale=SCALE, background_color="white"))
+        return bytes(cairosvg.svg2pdf(bytestring=source))
+    return bytes(cairosvg.svg2png(bytestring=source, scale=SCALE, background_color="white"))
 
 
 def _slug(name: str) -> str:

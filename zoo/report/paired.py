@@ -58,7 +58,7 @@ def _against(best: str, rows: Sequence[Row]) -> Table:
         "error over data is that of the mean of these differences, the error over seeds comes from the spread of the "
         "seeds' means, and the 95 % interval counts both (Student's, with Welch's degrees of freedom). With one seed "
         f"of either, it is of these weights on other data. {KINDS}",
-        ("difference, nats", "95 % interval", "error over data", "error over seeds", "true difference", "reading"),
+        ("difference, nats", "95 % interval", "error over data", "error over seeds", "kind", "reading"),
         tuple(lines),
         tuple(values),
     )

@@ -110,7 +110,7 @@ def strips(shown: Mapping[str, Any], words: Callable[[str, str], str]) -> dict[s
 
 
 def neighbours(shown: Mapping[str, Any], groups: Mapping[str, str]) -> list[Picture]:
-    """For each label, rows of samples with their nearest training data below; empty for points in the plane."""
+    """For each label, whole rows of samples, each over that of their nearest training data; none for points."""
     event = Event.parse(shown["event"])
     real, found = _array(shown["real"], event), shown.get("neighbours", {})
     if not len(real) or _in_the_plane(event):
@@ -123,7 +123,7 @@ def neighbours(shown: Mapping[str, Any], groups: Mapping[str, str]) -> list[Pict
         if not count:
             continue
         row = _columns(_image(near[0]), count)
-        both = [batch[at : at + row] for at in range(0, count, row) for batch in (samples[:count], near[:count])]
+        both = [batch[at : at + row] for at in range(0, count - row + 1, row) for batch in (samples, near)]
         pairs.append(Picture(label, _sheet(np.concatenate(both), low, high, f"samples and nearest data: {label}")))
     return pairs
 
