@@ -228,7 +228,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Path], dict[str, object], str]] = {
     "arrays": (packed(train=REAL, validation=REAL), {}, "holds train, validation; expected train, validation and test"),
     "objects": (filed("x.npy", np.array([{}, []], dtype=object)), {}, "without pickles"),
     "complex": (filed("x.npy", np.array([[1j], [2j]])), {}, "expected real numbers or words, got complex128"),
-    "index in csv": (raw("x.csv", b",a,b\n0,1,2\n1,3,4\n"), {}, "does not name every column"),
+    "two names missing": (raw("x.csv", b",,b\n0,1,2\n1,3,4\n"), {}, "does not name every column"),
     "short header": (raw("x.csv", b"a,b\n0,1,2\n1,3,4\n"), {}, "does not name every column"),
     "ragged csv": (raw("x.csv", b"1,2\n3,4,5\n"), {}, "cannot read"),
     "damaged npz": (raw("x.npz", b"PK\x03\x04 damaged"), {}, "cannot read"),

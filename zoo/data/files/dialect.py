@@ -15,8 +15,10 @@ from zoo.errors import ZooError
 SEPARATORS = (",", ";", "\t", "|")
 LOOKED_AT = 200
 """Rows by which a file is judged."""
-FEWEST_ROWS = 20
-"""With fewer rows, a first line out of the range of all others is no evidence of a header."""
+FEW_ROWS, FEWEST_ROWS = 5, 20
+"""With as few rows, a first line of even steps, or of any, that is out of the range of the others need be no header."""
+SURE = 6
+"""A row of as many cells is hardly 0, 1, 2, ... by chance."""
 COMMA = re.compile(r"[-+]?\d+,\d+([eE][-+]?\d+)?")
 """A number with a decimal comma."""
 THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+")
@@ -159,12 +161,14 @@ def _header(rows: Sequence[Sequence[str]], numbers: Sequence[Sequence[float | No
         return True, "the numbers of the first line name the columns"
     columns = [[row[place] for row in numbers[1:] if place < len(row)] for place in range(len(cells))]
     outside = sum(_beyond(number, column) for number, column in zip(first, columns, strict=True))
-    with_point = sum(any("." in row[place] for row in rows[1:] if place < len(row)) for place in range(len(cells)))
-    whole = with_point > len(cells) / 2 and not any("." in cell for cell in cells)
+    point = [
+        any(mark in row[place] for row in rows[1:] if place < len(row) for mark in ".,") for place in range(len(cells))
+    ]
+    whole = sum(point) > len(cells) / 2 and not any(mark in cell for cell in cells for mark in ".,")
     even, many = _even(first), len(cells) >= 3
     far = many and outside == len(cells) and len(rows) > FEWEST_ROWS
-    counted = many and first == list(range(len(cells)))
-    if far or (even and (whole or counted or outside > len(cells) / 2)):
+    counted = len(cells) >= SURE and first == list(range(len(cells)))
+    if far or (even and (whole or counted or (outside > len(cells) / 2 and len(rows) > FEW_ROWS))):
         return True, f"the numbers of the first line, {_few(cells)}, name the columns (header=no if they are a row)"
     return False, f"the first line, {_few(cells)}, is a row (header=yes if it names the columns)" if even else ""
 
