@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -33,7 +34,7 @@ EVERY, BATCH, LR = 50, 100, 1e-3
 
 
 def trained(
-    parameters: list[nn.Parameter],
+    net: nn.Module,
     loss: Callable[[Tensor], Tensor],
     scores: Callable[[Tensor], Tensor],
     data: Dataset,
@@ -41,19 +42,21 @@ def trained(
     steps: int,
 ) -> tuple[float, ...]:
     """Errors on validation data and on both tests of the weights with the least validation error."""
-    optimiser, found = torch.optim.Adam(parameters, lr=LR), []
+    optimiser, found = torch.optim.Adam(net.parameters(), lr=LR), list[tuple[float, Any]]()
     for step in range(1, steps + 1):
         optimiser.zero_grad()
         loss(data.train[torch.randint(len(data.train), (BATCH,))]).backward()
         optimiser.step()
         if step % EVERY == 0 or step == steps:
-            with torch.no_grad():
-                wrong = error(scores, data, data.validation)
-                if not found or wrong < found[0]:
-                    found = [wrong, *(error(scores, data, test.test) for test in tests)]
-    return tuple(found)
+            wrong = error(scores, data, data.validation)
+            if not found or wrong < found[0][0]:
+                found = [(wrong, deepcopy(net.state_dict()))]
+    ((wrong, best),) = found
+    net.load_state_dict(best)
+    return wrong, *(error(scores, data, test.test) for test in tests)
 
 
+@torch.no_grad()
 def error(scores: Callable[[Tensor], Tensor], data: Dataset, split: Tensor) -> float:
     """The share of data that a classifier gets wrong."""
     y = data.event.unpack(split)["y"]
@@ -77,18 +80,18 @@ def of_classifier(data: Dataset, tests: tuple[Dataset, Dataset], steps: int, see
             values = data.event.unpack(batch)
             return F.cross_entropy(scores(values["x"]), values["y"].long())
 
-        return trained(list(net.parameters()), loss, scores, data, tests, steps)
+        return trained(net, loss, scores, data, tests, steps)
 
 
 def of_diva(
     data: Dataset, tests: tuple[Dataset, Dataset], steps: int, seed: int, hyper: Mapping[str, Any]
 ) -> tuple[tuple[float, ...], Any]:
-    """The errors of ``diva``, and the family after the last step."""
+    """The errors of ``diva``, and the family with the weights that were tested."""
     pair = build("diva", data.event, hyper, seed)
     made: Any = pair.extras
     made.initialise(data.train)
     with seeded(seed):
-        return trained(list(made.parameters()), made.loss, made.log_class, data, tests, steps), made
+        return trained(made, made.loss, made.log_class, data, tests, steps), made
 
 
 @torch.no_grad()
@@ -117,7 +120,7 @@ def main(given: argparse.Namespace) -> None:
         rows = []
         for seed in range(given.seeds):
             spec = f"{given.data}:leave={leave},images={given.images}"
-            data, new = (load_data(f"{spec},new={each}", given.data_dir, seed=seed) for each in (False, True))
+            data, new = (load_data(f"{spec},new={each}", data_dir=given.data_dir, seed=seed) for each in (False, True))
             errors, made = of_diva(data, (data, new), given.steps, seed, hyper)
             rows.append((*of_classifier(data, (data, new), given.steps, seed, made), *errors))
             print(leave, seed, *(f"{value:.4f}" for value in rows[-1]), flush=True)
