@@ -67,6 +67,7 @@ def prior(levels: int, latent: int) -> nn.Embedding:
     group="prescribed",
     paper="Ilse et al. 2020, arXiv:1905.10427",
     supports=("record",),
+    example="x=8x8:17,y=:10@label,d=:6@given",
     # The bound has no term of the classifiers, and falls while they are learned: the last weights are kept.
     recipe={"steps": 2000, "batch": 100, "lr": 1e-3, "checkpoints": 1},
 )

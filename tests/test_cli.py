@@ -68,7 +68,10 @@ def test_show_gives_what_is_read_off_the_programs() -> None:
         (["train", "vae", "--device", "abacus"], "use auto, cpu"),
         (["train", "pixelcnn", "--data", "moons"], "families that fit"),
         (["train", "vae", "--event", "9x9:17"], "64"),
-        (["compare", "tabel1"], "suites: certificates, decisions, everything, flows, labels, novelty, posteriors"),
+        (
+            ["compare", "tabel1"],
+            "suites: certificates, decisions, domains, everything, flows, labels, novelty, posteriors",
+        ),
         (["compare", "nowhere.toml"], "cannot be read"),
         (["report", "nothing"], "zoo compare"),
         (["check", "nowhere.py"], "not there"),

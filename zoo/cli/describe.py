@@ -14,7 +14,8 @@ from zoo.training.recipe import Recipe
 
 def example_event(family: Family) -> Event:
     """An event that the family takes: its own, else 8x8:17, 8x8:binary or 2:real."""
-    return family.event or next(event for support, event in EXAMPLES.items() if support in family.supports)
+    given = family.event or family.example
+    return given or next(event for support, event in EXAMPLES.items() if support in family.supports)
 
 
 def describe(name: str, event: Event | None = None) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def check(
         []
     """
     family, _ = find(name)
-    given = event or family.event
+    given = event or family.event or family.example
     findings = []
     examples = [EXAMPLES[support] for support in family.supports]
     arrays = [each for each in examples if not each.fields]

@@ -51,6 +51,8 @@ class Family(Declaration):
     recipe: Mapping[str, Any] = field(default_factory=dict)
     event: Event | None = None
     """The one event that its programs are written for; ``None`` where ``make`` builds for any."""
+    example: Event | None = None
+    """An event to describe and check it by, where those of `zoo.event.EXAMPLES` do not fit."""
 
 
 @dataclass(frozen=True)

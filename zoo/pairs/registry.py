@@ -16,7 +16,7 @@ from importlib.metadata import entry_points
 from typing import Any, TypeVar, get_args
 
 from zoo.errors import ZooError
-from zoo.event import Support
+from zoo.event import Event, Support
 from zoo.pairs.declarations import (
     SUPPORTS,
     Acquisition,
@@ -70,6 +70,7 @@ def family(
     guide: str | None = None,
     prior: str | None = None,
     recipe: Mapping[str, Any] | None = None,
+    example: str = "",
 ) -> Callable[[Maker], Maker]:
     """Register the decorated class or function, called as ``make(event, **hyperparameters)``, as a family.
 
@@ -87,6 +88,7 @@ def family(
         prior: the default prior of a family that leaves it to the shelf. After the event, ``make`` is then given a
             function from the number of latent dimensions to the prior.
         recipe: how it is trained by default: fields of `zoo.training.recipe.Recipe`.
+        example: an event to describe and check it by, where it does not take that of `zoo.event.EXAMPLES`.
 
     Returns:
         A decorator that returns what it decorates.
@@ -112,7 +114,8 @@ def family(
     if group and group not in GROUPS:
         raise ZooError(f"family {name!r}: group is one of {', '.join(GROUPS)}; got {group!r}")
     settings = (group, paper, tuple(supports), guide, prior, dict(recipe or {}))
-    return _registering(families, lambda make: Family(name, make, *settings))
+    shown = Event.parse(example) if example else None
+    return _registering(families, lambda make: Family(name, make, *settings, example=shown))
 
 
 def guide(name: str, *, paper: str = "", space: str = "real") -> Callable[[Maker], Maker]:
