@@ -194,7 +194,7 @@ def _group(entry: Entry) -> str:
 
 def _curves(entry: Entry) -> Rows:
     """The history of a run that took steps; an implicit model's validation score is its discrepancy, shown once."""
-    if entry.run is None or entry.planned is None or entry.planned.config.recipe.steps == 0:
+    if entry.run is None or not any(row["step"] for row in entry.run.history):
         return
     metrics = ("train", "discrepancy") if _group(entry) == "implicit" else ("train", "validation", "discrepancy")
     for row in entry.run.history:
