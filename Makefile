@@ -1,12 +1,12 @@
 # make compare: set up, train every family on real digits, measure, write reports/table1/index.html
 # make test:    set up, lint, check types, test, build the documentation
-# make walks:   newcomers' walks through the command line, in fresh processes
+# make processes: newcomers' walks, and other tests that start processes of their own
 # make docs:    build the documentation into site/; a broken link fails
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: compare quick test lint types docs browser walks clean
+.PHONY: compare quick test lint types docs browser processes clean
 
 compare: $(READY)
 	$(BIN)/zoo compare
@@ -14,11 +14,11 @@ compare: $(READY)
 quick: $(READY)
 	$(BIN)/zoo compare --quick
 
-test: lint types docs browser walks
+test: lint types docs browser processes
 	$(BIN)/pytest -n auto --dist worksteal
 
-walks: $(READY)
-	$(BIN)/pytest -n auto -m slow tests/test_walks.py -k walk_reaches
+processes: $(READY)
+	$(BIN)/pytest -n auto -m process
 
 lint: $(READY)
 	$(BIN)/ruff check .

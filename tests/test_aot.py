@@ -31,6 +31,7 @@ def build_nothing(folder: Path) -> None:
     raise CompilationError("no library is to be made here")
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not has_compiler(), reason="no C++ compiler")
 def test_a_library_made_by_another_process_is_right_and_made_once(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, COMPILER, raising=False)  # so that this process leaves it to another

@@ -30,7 +30,7 @@ def test_every_evaluator_holds_on_every_closed_form() -> None:
             assert high.found - low.found < 1
 
 
-@pytest.mark.parametrize(("name", "shift"), [("bounds", 3.0), ("log_probs", 0.01), ("log_probs", -0.01)])
+@pytest.mark.parametrize(("name", "shift"), [("bounds", 3.0), ("log_probs", -0.01)])
 def test_an_evaluator_that_is_off_is_found(name: str, shift: float, monkeypatch: pytest.MonkeyPatch) -> None:
     def off(*args: Any) -> Any:
         if name == "log_probs":

@@ -206,6 +206,7 @@ def digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.process
 def test_compress_and_decompress_in_fresh_processes(digits: Path) -> None:
     zoo("compress", "independent", "x.npy", "-o", "x.zoo", "--quiet")
     code = "from zoo.__main__ import main; main()"

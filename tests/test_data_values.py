@@ -283,6 +283,11 @@ def test_a_table_through_the_command_line(tmp_path: Path, monkeypatch: pytest.Mo
     back, new = pd.read_csv("back.csv"), pd.read_csv("new.csv")
     step = np.diff(np.array(zoo.load(run).names["age"], float)).max()
     assert (back["age"] - new["age"]).abs().max() <= 0.501 * step
-    run_zoo("compare", "independent", "ppca", *common, "--columns", "age,mass", "-e", "likelihood", "--quick")
+
+
+def test_a_comparison_takes_columns_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    csv(tmp_path)
+    run_zoo("compare", "independent", "--data", "people.csv", "--columns", "age,mass", "-e", "likelihood", "--quick")
     report = pd.read_csv("reports/own/scores.csv")
-    assert set(report["dataset"]) == {"people:missing=drop,columns=age+mass"}
+    assert set(report["dataset"]) == {"people:columns=age+mass"}

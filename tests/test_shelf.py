@@ -104,7 +104,7 @@ def test_every_family_of_the_registry_is_plain() -> None:
     """Its latents are of each datum and sampled by its guide, as before there were others."""
     for family in families:
         support = family.supports[0]
-        pair = build(family.name, EXAMPLES[support], small(family.name))
+        pair = build(family.name, family.example or EXAMPLES[support], small(family.name))
         assert pair.structure.plain, family.name
 
 

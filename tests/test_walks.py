@@ -38,7 +38,7 @@ def names_of_zoo(tree: ast.AST) -> Iterator[str]:
             yield node.attr
 
 
-@pytest.mark.slow  # a minute of commands in fresh processes: `make walks`, which is a part of `make test`
+@pytest.mark.process
 @pytest.mark.parametrize("path", WALKS, ids=lambda path: path.stem)
 def test_a_walk_reaches_its_end(path: Path, tmp_path: Path) -> None:
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
