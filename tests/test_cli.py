@@ -162,6 +162,7 @@ def test_a_diverged_run_is_a_result_and_exits_with_1() -> None:
     assert json.loads(status.read_text())["status"] == "diverged"
 
 
+@pytest.mark.process
 def test_compare_reports_and_a_failed_family_is_its_own_row() -> None:
     Path("crash.py").write_text(
         "import os, signal, pyro, pyro.distributions as dist, torch, zoo\n"
@@ -188,6 +189,7 @@ def test_compare_reports_and_a_failed_family_is_its_own_row() -> None:
     assert result.exit_code == 0
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "name", ["samples.safetensors", "weights.safetensors", "history.csv", "scores/likelihood.json"]
 )

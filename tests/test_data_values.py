@@ -285,6 +285,7 @@ def test_a_table_through_the_command_line(tmp_path: Path, monkeypatch: pytest.Mo
     assert (back["age"] - new["age"]).abs().max() <= 0.501 * step
 
 
+@pytest.mark.process
 def test_a_comparison_takes_columns_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     csv(tmp_path)

@@ -81,6 +81,7 @@ def test_commands_refuse_or_say_that_nothing_was_checked(tmp_path: Path, monkeyp
     assert all("unchecked" in line for line in lines if line.startswith("likelihood"))
 
 
+@pytest.mark.process
 def test_a_comparison_has_a_failed_row_with_the_law(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("leak.py").write_text(LEAK)
