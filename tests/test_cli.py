@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from command import zoo
 
 from zoo.cli.parse import bytes_of
 from zoo.data import load_data
+from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.experiments.suite import suite_names
 from zoo.pairs.plugins import load_families
@@ -218,3 +220,25 @@ def test_memory_reaches_the_evaluation(tmp_path: Path) -> None:
     zoo("evaluate", "uniform", "-e", "likelihood", "--memory", "3MiB", "--runs", tmp_path, "--quiet")
     (stored,) = tmp_path.rglob("likelihood.json")
     assert json.loads(stored.read_text())["settings"]["memory"] == 3 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("words", "data"),
+    [
+        ([], [["digits"], ["digits:labels=all"]]),
+        (["--data", "digits-binary"], [["digits-binary"], ["digits-binary"]]),
+    ],
+)
+def test_suites_that_are_included_keep_their_data(
+    words: list[str], data: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned: list[Any] = []
+
+    def stop(suite: Any, *rest: Any) -> None:
+        planned.append(suite)
+        raise ZooError("enough")
+
+    monkeypatch.setattr("zoo.experiments.compare.compare", stop)
+    zoo("compare", "decisions", *words, code=2)
+    [suite] = planned
+    assert sorted([suite.data, *(each.data for each in suite.also)]) == data

@@ -47,8 +47,8 @@ def compare(
         names = names or ["table1"]
         suite = suite_of(names, options.with_, data, name)
         suite = suite.quickened() if quick else suite
-        of_columns = [options.named(each) for each in ([data] if data else suite.data)]
-        changes = {"seeds": seed, "particles": particles, "data": of_columns}
+        changed = [options.named(each) for each in ([data] if data else suite.data)]
+        changes = {"seeds": seed, "particles": particles, "data": changed if data or changed != suite.data else None}
         changes |= {"evaluations": evaluation}
         suite = suite.changed(**{key: value for key, value in changes.items() if value})
         plan = Options(
