@@ -48,10 +48,11 @@ assert scores["flag"].mean() < 0.2
 suspects = scores.filter(like="| rest").loc[faulty].idxmin(axis=1)
 assert suspects.str.contains("pressure").all()
 
-again = zoo.score(run["folder"], new, rate=0.05)
+model = zoo.load(run["folder"])
+again = zoo.score(model, new, rate=0.05)
 assert np.allclose(again["log_prob"], scores["log_prob"], rtol=1e-4)
 row = new.head(1).to_numpy()
-filled = zoo.load(run["folder"]).impute(row * [np.nan, 1, 1])
+filled = model.impute(row * [np.nan, 1, 1])
 assert filled.kind == "exact"
 assert abs(filled.mean[0, 0] - row[0, 0]) < 6
 
