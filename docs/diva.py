@@ -106,7 +106,8 @@ def picture(made: Any, data: Dataset, path: Path) -> None:
     columns = [x]
     for domain in range(domains):
         z_d = made.prior_d.weight[domain, :latent].expand(len(x), -1)
-        columns.append(made.decoder(torch.cat([z_d, z_x, z_y], -1)).base_dist.mean)
+        probs = made.decoder(torch.cat([z_d, z_x, z_y], -1)).base_dist.probs
+        columns.append(probs @ torch.arange(probs.shape[-1], dtype=probs.dtype))  # torch's mean of a categorical is NaN
     rows = torch.cat([torch.cat(list(column), 0) for column in columns], 1)
     levels = (rows * 255 / (made.data.levels - 1)).clamp(0, 255).round().to(torch.uint8)
     Image.fromarray(levels.numpy()).resize((levels.shape[1] * 2, levels.shape[0] * 2), 0).save(path)
