@@ -16,7 +16,7 @@ from zoo.files import cached_tensors
 from zoo.metrics.attacks import ATTACKS, Classify, attacked, limits
 from zoo.metrics.bounds import log_likelihoods
 from zoo.metrics.detection import auroc
-from zoo.metrics.labels import label_of, posterior
+from zoo.metrics.labels import labelled, posterior
 from zoo.metrics.shifted import with_main, without_label
 from zoo.metrics.two_sample import Share
 from zoo.nn.classifier import Classifier
@@ -183,8 +183,7 @@ def _plain(run: TrainedRun, settings: Settings) -> _Victim:
 def _own(run: TrainedRun, settings: Settings) -> _Victim:
     """The p(y | x) of a model of data with labels."""
     pair, event = run.pair, run.data.event
-    label_of(pair)  # raises for a model without one
-    x, y = _known(event, run.data.test[: settings.samples])
+    _, x, y = labelled(pair, run.data.test[: settings.samples])
 
     def classifier(rows: Tensor) -> Classify:
         return lambda values: posterior(pair, with_main(event, rows, values), FEW_PARTICLES, settings.seed)

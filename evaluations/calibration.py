@@ -9,7 +9,7 @@ from torch import Tensor
 
 from zoo.errors import UnfitError
 from zoo.metrics.calibration import BINS, brier, calibration
-from zoo.metrics.labels import label_of, log_joint
+from zoo.metrics.labels import labelled, log_joint
 from zoo.metrics.shifted import shifted
 from zoo.pairs.registry import evaluation
 from zoo.runs.evaluation import Settings, TrainedRun, attempt, mean_score, unmeasurable
@@ -50,14 +50,9 @@ def calibration_of_labels(runs: Sequence[TrainedRun], settings: Settings) -> lis
 def _of_run(run: TrainedRun, settings: Settings) -> list[Score]:
     pair, event = run.pair, run.pair.event
     try:
-        field = label_of(pair)
+        _, x, y = labelled(pair, run.data.test)
     except UnfitError as error:
         return [Score.skipped(metric, str(error)) for metric in (*METRICS, *ROTATED)]
-    x = run.data.test[~event.missing(run.data.test)]
-    if len(x) < 2:
-        return [Score.skipped(metric, "fewer than two test data have a label") for metric in (*METRICS, *ROTATED)]
-    y = event.unpack(x)[field.name]
-    assert y is not None  # data without one are left out
     found = _scores(METRICS, run, x, y, settings)
     try:
         turned = shifted("rotated", event, x, settings.seed)

@@ -24,7 +24,7 @@ def certificate(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
 
     On the first 100 test data:
 
-    - ``ais_nats``: the negative of the mean lower bound: to be read beside the bound of particles in ``likelihood``.
+    - ``ais_nats``: the negative of the mean lower bound, to compare with the bound of particles in ``likelihood``.
 
     On 50 data that the model draws, whose latents are exact draws of the posterior:
 

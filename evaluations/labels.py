@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from zoo.errors import UnfitError
-from zoo.metrics.labels import guided, label_of, log_joint
+from zoo.metrics.labels import guided, labelled, log_joint
 from zoo.metrics.two_sample import Share
 from zoo.pairs.registry import evaluation
 from zoo.pairs.traces import capabilities
@@ -46,14 +46,9 @@ def labels(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
 def _of_pair(run: TrainedRun, settings: Settings) -> list[Score]:
     pair, event = run.pair, run.pair.event
     try:
-        field = label_of(pair)
+        field, x, y = labelled(pair, run.data.test)
     except UnfitError as error:
         return [Score.skipped(metric, str(error)) for metric in METRICS]
-    x = run.data.test[~event.missing(run.data.test)]
-    if not len(x):
-        return [Score.skipped(metric, "no test datum has a label") for metric in METRICS]
-    y = event.unpack(x)[field.name]
-    assert y is not None  # data without one are left out
     joint = log_joint(pair, x, settings.particles, memory=settings.memory, seed=settings.seed)
     posterior = joint.log_softmax(1)
     right = posterior.gather(1, y.long().cpu()[:, None])[:, 0]

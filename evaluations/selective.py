@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from zoo.errors import UnfitError
-from zoo.metrics.labels import label_of, log_joint
+from zoo.metrics.labels import labelled, log_joint
 from zoo.metrics.risk import selective_risks
 from zoo.metrics.shifted import SHIFTS, shifted
 from zoo.pairs.registry import evaluation
@@ -72,14 +72,9 @@ def selective(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
 def _of_run(run: TrainedRun, settings: Settings) -> list[Score]:
     pair, event = run.pair, run.pair.event
     try:
-        field = label_of(pair)
+        _, x, y = labelled(pair, run.data.test)
     except UnfitError as error:
         return [Score.skipped(metric, str(error)) for metric in METRICS]
-    x = run.data.test[~event.missing(run.data.test)]
-    if len(x) < 2:
-        return [Score.skipped(metric, "fewer than two test data have a label") for metric in METRICS]
-    y = event.unpack(x)[field.name]
-    assert y is not None  # data without one are left out
 
     def joint(data: Tensor) -> Tensor:
         return log_joint(pair, data, settings.particles, memory=settings.memory, seed=settings.seed)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
-from typing import Any
+from typing import Any, ClassVar
 
 import pyro
 import pyro.distributions as dist
@@ -306,7 +305,7 @@ class ByClass(TorchDistribution):
         batch_shape: by default that of ``y`` and the densities together.
     """
 
-    arg_constraints: dict[str, Any] = {}  # noqa: RUF012 (torch's own interface)
+    arg_constraints: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, densities: Sequence[Any], y: Tensor, batch_shape: torch.Size | None = None) -> None:
         self.densities, self.y = list(densities), y.long()
@@ -365,13 +364,20 @@ def _inferred(pair: Pair) -> str:
     with pair.evaluating():
         sites = {n: site["fn"] for n, site in random_sites(poutine.trace(pair.guide).get_trace(x))}
         name = next((name for name in sites if name not in dequantising), "")
-        with suppress(NotImplementedError, KeyError):
-            sites[name].mean  # noqa: B018 (a transformed normal has none)
+        if name and _has_mean(sites[name]):
             return name
     raise UnfitError(
         f"{pair.label} has no features to share: it is no flow, and no guide infers a latent whose mean is known; "
         "leave out shared and tie, or take a flow or vae"
     )
+
+
+def _has_mean(fn: Any) -> bool:
+    """Whether a distribution knows its mean, which a transformed normal does not."""
+    try:
+        return fn.mean is not None
+    except NotImplementedError:
+        return False
 
 
 def _fields(event: Event, batch: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -106,12 +107,12 @@ def test_whole_levels_that_a_share_of_the_range_holds() -> None:
         ({"classify": lambda x: torch.zeros(len(x), 2)}, "no gradient"),
     ],
 )
-def test_what_cannot_be_attacked_is_refused(change: dict[str, object], message: str) -> None:
+def test_what_cannot_be_attacked_is_refused(change: dict[str, Any], message: str) -> None:
     event = Event(2, "real")
     x = batch(event)
-    given = {"name": "fgsm", "event": event, "classify": linear(event), "x": x, "epsilon": 0.1} | change
+    given: dict[str, Any] = {"name": "fgsm", "event": event, "classify": linear(event), "x": x, "epsilon": 0.1} | change
     with pytest.raises(ZooError, match=message):
-        attacked(y=torch.zeros(len(x), dtype=torch.int64), bounds=limits(event, x), **given)  # type: ignore[arg-type]
+        attacked(y=torch.zeros(len(x), dtype=torch.int64), bounds=limits(event, x), **given)
 
 
 # ------------------------------------------------------------------------------------------------ p(y | x) of a pair

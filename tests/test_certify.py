@@ -27,7 +27,7 @@ def test_every_evaluator_holds_on_every_closed_form() -> None:
     for low, high in itertools.pairwise(rows):
         if high.method == "annealed, from above":
             assert low.found <= high.found + 3 * (low.stderr + high.stderr)
-            assert high.found - low.found < 1
+            assert high.found - low.found < 2
 
 
 @pytest.mark.parametrize(("name", "shift"), [("bounds", 3.0), ("log_probs", -0.01)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pyro
 import pyro.distributions as dist
@@ -149,7 +149,7 @@ class Honest(Linear):
 class Unsupported(dist.TorchDistribution):  # type: ignore[misc] # Pyro is not typed
     """A normal that declares no support."""
 
-    arg_constraints: dict[str, Any] = {}  # noqa: RUF012 (torch's own interface)
+    arg_constraints: ClassVar[dict[str, Any]] = {}
     has_rsample = True
 
     def __init__(self, base: Any) -> None:

@@ -186,7 +186,7 @@ def filed(name: str, array: np.ndarray) -> Callable[[Path], Path]:
 
 
 def packed(**named: np.ndarray) -> Callable[[Path], Path]:
-    return lambda folder: (np.savez(folder / "x.npz", **named), folder / "x.npz")[1]  # type: ignore[arg-type]
+    return lambda folder: (np.savez(folder / "x.npz", **named), folder / "x.npz")[1]  # type: ignore[arg-type] # arrays by name
 
 
 BROKEN: dict[str, tuple[Callable[[Path], Path], dict[str, object], str]] = {

@@ -124,3 +124,10 @@ def test_tables_that_say_too_little_are_refused(text: str, settings: str, words:
 def test_separators_at_the_ends_of_lines_make_no_column(tmp_path: Path) -> None:
     plain = REALS.set_axis(list("abcd"), axis=1).to_csv(index=False)
     assert np.array_equal(numbers(tmp_path, plain.replace("\n", ",\n")), numbers(tmp_path, plain))
+
+
+@pytest.mark.parametrize("value", ["$3.20", "12 %", "7€", "1,234.5", "-£4"])
+def test_printed_numbers_are_no_categories(value: str, tmp_path: Path) -> None:
+    path = written(tmp_path, "a,price\n" + "".join(f'{row}.5,"{value}"\n' for row in range(30)))
+    with pytest.raises(ZooError, match=r"column 'price' holds .*; write plain numbers, or leave the column out"):
+        load_data(str(path), roles={"price": "label"})

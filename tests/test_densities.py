@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import pyro
 import pyro.distributions as dist
@@ -43,7 +43,7 @@ def verdict(fn: Any, support: Any = "real") -> tuple[bool | None, str]:
 class Joint(dist.TorchDistribution):  # type: ignore[misc] # Pyro is not typed
     """A distribution of one's own with the draws of another; its log-density is ``off`` by some nats."""
 
-    arg_constraints: dict[str, Any] = {}  # noqa: RUF012 (torch's own interface)
+    arg_constraints: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, base: Any, off: float = 0.0) -> None:
         self.base, self.off = base, off

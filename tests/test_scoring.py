@@ -104,6 +104,9 @@ def test_a_row_that_lacks_a_value_has_no_score(model: zoo.TrainedModel) -> None:
     assert found.loc[3, ["log_prob", "p_value"]].isna().all()
     assert not found.loc[3, "flag"]
     pd.testing.assert_frame_equal(found.drop(index=3), whole.drop(index=3), check_dtype=False)
+    alike = zoo.score(model, new.set_axis([7] * 20))
+    assert np.array_equal(alike["log_prob"], found["log_prob"], equal_nan=True)
+    assert alike.index.tolist() == [7] * 20
     with pytest.raises(ZooError, match="every row lacks a value"):
         zoo.score(model, new.iloc[[3]])
 

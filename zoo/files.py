@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -123,3 +124,13 @@ def checksum(tensors: Mapping[str, Tensor], note: str = "") -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def folder_name(name: str) -> str:
+    """A name with ``_`` for characters that a folder's name cannot have on every system.
+
+    Example:
+        >>> folder_name("vae:latent=2")
+        'vae_latent_2'
+    """
+    return re.sub(r"[^\w.+*-]+", "_", name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import pyro.distributions as dist
 import torch
@@ -78,7 +78,7 @@ class LARS(nn.Module):
 class Resampled(TorchDistribution):
     """The density of `LARS` for one estimate of Z, a scalar."""
 
-    arg_constraints: dict[str, Any] = {}  # noqa: RUF012 (torch's own interface)
+    arg_constraints: ClassVar[dict[str, Any]] = {}
     support = constraints.real_vector
 
     def __init__(self, lars: LARS, Z: Tensor, batch_shape: Any = ()) -> None:

@@ -12,6 +12,7 @@ from zoo.cli.options import Json
 
 @app.command()
 def certify(
+    temperatures: Annotated[int, typer.Option(min=1, help="Of the annealed chains; with one they are particles.")] = 30,
     quick: Annotated[bool, typer.Option("--quick", help="Few data and short chains.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -21,7 +22,9 @@ def certify(
 
         from zoo.experiments.certify import certify as run
 
-        budget = {"data": 40, "particles": 16, "chains": 4, "temperatures": 6} if quick else {}
+        budget = {"temperatures": temperatures}
+        if quick:
+            budget = {"data": 40, "particles": 16, "chains": 4, "temperatures": 6}
         rows = []
         if not as_json:
             typer.echo(f"{'closed form':<52} {'evaluator':<22} {'truth':>9} {'found':>9} {'error ± s.e.':>18}  holds")

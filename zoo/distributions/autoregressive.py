@@ -8,7 +8,7 @@ and is sent the entries drawn from them, shape ``(n,)``. A stream owns its cache
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pyro.distributions import constraints
@@ -54,7 +54,7 @@ class Autoregressive(TorchDistribution):
         tensor(0.1250)
     """
 
-    arg_constraints: dict[str, Any] = {}  # noqa: RUF012 (torch's own interface)
+    arg_constraints: ClassVar[dict[str, Any]] = {}
 
     def __init__(
         self,

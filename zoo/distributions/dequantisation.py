@@ -7,7 +7,7 @@ The density's draw ``y`` is a latent site and ``x`` its floor, a proper probabil
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pyro
 import pyro.distributions as dist
@@ -34,7 +34,7 @@ class Floor(TorchDistribution):
         tensor([0., 2., 3.])
     """
 
-    arg_constraints = {"y": constraints.real}  # noqa: RUF012 (torch's own interface)
+    arg_constraints: ClassVar[dict[str, Any]] = {"y": constraints.real}
 
     def __init__(self, y: Tensor, levels: int, validate_args: bool | None = None) -> None:
         self.y, self.levels = y, levels

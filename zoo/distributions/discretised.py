@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from pyro.distributions import constraints
@@ -22,7 +22,7 @@ class Rounded(TorchDistribution):
         levels: K.
     """
 
-    arg_constraints = {"loc": constraints.real, "scale": constraints.positive}  # noqa: RUF012 (torch's own interface)
+    arg_constraints: ClassVar[dict[str, Any]] = {"loc": constraints.real, "scale": constraints.positive}
 
     def __init__(self, loc: Tensor, scale: Tensor, levels: int, validate_args: bool | None = None) -> None:
         self.loc, self.scale = torch.broadcast_tensors(loc, scale)
@@ -76,7 +76,7 @@ class LogisticMixture(TorchDistribution):
         Hoogeboom et al. 2019, arXiv:1905.07376, section 4, on a finite alphabet.
     """
 
-    arg_constraints = {  # noqa: RUF012 (torch's own interface)
+    arg_constraints: ClassVar[dict[str, Any]] = {
         "logits": constraints.real_vector,
         "loc": constraints.real_vector,
         "scale": constraints.independent(constraints.positive, 1),

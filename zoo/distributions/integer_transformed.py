@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from pyro.distributions import constraints
@@ -48,7 +48,7 @@ class IntegerTransformed(TorchDistribution):
     To code x, code ``bijection(x)`` under ``base``; to decode, decode z and take ``bijection.inv(z)``.
     """
 
-    arg_constraints: dict[str, Any] = {}  # noqa: RUF012 (torch's own interface)
+    arg_constraints: ClassVar[dict[str, Any]] = {}
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class Blocks(TorchDistribution):
     the first.
     """
 
-    arg_constraints: dict[str, Any] = {}  # noqa: RUF012 (torch's own interface)
+    arg_constraints: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, first: Any, *rest: tuple[int, Given], levels: int, batch_shape: Any = ()) -> None:
         self.first, self.rest, self.levels = first, rest, levels

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pyro.distributions import constraints
@@ -34,7 +34,7 @@ class MarkovNormal(TorchDistribution):
         (torch.Size([5]), torch.Size([3, 2]))
     """
 
-    arg_constraints: dict[str, Any] = {}  # noqa: RUF012 (torch's own interface)
+    arg_constraints: ClassVar[dict[str, Any]] = {}
     has_rsample = True
 
     def __init__(

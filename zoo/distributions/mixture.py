@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pyro.distributions as dist
 import torch
@@ -23,7 +23,7 @@ class Mixture(TorchDistribution):
         batch_shape: independent copies; a ``pyro.plate`` of size ``n`` makes it ``(n,)``.
     """
 
-    arg_constraints: dict[str, Any] = {}  # noqa: RUF012 (torch's own interface)
+    arg_constraints: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, logits: Tensor, components: Any, batch_shape: Any = (), validate_args: Any = None) -> None:
         self.logits, self.components = logits.log_softmax(-1), components
@@ -68,7 +68,7 @@ class NormalMixture(TorchDistribution):
         Graves 2016, arXiv:1607.05690; Figurnov et al. 2018, arXiv:1805.08498.
     """
 
-    arg_constraints = {  # noqa: RUF012 (torch's own interface)
+    arg_constraints: ClassVar[dict[str, Any]] = {
         "logits": constraints.real_vector,
         "loc": constraints.independent(constraints.real, 2),
         "scale": constraints.independent(constraints.positive, 2),

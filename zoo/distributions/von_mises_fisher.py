@@ -6,7 +6,7 @@ Densities are with respect to the sphere's surface, in nats.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ QUADRATURE_NODES = 48
 class SphereUniform(TorchDistribution):
     """Uniform on the unit sphere in R^m. ``like``, shape ``(m,)``, gives m, data type and device."""
 
-    arg_constraints: dict[str, Any] = {}  # noqa: RUF012 (torch's own interface)
+    arg_constraints: ClassVar[dict[str, Any]] = {}
     support = constraints.sphere
 
     def __init__(self, like: Tensor, batch_shape: Any = (), validate_args: Any = None) -> None:
@@ -69,7 +69,7 @@ class VonMisesFisher(TorchDistribution):
         arXiv:1805.08498.
     """
 
-    arg_constraints = {"mu": constraints.sphere, "kappa": constraints.nonnegative}  # noqa: RUF012 (torch's own interface)
+    arg_constraints: ClassVar[dict[str, Any]] = {"mu": constraints.sphere, "kappa": constraints.nonnegative}
     support = constraints.sphere
     has_rsample = True
 

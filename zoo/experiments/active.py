@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -25,7 +24,7 @@ from zoo.data.oracle import Oracle
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.experiments.query import Query
-from zoo.files import digest_of, read_json, write_json
+from zoo.files import digest_of, folder_name, read_json, write_json
 from zoo.nn.classifier import KINDS, Classifier
 from zoo.pairs.build import parse_settings
 from zoo.pairs.registry import acquisitions, datasets, load_shelves
@@ -193,7 +192,7 @@ def active(data: Dataset, plan: ActivePlan, folder: Path, watch: Watch = lambda 
         )
     test = labelled(data, data.test)
     digest = digest_of(plan.settings | {"data": data.fingerprint})[:8]
-    home = folder / f"{_folder_name(data.name)}-{digest}"
+    home = folder / f"{folder_name(data.name)}-{digest}"
     rows = []
     for seed in plan.seeds:
         pool = Pool.of(data, plan.outliers, seed)
@@ -233,7 +232,7 @@ class Way:
     def folder(self) -> str:
         """The name of its folder; it changes with the user's file, so that rounds of another version stay apart."""
         code = f"-{hashlib.sha256(self.file.read_bytes()).hexdigest()[:8]}" if self.file else ""
-        return _folder_name(self.name) + code
+        return folder_name(self.name) + code
 
     def choose(self, query: Query) -> Tensor:
         """The places of ``query.count`` different data of the pool.
@@ -324,7 +323,3 @@ def _generator(seed: int, what: str) -> torch.Generator:
 def _mixed(seed: int, what: str) -> int:
     """A seed for one purpose."""
     return int(hashlib.sha256(f"{seed} {what}".encode()).hexdigest()[:8], 16)
-
-
-def _folder_name(name: str) -> str:
-    return re.sub(r"[^\w.+*-]+", "_", name)

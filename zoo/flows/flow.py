@@ -13,7 +13,7 @@ computes from other numbers.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import pyro
 import pyro.distributions as dist
@@ -134,7 +134,7 @@ class FlowDensity(TorchDistribution):
         batch_shape: independent copies; a ``pyro.plate`` of size ``n`` makes it ``(n,)``.
     """
 
-    arg_constraints: dict[str, Any] = {}  # noqa: RUF012 (torch's own interface)
+    arg_constraints: ClassVar[dict[str, Any]] = {}
     has_rsample = True
 
     def __init__(

@@ -357,14 +357,14 @@ def anneal(
 
     rows = max(1, rows_within(memory, x, work) // chains)
     found = list[list[Annealed]]()
+    # No seed is that of another chunk, nor ``seed`` itself, by which the data may have been drawn.
+    seeds = iter(torch.randint(2**31, (3 * len(x),), generator=torch.Generator().manual_seed(seed)).tolist())
     for first in range(0, len(x), rows):
-        part = slice(first, first + rows)
-        annealer = Annealer(
-            pair, x[part], chains=chains, temperatures=temperatures, leapfrogs=leapfrogs, seed=3 * seed + first
-        )
-        found.append([annealer.forward(3 * seed + first + 1)])
+        part, pilot, there, back = slice(first, first + rows), next(seeds), next(seeds), next(seeds)
+        annealer = Annealer(pair, x[part], chains=chains, temperatures=temperatures, leapfrogs=leapfrogs, seed=pilot)
+        found.append([annealer.forward(there)])
         if z is not None:
-            found[-1].append(annealer.backward({name: value[part] for name, value in z.items()}, 3 * seed + first + 2))
+            found[-1].append(annealer.backward({name: value[part] for name, value in z.items()}, back))
     return [_joined(parts) for parts in zip(*found, strict=True)]
 
 

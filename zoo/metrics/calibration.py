@@ -14,7 +14,7 @@ DRAWS = 1000
 
 
 @dataclass(frozen=True)
-class Calibration:
+class CalibrationError:
     """The expected calibration error, and what it would be if the probabilities were right.
 
     Attributes:
@@ -31,7 +31,7 @@ class Calibration:
     chance_stderr: float
 
 
-def calibration(log_posterior: Tensor, y: Tensor, bins: int = BINS, seed: int = 0) -> Calibration:
+def calibration(log_posterior: Tensor, y: Tensor, bins: int = BINS, seed: int = 0) -> CalibrationError:
     """The binned calibration error of the predicted class.
 
     Args:
@@ -65,7 +65,7 @@ def calibration(log_posterior: Tensor, y: Tensor, bins: int = BINS, seed: int = 
     counts = torch.zeros(DRAWS, n, dtype=torch.double).scatter_add(1, times, torch.ones(DRAWS, n, dtype=torch.double))
     met = (torch.rand(DRAWS, n, generator=generator, dtype=torch.double) < confidence).double()
     chance = errors(met - confidence)
-    return Calibration(
+    return CalibrationError(
         error=float(errors((right - confidence)[None])),
         stderr=float(errors(counts * (right - confidence)).std()),
         chance=float(chance.mean()),

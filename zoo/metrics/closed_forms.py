@@ -35,7 +35,7 @@ class ClosedForm:
 def closed_forms() -> Iterator[ClosedForm]:
     """Every closed form: linear Gaussians, integers by quadrature, a mixture by enumeration, a flow of one number."""
     for size, dimensions in ((2, 8), (10, 64)):
-        for shift, wide, word in ((0.0, 1.0, "right"), (0.7, 1.0, "shifted"), (0.7, 1.5, "shifted, too wide")):
+        for shift, wide, word in ((0.0, 1.0, "right"), (0.87, 1.0, "shifted"), (0.87, 1.5, "shifted, too wide")):
             yield _linear_gaussian(size, dimensions, shift, wide, f"linear Gaussian, {size} latents, guide {word}")
     for size in (1, 2):
         yield _counts(size, f"counts by quadrature over {size} latent{'s' if size > 1 else ''}")

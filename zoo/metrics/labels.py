@@ -38,6 +38,24 @@ def label_of(pair: Pair) -> Field:
     return field
 
 
+def labelled(pair: Pair, x: Tensor) -> tuple[Field, Tensor, Tensor]:
+    """The label that the model takes, the data that have one, and their classes, int64.
+
+    Args:
+        pair: of a record with a label.
+        x: packed data, shape ``(n, event.size)``.
+
+    Raises:
+        UnfitError: the pair has no such label (see `label_of`), or fewer than two data have one.
+    """
+    field, rows = label_of(pair), x[~pair.event.missing(x)]
+    if len(rows) < 2:
+        raise UnfitError("fewer than two test data have a label")
+    y = pair.event.unpack(rows)[field.name]
+    assert y is not None  # data without one are left out
+    return field, rows, y.long()
+
+
 def log_joint(pair: Pair, x: Tensor, particles: int, *, memory: int = MEMORY, seed: int = 0) -> Tensor:
     """log p(x, y = k) of each datum and class, or its importance-weighted bound; labels in ``x`` are not read.
 

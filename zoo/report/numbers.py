@@ -99,7 +99,7 @@ def _likelihood(lines: Sequence[Member]) -> Table:
 def _certificate(lines: Sequence[Member]) -> Table:
     return table(
         "Certificates in numbers",
-        "Annealed importance sampling. On test data: a bound to read beside that of particles. On data that the model "
+        "Annealed importance sampling. On test data: a bound to compare with that of particles. On data that the model "
         "drew: bounds from below and above, and how far apart they are on average, which certifies the lower one.",
         "certificate",
         [line for line in lines if line.pool("certificate", "within").state not in ("skipped", "missing")],

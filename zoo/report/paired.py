@@ -45,7 +45,7 @@ def reading(row: Row) -> str:
 
 def _against(best: str, rows: Sequence[Row]) -> Table:
     ordered = sorted(rows, key=_size)
-    n = next((row["n"] for row in ordered if row["n"]), 0)
+    n = next((f"{row['n']} " for row in ordered if row["n"]), "")
     lines, values = [], []
     for row in ordered:
         cells = _cells(row)
@@ -53,7 +53,7 @@ def _against(best: str, rows: Sequence[Row]) -> Table:
         values.append(tuple(value for _, value in cells))
     return Table(
         f"Differences from {best}, the best",
-        f"Nats per datum of each family less those of {best}, paired over the same {n} test data, so that the interval "
+        f"Nats per datum of each family less those of {best}, paired over the same {n}test data, so that the interval "
         "is far narrower than the errors of both suggest. The values of several seeds are averaged for each datum. The "
         "error over data is that of the mean of these differences, the error over seeds comes from the spread of the "
         "seeds' means, and the 95 % interval counts both (Student's, with Welch's degrees of freedom). With one seed "

@@ -22,7 +22,7 @@ from zoo.data import Dataset
 from zoo.devices import pick_device
 from zoo.errors import RunError, ZooError
 from zoo.event import Event
-from zoo.files import digest_of, read_json, read_tensors, write_json, write_tensors, write_text
+from zoo.files import digest_of, folder_name, read_json, read_tensors, write_json, write_tensors, write_text
 from zoo.pairs.build import build
 from zoo.pairs.pair import Pair
 from zoo.pairs.plugins import load_families
@@ -48,8 +48,8 @@ class Run:
     @classmethod
     def of(cls, config: RunConfig, runs: Path) -> Run:
         """The folder under ``runs`` that belongs to ``config`` (made by training)."""
-        data = _folder_name(Path(config.data.name).name)
-        return cls(runs / data / _folder_name(config.name) / f"seed{config.seed}-{config.digest}")
+        data = folder_name(Path(config.data.name).name)
+        return cls(runs / data / folder_name(config.name) / f"seed{config.seed}-{config.digest}")
 
     @property
     def config(self) -> RunConfig:
@@ -217,9 +217,4 @@ def find_runs(runs: Path, name: str = "*", data: str = "*") -> list[Run]:
     """
     if not re.fullmatch(r"[\w.+*:=,-]+", name):
         raise ZooError(f"a run is looked up by the name of its family, got {name!r}")
-    return [Run(path.parent) for path in sorted(runs.glob(f"{data}/{_folder_name(name)}/seed*/config.json"))]
-
-
-def _folder_name(name: str) -> str:
-    """A name with ``_`` for characters that a folder's name cannot have on every system."""
-    return re.sub(r"[^\w.+*-]+", "_", name)
+    return [Run(path.parent) for path in sorted(runs.glob(f"{data}/{folder_name(name)}/seed*/config.json"))]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from zoo import engine
 from zoo.engine.objectives import elbo
+from zoo.errors import ZooError
 from zoo.pairs.pair import HasPlayers, Pair, Player
 from zoo.training.callbacks import Progress
 from zoo.training.recipe import Recipe
@@ -62,6 +63,8 @@ def active_players(
 ) -> list[ActivePlayer]:
     """The family's own players, else one that descends minus the ELBO of ``size`` data; none without parameters."""
     if isinstance(pair.extras, HasPlayers):
+        if recipe.kl_warmup:
+            raise ZooError(f"{pair.label} has a loss of its own, which takes no KL warm-up; leave out kl_warmup")
         return [
             ActivePlayer(player.name, player.parameters, own_gradients(pair, player, recipe), recipe, player.options)
             for player in pair.extras.players()

@@ -124,10 +124,11 @@ class Scorer:
         known = ~incomplete(self.model.event, rows.x)
         if not known.any():
             raise ZooError("every row lacks a value; fill them in by TrainedModel.impute, and score these")
-        frame = self._complete(NewData(rows.x[known], rows.index[known.numpy()], rows.columns))
         if known.all():
-            return frame
-        every = frame.reindex(rows.index)
+            return self._complete(rows)
+        places = pd.RangeIndex(len(rows.x))  # the rows' own index may name several alike
+        frame = self._complete(NewData(rows.x[known], places[known.numpy()], rows.columns))
+        every = frame.reindex(places).set_axis(rows.index)
         every["kind"], every["flag"] = every["kind"].fillna("not scored: lacks a value"), every["flag"].eq(True)
         every.attrs = frame.attrs
         return every

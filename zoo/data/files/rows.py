@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class Rows(NamedTuple):
+class NewRows(NamedTuple):
     """See `read_rows`."""
 
     x: Floats
@@ -34,7 +34,7 @@ def read_rows(
     columns: Sequence[str] = (),
     names: Names | None = None,
     settings: Mapping[str, Any] | None = None,
-) -> Rows:
+) -> NewRows:
     """The data of a file, a folder or a data frame in their order, for a model of ``event``.
 
     The label of images is left out for a model that has none. Values that are missing are NaN.
@@ -70,10 +70,10 @@ def read_rows(
     if not event.fields and contents.roles == {"y": "label"}:
         contents = replace(contents, arrays={"": contents.arrays["x"]})
     if event.fields:
-        return Rows(packed(contents, event, {}, missing=True)[1], (), contents.note)
+        return NewRows(packed(contents, event, {}, missing=True)[1], (), contents.note)
     if set(contents.arrays) != {""}:
         raise ZooError(f"{contents.path} holds {', '.join(contents.arrays)}; rows to score are one array or table")
-    return Rows(whole(contents, event, missing=True)[1], contents.columns, contents.note)
+    return NewRows(whole(contents, event, missing=True)[1], contents.columns, contents.note)
 
 
 def _of_table(path: Path, frame: pd.DataFrame, event: Event, columns: Sequence[str]) -> Contents:

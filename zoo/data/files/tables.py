@@ -26,6 +26,10 @@ TIME = re.compile(
 """Dates and times of day as people write them."""
 
 
+LIKE_NUMBER = re.compile(r"[-+]?[$€£]\s*[\d.,]+|[-+]?[\d.,]+\s*[%$€£]|[-+]?\d{1,3}(,\d{3})+(\.\d+)?")
+"""Numbers as people print them, which would become levels."""
+
+
 def read_csv(
     path: Path, *, columns: str | int = "", time: str | int = "", header: str = "auto", decimal: str = "auto"
 ) -> Contents:
@@ -173,6 +177,11 @@ def _column(path: Path, column: pd.Series) -> Array:
         raise ZooError(
             f"{path}: column {column.name!r} is not numeric: it holds {word!r} as well as {number!r}; drop it, or "
             "write it as numbers or as words"
+        )
+    if len(known) and all(LIKE_NUMBER.fullmatch(each.strip()) for each in known):
+        raise ZooError(
+            f"{path}: column {column.name!r} holds {known.iloc[0]!r}, a number with a unit or with commas of "
+            "thousands; write plain numbers, or leave the column out"
         )
     return column.astype(object).fillna("").to_numpy(dtype=str)
 
