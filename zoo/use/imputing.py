@@ -19,7 +19,7 @@ from torch import Tensor
 
 from zoo.distributions.autoregressive import Autoregressive, draw
 from zoo.errors import ZooError
-from zoo.metrics.bounds import MEMORY, rows_within
+from zoo.metrics.bounds import MEMORY, relative_error, rows_within
 from zoo.metrics.labels import posterior
 from zoo.pairs.pair import Pair
 from zoo.pairs.records import cut, pair_for
@@ -171,13 +171,6 @@ def missing_log_prob(pair: Pair, x: Tensor, missing: Tensor, particles: int) -> 
     if not latent:
         return value, torch.zeros_like(value), "exact"
     return value, relative_error(1 / weights.softmax(1).square().sum(1), copies), "estimate"
-
-
-def relative_error(ess: Tensor, particles: int) -> Tensor:
-    """The standard error of the log of a mean of weights, from their effective sample size; NaN for one particle."""
-    if particles == 1:
-        return torch.full_like(ess, torch.nan)
-    return ((1 / ess - 1 / particles).clamp(min=0) * particles / (particles - 1)).sqrt()
 
 
 def in_order(pair: Pair, missing: Tensor) -> bool:

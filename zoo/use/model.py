@@ -30,7 +30,7 @@ from zoo.seeding import seeded
 from zoo.use import arrays
 from zoo.use.answers import Encoding, Imputed, LogProb
 from zoo.use.batches import Array, Batch, Form, form_of, read_batch, read_mask
-from zoo.use.imputing import impute, missing_log_prob, relative_error
+from zoo.use.imputing import impute, missing_log_prob
 from zoo.use.latents import Latents
 
 DRAWS = 64
@@ -171,7 +171,7 @@ class TrainedModel:
             kind: Kind = "lower bound" if self.units and self.units.dequantised else "exact"
             return value, torch.zeros_like(value), kind
         found = bounds(self.pair, x, particles, seed=seed)
-        return found.importance - self._log_scales(x), relative_error(found.ess, particles), "lower bound"
+        return found.importance - self._log_scales(x), found.stderr, "lower bound"
 
     def _log_scales(self, x: Tensor, entries: Tensor | None = None) -> Tensor:
         """The log-density of data as the pair takes them, less that in their own units: shape ``(n,)``, in nats."""
