@@ -184,7 +184,9 @@ def test_dequantised_data_are_bounded_by_quadrature() -> None:
     assert float(error.mean()) < 3 * float(error.std()) / math.sqrt(20) + 1e-3
 
 
-@pytest.mark.parametrize("name", ["vae", "vae+planar", "vae+iaf", "hvae", "ppca", "nice", "vae:prior=mixture"])
+@pytest.mark.parametrize(
+    "name", ["vae", "vae+planar", "vae+iaf", "vae+mixture", "hvae", "ppca", "nice", "vae:prior=mixture"]
+)
 def test_families_with_continuous_latents_are_enclosed(name: str) -> None:
     torch.manual_seed(0)
     pair = zoo.build(name, zoo.Event((4, 4), 5), small(name.partition(":")[0]))
