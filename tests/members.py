@@ -35,6 +35,11 @@ def small(name: str) -> dict[str, Any]:
     return own | ({f"guide.{key}": value for key, value in _taken(guides[guide].make).items()} if guide else {})
 
 
+def default(name: str) -> dict[str, Any]:
+    """Default hyper-parameters of the pair called ``name``, but for the number of its steps in time."""
+    return {key: value for key, value in small(name).items() if key == "timesteps"}
+
+
 def _taken(make: Callable[..., Any]) -> dict[str, Any]:
     known = inspect.signature(make).parameters
     return {key: value for key, value in SMALL.items() if key in known}

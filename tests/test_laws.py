@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from draws import data, every
-from members import members, small
+from members import default, members, small
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -48,7 +48,7 @@ def each_weight(pair: Pair, x: Tensor, particles: int) -> Tensor:
 @pytest.mark.parametrize(("name", "support"), MEMBERS)
 def test_the_contract_holds(name: str, support: str) -> None:
     """Of each family at its default size on one support; small elsewhere."""
-    hyper = small(name) if "+" in name or support != "levels" else {}
+    hyper = small(name) if "+" in name or support != "levels" else default(name)
     findings = check(name, EVENTS[support], hyper)
     assert [finding for finding in findings if finding.ok is False] == []
     pair = build(name, EVENTS[support], hyper)
