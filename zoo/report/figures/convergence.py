@@ -73,7 +73,7 @@ def convergence(points: Sequence[Point], particles: int, levels: Sequence[Level]
     for point in points:
         at, (low, high) = x(point.particles), _span(point)
         parts.append(line(at, y(low), at, y(high), "g-prescribed seed"))
-        kind = "exact" if point.particles == particles else "lower bound"
+        kind = "estimate" if point.particles == particles else ""
         parts.append(mark(kind, at, y(point.nats), "g-prescribed"))
         if point.particles == particles:
             words = f"the scores': {text.plus_minus(point.nats, point.stderr)}"
@@ -95,7 +95,7 @@ def reliability(ess: Sequence[float], khat: Sequence[float], particles: int, wid
     above = sum(b > LARGEST_KHAT for b in khat)
     words = f"{above} of {len(khat)} test data above {LARGEST_KHAT:g}"
     shown = [tag("circle", cx=x(a), cy=y(b), r=2.2) for a, b in finite[:MOST_DATA]]
-    parts = [label(0, 12, f"k̂ of the weights; {words}", "quiet"), grid(x, y, tick, ticks)]
+    parts = [label(0, 12, f"k-hat of the weights: {words}", "quiet"), grid(x, y, tick, ticks)]
     parts.append(label(width - 12, height - 12, f"effective particles, of {particles}", "quiet", "end"))
     inner = [line(x.start, y(LARGEST_KHAT), x.end, y(LARGEST_KHAT), "floor")]
     inner.append(tag("g", *shown, class_="g-prescribed dots"))
