@@ -46,7 +46,7 @@ def numbers(support: str, n: int = 120) -> np.ndarray[Any, Any]:
 
 def in_use(pair: Pair) -> zoo.TrainedModel:
     """A pair that is given its data as they are."""
-    x = torch.zeros(2, *pair.event.shape)
+    x = torch.zeros(2, *pair.event.shape) if pair.event.levels else torch.randn(20, *pair.event.shape)
     return zoo.TrainedModel(pair, zoo.Dataset("made up", pair.event, x, x, x, "made up"))
 
 

@@ -97,6 +97,11 @@ class RunConfig(BaseModel):
         return Units.from_json(self.units) if self.units else None
 
     @property
+    def in_own_units(self) -> bool:
+        """Whether the pair is given real data in their own units: its programs are written for them."""
+        return self.units is None or read_name(self.name).family.event is not None
+
+    @property
     def uses_calibration(self) -> bool:
         """Whether the engine of the run depends on the calibration of the machine (`zoo.engine.calibration`)."""
         return self.recipe.engine != "eager" and self.recipe.steps >= FEWEST_STEPS

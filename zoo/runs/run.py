@@ -203,9 +203,9 @@ class Run:
 
 
 def _built(config: RunConfig) -> Pair:
-    """The untrained pair; a run without units has its data as they are."""
+    """The untrained pair, which takes data in the units that the run was given."""
     pair = build(config.name, Event.parse(config.event), config.hyper, config.seed)
-    pair.in_own_units = config.units is None
+    pair.in_own_units = config.in_own_units
     return pair
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from zoo.contract.check import ground_laws
 from zoo.data import Dataset
-from zoo.data.atoms import require_standard
+from zoo.data.atoms import require_density
 from zoo.devices import pick_device
 from zoo.errors import ZooError
 from zoo.pairs.pair import HasInitialise, Pair
@@ -93,8 +93,7 @@ def fit(
         with seeded(seed), torch.no_grad():
             pair.extras.initialise(data.batch(torch.arange(len(data.train), device=data.train.device)))
     if not unchecked:
-        if not pair.in_own_units:
-            require_standard(data)
+        require_density(pair, data)
         ground_laws(pair, data.validation)
     pair.train(True)
 
