@@ -351,5 +351,5 @@ def test_a_run_that_was_given_rounded_data_as_they_are_asks_to_be_trained_again(
     earlier = config.model_copy(update={"units": None})
     run = Run.of(earlier, tmp_path / "runs")
     run.train(earlier, data, "cpu")
-    with pytest.raises(RunError, match="values of a grid without noise.*train another run of independent"):
+    with pytest.raises(RunError, match=r"values of a grid without noise.*train another run of independent"):
         dataset_of(run)
