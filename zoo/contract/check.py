@@ -6,39 +6,49 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 
+import torch
 from torch import Tensor
 
 from zoo.contract.case import Case
 from zoo.contract.findings import Finding as Finding
 from zoo.contract.findings import judge
 from zoo.contract.laws import GROUND, LAWS
-from zoo.errors import ContractError
+from zoo.data import Dataset
+from zoo.data.atoms import require_density
+from zoo.errors import ContractError, ZooError
 from zoo.event import EXAMPLES, Event
 from zoo.pairs.build import Hyper, build, find, fitting_event
-from zoo.pairs.pair import Pair
+from zoo.pairs.pair import HasInitialise, Pair
 from zoo.pairs.records import cut, pair_for
+from zoo.seeding import seeded
 
 GIVEN = 64
 """The most real data that ground laws are checked on."""
 
 
 def check(
-    name: str, event: Event | None = None, hyper: Hyper | None = None, seed: int = 0, device: str = "auto"
+    name: str,
+    event: Event | None = None,
+    hyper: Hyper | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    data: Dataset | None = None,
 ) -> list[Finding]:
-    """Check the pair called ``name`` against the contract.
+    """Check the pair called ``name`` against the contract, on random data or on a batch of ``data``.
 
     A pair that breaks the contract, or does not even run, is a finding and no error.
 
     Args:
         name: as for `zoo.pairs.build.build`.
         event: of the random data; by default the family's own, or else a small one of each support that it takes (a
-            record or a sequence only of a family that takes nothing else).
+            record or a sequence only of a family that takes nothing else). That of ``data``, if they are given.
         hyper: hyper-parameters.
         seed: of parameters and data.
         device: where it is to run: ``"cpu"``, or any by default.
+        data: of which the train split initialises the pair, and a batch of it is what laws are checked on.
 
     Raises:
-        ZooError: an unknown name or hyper-parameter, or an event that the family does not take.
+        ZooError: an unknown name or hyper-parameter, or an event or data that the family does not take.
 
     Example:
         >>> from zoo.contract.check import check
@@ -47,6 +57,8 @@ def check(
         []
     """
     family, _ = find(name)
+    if data is not None:
+        return _check_on(name, data, hyper, seed, device)
     given = event or family.event or family.example
     findings = []
     examples = [EXAMPLES[support] for support in family.supports]
@@ -57,6 +69,26 @@ def check(
         found = check_pair(lambda key, small=small: build(name, small, hyper, key), small, seed, device)  # type: ignore[misc] # mypy cannot infer a lambda's default
         findings += [replace(finding, law=finding.law + label) for finding in found]
     return findings
+
+
+def _check_on(name: str, data: Dataset, hyper: Hyper | None, seed: int, device: str) -> list[Finding]:
+    """`check` on data: those that have a label, if any may lack it."""
+    own = data.given_to(build(name, data.event, hyper, seed))
+    with seeded(seed):
+        train = own.batch(torch.arange(len(own.train)))
+    labelled = train[~own.event.missing(train)]
+    if not len(labelled):
+        raise ZooError(f"no datum of {data.name} has a label; leave it out by labels=0")
+
+    def make(key: int) -> Pair:
+        pair = build(name, data.event, hyper, key)
+        if isinstance(pair.extras, HasInitialise):
+            with seeded(key), torch.no_grad():
+                pair.extras.initialise(train)
+        return pair
+
+    require_density(make(seed), own)
+    return check_pair(make, own.event, seed, device, labelled[:GIVEN])
 
 
 def ground_laws(pair: Pair, x: Tensor, seed: int = 0) -> None:
@@ -85,15 +117,19 @@ def ground_laws(pair: Pair, x: Tensor, seed: int = 0) -> None:
                 raise ContractError(f"{pair.label} breaks a law of the contract, {law.text!r}: {finding.detail}")
 
 
-def check_pair(make: Callable[[int], Pair], event: Event, seed: int = 0, device: str = "auto") -> list[Finding]:
+def check_pair(
+    make: Callable[[int], Pair], event: Event, seed: int = 0, device: str = "auto", given: Tensor | None = None
+) -> list[Finding]:
     """Check the pair that ``make(seed)`` builds for ``event`` against the contract.
+
+    With ``given`` data, which all have a label, it builds a pair that is initialised.
 
     The ground laws of data that may lack a label are checked on data without one as well.
 
     Raises:
         ZooError: an error of ``make`` other than `ContractError`.
     """
-    case, broken = Case(make, event, seed, device=device), ""
+    case, broken = Case(make, event, seed, given, device), ""
     findings: list[Finding] = []
     for law, of_label in product(GROUND, (False, True)[: 1 + bool(event.label)]):
         named = replace(law, text=f"{law.text}, without {event.label.name}") if event.label and of_label else law

@@ -113,6 +113,12 @@ class RunConfig(BaseModel):
         absent = {name for name, value in later.items() if not value} | {"columns"}  # which the fingerprint stands for
         return hashlib.sha256(self.model_dump_json(exclude=absent).encode()).hexdigest()[:8]
 
+    @property
+    def in_order(self) -> RunConfig:
+        """The same settings, those of the family and the roles of fields by name: earlier runs have them as given."""
+        data = self.data.model_copy(update={"roles": dict(sorted(self.data.roles.items()))})
+        return self.model_copy(update={"hyper": dict(sorted(self.hyper.items())), "data": data})
+
 
 def configure(
     name: str,
@@ -138,7 +144,7 @@ def configure(
     dataset.reshaped(event)
     dataset = dataset if parsed.family.event is None else dataset.in_own_units()
     files = {families.file(parsed.family.name), guides.file(parsed.guide), priors.file(parsed.prior)}
-    return RunConfig(
+    config = RunConfig(
         family=parsed.variant,
         guide=parsed.guide,
         data=data,
@@ -153,3 +159,4 @@ def configure(
         units=dataset.units.to_json() if dataset.units else None,
         files={str(file): hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in sorted(filter(None, files))},
     )
+    return config.in_order
