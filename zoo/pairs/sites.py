@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from pyro import poutine
-from pyro.distributions import Delta
+from pyro.distributions import Delta, MaskedDistribution
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
@@ -50,6 +50,13 @@ def layers(fn: Any) -> Iterator[Any]:
 def entries_of(fn: Any) -> Any:
     """The distribution of single entries under ``to_event``."""
     while isinstance(fn, torch.distributions.Independent):
+        fn = fn.base_dist
+    return fn
+
+
+def unmasked_entries_of(fn: Any) -> Any:
+    """`entries_of` under masks too, which hide nothing but padding."""
+    while isinstance(fn, (torch.distributions.Independent, MaskedDistribution)):
         fn = fn.base_dist
     return fn
 
