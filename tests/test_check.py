@@ -63,6 +63,7 @@ from breaches import (
 from forms import FORMS
 from torch import Tensor
 
+import zoo
 from zoo.cli.template import starting_file
 from zoo.contract.check import Finding, check, check_pair
 from zoo.contract.laws import GROUND, LAWS
@@ -246,7 +247,7 @@ def test_the_starting_file_passes_as_it_is(tmp_path: Path, name: str) -> None:
 
 
 def test_laws_are_checked_on_the_data_that_are_given(tmp_path: Path) -> None:
-    """A program of positive numbers: on its own draws all is well, on data with others it is not."""
+    """A program of positive numbers: on its own draws all is well, on data with another it is refused at every door."""
     (tmp_path / "waiting.py").write_text(
         "import pyro, pyro.distributions as dist, torch, zoo\n"
         "event = zoo.Event(2, 'real')\n"
@@ -257,10 +258,18 @@ def test_laws_are_checked_on_the_data_that_are_given(tmp_path: Path) -> None:
     )
     (name,) = outside.load_families([tmp_path / "waiting.py"])
     assert broken(check(name)) == []
-    x = torch.randn(90, 2, generator=torch.Generator().manual_seed(0))
-    for values, harmed in ((x.abs(), False), (x, True)):
-        data = Dataset("made", Event(2, "real"), *values.split(30), "Drawn.")
-        assert bool(broken(check(name, data=data))) == harmed
+    x = torch.randn(90, 2, generator=torch.Generator().manual_seed(0)).abs()
+    lower = x.index_fill(0, torch.tensor([0]), -1.0)  # in the train split, which the ground laws do not see
+    within, beyond = (Dataset("made", Event(2, "real"), *values.split(30), "Drawn.") for values in (x, lower))
+    assert broken(check(name, data=within)) == []
+    for door in (
+        lambda: check(name, data=beyond),
+        lambda: fit(build(name, beyond.event), beyond, {"steps": 0}),
+        lambda: zoo.TrainedRun(build(name, beyond.event), beyond, 0, []),
+        lambda: zoo.TrainedModel(build(name, beyond.event), beyond),
+    ):
+        with pytest.raises(ZooError, match=r"1 of 30 train data lie outside the support of what waiting observes"):
+            door()
     unlabelled = load_data("digits:labels=0")
     with pytest.raises(ZooError, match="takes binary or levels data"):
         check("uniform", data=load_data("moons"))

@@ -19,9 +19,13 @@ from zoo.errors import ContractError, ZooError
 from zoo.event import EXAMPLES, Event
 from zoo.pairs.build import Hyper, build, find, fitting_event
 from zoo.pairs.pair import HasInitialise, Pair
-from zoo.pairs.records import cut, pair_for
+from zoo.pairs.records import cut, in_parts, pair_for
+from zoo.pairs.sites import in_support
+from zoo.pairs.traces import traced
 from zoo.seeding import seeded
 
+CHUNK = 1000
+"""Data whose support is looked at in one run of the programs."""
 GIVEN = 64
 """The most real data that ground laws are checked on."""
 
@@ -87,8 +91,38 @@ def _check_on(name: str, data: Dataset, hyper: Hyper | None, seed: int, device: 
                 pair.extras.initialise(train)
         return pair
 
-    require_density(make(seed), own)
+    require_density(made := make(seed), own)
+    require_support(made, own)
     return check_pair(make, own.event, seed, device, labelled[:GIVEN])
+
+
+def require_support(pair: Pair, data: Dataset) -> None:
+    """Refuse real data where the densities of a pair that takes them as they are have none, such as below zero.
+
+    Args:
+        pair: initialised.
+        data: as the pair is given them (`zoo.data.Dataset.given_to`).
+
+    Raises:
+        ZooError: some lie outside the support of what observes them; a log-probability there means nothing.
+    """
+    fields = pair.event.parts
+    if not pair.in_own_units or all(each.levels for each in fields) or any(each.length for each in fields):
+        return
+
+    def within(own: Pair, part: Tensor) -> Tensor:
+        return in_support(traced(own, part)[0], len(part)).cpu()
+
+    with pair.evaluating(), seeded(0):
+        for word in ("train", "validation", "test"):
+            rows = getattr(data, word).to(pair.device)
+            outside = sum(int((~in_parts(pair, part, within)).sum()) for part in rows.split(CHUNK))
+            if outside:
+                noise = "; with the noise of their grid: declare levels, or drop those at its edge"
+                raise ZooError(
+                    f"data set {data.name!r}: {outside} of {len(rows)} {word} data lie outside the support of what "
+                    f"{pair.label} observes{noise if data.dequantised else '; choose a distribution of all of them'}"
+                )
 
 
 def ground_laws(pair: Pair, x: Tensor, seed: int = 0) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
+from zoo.contract.check import require_support
 from zoo.data import Dataset
 from zoo.data.atoms import require_density
 from zoo.errors import ZooError
@@ -66,6 +67,7 @@ class TrainedRun:
         if self.status == "finished" and not self.unchecked:
             require_density(self.pair, self.data)
             require_laws(lambda: self.pair, self.data.validation, self.folder)
+            require_support(self.pair, self.data)
 
     def file(self, name: str, shared: bool = False) -> Path | None:
         """Where tensors called ``name`` are cached (`zoo.files.cached_tensors`), if there is a folder for them."""

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.contract.check import ground_laws
+from zoo.contract.check import ground_laws, require_support
 from zoo.data import Dataset
 from zoo.data.atoms import require_density
 from zoo.devices import pick_device
@@ -100,6 +100,7 @@ def fit(
     if not unchecked:
         require_density(pair, data)
         ground_laws(pair, data.validation)
+        require_support(pair, data)
     pair.train(True)
 
     progress = start or Progress()

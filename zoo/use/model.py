@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.contract.check import require_support
 from zoo.data import Dataset
 from zoo.data.atoms import require_density
 from zoo.data.files import path_and_settings, table_columns
@@ -75,6 +76,7 @@ class TrainedModel:
             )
         if run is None and data is not None:
             require_density(pair, data.given_to(pair))
+            require_support(pair, data.given_to(pair))
 
     def __repr__(self) -> str:
         return f"TrainedModel({self.pair.label}, {self.event}{f', {self.run.folder}' if self.run else ''})"
