@@ -21,6 +21,7 @@ from zoo.pairs.pair import HasInitialise, HasPlayers, Pair
 from zoo.pairs.traces import capabilities, log_prob, log_weights, sample
 from zoo.seeding import seeded
 from zoo.training.loop import fit
+from zoo.training.recipe import Recipe
 
 EVENTS = {"binary": Event((4, 4), "binary"), "levels": Event((4, 4), 5), "real": Event((4, 4), "real")}
 TINY = {"binary": Event((2, 2), "binary"), "levels": Event((2, 2), 3)}
@@ -101,7 +102,7 @@ def test_it_can_be_built_for_an_oblong_shape(name: str, support: str) -> None:
 def test_training_improves_the_elbo(name: str, coins: Dataset) -> None:
     def score(steps: int) -> float:
         pair = build(name, coins.event, small(name), seed=1)
-        fit(pair, coins, {"steps": steps, "batch": 40, "lr": 1e-2, "checkpoints": 1}, seed=1, device="cpu")
+        fit(pair, coins, Recipe(steps=steps, batch=40, lr=1e-2, checkpoints=1), seed=1, device="cpu")
         return float(each_weight(pair, coins.train, 50).mean())
 
     assert score(100) > score(1) + 0.1

@@ -157,6 +157,8 @@ class Pair:
         self.family, self.guide_name, self.group = family, guide_name, ""
         self.in_own_units = True
         """It takes real data as they are; a family that is built for any event takes them standardised."""
+        self.recipe: Mapping[str, Any] = {}
+        """How its family is trained by default; empty for a pair of no family, which the common defaults train."""
         self.extras = extras
         self._model = ByFields(event, model)
         self._guide = ByFields(event, guide, model=self._model)

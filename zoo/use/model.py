@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.contract.check import require_support
 from zoo.data import Dataset
+from zoo.data.atoms import require_density
 from zoo.data.files import path_and_settings, table_columns
 from zoo.data.units import Units
 from zoo.errors import ZooError
@@ -51,7 +53,7 @@ class TrainedModel:
         data_dir: where to look for the files of MNIST.
 
     Raises:
-        ZooError: real data whose units are not known.
+        ZooError: real data whose units are not known, or that have no density (see `zoo.data.atoms.require_density`).
 
     Example:
         >>> import numpy as np, zoo
@@ -72,6 +74,9 @@ class TrainedModel:
                 f"{pair.label} is of real data, {pair.event}, whose units are those of its training data: give them, "
                 "zoo.TrainedModel(pair, data)"
             )
+        if run is None and data is not None:
+            require_density(pair, data.given_to(pair))
+            require_support(pair, data.given_to(pair))
 
     def __repr__(self) -> str:
         return f"TrainedModel({self.pair.label}, {self.event}{f', {self.run.folder}' if self.run else ''})"
