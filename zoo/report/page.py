@@ -41,7 +41,9 @@ def render(study: Study, answered: Sequence[Answered] = ()) -> str:
         study=study,
         quick=QUICK if study.quick else "",
         summary=summary(study),
-        columns=columns(),
+        columns=columns(optional=False),
+        optional=columns(optional=True),
+        rules=columns(),
         legend=LEGEND,
         group_of=_groups(study),
         chapters=chapters,
@@ -180,6 +182,7 @@ def _chapter(study: Study, dataset: str, place: str) -> dict[str, Any]:
         "ranking": _for_screens(figures.ranking, lines),
         "gaps": _for_screens(figures.elbo_gaps, lines),
         "parts": _for_screens(figures.elbo_parts, lines),
+        "brackets": _for_screens(figures.brackets, lines),
         "numbers": numbers(lines),
         "used": _in_use(study, dataset),
         "learning": [
