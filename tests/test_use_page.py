@@ -32,6 +32,7 @@ from zoo.pairs.build import build
 from zoo.pairs.pair import HasInitialise
 from zoo.report.active import write_active
 from zoo.report.export import figure_files, named_figures
+from zoo.report.figures.uses import RGB
 from zoo.report.study import Study
 from zoo.report.text import number, plus_minus
 from zoo.report.uses import MEASURES
@@ -255,6 +256,10 @@ def test_figures_in_use_are_files_that_stand_alone(study: Study) -> None:
     found = figure_files(study, ("svg",), answered())
     assert {"active.svg", "blobs-decision-hybrid-x=independent.svg"} <= set(found)
     assert {"made-attack-own-hybrid-x=independent.svg", "made-attack-plain-hybrid-x=independent.svg"} <= set(found)
+    dots = [
+        each for each in ET.fromstring(found["blobs-decision-hybrid-x=independent.svg"]) if "dots" in str(each.attrib)
+    ]
+    assert [each.attrib["style"].rpartition("fill:")[2] for each in dots] == 2 * [f"rgb{RGB[0]}", f"rgb{RGB[1]}"]
     for name in (name for name in found if "selective" in name or name == "active.svg"):
         assert b"var(--" not in found[name], name
 

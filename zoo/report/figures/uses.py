@@ -94,7 +94,7 @@ def decision(
             own = [
                 tag("circle", cx=x(a), cy=y(b), r=1.7) for (a, b), c in zip(points, classes, strict=True) if c == level
             ]
-            parts.append(tag("g", *own, class_="dots", style=f"color:{rgb(level)}"))
+            parts.append(tag("g", *own, class_="dots", style=f"fill:{rgb(level)}"))
         at, height = x(cross[0]), y(cross[1])
         parts += [line(at - 7, height - s, at + 7, height + s, "cross") for s in (-7, 7)]
     described = "; ".join(f"{field.title}: {field.words}" for field in fields)
