@@ -38,7 +38,7 @@ def selective_risks(
     Reference:
         Geifman et al. 2019, arXiv:1805.08206, section 4 (AURC, and that of a perfect ranking).
     """
-    answered = _Answered(confidence, errors, weights)
+    answered = _BestFirst(confidence, errors, weights)
     before, sizes, wrong = answered.before, answered.sizes, answered.wrong
     # within a group risk(c) = rate + (missed - rate * before) / c
     growth = torch.where(before > 0, (sizes / before.clamp(min=1e-12)).log1p(), 0.0)
@@ -61,10 +61,10 @@ def risk_curve(confidence: Tensor, errors: Tensor, weights: Tensor | None, cover
         >>> risk_curve(confidence, errors, None, torch.tensor([0.5, 0.75, 1.0])).tolist()
         [[0.0, 0.0, 0.25]]
     """
-    return _Answered(confidence, errors, weights).risk(coverages.double())
+    return _BestFirst(confidence, errors, weights).risk(coverages.double())
 
 
-class _Answered:
+class _BestFirst:
     """Sums over the data of each confidence, the highest first, each of shape ``(b, groups)``."""
 
     def __init__(self, confidence: Tensor, errors: Tensor, weights: Tensor | None) -> None:

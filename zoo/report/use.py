@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from zoo.event import Event
 from zoo.report import figures, tables
-from zoo.report.figures.uses import RGB, Field, Line, Shown
+from zoo.report.figures.uses import RGB, Line, PlaneView, Shown
 from zoo.report.pictures import data_url, image_of
 from zoo.report.tables import Member
 from zoo.report.text import number, plus_minus
@@ -99,18 +99,18 @@ def _decision(kept: Mapping[str, Any], width: float) -> str:
     sure, guess = max(of_cross), int(np.argmax(of_cross))
     known = np.nan_to_num(log_p, nan=-np.inf, neginf=-np.inf) >= least
     verdict = f"below {number(least)}: abstains" if at_cross < least else f"at least {number(least)}: answers {guess}"
-    fields = [
-        Field(
+    panels = [
+        PlaneView(
             _tint(p_y, np.ones_like(known)),
             "By p(y | x) alone",
             f"cross: p(y = {guess} | x) {_share(sure)}: answers {guess}",
         ),
-        Field(_tint(p_y, known), "With p(x)", f"cross: log p(x) = {number(at_cross)}, {verdict}"),
+        PlaneView(_tint(p_y, known), "With p(x)", f"cross: log p(x) = {number(at_cross)}, {verdict}"),
     ]
     left, right, bottom, top = kept["frame"]
     classes, points = [int(y) for y in kept["y"]], [(a, b) for a, b in kept["points"]]
     cross = (kept["cross"][0], kept["cross"][1])
-    return figures.decision(fields, (left, right, bottom, top), points, classes, cross, width)
+    return figures.decision(panels, (left, right, bottom, top), points, classes, cross, width)
 
 
 def _share(p: float) -> str:

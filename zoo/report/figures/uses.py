@@ -41,7 +41,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Field:
+class PlaneView:
     """A panel: an image of the plane (a data URL), and the words above and below it."""
 
     image: str
@@ -73,7 +73,7 @@ def attacked(title: str, heads: Sequence[str], rows: Sequence[Sequence[Shown]], 
 
 
 def decision(
-    fields: Sequence[Field],
+    panels: Sequence[PlaneView],
     frame: tuple[float, float, float, float],
     points: Sequence[tuple[float, float]],
     classes: Sequence[int],
@@ -84,11 +84,11 @@ def decision(
     beside = width >= NARROWEST
     size = (width - 24) / 2 if beside else width
     parts = list[str]()
-    for place, field in enumerate(fields):
+    for place, panel in enumerate(panels):
         left, top = (place * (size + 24), 20.0) if beside else (0.0, 20.0 + place * (size + 56))
         x, y = Scale(frame[0], frame[1], left, left + size), Scale(frame[2], frame[3], top + size, top)
-        parts += [label(left, top - 8, field.title, "ink"), label(left, top + size + 18, field.words, "ink")]
-        parts.append(tag("image", href=field.image, x=left, y=top, width=size, height=size))
+        parts += [label(left, top - 8, panel.title, "ink"), label(left, top + size + 18, panel.words, "ink")]
+        parts.append(tag("image", href=panel.image, x=left, y=top, width=size, height=size))
         parts.append(tag("rect", x=left + 0.5, y=top + 0.5, width=size - 1, height=size - 1, class_="frame"))
         for level in sorted({*classes}):
             own = [
@@ -97,8 +97,8 @@ def decision(
             parts.append(tag("g", *own, class_="dots", style=f"fill:{rgb(level)}"))
         at, height = x(cross[0]), y(cross[1])
         parts += [line(at - 7, height - s, at + 7, height + s, "cross") for s in (-7, 7)]
-    described = "; ".join(f"{field.title}: {field.words}" for field in fields)
-    height = 20 + size + 28 if beside else len(fields) * (size + 56)
+    described = "; ".join(f"{panel.title}: {panel.words}" for panel in panels)
+    height = 20 + size + 28 if beside else len(panels) * (size + 56)
     return drawing(width, height, "A boundary alone, and with p(x)", described, *parts)
 
 
