@@ -225,8 +225,8 @@ def test_memory_reaches_the_evaluation(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "data"),
     [
-        ([], [["digits"], ["digits:labels=all"]]),
-        (["--data", "digits-binary"], [["digits-binary"], ["digits-binary"]]),
+        ([], [["blobs"], ["digits"], ["digits:labels=all"]]),
+        (["--data", "digits-binary"], 3 * [["digits-binary"]]),
     ],
 )
 def test_suites_that_are_included_keep_their_data(
