@@ -19,8 +19,8 @@ from torch.distributions import kl_divergence
 from zoo.engine.private import log_ratio_of_sites
 from zoo.errors import ZooError
 from zoo.pairs.enumeration import enumerated_elbo
-from zoo.pairs.pair import Pair
-from zoo.pairs.traces import log_weights, tempered, traced
+from zoo.pairs.pair import HasElbo, Pair
+from zoo.pairs.traces import elbo_terms, log_weights, tempered, traced
 
 Objective = Callable[[Pair, Tensor, Tensor | float], tuple[Tensor, Tensor]]
 """``objective(pair, x, beta)`` of a batch ``x`` with the latents' terms weighted by ``beta``."""
@@ -32,7 +32,8 @@ def elbo(particles: int = 1, size: int | None = None) -> Objective:
         -(1/S) sum_s [log p(x, z_s) - log q(z_s | x)],  z_s ~ q(z | x)
 
     Latents that are not reparameterised add score-function terms to the surrogate. Finite latents may be summed, and
-    latents may be shared by all data: see `zoo.pairs.enumeration.enumerated_elbo`.
+    latents may be shared by all data: see `zoo.pairs.enumeration.enumerated_elbo`. A pair with estimates of its own
+    (`zoo.pairs.pair.HasElbo`) is trained by these; they take no ``beta``.
 
     Args:
         particles: S, draws of the guide for each datum.
@@ -42,6 +43,10 @@ def elbo(particles: int = 1, size: int | None = None) -> Objective:
 
     def objective(pair: Pair, x: Tensor, beta: Tensor | float) -> tuple[Tensor, Tensor]:
         pair.structure.require_sound()
+        if isinstance(pair.extras, HasElbo):
+            terms = [term.mean() for _ in range(particles) for term in elbo_terms(pair, x).values()]
+            loss = -torch.stack(terms).sum() / particles
+            return loss, loss.detach()
         if not pair.structure.plain:
             draws = [enumerated_elbo(pair, x, beta, size or len(x)) for _ in range(particles)]
             loss = -torch.stack(draws).mean() / len(x)

@@ -14,8 +14,9 @@ from typing import Any
 
 from torch import Tensor
 
+from zoo.contract.check import require_support
 from zoo.data import Dataset
-from zoo.data.atoms import require_standard
+from zoo.data.atoms import require_density
 from zoo.errors import ZooError
 from zoo.files import write_tensors
 from zoo.metrics.bounds import MEMORY
@@ -35,7 +36,7 @@ class TrainedRun:
 
     Args:
         pair: has the run's best weights; in evaluation mode.
-        data: of the pair's event.
+        data: fits the pair's event; kept as the pair is given them.
         seed: of the run.
         history: a row for each checkpoint: ``step``, ``train``, ``validation``, ``discrepancy`` and ``lr``.
         status: ``finished``, ``diverged`` or ``failed``.
@@ -66,10 +67,11 @@ class TrainedRun:
     unchecked: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "data", self.data.given_to(self.pair))
         if self.status == "finished" and not self.unchecked:
-            if not self.pair.in_own_units:
-                require_standard(self.data)
+            require_density(self.pair, self.data)
             require_laws(lambda: self.pair, self.data.validation, self.folder)
+            require_support(self.pair, self.data)
 
     def file(self, name: str, shared: bool = False) -> Path | None:
         """Where tensors called ``name`` are cached (`zoo.files.cached_tensors`), if there is a folder for them."""

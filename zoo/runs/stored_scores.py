@@ -45,7 +45,7 @@ def trained_run(run: Run, data: Dataset, device: str = "auto") -> TrainedRun:
     config, pair = run.config, run.pair().to(pick_device(device))
     return TrainedRun(
         pair,
-        data.given_to(pair).to(pair.device),
+        data.to(pair.device),
         config.seed,
         run.history,
         status["status"],
@@ -148,11 +148,12 @@ def views(run: Run, data: Dataset) -> dict[str, Tensor]:
             return plane.views(pair, data.given_to(pair).test)
 
     found = cached_tensors(run.folder / "views.safetensors", run.config.digest, make)
-    if plane.DENSITY in found and run.config.units is not None and data.units is not None:
-        if data.units.quantiles:  # an even grid of what the pair is given is none in the data's own units
+    units = run.config.data_units
+    if plane.DENSITY in found and units is not None:
+        if units.quantiles:  # an even grid of what the pair is given is none in the data's own units
             del found[plane.DENSITY]
         else:
-            found[plane.DENSITY] = found[plane.DENSITY] - data.units.scale.log().sum()
+            found[plane.DENSITY] = found[plane.DENSITY] - units.scale.log().sum()
     return found
 
 

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from zoo.metrics.bounds import log_probs, particle_weights
+from zoo.metrics.bounds import elbo_draws, log_probs, particle_weights
 from zoo.metrics.mmd import features, mmd2
-from zoo.pairs.pair import Pair
+from zoo.pairs.pair import HasElbo, Pair
 from zoo.pairs.traces import Capabilities, contexts, sample
 from zoo.seeding import seeded
 
@@ -17,6 +17,8 @@ DISCREPANCY_SAMPLES = 200
 """The most samples, and the most data, that the discrepancy is measured on."""
 VALIDATION_PARTICLES = 4
 """Draws of the guide per datum for the validation score of a bound."""
+VALIDATION_ESTIMATES = 16
+"""Estimates per datum where a pair has its own of the ELBO; they cost less, and vary more."""
 
 
 def validation_score(pair: Pair, x: Tensor, can: Capabilities) -> float:
@@ -26,6 +28,8 @@ def validation_score(pair: Pair, x: Tensor, can: Capabilities) -> float:
     """
     if can.likelihood == "exact":
         return -float(log_probs(pair, x).mean())
+    if isinstance(pair.extras, HasElbo):
+        return -sum(float(term.mean()) for term in elbo_draws(pair, x, VALIDATION_ESTIMATES).values())
     if can.likelihood == "bound":
         return -float(particle_weights(pair, x, VALIDATION_PARTICLES).mean())
     return discrepancy(pair, x)
