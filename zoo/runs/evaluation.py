@@ -18,12 +18,16 @@ from zoo.contract.check import require_support
 from zoo.data import Dataset
 from zoo.data.atoms import require_density
 from zoo.errors import ZooError
+from zoo.files import write_tensors
 from zoo.metrics.bounds import MEMORY
 from zoo.pairs.pair import Pair
 from zoo.pairs.registry import evaluations, load_shelves
 from zoo.runs.laws import UNCHECKED, require_laws
 from zoo.scores import Kind, Score
 from zoo.seeding import seeded
+
+KEPT = "shown"
+"""The folder in that of a run for what figures show."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,19 @@ class TrainedRun:
         """Where tensors called ``name`` are cached (`zoo.files.cached_tensors`), if there is a folder for them."""
         folder = self.shared if shared else self.folder
         return folder and folder / f"{name}.safetensors"
+
+    def keep(self, name: str, tensors: Mapping[str, Tensor], settings: Settings) -> None:
+        """Keep what figures show of an evaluation with the scores of the same settings, if there is a folder.
+
+        Args:
+            name: of the evaluation, and ``-MORE`` for one of several parts.
+            tensors: a few small ones. Figures show the mean over seeds of those whose names begin with ``curve``, and
+                of others those of the first seed.
+            settings: of the evaluation.
+        """
+        if self.folder:
+            note = settings.key | {"run": self.folder.name}
+            write_tensors(self.folder / KEPT / f"{name}.safetensors", tensors, note)
 
 
 @dataclass(frozen=True)

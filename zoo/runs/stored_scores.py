@@ -15,10 +15,10 @@ from zoo.data import Dataset
 from zoo.devices import pick_device
 from zoo.errors import RunError
 from zoo.event import Event
-from zoo.files import cached_tensors, digest_of, read_json, write_json
+from zoo.files import cached_tensors, digest_of, read_json, read_tensors, write_json
 from zoo.metrics import plane
 from zoo.pairs.traces import contexts, sample
-from zoo.runs.evaluation import Settings, TrainedRun, evaluate
+from zoo.runs.evaluation import KEPT, Settings, TrainedRun, evaluate
 from zoo.runs.run import Run
 from zoo.scores import Score
 from zoo.seeding import seeded
@@ -86,6 +86,32 @@ def read_scores(run: Run, name: str, settings: Settings) -> list[Score] | None:
         return scores if content["settings"] == _settings(run, settings) else None
     except (TypeError, KeyError) as error:
         raise RunError(f"{path} is damaged ({error}); delete it to measure again") from error
+
+
+def read_kept(run: Run, names: Sequence[str], settings: Settings) -> dict[str, dict[str, Tensor]]:
+    """What the evaluations ``names`` have kept for figures, with these settings: see `TrainedRun.keep`.
+
+    Raises:
+        RunError: a file is damaged.
+    """
+    found = {}
+    for path in sorted((run.folder / KEPT).glob("*.safetensors")):
+        if path.stem.partition("-")[0] in names:
+            tensors, note = read_tensors(path)
+            if note == settings.key | {"run": run.folder.name}:
+                found[path.stem] = tensors
+    return found
+
+
+def decision(run: Run, data: Dataset) -> dict[str, Tensor]:
+    """What a run says of points with a label (see `zoo.metrics.plane.decision`); empty for standardised data."""
+
+    def make() -> dict[str, Tensor]:
+        pair = run.pair()
+        given = data.given_to(pair)
+        return {} if given.units else plane.decision(pair, given.test, given.validation)
+
+    return cached_tensors(run.folder / "decision.safetensors", run.config.digest, make)
 
 
 def sample_count(event: Event) -> int:
