@@ -10,6 +10,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from members import small
 from pyro import poutine
 from pyro.distributions.transforms import AffineTransform
 from test_training import Deadly, Tape
@@ -56,6 +57,7 @@ class Linear(nn.Module):
             pyro.sample("b", dist.Normal(second + self.slope * (a - first), scale[1]))
 
 
+OBJECTIVES: dict[str, Callable[[int], Objective]] = {"iwae": importance_weighted, "dreg": doubly_reparameterised}
 GUIDE = ("mean", "slope", "log_scale")
 
 
@@ -93,6 +95,19 @@ def test_the_doubly_reparameterised_gradient_has_the_same_mean(flow: bool) -> No
     assert torch.allclose(means[0]["weights"], means[1]["weights"], atol=1e-5), "the model's is the same"
 
 
+def test_a_recorded_engine_falls_back_and_says_why() -> None:
+    made = Linear(0.3)
+    pair = Pair(PLANE, made.model, made.guide)
+    found = []
+    for mode in ("traced", "eager"):
+        step = engine.compile(pair, doubly_reparameterised(3), mode=mode)
+        step(X)
+        with zoo.seeding.seeded(1):
+            found.append(float(step(X)))
+        assert bool(step.reason) == (mode == "traced")
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize("particles", [1, 5])
 def test_it_vanishes_where_the_guide_is_the_posterior(particles: int) -> None:
     found = {name: gradients(Linear(), each(particles)) for name, each in OBJECTIVES.items()}
@@ -100,4 +115,138 @@ def test_it_vanishes_where_the_guide_is_the_posterior(particles: int) -> None:
     assert all(found["iwae"][name].abs().max() > 1e-2 for name in GUIDE), "the noise of the score function"
 
 
-OBJECTIVES: dict[str, Callable[[int], Objective]] = {"iwae": importance_weighted, "dreg": doubly_reparameterised}
+def data(n: int = 40) -> Dataset:
+    x = dist.MultivariateNormal(torch.zeros(3), WEIGHTS @ WEIGHTS.T + NOISE**2 * torch.eye(3)).sample((n,))
+    return zoo.standardised(Dataset("made up", PLANE, x, x[:10], x[:10], "made up"))
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_killed_and_resumed_it_ends_with_the_same_bits(objective: str) -> None:
+    recipe = {"steps": 20, "batch": 8, "checkpoints": 4, "objective": objective, "particles": 3}
+    with zoo.seeding.seeded(0):
+        made = data()
+    whole, again = (Pair(PLANE, each.model, each.guide) for each in (Linear(0.3), Linear(0.3)))
+    end, tape = fit(whole, made, recipe, seed=1), Tape()
+    killed = Linear(0.3)
+    deadly = Deadly(**vars(made), lifetime=iter(range(13)))
+    with pytest.raises(KeyboardInterrupt):
+        fit(Pair(PLANE, killed.model, killed.guide), deadly, recipe, seed=1, callbacks=[tape])
+    assert tape.last
+    assert 0 < tape.last.step < 20
+    resumed = fit(again, made, recipe, seed=1, start=deepcopy(tape.last))
+    assert resumed.history == end.history
+    assert all(torch.equal(again.state()[name], tensor) for name, tensor in whole.state().items())
+
+
+def test_the_best_weights_are_kept_by_the_bound_that_is_trained() -> None:
+    with zoo.seeding.seeded(0):
+        made = data()
+    found = Linear(0.8)
+    pair = Pair(PLANE, found.model, found.guide)
+    scores = [
+        fit(pair, made, {"steps": 0, "particles": 64, "objective": word}).best_score
+        for word in ("elbo", "iwae", "dreg")
+    ]
+    assert scores[1] == scores[2] < scores[0] - 0.1, "64 weights bound more tightly than one"
+
+
+def likelihood(x: Tensor, z: Tensor) -> None:
+    pyro.sample("x", dist.Normal(z[..., None], 1.0).expand([len(x), 3]).to_event(1), obs=x)
+
+
+def discrete(x: Tensor) -> None:
+    with pyro.plate("data", len(x)):
+        likelihood(x, pyro.sample("z", dist.Poisson(x.new_ones(()))))
+
+
+def discrete_guide(x: Tensor) -> None:
+    rate = pyro.param("rate", torch.ones(()))
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", dist.Poisson(rate.exp()))
+
+
+def normal(x: Tensor) -> None:
+    with pyro.plate("data", len(x)):
+        likelihood(x, pyro.sample("z", dist.Normal(x.new_zeros(()), 1.0)))
+
+
+def normal_guide(x: Tensor) -> None:
+    loc = pyro.param("loc", torch.ones(()))
+    with pyro.plate("data", len(x)):
+        pyro.sample("z", dist.Normal(loc, 1.0))
+
+
+def moved_guide(x: Tensor) -> None:
+    """A change of variables that is written as a point."""
+    loc = pyro.param("loc", torch.ones(()))
+    with pyro.plate("data", len(x)):
+        free = pyro.sample("free", dist.Normal(loc, 1.0), infer={"is_auxiliary": True})
+        pyro.sample("z", dist.Delta(2 * free, log_density=-free.new_tensor(2.0).log()))
+
+
+def summed(x: Tensor) -> None:
+    with pyro.plate("data", len(x)):
+        k = pyro.sample("k", dist.Categorical(logits=x.new_zeros(2)))
+        likelihood(x, pyro.sample("z", dist.Normal(k.float(), 1.0)))
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize(
+    ("model", "guide", "settings", "reason"),
+    [
+        (discrete, discrete_guide, {}, "'z' of pair is discrete, which has no reparameterised draw"),
+        (poutine.scale(normal, scale=0.5), normal_guide, {}, "has a scale of its own"),
+        (summed, normal_guide, {}, "pair sums k; use objective=elbo"),
+        (normal, normal_guide, {"kl_warmup": 3}, "takes no KL warm-up"),
+    ],
+)
+def test_what_has_no_such_weights_is_refused(
+    objective: str, model: Any, guide: Any, settings: dict[str, Any], reason: str
+) -> None:
+    pair, x = Pair(PLANE, model, guide), torch.randn(20, 3)
+    made = zoo.standardised(Dataset("made up", PLANE, x, x, x, "made up"))
+    with pytest.raises(ZooError, match=reason):
+        fit(pair, made, {"steps": 2, "objective": objective} | settings, unchecked=True)
+
+
+def test_a_guide_of_points_has_weights_but_no_second_reparameterisation() -> None:
+    pair = Pair(PLANE, normal, moved_guide)
+    engine.compile(pair, importance_weighted(3), mode="eager")(X)
+    with pytest.raises(ZooError, match="sampled by the guide from a density of its own"):
+        engine.compile(pair, doubly_reparameterised(3), mode="eager")(X)
+
+
+@pytest.mark.parametrize(("name", "reason"), [("gan", "has a loss of its own"), ("pixelcnn", "draws none")])
+def test_families_without_a_guide_are_refused(name: str, reason: str) -> None:
+    event = Event((2, 2), 5)
+    x = torch.randint(0, 5, (20, 2, 2)).float()
+    with pytest.raises(ZooError, match=reason):
+        fit(zoo.build(name, event), Dataset("made up", event, x, x, x, ""), {"steps": 1, "objective": "iwae"})
+
+
+@pytest.mark.parametrize("name", ["vae+iaf", "vae+planar", "hvae", "vae:guide.tail=5", "realnvp"])
+def test_families_of_the_shelves_are_differentiated(name: str) -> None:
+    """All of a guide's parameters that the ELBO reaches; the bound is that of plain weights."""
+    event = Event((2, 3), 5)
+    pair = zoo.build(name, event, small(name) | {"guide.dropout": 0.3} if "vae+" in name else small(name))
+    x = torch.randint(0, 5, (6, 2, 3), generator=torch.Generator().manual_seed(0)).float()
+    found: dict[str, tuple[float, set[str]]] = {}
+    for word, objective in {"elbo": elbo(), "iwae": importance_weighted(4), "dreg": doubly_reparameterised(4)}.items():
+        with zoo.seeding.seeded(0):
+            loss = engine.compile(pair, objective, mode="eager")(x)
+        reached = {n for n, p in pair.named_parameters().items() if p.grad is not None and p.grad.any()}
+        found[word] = (float(loss), reached)
+    assert found["dreg"] == (pytest.approx(found["iwae"][0], rel=1e-5), found["elbo"][1])
+
+
+def test_the_tail_is_students() -> None:
+    event = Event((2, 3), 5)
+    pair = zoo.build("vae", event, small("vae") | {"guide.tail": 3})
+    with zoo.seeding.seeded(0):
+        site = poutine.trace(pair.guide).get_trace(torch.zeros(1, 2, 3)).nodes["z"]
+    student = site["fn"].base_dist
+    far = student.loc + 50 * student.scale
+    expected = torch.distributions.StudentT(3.0, student.loc, student.scale).log_prob(far).sum(-1)
+    assert torch.allclose(site["fn"].log_prob(far), expected)
+    with pytest.raises(ZooError, match="above 2 degrees of freedom, got 1"):
+        zoo.build("vae", event, {"guide.tail": 1})

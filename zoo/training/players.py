@@ -71,7 +71,7 @@ def active_players(
             raise ZooError(f"{pair.label} has a loss of its own, which takes no KL warm-up; leave out kl_warmup")
         if recipe.objective != "elbo":
             raise ZooError(
-                f"{pair.label} has a loss of its own, so it is not trained by objective={recipe.objective}; leave it out"
+                f"{pair.label} has a loss of its own, which objective={recipe.objective} would replace; leave it out"
             )
         return [
             ActivePlayer(player.name, player.parameters, own_gradients(pair, player, recipe), recipe, player.options)

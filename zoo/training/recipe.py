@@ -93,6 +93,11 @@ class Recipe(BaseModel):
         """The weight of the latents' terms at a step, counted from 0."""
         return min(1.0, (step + 1) / self.kl_warmup) if self.kl_warmup else 1.0
 
+    @property
+    def weighed(self) -> int:
+        """The number of importance weights in the bound that is trained: one for the ELBO."""
+        return 1 if self.objective == "elbo" else self.particles
+
     def measured(self, done: int) -> bool:
         """Whether validation score and discrepancy are measured after ``done`` steps."""
         return done == self.steps or done % max(1, self.steps // self.checkpoints) == 0

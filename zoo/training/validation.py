@@ -16,18 +16,20 @@ from zoo.seeding import seeded
 DISCREPANCY_SAMPLES = 200
 """The most samples, and the most data, that the discrepancy is measured on."""
 VALIDATION_PARTICLES = 4
-"""Draws of the guide per datum for the validation score of a bound."""
+"""Estimates of a bound for each datum of its validation score."""
 
 
-def validation_score(pair: Pair, x: Tensor, can: Capabilities) -> float:
+def validation_score(pair: Pair, x: Tensor, can: Capabilities, particles: int = 1) -> float:
     """The score for early stopping, the lower the better.
 
-    Minus the log-probability, or minus the ELBO, in nats per datum; MMD² for implicit models.
+    Minus the log-probability, or minus the bound of ``particles`` weights that is trained (with one the ELBO), in nats
+    per datum; MMD² for implicit models.
     """
     if can.likelihood == "exact":
         return -float(log_probs(pair, x).mean())
     if can.likelihood == "bound":
-        return -float(particle_weights(pair, x, VALIDATION_PARTICLES).mean())
+        weights = particle_weights(pair, x, VALIDATION_PARTICLES * particles).unflatten(1, (-1, particles))
+        return -float((weights.logsumexp(2) - math.log(particles)).mean())
     return discrepancy(pair, x)
 
 
