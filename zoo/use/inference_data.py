@@ -285,7 +285,8 @@ def _draws(model: TrainedModel, x: Tensor, draws: int, seed: int) -> tuple[dict[
     names = list(parts[0][0])
     shaped = (draws, len(x))
     latents = {name: torch.cat([part[0][name] for part in parts]).unflatten(0, shaped) for name in names}
-    own, weights = (torch.cat([part[place].cpu().double() for part in parts]).reshape(shaped) for place in (1, 2))
+    own = torch.cat([part[1].cpu().double() for part in parts]).reshape(shaped)
+    weights = torch.cat([part[2].cpu().double() for part in parts]).reshape(shaped)
     return latents, own, weights
 
 
