@@ -110,7 +110,10 @@ class RunConfig(BaseModel):
     def digest(self) -> str:
         """Eight hexadecimal digits that change when any setting does."""
         later = {"unchecked": self.unchecked, "names": self.names, "units": self.units}  # that earlier runs do not have
-        absent = {name for name, value in later.items() if not value} | {"columns"}  # which the fingerprint stands for
+        absent: dict[str, Any] = {name: True for name, value in later.items() if not value}
+        absent["columns"] = True  # which the fingerprint stands for
+        if self.recipe.objective == "elbo":
+            absent["recipe"] = {"objective"}
         return hashlib.sha256(self.model_dump_json(exclude=absent).encode()).hexdigest()[:8]
 
     @property
