@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from zoo.codec.baselines import as_images, as_levels, datum_bytes
-from zoo.data import load_data
 from zoo.errors import UnfitError, ZooError
 from zoo.files import cached_tensors
 from zoo.metrics.bounds import log_likelihoods
 from zoo.metrics.detection import auroc, false_alarms
-from zoo.metrics.shifted import SHIFTS, mutated, shifted, with_main, without_label
+from zoo.metrics.shifted import SHIFTS, mutated, novel, short_name, without_label
 from zoo.pairs.build import build
 from zoo.pairs.pair import Pair
 from zoo.pairs.records import density, scored
@@ -69,8 +68,7 @@ def novelty(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
 
 def _metrics(name: str, *measures: str) -> list[str]:
     """The scores of novel data called ``name``, of all measures unless some are named."""
-    short = name.partition(":")[0]
-    return [f"{what}_{measure}_{short}" for measure in measures or MEASURES for what in ("auroc", "fpr95")]
+    return [f"{what}_{measure}_{short_name(name)}" for measure in measures or MEASURES for what in ("auroc", "fpr95")]
 
 
 def _of_run(run: TrainedRun, names: Sequence[str], settings: Settings) -> list[Score]:
@@ -114,7 +112,9 @@ class _Detector:
     def compare(self, name: str) -> list[Score]:
         """The scores of one kind of novel data."""
         try:
-            of_novel = self.measure(self.novel(name))
+            settings = self.settings
+            x = novel(name, self.run.data, self.known, seed=settings.seed, data_dir=settings.data_dir)
+            of_novel = self.measure(x)
         except UnfitError as error:
             return [Score.skipped(metric, str(error)) for metric in _metrics(name)]
         found = list[Score]()
@@ -135,22 +135,6 @@ class _Detector:
             Score(metric, each.value, unit, each.stderr, "estimate", each.n, "ok", remark)
             for metric, each, unit in answers
         ]
-
-    def novel(self, name: str) -> Tensor:
-        """The test data after a shift, or those of another data set as the pair takes them."""
-        if name in SHIFTS:
-            return shifted(name, self.event, self.known, self.settings.seed)
-        data = self.run.data
-        if data.registered and data.name.partition(":")[0] == name.partition(":")[0]:
-            raise UnfitError(f"{name} is what the model was trained on")
-        other = load_data(name, data_dir=self.settings.data_dir)
-        ours, theirs = self.event.array, other.event.array
-        if (ours.size, ours.levels) != (theirs.size, theirs.levels):
-            raise UnfitError(f"{name} holds {theirs}, {data.name} {ours}: the shapes and supports differ")
-        values = other.event.main_of(other.restore(other.test[: len(self.known)])).to(self.known)
-        same = data.restore(self.known[: len(values)])
-        placed = with_main(self.event, same, values.reshape(-1, *ours.shape).to(same))
-        return data.standardise(placed).to(self.known.device)
 
 
 def _png_bits(pair: Pair, x: Tensor) -> Tensor | str:
