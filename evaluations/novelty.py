@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from zoo.codec.baselines import as_images, as_levels, datum_bytes
+from zoo.codec.baselines import PACKERS, as_images, as_levels, datum_bytes
 from zoo.errors import UnfitError, ZooError
 from zoo.files import cached_tensors
 from zoo.metrics.bounds import log_likelihoods
@@ -24,7 +24,7 @@ from zoo.runs.run import Run
 from zoo.scores import Score
 from zoo.training.loop import fit
 
-MEASURES = ("log_p", "typicality", "complexity", "ratio")
+MEASURES = ("log_p", "typicality", "complexity", "deflate", "ratio")
 """Each is a score of a datum that is high where it is novel."""
 MOST_PARTICLES = 64
 """Draws of the guide for each datum, where settings ask for more."""
@@ -42,6 +42,8 @@ def novelty(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
     - ``log_p``: -log p(x), by its importance-weighted bound where it is not derivable.
     - ``typicality``: |log p(x) - m|, with m the mean over validation data.
     - ``complexity``: -log2 p(x) - L(x), with L the length in bits of the datum's own PNG file; of images.
+    - ``deflate``: the same with the length of its levels, compressed by DEFLATE as they are; PNG first predicts each
+      row by one of five filters, and its choice adds noise to L.
     - ``ratio``: log b(x) - log p(x), with b a model of the same family and recipe, trained on data of which each entry
       is replaced by noise with the probability ``background``.
 
@@ -101,11 +103,11 @@ class _Detector:
 
     def measure(self, x: Tensor) -> dict[str, Tensor | str]:
         """Measure -> its score of each datum, shape ``(n,)``; or why there is none."""
-        log_p, bits = self.log_p(self.run.pair, x), _png_bits(self.run.pair, x)
+        log_p, codes = self.log_p(self.run.pair, x), _code_bits(self.run.pair, x)
         return {
             "log_p": -log_p,
             "typicality": (log_p - self.mean).abs(),
-            "complexity": bits if isinstance(bits, str) else -log_p / math.log(2) - bits,
+            **{name: bits if isinstance(bits, str) else -log_p / math.log(2) - bits for name, bits in codes.items()},
             "ratio": self.background if isinstance(self.background, str) else self.log_p(self.background, x) - log_p,
         }
 
@@ -137,16 +139,26 @@ class _Detector:
         ]
 
 
-def _png_bits(pair: Pair, x: Tensor) -> Tensor | str:
-    """The length of each datum's own PNG file in bits, shape ``(n,)``, float64, on the CPU; or why it has none."""
+def _code_bits(pair: Pair, x: Tensor) -> dict[str, Tensor | str]:
+    """Measure -> each datum's own code in bits, shape ``(n,)``, float64, on the CPU; or why it has none."""
     event, array = pair.event, pair.event.array
     fields = [field.name for field in scored(pair, with_label=False)]
-    if len(fields) > 1:
-        return f"a PNG file is of {event.main.name} alone, and log p of {', '.join(fields)}"
-    images = None if array.levels is None else as_images(array, as_levels(array, event.main_of(x)))
-    if images is None:
-        return f"a PNG file is of an image of up to 256 levels, got {array}"
-    return 8 * torch.tensor(datum_bytes("png", array, images), dtype=torch.float64)
+    if len(fields) > 1 or array.levels is None:
+        several = f"a standard code is of {event.main.name} alone, and log p of {', '.join(fields)}"
+        why = several if len(fields) > 1 else f"standard codes (PNG, DEFLATE) are of levels, got {array}"
+        return dict.fromkeys(("complexity", "deflate"), why)
+    levels = as_levels(array, event.main_of(x))
+    images, compress = as_images(array, levels), PACKERS["zlib"][0]
+    return {
+        "complexity": f"a PNG file is of an image of up to 256 levels, got {array}"
+        if images is None
+        else _bits(datum_bytes("png", array, images)),
+        "deflate": _bits([len(compress(each.tobytes())) for each in levels]),
+    }
+
+
+def _bits(sizes: Sequence[int]) -> Tensor:
+    return 8 * torch.tensor(sizes, dtype=torch.float64)
 
 
 def _background(run: TrainedRun, settings: Settings) -> Pair | str:

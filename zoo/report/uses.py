@@ -9,7 +9,13 @@ from zoo.report.numbers import NumberColumn, Table, estimate, percent, table
 from zoo.report.tables import Member
 
 REVERSED = 0.5
-MEASURES = {"log_p": "log p(x)", "typicality": "typicality", "complexity": "complexity", "ratio": "background ratio"}
+MEASURES = {
+    "log_p": "log p(x)",
+    "typicality": "typicality",
+    "complexity": "complexity (PNG)",
+    "deflate": "complexity (DEFLATE)",
+    "ratio": "background ratio",
+}
 
 
 def uses(lines: Sequence[Member]) -> list[Table]:
