@@ -11,12 +11,29 @@ from zoo.errors import UnfitError
 from zoo.metrics.calibration import BINS, brier, calibration
 from zoo.metrics.labels import labelled, log_joint
 from zoo.metrics.shifted import shifted
-from zoo.pairs.registry import evaluation
+from zoo.pairs.registry import column, evaluation
+from zoo.report.verdicts import Pooled, Row, Verdict, pool
 from zoo.runs.evaluation import Settings, TrainedRun, attempt, mean_score, unmeasurable
 from zoo.scores import Score
 
 METRICS = ("ece", "ece_excess", "nll", "brier")
 ROTATED = tuple(f"{metric}_rotated" for metric in METRICS)
+
+
+@column(
+    "calibration",
+    title="Calibration",
+    evaluation="calibration",
+    metric="ece_excess",
+    rule="calibrated if the expected calibration error of p(y | x) on test data is above its mean for a calibrated "
+    "model by at most two standard deviations of such an error (mean over seeds); off otherwise.",
+    place=8,
+    optional=True,
+)
+def calibrated_or_off(score: Pooled, rows: Sequence[Row]) -> Verdict:
+    """Are the probabilities p(y | x) met?"""
+    word = "calibrated" if score.number <= 2 * (score.stderr or 0.0) else "off"
+    return pool(rows, "calibration", "ece").verdict(word, "calibration error")
 
 
 @evaluation("calibration")

@@ -22,6 +22,8 @@ FLOOR = "floor_half_nats"
 MOST_DATA, MOST_PARTICLES, DRAWS = 100, 128, 16
 """Test data, draws of latents for each, and draws of what is missing."""
 
+HALVES = "halves are of data of one array with two entries or more"
+
 
 @evaluation("imputation")
 def imputation(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
@@ -51,8 +53,8 @@ def imputation(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
 
 
 def _of_pair(run: TrainedRun, settings: Settings) -> list[Score]:
-    if run.data.event.size < 2:
-        return [Score.skipped(metric, "a datum of one entry has no halves") for metric in METRICS]
+    if run.data.event.fields or run.data.event.size < 2:
+        return [Score.skipped(metric, HALVES) for metric in METRICS]
     try:
         conditional_sites(run.pair)
     except ZooError as reason:
@@ -76,7 +78,7 @@ def _of_pair(run: TrainedRun, settings: Settings) -> list[Score]:
 
 def _of_floor(run: TrainedRun, settings: Settings) -> list[Score]:
     if run.data.event.fields or run.data.event.size < 2:
-        return [Score.skipped(FLOOR, "halves are of data of one array with two entries or more")]
+        return [Score.skipped(FLOOR, HALVES)]
     pair = build("independent", run.data.event, seed=settings.seed).to(run.data.train.device)
     if isinstance(pair.extras, HasInitialise):
         with seeded(settings.seed), torch.no_grad():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -17,8 +18,10 @@ from zoo.metrics.shifted import SHIFTS, mutated, novel, short_name, without_labe
 from zoo.pairs.build import build
 from zoo.pairs.pair import Pair
 from zoo.pairs.records import density, scored
-from zoo.pairs.registry import evaluation
+from zoo.pairs.registry import column, evaluation
 from zoo.pairs.traces import capabilities
+from zoo.report.text import plus_minus
+from zoo.report.verdicts import Pooled, Row, Verdict, one_seed, pool
 from zoo.runs.evaluation import Settings, TrainedRun, attempt, unmeasurable
 from zoo.runs.run import Run
 from zoo.scores import Score
@@ -28,6 +31,35 @@ MEASURES = ("log_p", "typicality", "complexity", "deflate", "ratio")
 """Each is a score of a datum that is high where it is novel."""
 MOST_PARTICLES = 64
 """Draws of the guide for each datum, where settings ask for more."""
+
+
+LEAST_AUROC = 0.95
+
+
+@column(
+    "novelty",
+    title="Novelty",
+    evaluation="novelty",
+    metric="auroc_log_p_shuffled",
+    rule=f"yes if -log p(x) tells shuffled and rotated test data from test data, each with an AUROC of {LEAST_AUROC:g} "
+    "or more (mean over seeds); reversed if one of the two is below 0.5 by more than two standard errors, so that "
+    "novel data look more familiar than test data do; weak otherwise. The lower AUROC is shown.",
+    place=6,
+    optional=True,
+)
+def knows_novelty(score: Pooled, rows: Sequence[Row]) -> Verdict:
+    """Does log p(x) know data that are unlike the test data?"""
+    found = {name: pool(rows, "novelty", f"auroc_log_p_{name}") for name in ("shuffled", "rotated")}
+    known = {name: each for name, each in found.items() if each.value is not None}
+    least = min(known, key=lambda name: known[name].number)
+    lowest = known[least]
+    word = "weak" if lowest.number < LEAST_AUROC else "yes"
+    if any(each.number + 2 * (each.stderr or 0.0) < 0.5 for each in known.values()):
+        word = "reversed"
+    verdict = lowest.verdict(word, f"AUROC, {least}")
+    others = [f"{plus_minus(each.number, each.stderr)}, {name}" for name, each in known.items() if name != least]
+    notes = [*others, verdict.reason, f"of {lowest.n} data", one_seed(lowest.seeds)]
+    return replace(verdict, reason="; ".join(dict.fromkeys(filter(None, notes))))
 
 
 @evaluation("novelty")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import zoo
 from zoo.errors import ZooError
-from zoo.metrics.ais import Annealer, anneal, simulated, why_not
+from zoo.metrics.ais import PILOTS, WARM, Annealer, anneal, simulated, why_not
 from zoo.metrics.closed_forms import closed_forms
 from zoo.pairs.pair import HasInitialise, Pair
 
@@ -94,8 +94,8 @@ def test_bounds_enclose_the_evidence(name: str) -> None:
     assert float(high.mean()) > -3 * float(high.std()) / math.sqrt(40)
     assert float((high - low).mean()) < 0.5
     assert abs(float(low.mean())) < 0.2
-    assert 0.3 < float(below.acceptance.mean()) < 0.95
-    assert below.gradients == 8 * (1 + 5 * 11)
+    assert float(below.acceptance.mean()) > 0.5
+    assert below.gradients == 8 * (1 + 5 * 11) + PILOTS * (1 + 5 * (11 + WARM))
 
 
 def test_mean_weights_are_unbiased() -> None:
@@ -116,13 +116,13 @@ def test_one_temperature_is_the_bound_of_particles() -> None:
     pair, _ = CASES["shifted"]
     x, _ = simulated(pair, 5, seed=0)
     annealer = Annealer(pair, x, chains=6, temperatures=1)
-    e = torch.randn(30, L)
-    found = annealer.forward(seed=0, start=e)
-    z = annealer.mean + annealer.deviation * e
-    trace = pyro.poutine.trace(pyro.poutine.condition(pair.model, {"z": z})).get_trace(annealer.x)
+    found = annealer.forward(seed=0, start=(e := torch.randn(30, L)))
+    rows = x.repeat_interleave(6, 0)
+    fn = pyro.poutine.trace(pair.guide).get_trace(rows).nodes["z"]["fn"]
+    z = fn.base_dist.loc + fn.base_dist.scale * e
+    trace = pyro.poutine.trace(pyro.poutine.condition(pair.model, {"z": z})).get_trace(rows)
     trace.compute_log_prob()
-    joint = trace.nodes["z"]["log_prob"] + trace.nodes["x"]["log_prob"]
-    weights = joint - dist.Normal(annealer.mean, annealer.deviation).to_event(1).log_prob(z)
+    weights = trace.nodes["z"]["log_prob"] + trace.nodes["x"]["log_prob"] - fn.log_prob(z)
     assert torch.allclose(found.log_weights.flatten(), weights.double(), atol=1e-4)
     assert torch.allclose(found.bound, found.log_weights.logsumexp(1) - math.log(6))
     assert found.acceptance.isnan().all()
@@ -184,7 +184,9 @@ def test_dequantised_data_are_bounded_by_quadrature() -> None:
     assert float(error.mean()) < 3 * float(error.std()) / math.sqrt(20) + 1e-3
 
 
-@pytest.mark.parametrize("name", ["vae", "vae+planar", "vae+iaf", "hvae", "ppca", "nice", "vae:prior=mixture"])
+@pytest.mark.parametrize(
+    "name", ["vae", "vae+planar", "vae+iaf", "vae+mixture", "hvae", "ppca", "nice", "vae:prior=mixture"]
+)
 def test_families_with_continuous_latents_are_enclosed(name: str) -> None:
     torch.manual_seed(0)
     pair = zoo.build(name, zoo.Event((4, 4), 5), small(name.partition(":")[0]))
@@ -211,10 +213,10 @@ def test_what_cannot_be_annealed_is_said(name: str, reason: str) -> None:
 def test_chunks_are_put_together_in_order() -> None:
     """Where the guide is the posterior, each bound is the datum's own evidence, however data are cut."""
     [form] = [each for each in closed_forms() if each.name == "linear Gaussian, 2 latents, guide right"]
-    x, z = simulated(form.pair, 10, seed=0)
+    x, z = simulated(form.pair, 5, seed=0)
     for memory in (1, 2**30):
         for found in anneal(form.pair, x, z, chains=4, temperatures=3, leapfrogs=2, memory=memory):
-            assert found.log_weights.shape == (10, 4)
+            assert found.log_weights.shape == (5, 4)
             assert torch.allclose(found.bound, form.evidence(x), atol=1e-3)
     alone, *none = anneal(form.pair, x, chains=4, temperatures=3, leapfrogs=2)
     assert torch.allclose(alone.bound, form.evidence(x), atol=1e-3)

@@ -43,7 +43,9 @@ def test_the_example_file_adds_its_column_to_every_format(tmp_path: Path) -> Non
         assert "right in at most 75% of cases" in source
     source = (tmp_path / "after" / "table1.tex").read_text()
     shares = re.findall(r"([\d.]+)\\linewidth", source.partition("toprule")[0])
-    assert len(shares) == 2 * (1 + len(columns())), "a width and a gap for each column, and for the families"
+    assert len(shares) == 2 * (1 + len(columns(optional=False))), (
+        "a width and a gap for each column, and for the families"
+    )
     assert sum(map(float, shares)) == pytest.approx(1.0, abs=0.01)
 
 
@@ -79,7 +81,27 @@ def test_columns_stand_by_place_then_by_name() -> None:
     for name, place in (("zebra", 3), ("last", 100), ("ant", 3)):
         column(name, **PLAIN, place=place)(good)
     names = [each.name for each in columns()]
-    assert names == ["training", "likelihood", "ant", "sampling", "zebra", "lossy", "lossless", "last"]
+    wanted = "training likelihood within ant sampling zebra lossy lossless novelty coverage calibration last"
+    assert names == wanted.split()
+
+
+def test_an_optional_column_is_apart_and_says_how_to_measure(tmp_path: Path) -> None:
+    column("mine", **PLAIN, optional=True)(good)
+    column("unasked", **PLAIN | {"title": "Unasked", "evaluation": "toy_kl"}, optional=True)(good)
+    write_report(study(seeds=1), tmp_path)
+    [row] = [row for row in table(tmp_path) if (row["family"], row["guide"]) == ("vae", "iaf")]
+    assert (row["mine"], row["unasked"]) == ("good", "not measured")
+    assert row["unasked_reason"] == "zoo evaluate vae+iaf -e toy_kl"
+    page, markdown, tex = ((tmp_path / name).read_text() for name in ("index.html", "report.md", "table1.tex"))
+    first, folded = page.partition('<details class="more columns">')[::2]
+    folded = folded.partition("</details>")[0]
+    assert ">Mine</th>" in folded
+    assert "zoo evaluate vae+iaf -e toy_kl" in folded
+    for text in (first, markdown.partition("### More columns")[0], tex.partition(r"\end{table}")[0]):
+        assert "Mine" not in text
+    assert "Mine" in markdown.partition("### Likelihood")[0]
+    assert "Mine" in tex
+    assert "Unasked" not in markdown.partition("## Rules")[0] + tex, "no column without an answer"
 
 
 def good(score: Pooled, rows: Any) -> Verdict:

@@ -16,7 +16,9 @@ from test_passes import Implicit
 from torch import Tensor, nn
 
 from zoo import Dataset, Event, Pair, Score, ZooError, load_data
+from zoo.evaluations import certificate
 from zoo.evaluations.stability import worst_fall
+from zoo.metrics.bounds import bounds, log_probs
 from zoo.pairs import registry
 from zoo.pairs.build import build
 from zoo.runs.evaluation import Settings, TrainedRun, evaluate
@@ -337,3 +339,19 @@ def test_evaluating_repeats_itself_and_leaves_the_random_stream() -> None:
     first, second = asked("likelihood", run), asked("likelihood", run)
     assert first == second
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_certificate_compares_bounds_on_the_same_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(certificate, "TEMPERATURES", 4)
+    data = load_data("moons")
+    run = TrainedRun(build("ppca", data.event, {"latent": 1}), data, seed=0, history=[])
+    scores = asked("certificate", run, settings=Settings(particles=32, samples=6))
+    assert {scores[name].n for name in ("within", "ais_nats", "elbo_excess", "bound_excess", "exact_excess")} == {6}
+    x, shift = data.test[:6], data.log_scale(run.pair, data.test[:6])
+    found = bounds(run.pair, x, 32)
+    for name, log_p in (("elbo", found.elbo), ("bound", found.importance), ("exact", log_probs(run.pair, x))):
+        nats = value(scores["ais_nats"]) + value(scores[f"{name}_excess"])
+        assert nats == pytest.approx(float((shift - log_p).mean()), abs=1e-6)
+    assert value(scores["exact_excess"]) - 4 * (scores["exact_excess"].stderr or 0.0) < 0.0
+    exact = asked("certificate", TrainedRun(build("realnvp", data.event), data, seed=0, history=[]))
+    assert {score.reason for score in exact.values()} == {"no latents: its likelihood is exact"}

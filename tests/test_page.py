@@ -100,6 +100,12 @@ const table = page.querySelector(".scroll table");
 const width = () => table.rows[1].querySelectorAll("td:not([hidden])").length;
 const column = table.closest(".scroll").nextElementSibling.querySelector("input");
 found.push(width()); column.click(); found.push(width());
+const measured = page.querySelector(".measured"), head = measured.tHead.rows[0], options = measured.nextElementSibling;
+const cell = measured.querySelector("td[data-column=Novelty]");
+const state = () => [head.querySelectorAll("th:not([hidden])").length, cell.hidden];
+found.push(state()); all("label", options).find((e) => e.textContent === "Novelty").querySelector("input").click();
+const seen = [...head.cells].map((e) => e.offsetWidth).filter(Boolean);
+found.push(state(), page.documentElement.scrollWidth, Math.min(...seen));
 return found;
 """
 HIGHLIGHT = """
@@ -180,12 +186,15 @@ def test_a_header_sorts_by_value_and_back(page: Path, tmp_path: Path) -> None:
 
 
 def test_groups_and_columns_are_hidden_and_shown(page: Path, tmp_path: Path) -> None:
-    all_shown, hidden, again, columns, fewer = ask(page, tmp_path, HIDE)
+    all_shown, hidden, again, columns, fewer, before, after, scroll, width = ask(page, tmp_path, HIDE)
     assert all_shown == again
     assert hidden[0] == 0 < all_shown[0]
     assert hidden[1] == all_shown[1]
     assert all_shown[2] == 0 < hidden[2], "in the figures too"
     assert fewer == columns - 1
+    assert (before, after) == ([before[0], True], [before[0] + 1, False]), "an optional column is switched on"
+    assert scroll == 1200
+    assert width > 80
 
 
 def test_a_family_is_highlighted_everywhere(page: Path, tmp_path: Path) -> None:

@@ -176,7 +176,9 @@ def test_the_grid_comes_first_and_shows_the_verdicts(report: tuple[str, Study, P
     grid = cells(source, "grid")
     assert len(grid) == len(stored)
     for shown, row in zip(grid, stored, strict=True):
-        words = [row[column.name] + " ≠" * (row[f"{column.name}_disagrees"] == "yes") for column in columns()]
+        words = [
+            row[column.name] + " ≠" * (row[f"{column.name}_disagrees"] == "yes") for column in columns(optional=False)
+        ]
         assert shown == [label(row["family"], row["guide"]), *words]
     for chapter in re.findall(r'<section id="data-\d+">(.*?)</section>', source, re.DOTALL):
         first, samples, prose = (chapter.find(part) for part in ('<table class="grid', '<div class="sheets">', "<p>"))
@@ -265,8 +267,17 @@ def test_latex_is_sound(report: tuple[str, Study, Path], tmp_path: Path) -> None
         else:
             assert opened.pop() == name
     assert opened == []
-    rows = [line for line in bare.splitlines() if line.endswith(r"\\")]
-    assert all(line.count("&") == len(columns()) for line in rows)
+    grids = re.findall(r"\\begin\{tabular\}(.*?)\n(.*?)\\end\{tabular\}", bare, re.DOTALL)
+    assert all(
+        line.count("&") == shape.count("p{") - 1
+        for shape, body in grids
+        for line in body.splitlines()
+        if line.endswith(r"\\")
+    )
+    stored, optional = Study.load(report[2]), columns(optional=True)
+    of = [tables.answered(tables.members(stored, name), optional) for name in tables.datasets(stored)]
+    shapes = [len(each) for more in of for each in (columns(optional=False), more) if each]
+    assert [shape.count("p{") - 1 for shape, _ in grids] == shapes
     assert not re.search(r"[%#]", bare)
     if shutil.which("pdflatex"):
         shutil.copy(report[2] / "table1.tex", tmp_path)
@@ -320,7 +331,7 @@ def test_the_share_of_heavy_tails_stands_next_to_a_bound(tmp_path: Path) -> None
         score = Score("khat_share", 0.52, "share", 0.02, "estimate", 447)
         made.scores += [member.row(score, "digits", seed, "likelihood") for seed in range(2)]
     write_report(made, tmp_path)
-    shown = {row[0]: row[2] for row in cells((tmp_path / "index.html").read_text(), "measured")}
+    shown = {row[0]: row[2] for row in cells((tmp_path / "index.html").read_text(), "measured sortable")}
     assert shown["realnvp"].endswith("k̂ > 0.7 for 52 ± 2 % of data")
     assert "k̂" not in shown["wavenet"], "its value is exact"
     assert "k̂" not in shown["vae+iaf"], "nothing was measured"

@@ -270,3 +270,27 @@ def test_data_made_by_hand_are_standardised_or_refused(change: Any, sentence: st
         assert fit(pair, standardised(data), {"steps": 1}).status == "finished"
     plain = replace(data, train=torch.randn(200, 2), validation=torch.randn(50, 2), test=torch.randn(50, 2))
     assert fit(build("independent", data.event), plain, {"steps": 1}).status == "finished"
+
+
+@pytest.mark.slow
+def test_people_in_raw_units_are_near_the_density_they_were_drawn_from(tmp_path: Path) -> None:
+    """The table of docs/tables.md: years, an income that rises with age, and a mass of 3e-4."""
+    section = (Path(__file__).parent.parent / "docs" / "tables.md").read_text().split("\n## Units")[1]
+    names: dict[str, Any] = {}
+    exec(section.split("```python\n")[1].split("np.savetxt")[0], names)
+    np.savetxt(tmp_path / "people.csv", names["rows"], "%.9g", ",", header="age,income,mass", comments="")
+    data = load_data(str(tmp_path / "people.csv"))
+    z = (data.restore(data.test).numpy() - [45, 42_000, 3e-4]) / [12, 9_700, 5e-5]
+    log_scale = math.log(12 * 9_700 * 5e-5) + 1.5 * math.log(2 * math.pi)
+    alone = log_scale + np.square(z).sum(1).mean() / 2
+    given_age = (z[:, 1] - 0.4 * z[:, 0]) ** 2 / 0.84 - z[:, 1] ** 2
+    drawn_from = alone + given_age.mean() / 2 + math.log(0.84) / 2
+    floor = build("independent", data.event)
+    fit(floor, data, Recipe(steps=0))
+    assert abs(scores(floor, data)["nats"].value - alone) < 0.02
+    for seed in range(3):
+        config = configure("vae", DataSpec(name=str(tmp_path / "people.csv")), data, seed=seed)
+        run = Run.of(config, tmp_path / "runs")
+        run.train(config, data, "cpu")
+        pair = zoo.load(run.folder, device="cpu").pair
+        assert scores(pair, data, 512)["nats"].value < min(6.1, drawn_from + 0.1)

@@ -20,7 +20,9 @@ from zoo.codec.lossless import why_not
 from zoo.contract.values import fits
 from zoo.data.units import Units
 from zoo.errors import RunError, ZooError
+from zoo.event import EXAMPLES
 from zoo.pairs.pair import Pair
+from zoo.pairs.registry import families
 from zoo.pairs.traces import capabilities
 from zoo.runs.config import DataSpec, configure
 from zoo.runs.evaluation import Settings, evaluate
@@ -287,3 +289,35 @@ def test_a_run_without_an_end_or_whose_data_changed_is_no_model(folder: Path) ->
     run.fail("out of memory")
     with pytest.raises(RunError, match=r"is no trained model \(failed: out of memory\)"):
         zoo.load(run.folder)
+
+
+RECORDS = ("ssvae", "diva", "hybrid:x=vae", "hybrid:x=realnvp", "dmm")
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_records_are_reconstructed_interpolated_and_imputed(name: str) -> None:
+    known = families[name.split(":")[0]]
+    event = known.example or EXAMPLES[known.supports[0]]
+    model, rng = zoo.TrainedModel(zoo.build(name, event)), np.random.default_rng(0)
+    x = {field.name: rng.integers(0, field.levels or 2, (4, *field.shape)).astype(float) for field in event.fields}
+    x = {key: torch.as_tensor(value).numpy() for key, value in model.event.unpack(event.pack(x)).items()}
+    if event.label:
+        x["y"] = np.where([True, False, True, True], x["y"], np.nan)
+    made, line = model.reconstruct(x, 3), model.interpolate(x, x, 2, 3)
+    assert {key: value.shape for key, value in made.items()} == {key: value.shape for key, value in x.items()}
+    assert all(np.allclose(line[key][1], made[key], atol=1e-4) for key in made)
+    for field in event.fields:
+        if field.role != "observed":  # kept where they are known, filled in where not
+            assert np.array_equal(np.where(np.isnan(x[field.name]), made[field.name], x[field.name]), made[field.name])
+        assert 0 <= made[field.name].min() <= made[field.name].max() <= (field.levels or 1) - 1
+    if name not in ("ssvae", "diva"):
+        with pytest.raises(ZooError, match=f"^{re.escape(model.pair.label)} gives no distribution of missing entries"):
+            model.impute(x, {"x": np.ones_like(x["x"], bool)})
+        return
+    x["x"][:, -2:] = np.nan
+    found = model.impute(x, draws=3, particles=4)
+    for key, value in x.items():
+        assert np.array_equal(np.where(np.isnan(value), found.draws[key], value), found.draws[key]), key
+    assert fits(event, event.pack({key: value.reshape(-1, *value.shape[2:]) for key, value in found.draws.items()}))
+    with pytest.raises(ZooError, match="depend on z and"):
+        model.decode(np.zeros((2, sum(Latents(model.pair).sizes))))

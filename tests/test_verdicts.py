@@ -112,6 +112,43 @@ def test_a_lossless_verdict_shows_the_bits_behind_it() -> None:
     assert (found.word, found.value, found.unit) == ("yes", 2.0, "bits/dim")
 
 
+@pytest.mark.parametrize(
+    ("value", "stderr", "word"),
+    [(0.5, None, "tight"), (0.3, 0.1, "tight"), (0.3, 0.11, "unsure"), (0.7, 0.1, "unsure"), (0.7, 0.09, "loose")],
+)
+def test_within(value: float, stderr: float | None, word: str) -> None:
+    found = verdict("within", rows("certificate", Score("within", value, "nats", stderr, "bracket", 16)))
+    assert (found.word, found.value, found.unit) == (word, value, "nats")
+
+
+@pytest.mark.parametrize(
+    ("shuffled", "rotated", "word", "least"),
+    [(1.0, 0.95, "yes", "rotated"), (0.94, 1.0, "weak", "shuffled"), (0.49, 1.0, "weak", "shuffled"),
+     (1.0, 0.47, "reversed", "rotated"), (0.96, None, "yes", "shuffled")],
+)  # fmt: skip
+def test_novelty(shuffled: float, rotated: float | None, word: str, least: str) -> None:
+    scores = [Score("auroc_log_p_shuffled", shuffled, "AUROC", 0.01, n=100)]
+    scores += [Score("auroc_log_p_rotated", rotated, "AUROC", 0.01)] if rotated else []
+    found = verdict("novelty", rows("novelty", *scores))
+    assert (found.word, found.unit) == (word, f"AUROC, {least}")
+    assert found.value == min(shuffled, rotated or 1.0)
+
+
+@pytest.mark.parametrize(("gain", "word"), [(0.021, "yes"), (0.02, "no"), (-0.03, "no")])
+def test_coverage(gain: float, word: str) -> None:
+    scores = (Score("error_90_gated_shuffled_gain", gain, "share", 0.01), Score("error_90_posterior_alone", 0.0))
+    found = verdict("coverage", rows("selective", *scores))
+    assert (found.word, found.value) == (word, gain)
+    assert found.reason.startswith("errors 0 % on test data")
+
+
+@pytest.mark.parametrize(("excess", "word"), [(-0.01, "calibrated"), (0.02, "calibrated"), (0.021, "off")])
+def test_calibration(excess: float, word: str) -> None:
+    scores = Score("ece_excess", excess, "probability", 0.01), Score("ece", 0.05, "probability", 0.004)
+    found = verdict("calibration", rows("calibration", *scores))
+    assert (found.word, found.value, found.stderr) == (word, 0.05, 0.004)
+
+
 @pytest.mark.parametrize("column", columns(), ids=lambda column: column.name)
 def test_a_cell_without_a_value_says_why(column: Column) -> None:
     missing = judge(column, [])

@@ -57,6 +57,9 @@ def evaluate(
     memory: Memory = "1GiB",
     against: Against = None,
     background: Background = 0.0,
+    figure: Annotated[
+        bool, typer.Option("--figure", help="Also the bound by number of particles, k-hat and ESS, into the run.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Evaluate one family, which is trained first if needed."""
@@ -90,6 +93,11 @@ def evaluate(
         else:
             for row in table:
                 typer.echo(f"{row['evaluation']:<11} {row['metric']:<21} {_value(row)}")
+        if figure:
+            from zoo.runs.convergence import write_convergence
+
+            for path in write_convergence(run, dataset, settings, device):
+                typer.echo(path, err=True)
         if any(row["status"] == "failed" for row in table):
             raise typer.Exit(1)
 

@@ -50,6 +50,7 @@ def compare(
         changed = [options.named(each) for each in ([data] if data else suite.data)]
         changes = {"seeds": seed, "particles": particles, "data": changed if data or changed != suite.data else None}
         changes |= {"evaluations": evaluation}
+        suite = suite.changed(once={}) if evaluation else suite
         suite = suite.changed(**{key: value for key, value in changes.items() if value})
         plan = Options(
             runs=options.runs,

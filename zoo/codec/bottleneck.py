@@ -112,8 +112,8 @@ class Bottleneck:
         """
         with self.pair.evaluating(), seeded(0):
             parts = [self.mean(self.trace(torch.from_numpy(part))) for part in np.split(z, range(CHUNK, len(z), CHUNK))]
-        mean = torch.cat(parts).cpu().double().numpy()
-        return mean if self.pair.event.levels is None else np.clip(mean, 0, self.pair.event.levels - 1)
+        found: Floats = torch.cat(parts).cpu().double().numpy()
+        return found
 
     def trace(self, z: Tensor) -> Any:
         """The model's trace with latents ``z``, shape ``(n, d)``."""
@@ -125,7 +125,8 @@ class Bottleneck:
     def mean(self, trace: Any) -> Tensor:
         """The likelihood's mean in a trace, shape ``(n, *event.shape)``."""
         first = next(iter(self.shapes))
-        return expected_data(self.pair, self.can, trace, len(trace.nodes[first]["value"]))
+        x = self.pair.event.zeros(len(trace.nodes[first]["value"])).to(self.pair.device)
+        return expected_data(self.pair, self.can, trace, x)
 
     def prior(self) -> tuple[Floats, Floats] | None:
         """Mean and deviation of each latent, ``(d,)``, if all are normal and depend on nothing; else ``None``."""
@@ -144,25 +145,49 @@ class Bottleneck:
         return mean[0].cpu().double().numpy(), deviation[0].cpu().double().numpy()
 
 
-def expected_data(pair: Pair, can: Capabilities, trace: Any, n: int) -> Tensor:
-    """The likelihood's mean in a trace of a pair's model on ``n`` data, shape ``(n, *event.shape)``.
+def expected_data(pair: Pair, can: Capabilities, trace: Any, x: Tensor) -> Tensor:
+    """``x`` with what the model observes replaced by the likelihood's mean in a trace, within the range of the levels.
+
+    Labels and fields that are given stay as they are.
 
     Args:
-        pair: of data of one array.
+        pair: any pair with a likelihood.
         can: its capabilities.
-        trace: in which the latents have their values.
-        n: number of data.
+        trace: of its model on ``x``, in which the latents have their values.
+        x: a batch, shape ``(n, *event.shape)``.
 
     Raises:
         ZooError: the likelihood has no mean over levels entry by entry.
     """
-    means = poutine.Trace()
-    for place, name in enumerate(can.observed):
-        site, levels, shift = trace.nodes[name], pair.event.levels, 0.0
+    means, fields = poutine.Trace(), [field for field in pair.event.parts for _ in range(field.size)]
+    held = {name: {fields[entry] for entry in pair.layout.places[name].tolist()} for name in can.observed}
+    sites = [name for name in can.observed if not any(field.role == "label" for field in held[name])]
+    for place, name in enumerate(sites):
+        if name not in trace.nodes:
+            continue  # a sequence may end before
+        if len({field.levels for field in held[name]}) > 1:
+            raise ZooError(f"site {name!r} has entries of several fields, of different levels: observe each apart")
+        site, levels, shift = trace.nodes[name], held[name].pop().levels, 0.0
+        most = None if levels is None else levels - 1
         if can.dequantising:  # x is the floor of a real number, on average half a level below it
             site, levels, shift = trace.nodes[can.dequantising[place]], None, 0.5
-        means.add_node(name, **{**site, "name": name, "value": _expected(levels, site["fn"]) - shift})
-    return pair.layout.assemble(means, torch.zeros(n, *pair.event.shape, device=pair.device))
+        mean = _expected(levels, site["fn"]) - shift
+        means.add_node(name, **{**site, "name": name, "value": mean if most is None else mean.clamp(0, most)})
+    return pair.layout.assemble(means, x)
+
+
+def in_a_chain(pair: Pair, can: Capabilities) -> bool:
+    """Whether the expected entries of one site depend, given the latents, on what another site observes."""
+    x = pair.event.zeros(3).to(pair.device)
+    free = torch.tensor([field.role == "observed" for field in pair.event.parts for _ in range(field.size)])
+    other = torch.where(free.to(x.device).reshape(pair.event.shape), 1.0, x)
+    with pair.evaluating(), seeded(0):
+        _, latents = traced(pair, x)
+        means = [
+            expected_data(pair, can, poutine.trace(poutine.replay(pair.model, trace=latents)).get_trace(batch), x)
+            for batch in (x, other)
+        ]
+    return not torch.equal(*means)
 
 
 def _latents(can: Capabilities) -> dict[str, tuple[int, ...]]:
@@ -175,6 +200,8 @@ def _expected(levels: int | None, likelihood: Any) -> Tensor:
     if levels is None:
         return likelihood.mean
     entries = entries_of(likelihood)
+    while isinstance(entries, dist.MaskedDistribution):
+        entries = entries_of(entries.base_dist)
     if entries.event_shape:
         raise ZooError(f"{type(entries).__name__} has no mean over levels entry by entry: its entries are dependent")
     if isinstance(entries, (dist.Bernoulli, DiscretisedNormal)):

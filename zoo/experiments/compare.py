@@ -31,6 +31,7 @@ from zoo.pairs.plugins import load_families
 from zoo.pairs.registry import datasets, evaluations
 from zoo.provenance import provenance
 from zoo.report.study import TRUTH, Study
+from zoo.report.verdicts import columns
 from zoo.runs.evaluation import Settings
 from zoo.runs.laws import UNCHECKED
 from zoo.runs.run import FOREVER, Run
@@ -64,12 +65,10 @@ def compare(suite: Suite, options: Options, display: Display) -> Study:
         background=suite.background,
         data_dir=options.data_dir,
     )
-    asked = [evaluations[name] for name in suite.evaluations if evaluations[name].over == "run"]
-    together, alone = ([each.name for each in asked if each.alone is quiet] for quiet in (False, True))
     calibrate([entry.planned.config for entry in entries if entry.planned], display.console, options.threads)
-    entries = _run_stage("train", entries, suite, together, settings, options, display)
-    if alone:
-        entries = _run_stage("measure", entries, suite, alone, settings, replace(options, workers=1), display)
+    entries = _run_stage("train", entries, suite, False, settings, options, display)
+    if any(evaluations[name].alone for name in (*suite.evaluations, *suite.once)):
+        entries = _run_stage("measure", entries, suite, True, settings, replace(options, workers=1), display)
     entries = [_checked(entry, suite, settings) for entry in entries]
     return Study(
         suite=suite.name,
@@ -86,15 +85,15 @@ def _run_stage(
     word: str,
     entries: Sequence[Entry],
     suite: Suite,
-    names: Sequence[str],
+    alone: bool,
     settings: Settings,
     options: Options,
     display: Display,
 ) -> list[Entry]:
-    """The entries after a process for each that has not failed, which evaluates its run by ``names``."""
+    """The entries after a process for each that has not failed: it evaluates its run by what runs ``alone``, or not."""
     # seed by seed: the first run of a family compiles, and the others find the library on disk
     active = sorted((entry for entry in entries if entry.run), key=lambda entry: entry.seed)
-    jobs = [Job(entry.name, _work, (entry.planned, suite, names, settings, options)) for entry in active]
+    jobs = [Job(entry.name, _work, (entry.planned, suite, alone, settings, options)) for entry in active]
     with display.stage(word, {entry.name: entry.run for entry in active if entry.run}):
         failures = run_jobs(jobs, options.workers or cores(), display.watch)
     for entry in active:
@@ -105,15 +104,23 @@ def _run_stage(
     return [replace(entry, reason=failures.get(entry.name, entry.reason)) for entry in entries]
 
 
-def _work(planned: Planned, suite: Suite, names: Sequence[str], settings: Settings, options: Options) -> None:
+def _work(planned: Planned, suite: Suite, alone: bool, settings: Settings, options: Options) -> None:
     """The work of one process: train the run if it is not finished, evaluate it, draw its samples and views."""
     torch.set_num_threads(options.threads)
     load_families(options.files)
     data = planned.config.data.load(options.data_dir)
     planned.run.train(planned.config, data, options.device, [StopWhenOrphaned()], planned.runs, FOREVER)
-    for name in names:
-        evaluate_run(planned.run, data, name, settings, options.device)
+    for name, own in _asked(suite, planned.config.seed, settings).items():
+        known = own.samples < settings.samples and read_scores(planned.run, name, settings)
+        if evaluations[name].over == "run" and evaluations[name].alone is alone and not known:
+            evaluate_run(planned.run, data, name, own, options.device)
     _draw(planned.run, data, suite)
+
+
+def _asked(suite: Suite, seed: int, settings: Settings) -> dict[str, Settings]:
+    """Evaluation -> its settings, of the runs with this seed."""
+    once = suite.once.items() if seed == suite.seeds[0] else ()
+    return dict.fromkeys(suite.evaluations, settings) | {name: replace(settings, samples=n) for name, n in once}
 
 
 def _draw(run: Run, data: Dataset, suite: Suite) -> None:
@@ -141,7 +148,7 @@ def _checked(entry: Entry, suite: Suite, settings: Settings) -> Entry:
         return entry
     try:
         entry.run.pair()
-        for name in suite.evaluations:
+        for name in _asked(suite, entry.seed, settings):
             read_scores(entry.run, name, settings)
         if entry.run.history:
             _draw(entry.run, entry.dataset, suite)
@@ -151,14 +158,18 @@ def _checked(entry: Entry, suite: Suite, settings: Settings) -> Entry:
 
 
 def _scores(suite: Suite, entries: Sequence[Entry], settings: Settings) -> Rows:
+    """Of what the suite asks; and, for the optional columns, of what a run has stored without."""
+    optional = dict.fromkeys(column.evaluation for column in columns(optional=True) if column.evaluation in evaluations)
     for _, group in groupby(entries, key=lambda entry: (entry.dataset.name, entry.label)):
         seeds = list(group)
-        for name in suite.evaluations:
+        for name in dict.fromkeys([*suite.evaluations, *suite.once, *optional]):
             if evaluations[name].over == "seeds":
-                yield from _rows(suite, seeds[0], name, "all", _of_seeds(seeds, name, settings))
+                if name in suite.evaluations:
+                    yield from _rows(suite, seeds[0], name, "all", _of_seeds(seeds, name, settings))
                 continue
             for entry in seeds:
-                yield from _rows(suite, entry, name, entry.seed, _of_run(entry, name, settings))
+                own = _asked(suite, entry.seed, settings).get(name)
+                yield from _rows(suite, entry, name, entry.seed, _of_run(entry, name, settings, own))
 
 
 def _rows(suite: Suite, entry: Entry, evaluation: str, seed: int | str, scores: Sequence[Score]) -> Rows:
@@ -167,11 +178,12 @@ def _rows(suite: Suite, entry: Entry, evaluation: str, seed: int | str, scores: 
     return (score.row(**where) for score in scores)
 
 
-def _of_run(entry: Entry, name: str, settings: Settings) -> list[Score]:
+def _of_run(entry: Entry, name: str, settings: Settings, own: Settings | None) -> list[Score]:
+    """What is stored for ``settings``, else for its ``own`` that were asked for; without them there may be nothing."""
     if entry.run is None:
-        return [_missing(entry, name)]
-    found = read_scores(entry.run, name, settings)
-    return found if found is not None else [Score.failed(name, "its process ended before it was measured")]
+        return [_missing(entry, name)] if own else []
+    found = read_scores(entry.run, name, settings) or (own and read_scores(entry.run, name, own))
+    return found or [Score.failed(name, "its process ended before it was measured")] * bool(own)
 
 
 def _of_seeds(seeds: Sequence[Entry], name: str, settings: Settings) -> list[Score]:
@@ -259,13 +271,14 @@ def _nested(data: Dataset, batch: Tensor) -> list[Any]:
 
 
 def _provenance(suite: Suite, options: Options, entries: Sequence[Entry], settings: Settings) -> dict[str, Any]:
+    once = {"first seed only, with data": suite.once} if suite.once else {}
     return {
         **provenance(pick_device(options.device)),
         "threads": options.threads,
         "workers": options.workers or cores(),
         "command": options.command,
         "about": suite.about,
-        "settings": {"particles": settings.particles, "seeds": suite.seeds, "share of steps": suite.share},
+        "settings": {"particles": settings.particles, "seeds": suite.seeds, "share of steps": suite.share} | once,
         "ground laws": UNCHECKED if options.unchecked else "checked",
         "datasets": {entry.dataset.name: entry.dataset.description for entry in entries},
     }

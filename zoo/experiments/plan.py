@@ -92,8 +92,9 @@ def plan(suite: Suite, options: Options) -> list[Entry]:
     """
     load_shelves()
     load_families(options.files)
-    for name in suite.evaluations:
-        evaluations[name]  # raises for an unknown name
+    for name in [*suite.evaluations, *suite.once]:
+        if evaluations[name].over != "run" and name in suite.once:
+            raise ZooError(f"{name} is measured over all seeds, so it cannot be asked of one; move it to evaluations")
     entries = [entry for part in (suite, *suite.also) for entry in _entries(part, options)]
     if not any(entry.planned for entry in entries):
         raise ZooError(entries[0].reason)

@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from zoo.errors import ZooError
 from zoo.event import Support
@@ -97,13 +97,14 @@ def _fit(entry: Family, guide: str, prior: str) -> bool:
 
 
 class Quick(BaseModel):
-    """What ``--quick`` changes: fewer seeds, ``share`` of each recipe's steps, fewer particles."""
+    """What ``--quick`` changes: fewer seeds, ``share`` of each recipe's steps, fewer particles and data."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     seeds: list[int] = [0]
     share: float = Field(default=0.1, gt=0, le=1)
     particles: int = Field(default=64, ge=1)
+    once: dict[str, PositiveInt] = {}
 
 
 class Suite(BaseModel):
@@ -121,6 +122,9 @@ class Suite(BaseModel):
     data: list[str] = Field(default=["digits"], min_length=1)
     seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
     evaluations: list[str] = ["likelihood", "stability", "sampling"]
+    once: dict[str, PositiveInt] = {}
+    """Evaluation -> the most test data and samples that it takes (`zoo.runs.evaluation.Settings.samples`): asked of the
+    first seed alone, as it is costly. Where a run has stored it for as many data as the others take, that is shown."""
     particles: int = Field(default=512, ge=1)
     against: list[str] = []
     """Data sets that the evaluation of novelty takes besides its shifts."""
@@ -135,6 +139,10 @@ class Suite(BaseModel):
     def _holds_something(self) -> Suite:
         if not self.families and not self.also:
             raise ValueError("a suite names families, or other suites in `also`")
+        if twice := set(self.once) & set(self.evaluations):
+            raise ValueError(
+                f"{', '.join(sorted(twice))} is asked of every seed and, in `once`, of the first; leave one out"
+            )
         return self
 
     def names(self) -> list[str]:
@@ -161,7 +169,7 @@ class Suite(BaseModel):
     def quickened(self) -> Suite:
         """The short version of this suite, whose numbers are not to be quoted."""
         quick = self.quick
-        return self.changed(seeds=quick.seeds, particles=quick.particles, share=quick.share)
+        return self.changed(seeds=quick.seeds, particles=quick.particles, share=quick.share, once=quick.once)
 
 
 def suite_names() -> list[str]:

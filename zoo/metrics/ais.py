@@ -1,11 +1,13 @@
 """Annealed importance sampling between a guide and the posterior: bounds on log p(x) from below and from above.
 
-Between a Gaussian q with the guide's moments (b = 0) and the posterior (b = 1) lie the densities
+The guide draws z = f(e; x) of standard normal e (`zoo.metrics.transport`). Between the guide (b = 0) and the posterior
+(b = 1) lie the densities
 
-    log f_b(u) = (1 - b) log q(u | x) + b log p(x, z(u)),        b = 0, 1/T, ..., 1
+    f_b(e) = N(e; 0, I) (p(x, z) / q(z | x))^b,        b = 0, 1/T, ..., 1
 
-of the unconstrained latents u. A chain starts at q, takes a step of Hamiltonian Monte Carlo at each b, and has the
-weight w = prod_t f_t(u_t) / f_(t-1)(u_t), whose mean is p(x): the log of the mean of several chains is a lower bound in
+of the numbers e, in which the guide is a standard normal whatever its scales, its correlations and its flow. A chain
+starts at e ~ N(0, I), takes a step of Hamiltonian Monte Carlo at each b, and has the weight
+w = prod_t f_t(e_t) / f_(t-1)(e_t), whose mean is p(x): the log of the mean of several chains is a lower bound in
 expectation. The same chain backwards, from an exact draw of the posterior, has the mean 1/p(x), which gives an upper
 bound; there is such a draw for data that the model itself drew. Step sizes come from a pilot run with noise of its own
 and are then fixed: sizes that depend on the chains themselves would void both bounds.
@@ -14,29 +16,31 @@ and are then fixed: sizes that depend on the chains themselves would void both b
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
+import pyro
 import torch
 from pyro import poutine
 from torch import Tensor
-from torch.distributions import Normal, biject_to
+from torch.distributions import biject_to
 
 from zoo.errors import ZooError
 from zoo.metrics.bounds import MEMORY, rows_within
+from zoo.metrics.transport import Transport
 from zoo.pairs.pair import Pair
-from zoo.pairs.sites import data_first, data_plate, entries_of, per_datum
+from zoo.pairs.sites import data_first, per_datum
 from zoo.pairs.traces import capabilities, traced
 from zoo.seeding import seeded
 
-MOMENTS = 64
-"""Draws of the guide whose mean and deviation start the chains."""
-WANTED, RATE = 0.65, 0.5
-"""Acceptance that a pilot run adapts step sizes to, and how fast."""
-LEAPFROGS = 10
-SMALLEST = 1e-4
-"""Least deviation of a start."""
+LEAPFROGS = 2
+FARTHEST = math.pi / 2
+"""Most of a step: a quarter period at b = 0. At half a period a chain would come back to where it was, mirrored."""
+PILOTS = 2
+"""Chains of a pilot run for each datum."""
+WANTED, RATE, WARM = 0.65, 0.5, 8
+"""Acceptance that a pilot run adapts step sizes to, how fast, and steps that it takes at the first temperature."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +50,9 @@ class Annealed:
     Attributes:
         bound: log of the mean weight: at most log p(x) in expectation, or at least, for chains that run backwards.
         log_weights: of each chain, shape ``(n, chains)``.
-        acceptance: mean share of accepted steps; NaN where there is one temperature.
+        acceptance: mean probability that a step is accepted; NaN where there is one temperature.
         ess: effective number of the chains.
-        gradients: of the model, for each datum.
+        gradients: of the model, for each datum, those of the pilot run included.
     """
 
     bound: Tensor
@@ -88,9 +92,9 @@ class Annealer:
         pair: trained; its latents are continuous and inside the data plate (see `why_not`).
         x: data, shape ``(n, *event.shape)``.
         chains: for each datum.
-        temperatures: T; with one, the bound is that of as many particles of q.
-        leapfrogs: steps of each proposal.
-        seed: of the moments and of the pilot run.
+        temperatures: T; with one, the bound is that of as many particles of the guide.
+        leapfrogs: of each step.
+        seed: of the pilot run.
 
     Raises:
         ZooError: latents that cannot be annealed.
@@ -105,8 +109,8 @@ class Annealer:
         (torch.Size([5]), torch.Size([5, 4]))
 
     Reference:
-        Neal 2001, Annealed importance sampling; Grosse et al. 2015, arXiv:1511.02543 (bounds from both sides); Wu et
-        al. 2017, arXiv:1611.04273.
+        Neal 2001, Annealed importance sampling, Statistics and Computing 11; Grosse et al. 2015, arXiv:1511.02543
+        (bounds from both sides); Wu et al. 2017, arXiv:1611.04273.
     """
 
     def __init__(
@@ -127,111 +131,125 @@ class Annealer:
             )
         self.pair, self.chains, self.leapfrogs = pair, chains, leapfrogs
         self.betas = torch.linspace(0, 1, temperatures + 1, dtype=torch.float64).tolist()
-        self.x = x.repeat_interleave(chains, 0)
-        with seeded(seed), pair.evaluating():
-            draws = [traced(pair, x)[1] for _ in range(MOMENTS)]
-            moments = _Coordinates(pair, draws[0], len(x)).moments(draws)
-            self.mean, self.deviation = (each.repeat_interleave(chains, 0) for each in moments)
-            self.coordinates = _Coordinates(pair, traced(pair, self.x)[1], len(self.x))
-            self.sizes = self._pilot()
+        with seeded(seed), self._evaluating():
+            self.sizes = self._pilot(x)
+            self.path = _Path(pair, x.repeat_interleave(chains, 0))
 
     def forward(self, seed: int, start: Tensor | None = None) -> Annealed:
-        """Chains from q to the posterior: a lower bound on log p(x) in expectation.
+        """Chains from the guide to the posterior: a lower bound on log p(x) in expectation.
 
         Args:
             seed: of the chains.
-            start: standard values of the first latents instead of draws, shape ``(n * chains, d)``.
+            start: the first e instead of draws, shape ``(n * chains, d)``.
         """
-        with seeded(seed), self.pair.evaluating():
-            e = torch.randn_like(self.mean)
-            state = self._state(e if start is None else start)
+        with seeded(seed), self._evaluating():
+            state = self.path.state(self.path.normal() if start is None else start)
             weights, accepted = self._zeros(), self._zeros()
             for step, (last, beta) in enumerate(zip(self.betas[:-1], self.betas[1:], strict=True)):
                 weights += (beta - last) * state.log_ratio.double()
                 if step < len(self.sizes):
-                    state, moved = self._move(state, beta, self.sizes[step])
-                    accepted += moved
+                    state, probability = self._move(state, step)
+                    accepted += probability
         return self._annealed(weights, accepted, 1.0)
 
     def backward(self, z: Mapping[str, Tensor], seed: int) -> Annealed:
-        """Chains from an exact draw of each posterior to q: an upper bound on log p(x) in expectation.
+        """Chains from an exact draw of each posterior to the guide: an upper bound on log p(x) in expectation.
 
         Args:
             z: by site, one exact draw for each datum, shape ``(n, ...)``: of data that the model drew, its latents.
             seed: of the chains.
         """
-        with seeded(seed), self.pair.evaluating():
-            axes = self.coordinates.axes
-            rows = {name: z[name].repeat_interleave(self.chains, 0).movedim(0, axis) for name, axis in axes.items()}
-            u = self.coordinates.vectors(rows)
-            inside = u.isfinite().all(1)
-            e = (u - self.mean) / self.deviation
-            state = self._state(torch.where(inside[:, None], e, 0.0))
+        with seeded(seed), self._evaluating():
+            e = self.path.transport.numbers({name: z[name].repeat_interleave(self.chains, 0) for name in z})
+            inside = e.isfinite().all(1)
+            state = self.path.state(torch.where(inside[:, None], e, 0.0))
             weights, accepted = self._zeros(), self._zeros()
             for step in reversed(range(len(self.betas) - 1)):
                 if step < len(self.sizes):
-                    state, moved = self._move(state, self.betas[step + 1], self.sizes[step])
-                    accepted += moved
+                    state, probability = self._move(state, step)
+                    accepted += probability
                 weights -= (self.betas[step + 1] - self.betas[step]) * state.log_ratio.double()
-            weights = weights.where(inside, -torch.inf)  # a draw that q never makes
+            weights = weights.where(inside, -torch.inf)  # a draw that the guide never makes
         return self._annealed(weights, accepted, -1.0)
 
     def _annealed(self, weights: Tensor, accepted: Tensor, sign: float) -> Annealed:
         found = weights.nan_to_num(nan=-math.inf).reshape(-1, self.chains).cpu()
         total = found.logsumexp(1)
         shares = accepted.reshape(-1, self.chains).mean(1).cpu()
+        steps, warm = len(self.sizes), WARM if self.sizes else 0
         return Annealed(
             bound=sign * (total - math.log(self.chains)),
             log_weights=found,
-            acceptance=shares / len(self.sizes) if self.sizes else torch.full_like(shares, math.nan),
+            acceptance=shares / steps if steps else torch.full_like(shares, math.nan),
             ess=(2 * total - (2 * found).logsumexp(1)).exp(),
-            gradients=self.chains * (1 + self.leapfrogs * len(self.sizes)),
+            gradients=self.chains * (1 + self.leapfrogs * steps) + PILOTS * (1 + self.leapfrogs * (steps + warm)),
         )
 
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Evaluation mode, without checks of values: where they are out of range, a step is not accepted."""
+        with self.pair.evaluating(), pyro.validation_enabled(False), torch.no_grad():
+            yield
+
     def _zeros(self) -> Tensor:
-        return torch.zeros(len(self.x), dtype=torch.float64, device=self.x.device)
+        return torch.zeros(len(self.path.x), dtype=torch.float64, device=self.path.x.device)
 
-    def _pilot(self) -> list[Tensor]:
-        """A step size for each temperature and datum, by which about `WANTED` of its chains are accepted."""
-        state = self._state(torch.randn_like(self.mean))
-        size = torch.full((len(self.x), 1), 0.5 * self.mean.shape[1] ** -0.25, device=self.x.device)
-        found = list[Tensor]()
-        for beta in self.betas[1:-1]:
-            state, accepted = self._move(state, beta, size)
-            share = accepted.reshape(-1, self.chains).mean(1).repeat_interleave(self.chains)
-            size = size * (RATE * (share - WANTED)).exp()[:, None].to(size)
+    def _move(self, state: _State, step: int) -> tuple[_State, Tensor]:
+        size = self.sizes[step].repeat_interleave(self.chains, 0)
+        return self.path.move(state, self.betas[step + 1], size, self.leapfrogs)
+
+    def _pilot(self, x: Tensor) -> list[Tensor]:
+        """A step size for each temperature and datum, shape ``(n, 1)``, at which about `WANTED` steps are accepted."""
+        inner = self.betas[1:-1]
+        if not inner:
+            return []
+        path = _Path(self.pair, x.repeat_interleave(PILOTS, 0))
+        state, longest = path.state(path.normal()), FARTHEST / self.leapfrogs
+        size, found = torch.full((len(x), 1), longest, device=x.device), list[Tensor]()
+        for beta in inner[:1] * WARM + inner:
+            state, probability = path.move(state, beta, size.repeat_interleave(PILOTS, 0), self.leapfrogs)
+            share = probability.reshape(-1, PILOTS).mean(1, keepdim=True).to(size)
+            size = (size * (RATE * (share - WANTED)).exp()).clamp(max=longest)
             found.append(size)
-        return found
+        return found[WARM:]
 
-    def _state(self, e: Tensor) -> _State:
-        """Standard values of the latents, with log p(x, z) - log q and its gradient."""
+
+class _Path:
+    """The densities f_b between guide and posterior, for rows ``x`` of data, and steps that keep them."""
+
+    def __init__(self, pair: Pair, x: Tensor) -> None:
+        self.pair, self.x, self.transport = pair, x, Transport(pair, x)
+
+    def normal(self) -> Tensor:
+        """Draws of e at b = 0."""
+        return torch.randn(len(self.x), self.transport.size, device=self.x.device)
+
+    @torch.enable_grad()
+    def state(self, e: Tensor) -> _State:
+        """Chains at ``e``."""
         e = e.detach().requires_grad_()
-        with torch.enable_grad():
-            values, volume = self.coordinates.values(self.mean + self.deviation * e)
-            latents = poutine.Trace()
-            for name, value in values.items():
-                latents.add_node(name, name=name, type="sample", is_observed=False, value=value, infer={})
-            model = poutine.trace(poutine.replay(self.pair.model, trace=latents)).get_trace(self.x)
-            log_q = Normal(0.0, 1.0).log_prob(e).sum(1) - self.deviation.log().sum(1)
-            log_ratio = per_datum(model, len(self.x)) + volume - log_q
-            [gradient] = torch.autograd.grad(log_ratio.sum(), e)
+        guide = self.transport.trace(e)
+        model = poutine.trace(poutine.replay(self.pair.model, trace=guide)).get_trace(self.x)
+        log_ratio = per_datum(model, len(self.x)) - per_datum(guide, len(self.x), self.transport.starts)
+        [gradient] = torch.autograd.grad(log_ratio.sum(), e)
         return _State(e.detach(), log_ratio.detach(), gradient)
 
-    def _move(self, state: _State, beta: float, size: Tensor) -> tuple[_State, Tensor]:
-        """A step of Hamiltonian Monte Carlo that keeps f_b, and which chains took it."""
+    def move(self, state: _State, beta: float, size: Tensor, leapfrogs: int) -> tuple[_State, Tensor]:
+        """A step of Hamiltonian Monte Carlo that keeps f_b, and the probability that each row's is accepted."""
         momentum = torch.randn_like(state.e)
         new, p = state, momentum + 0.5 * size * state.force(beta)
-        for step in range(self.leapfrogs):
-            new = self._state(new.e + size * p)
-            p = p + (1.0 if step < self.leapfrogs - 1 else 0.5) * size * new.force(beta)
+        for leapfrog in range(leapfrogs):
+            new = self.state(new.e + size * p)
+            p = p + (1.0 if leapfrog < leapfrogs - 1 else 0.5) * size * new.force(beta)
         change = new.energy(beta, p) - state.energy(beta, momentum)
-        accepted = torch.rand(len(change), device=change.device).log() < -change  # not where the energy is NaN
-        return state.where(~accepted, new), accepted.double()
+        probability = (-change).clamp(max=0).exp().nan_to_num(nan=0.0)
+        accepted = torch.rand(len(change), device=change.device) < probability
+        return state.where(~accepted, new), probability.double()
 
 
 @dataclass(frozen=True)
 class _State:
-    """Where chains are: standard latents ``(rows, d)``, log p(x, z) - log q(z | x) there, and its gradient."""
+    """Where chains are: e ``(rows, d)``, log p(x, z) - log q(z | x) there, and its gradient."""
 
     e: Tensor
     log_ratio: Tensor
@@ -253,65 +271,6 @@ class _State:
             torch.where(kept, self.log_ratio, other.log_ratio),
             torch.where(rows, self.gradient, other.gradient),
         )
-
-
-class _Coordinates:
-    """The latents of ``n`` data as vectors of real numbers, laid out as a trace of the guide has them."""
-
-    def __init__(self, pair: Pair, guide: Any, n: int) -> None:
-        self.n, self.names = n, list(capabilities(pair).latents)
-        self.sites = {name: guide.nodes[name] for name in self.names}
-        self.axes = {
-            name: data_plate(name, site, n).dim - len(site["fn"].event_shape) for name, site in self.sites.items()
-        }
-        self.transforms = {name: biject_to(site["fn"].support) for name, site in self.sites.items()}
-        free = {name: self.transforms[name].inv(site["value"]) for name, site in self.sites.items()}
-        self.shapes = {name: u.movedim(self.axes[name], 0).shape[1:] for name, u in free.items()}
-        self.sizes = [shape.numel() for shape in self.shapes.values()]
-
-    def flat(self, values: Mapping[str, Tensor]) -> Tensor:
-        """Values laid out as the sites', side by side: shape ``(n, d)``."""
-        return torch.cat([values[name].movedim(self.axes[name], 0).reshape(self.n, -1) for name in self.names], 1)
-
-    def vectors(self, values: Mapping[str, Tensor]) -> Tensor:
-        """Latents as vectors ``(n, d)``; not finite where they are out of the guide's support."""
-        return self.flat({name: self.transforms[name].inv(values[name]) for name in self.names})
-
-    def values(self, u: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Latents of vectors ``(n, d)``, and the log of the volume that a vector's neighbourhood takes, ``(n,)``."""
-        found, volume = dict[str, Tensor](), torch.zeros(self.n, device=u.device)
-        for name, part in zip(self.names, u.split(self.sizes, 1), strict=True):
-            free = part.reshape(self.n, *self.shapes[name]).movedim(0, self.axes[name])
-            value = self.transforms[name](free)
-            log_slope = self.transforms[name].log_abs_det_jacobian(free, value)
-            axis = self.axes[name] + free.dim() - log_slope.dim()
-            volume = volume + log_slope.movedim(axis, 0).reshape(self.n, -1).sum(1)
-            found[name] = value
-        return found, volume
-
-    def moments(self, draws: Sequence[Any]) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of the vectors that traces of the guide draw, each of shape ``(n, d)``.
-
-        Of independent normals, whose parameters do not depend on draws, they are these parameters.
-        """
-        read = [self._normal(trace) for trace in draws[:2]]
-        if read[0] is not None and read[1] is not None and all(map(torch.equal, read[0], read[1])):
-            return read[0]
-        drawn = torch.stack(
-            [self.vectors({name: trace.nodes[name]["value"] for name in self.names}) for trace in draws]
-        )
-        return drawn.mean(0), drawn.std(0).clamp(min=SMALLEST)
-
-    def _normal(self, guide: Any) -> tuple[Tensor, Tensor] | None:
-        fns = {name: entries_of(guide.nodes[name]["fn"]) for name in self.names}
-        if not all(isinstance(fn, Normal) for fn in fns.values()):
-            return None
-        shapes = {name: guide.nodes[name]["value"].shape for name in self.names}
-        loc, scale = (
-            self.flat({name: getattr(fn, word).expand(shapes[name]) for name, fn in fns.items()})
-            for word in ("loc", "scale")
-        )
-        return loc, scale
 
 
 def simulated(pair: Pair, n: int, seed: int) -> tuple[Tensor, dict[str, Tensor]]:
@@ -353,9 +312,11 @@ def anneal(
     """
 
     def work(part: Tensor) -> Tensor:
-        return Annealer(pair, part, chains=1, temperatures=2, leapfrogs=1).forward(0).bound
+        path = _Path(pair, part)
+        return path.state(path.normal()).gradient
 
-    rows = max(1, rows_within(memory, x, work) // chains)
+    with pair.evaluating(), seeded(seed):
+        rows = max(1, rows_within(memory, x, work) // chains)
     found = list[list[Annealed]]()
     # No seed is that of another chunk, nor ``seed`` itself, by which the data may have been drawn.
     seeds = iter(torch.randint(2**31, (3 * len(x),), generator=torch.Generator().manual_seed(seed)).tolist())

@@ -161,6 +161,39 @@ def summarise(weights: Tensor, kl: Tensor) -> Bounds:
     )
 
 
+def sub_bounds(weights: Tensor, particles: int) -> Tensor:
+    """The bound of fewer ``particles``, as the mean over groups of a fixed set of draws.
+
+        L_K = mean over groups g of  log (1/K) sum_{k in g} w_k,    with floor(P / K) groups of K draws
+
+    Its expectation is that of K new particles. With K = 1 it is the ELBO of all draws, with K = P the bound of all. A
+    group of a larger K that holds whole groups of a smaller one is never below their mean.
+
+    Args:
+        weights: log-weights, shape ``(n, P)``.
+        particles: K, from 1 to P.
+
+    Returns:
+        In nats, shape ``(n,)``.
+
+    Raises:
+        ZooError: more particles than there are draws.
+
+    Example:
+        >>> weights = torch.tensor([[0.0, 2.0, 1.0, 3.0]])
+        >>> [round(float(sub_bounds(weights, k)), 3) for k in (1, 2, 4)]
+        [1.5, 1.934, 2.054]
+
+    Reference:
+        Burda et al. 2016, arXiv:1509.00519, theorem 1 (the bound rises with K).
+    """
+    n, drawn = weights.shape
+    if not 1 <= particles <= drawn:
+        raise ZooError(f"a bound of {particles} particles takes as many draws, at least 1; there are {drawn}")
+    groups = weights[:, : drawn // particles * particles].reshape(n, -1, particles)
+    return groups.logsumexp(2).mean(1) - math.log(particles)
+
+
 def pareto_shapes(weights: Tensor) -> Tensor:
     """k-hat of each row of log-weights, shape ``(n, particles)`` to ``(n,)``: one fit per datum, not one per batch.
 

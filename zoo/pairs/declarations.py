@@ -138,6 +138,8 @@ class Column:
     """In mm in LaTeX, where all columns have room; the widths on the page are in proportion."""
     skipped: str = "skipped"
     missing: str = "not measured"
+    optional: bool = False
+    """Whether it is in a second table, whose columns a reader of the page may switch on in the first."""
 
     @property
     def doc(self) -> str:

@@ -304,6 +304,7 @@ def column(
     width: int = 40,
     skipped: str = "skipped",
     missing: str = "not measured",
+    optional: bool = False,
 ) -> Callable[[Maker], Maker]:
     """Register the decorated function as a column of the measured table.
 
@@ -320,6 +321,8 @@ def column(
         width: relative width.
         skipped: the verdict where the evaluation skips the metric, such as ``no``.
         missing: the verdict where nothing was measured.
+        optional: in a second table, whose columns a reader of the page may switch on. A comparison also shows what its
+            evaluation has stored of a run, without asking for it.
 
     Returns:
         A decorator for ``judge(score, rows)``, which returns ``score.verdict(word)`` (`zoo.report.verdicts.Pooled`).
@@ -337,7 +340,7 @@ def column(
     check_column_name(name)
     if unknown := set(literature or {}) - set(GROUPS):
         raise ZooError(f"column {name!r}: literature has groups {', '.join(GROUPS)}; got {', '.join(unknown)}")
-    settings = (title, evaluation, metric, rule, dict(literature or {}), place, width, skipped, missing)
+    settings = (title, evaluation, metric, rule, dict(literature or {}), place, width, skipped, missing, optional)
     return _registering(columns, lambda judge: Column(name, judge, *settings))
 
 

@@ -25,6 +25,7 @@ OF_FAMILIES = {
     "ranking": (figures.ranking, 880.0),
     "elbo-gaps": (figures.elbo_gaps, 880.0),
     "elbo-parts": (figures.elbo_parts, 880.0),
+    "brackets": (figures.brackets, 880.0),
     "speed-likelihood": (figures.speed_and_likelihood, 440.0),
     "speed-quality": (figures.speed_and_quality, 440.0),
     "rate-distortion": (figures.rate_distortion, 640.0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from zoo.pairs.declarations import Column
@@ -27,19 +28,24 @@ CAPTION = (
 
 
 def render(study: Study) -> str:
-    """A table for each data set."""
-    return HEAD + "\n\n".join(_table(study, dataset) for dataset in tables.datasets(study)) + "\n"
+    """A table for each data set, and one of the optional columns that are answered."""
+    found = list[str]()
+    for dataset in tables.datasets(study):
+        lines = tables.members(study, dataset)
+        choices = columns(optional=False), tables.answered(lines, columns(optional=True))
+        found += [_table(study, dataset, lines, chosen) for chosen in choices if chosen]
+    return HEAD + "\n\n".join(found) + "\n"
 
 
-def _table(study: Study, dataset: str) -> str:
+def _table(study: Study, dataset: str, lines: Sequence[Member], shown: Sequence[Column]) -> str:
     quick = r" \textbf{A quick run, not to be quoted.}" if study.quick else ""
-    shares = [(1 - FAMILY) * column.width / sum(each.width for each in columns()) for column in columns()]
+    shares = [(1 - FAMILY) * column.width / sum(each.width for each in shown) for column in shown]
     widths = "".join(_paragraph(share) for share in (FAMILY, *shares))
     rows = []
-    for group, title, of in tables.by_group(tables.members(study, dataset)):
-        literature = (rf"\textit{{{latex(column.literature.get(group, '')) or '--'}}}" for column in columns())
+    for group, title, of in tables.by_group(lines):
+        literature = (rf"\textit{{{latex(column.literature.get(group, '')) or '--'}}}" for column in shown)
         rows += [r"\midrule", _row(rf"\textbf{{{latex(title)}}}", *literature)]
-        rows += [_row(rf"\quad {latex(line.label)}", *(_cell(line, column) for column in columns())) for line in of]
+        rows += [_row(rf"\quad {latex(line.label)}", *(_cell(line, column) for column in shown)) for line in of]
     return "\n".join(
         [
             r"\begin{table}",
@@ -47,7 +53,7 @@ def _table(study: Study, dataset: str) -> str:
             rf"\caption{{{CAPTION % latex(dataset)}{quick}}}",
             rf"\begin{{tabular}}{{{widths}}}",
             r"\toprule",
-            _row("Family", *(latex(column.title) for column in columns())),
+            _row("Family", *(latex(column.title) for column in shown)),
             *rows,
             r"\bottomrule",
             r"\end{tabular}",

@@ -40,7 +40,9 @@ def _dataset(study: Study, dataset: str) -> list[str]:
     if sentence := tables.source(study, dataset):
         parts.append(markdown(sentence))
     words = f"In italics the literature's verdicts; ≠ marks where a measured one differs. {LEGEND}"
-    parts += [words, _verdicts(lines)]
+    parts += [words, _verdicts(lines, columns(optional=False))]
+    if more := tables.answered(lines, columns(optional=True)):
+        parts += ["### More columns", _verdicts(lines, more)]
     likelihood, *others = numbers(lines).values()
     for table in (likelihood, *paired(study, dataset), *others, *uses(lines), neighbours(study, lines)):
         if not table.lines:
@@ -51,13 +53,13 @@ def _dataset(study: Study, dataset: str) -> list[str]:
     return parts
 
 
-def _verdicts(lines: Sequence[Member]) -> str:
+def _verdicts(lines: Sequence[Member], shown: Sequence[Column]) -> str:
     rows = []
     for group, title, of in tables.by_group(lines):
-        literature = [markdown(column.literature.get(group, "")) for column in columns()]
+        literature = [markdown(column.literature.get(group, "")) for column in shown]
         rows.append([f"**{markdown(title)}**", *(f"*{word}*" if word else "" for word in literature)])
-        rows += [[markdown(line.label), *(_cell(line, column) for column in columns())] for line in of]
-    return _table(["family", *(markdown(column.title) for column in columns())], rows)
+        rows += [[markdown(line.label), *(_cell(line, column) for column in shown)] for line in of]
+    return _table(["family", *(markdown(column.title) for column in shown)], rows)
 
 
 def _cell(line: Member, column: Column) -> str:

@@ -61,6 +61,7 @@ def numbers(lines: Sequence[Member]) -> dict[str, Table]:
     return {
         "likelihood": _likelihood(lines),
         "certificate": _certificate(lines),
+        "noisy": _noisy(lines),
         "imputation": _imputation(lines),
         "labels": _labels(lines),
         "stability": _stability(lines),
@@ -110,6 +111,23 @@ def _certificate(lines: Sequence[Member]) -> Table:
         ("acceptance", "acceptance", percent),
         ("effective chains", "chain_ess", estimate),
         ("gradients a datum", "gradients", estimate),
+    )
+
+
+def _noisy(lines: Sequence[Member]) -> Table:
+    return table(
+        "Decoders with noise, in numbers",
+        "A density that implicit models have too: of what a decoder makes of its latents with Gaussian noise, whose "
+        "deviation is tuned on validation data, under a guide of its own. It is not the family's likelihood, and "
+        "compares with none but others of this table.",
+        "noisy",
+        [line for line in lines if line.pool("noisy", "noisy_nats").state not in ("skipped", "missing")],
+        ("test, nats at most", "noisy_nats", estimate),
+        ("noise", "noise", estimate),
+        ("by particles, at most", "particle_nats", estimate),
+        ("own data, at most", "forward", estimate),
+        ("own data, at least", "backward", estimate),
+        ("within, nats", "within", estimate),
     )
 
 

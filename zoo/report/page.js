@@ -1,4 +1,4 @@
-/* Sorts tables, hides groups and columns, and highlights a family; everything is there to be read without it. */
+/* Sorts tables, hides groups and columns, adds optional columns, and highlights a family; everything is there to be read without it. */
 {
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const make = (name, properties, ...children) => {
@@ -6,8 +6,9 @@
     made.append(...children);
     return made;
   };
-  const boxes = (choices, show) => choices.map(([key, words]) => {
-    const box = make("input", { type: "checkbox", checked: true });
+  const boxes = (choices, show) => choices.map(([key, words, checked = true]) => {
+    const box = make("input", { type: "checkbox", checked });
+    if (!checked) show(key, false);
     box.addEventListener("change", () => show(key, box.checked));
     return make("label", {}, box, words);
   });
@@ -25,7 +26,9 @@
 
   const NEXT = { none: "ascending", ascending: "descending", descending: "none" };
   const sortable = (table) => {
-    const headers = [...table.tHead.rows[0].cells];
+    const more = table.matches(":has(+ .more)") && table.nextElementSibling, rows = (of) => all("tr, colgroup", of);
+    if (more) rows(more).forEach((row, i) => rows(table)[i].append(...[...row.children].slice(1)));
+    const headers = [...table.tHead.rows[0].cells], isOn = (header) => !header.matches("[data-off]");
     const bodies = [...table.tBodies].map((body) => [body, [...body.rows]]);
     const sort = (at) => {
       const order = NEXT[headers[at].getAttribute("aria-sort")];
@@ -54,9 +57,10 @@
       for (const row of table.rows) if (row.cells[at]) row.cells[at].hidden = !shown;
       for (const col of all(`col:nth-child(${at + 1})`, table)) col.hidden = !shown;
     };
-    const columns = boxes(headers.map((header, at) => [at, header.textContent]).slice(1), show);
-    const title = make("summary", {}, "Columns");
-    (table.closest(".scroll") ?? table).after(make("details", { className: "columns" }, title, ...columns));
+    const columns = boxes(headers.map((header, at) => [at, header.textContent, isOn(header)]).slice(1), show);
+    const own = make("details", { className: "columns" }, make("summary", {}, "Columns"), ...columns);
+    if (more) more.querySelector("table").replaceWith(...columns);
+    else (table.closest(".scroll") ?? table).after(own);
   };
   all("table.sortable").forEach(sortable);
 

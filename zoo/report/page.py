@@ -50,7 +50,9 @@ def render(study: Study) -> str:
         study=study,
         quick=QUICK if study.quick else "",
         summary=summary(study),
-        columns=columns(),
+        columns=columns(optional=False),
+        optional=columns(optional=True),
+        rules=columns(),
         legend=LEGEND,
         group_of={line.label: line.group for line in tables.all_members(study)},
         chapters=[
@@ -121,6 +123,7 @@ def _chapter(study: Study, dataset: str, place: str) -> dict[str, Any]:
         "ranking": _for_screens(figures.ranking, lines),
         "gaps": _for_screens(figures.elbo_gaps, lines),
         "parts": _for_screens(figures.elbo_parts, lines),
+        "brackets": _for_screens(figures.brackets, lines),
         "numbers": numbers(lines),
         "uses": uses(lines),
         "learning": [

@@ -134,6 +134,11 @@ def findings(lines: Sequence[Member]) -> list[tuple[Column, str, str, list[Membe
     return sorted(found.values(), key=lambda finding: columns().index(finding[0]))
 
 
+def answered(lines: Sequence[Member], among: Iterable[Column]) -> list[Column]:
+    """The columns ``among`` these in which at least one member has an answer."""
+    return [column for column in among if any(line.verdicts[column.name].word not in UNMEASURED for line in lines)]
+
+
 def tone(column: Column, verdict: Verdict) -> str:
     """How the verdict grid colours a cell.
 

@@ -11,6 +11,7 @@ from typing import Any
 from zoo.pairs.declarations import Column
 from zoo.pairs.registry import columns as registered
 from zoo.pairs.registry import load_shelves
+from zoo.scores import label
 
 Row = Mapping[str, Any]
 
@@ -107,15 +108,19 @@ def one_seed(seeds: int | None) -> str:
     return "one seed: its spread over seeds cannot be seen" if seeds == 1 else ""
 
 
-def columns() -> list[Column]:
-    """The registered columns in the order of the table: by place, then by name."""
+def columns(optional: bool | None = None) -> list[Column]:
+    """The registered columns, or those that are ``optional`` or not, in their order: by place, then by name."""
     load_shelves()
-    return sorted(registered, key=lambda column: column.place)
+    chosen = (column for column in registered if optional in (None, column.optional))
+    return sorted(chosen, key=lambda column: column.place)
 
 
 def judge(column: Column, rows: Sequence[Row]) -> Verdict:
     """The verdict of a column on the score rows of one family, guide and data set."""
     score = pool(rows, column.evaluation, column.metric)
+    if score.state == "missing" and column.optional and rows:
+        name = label(rows[0]["family"], rows[0]["guide"] or "")
+        return Verdict(column.missing, reason=f"zoo evaluate {name} -e {column.evaluation}")
     if score.value is None:
         return score.without_value(column.skipped, column.missing)
     try:

@@ -38,10 +38,15 @@ class Form:
 
     def batch(self, event: Event, x: Tensor) -> Batch:
         """Data of ``event``, shape ``(..., *event.shape)``; a record by fields."""
+        lead = x.shape[: x.dim() - len(event.shape)]
         if not event.fields:
-            lead = x.shape[: x.dim() - len(event.shape)]
             return self.array(x.reshape(*lead, *self.shape))
-        return {name: self.array(value) for name, value in event.unpack(x).items() if value is not None}
+        fields = event.unpack(x.reshape(-1, *event.shape))
+        return {
+            name: self.array(value.reshape(*lead, *value.shape[1:]))
+            for name, value in fields.items()
+            if value is not None
+        }
 
 
 def read_batch(event: Event, x: Any, missing: bool = False) -> tuple[Tensor, Form]:
@@ -94,12 +99,18 @@ def form_of(like: Any, shape: tuple[int, ...]) -> Form:
     return Form(like.device if isinstance(like, Tensor) else None, shape)
 
 
-def read_mask(mask: Any, x: Tensor) -> Tensor:
-    """A mask of the entries of ``x``, on its device.
+def read_mask(event: Event, mask: Any, x: Tensor) -> Tensor:
+    """A mask of the entries of ``x``, data of ``event``, on its device.
+
+    Of a record, masks by field; fields without one are not masked.
 
     Raises:
-        ZooError: another shape, or no booleans.
+        ZooError: another shape, no booleans, or a field that there is not.
     """
+    if event.fields and isinstance(mask, Mapping):
+        fields = {name: torch.as_tensor(value).bool() for name, value in mask.items()}
+        blank = {field.name: torch.zeros(len(x), *field.shape) for field in event.fields}
+        mask = event.pack({**blank, **fields}).bool()
     found = torch.as_tensor(mask).to(x.device)
     if found.dtype != torch.bool or found.numel() != x.numel() or len(found) != len(x):
         raise ZooError(

@@ -43,12 +43,19 @@ def entry_log_probs(pair: Pair, x: Tensor) -> tuple[Tensor, Given] | None:
     return found, "earlier" if isinstance(fn, Autoregressive) else ""
 
 
-def nats_of_entries(pair: Pair, trace: Any, n: int) -> Tensor:
-    """log p of each entry of ``n`` data under the only observed site of a trace: shape ``(n, D)``.
+def data_sites(pair: Pair) -> dict[str, Tensor]:
+    """The places of the entries of each observed site but that of the label."""
+    labels = torch.tensor([field.role == "label" for field in pair.event.parts for _ in range(field.size)])
+    return {name: places for name, places in pair.layout.places.items() if not labels[places].any()}
 
-    Of independent entries it is given the latents; of autoregressive ones also given the entries before.
+
+def nats_of_entries(pair: Pair, trace: Any, n: int) -> Tensor:
+    """log p of each entry of ``n`` data under the only site of a trace that observes x: shape ``(n, D)``.
+
+    Of independent entries it is given the latents; of autoregressive ones also given the entries before. The label and
+    the given fields of a record have 0.
     """
-    [(name, places)] = pair.layout.places.items()
+    [(name, places)] = data_sites(pair).items()
     site = trace.nodes[name]
     fn, value = site["fn"], site["value"]
     if isinstance(fn, Autoregressive):
@@ -56,4 +63,4 @@ def nats_of_entries(pair: Pair, trace: Any, n: int) -> Tensor:
     else:
         nats = entries_of(fn).log_prob(value)
     found = data_first(name, {**site, "value": nats}, n).reshape(n, -1)
-    return found[:, places.argsort().to(found.device)]
+    return found.new_zeros(n, pair.event.size).index_copy(1, places.to(found.device), found)

@@ -20,11 +20,13 @@ from torch import Tensor
 from zoo.distributions.autoregressive import Autoregressive, draw
 from zoo.errors import ZooError
 from zoo.metrics.bounds import MEMORY, rows_within
+from zoo.metrics.labels import posterior
 from zoo.pairs.pair import Pair
-from zoo.pairs.sites import data_first, data_plate, entries_of, per_datum
+from zoo.pairs.records import cut, pair_for
+from zoo.pairs.sites import data_first, data_plate, entries_of, per_datum, random_sites
 from zoo.pairs.traces import capabilities, traced
 from zoo.scores import Kind
-from zoo.use.columns import nats_of_entries
+from zoo.use.columns import data_sites, nats_of_entries
 from zoo.use.gaussian import gaussian_marginal
 
 CANDIDATES = 16
@@ -57,14 +59,61 @@ def impute(pair: Pair, x: Tensor, missing: Tensor, draws: int, particles: int) -
     """
     if draws < 1 or particles < 1:
         raise ZooError(f"imputation takes one draw and one particle or more, got {draws} and {particles}")
-    gaussian = gaussian_marginal(pair)
+    if pair.event.label is None:
+        return _imputed(pair, x, missing, draws, particles)
+    return _with_labels(pair, x, missing, draws, particles)
+
+
+def _with_labels(pair: Pair, x: Tensor, missing: Tensor, draws: int, particles: int) -> Found:
+    """Of a record with a label: what is missing of x is drawn first, then the label given x, where it is missing."""
+    event, parts = pair.event, list[tuple[Tensor, Found]]()
+    label = event.label
+    assert label is not None  # see `impute`
+    free = torch.tensor([field.role != "label" for field in event.parts for _ in range(field.size)])
+    without = torch.where(free.to(x.device) | ~missing, x, torch.nan)
+    for rows, part in cut(event, without):
+        own = pair_for(pair, part)
+        absent = missing[rows] if own is pair else missing[rows][:, free.to(x.device)]
+        if absent.any():
+            found = _imputed(own, part, absent, draws, particles)
+        else:
+            found = Found(part.expand(draws, *part.shape), part, torch.full((len(part),), float(draws)), exact=True)
+        if own is not pair:
+            found = _labelled(pair, found)
+        parts.append((rows, found))
+    order = torch.cat([rows for rows, _ in parts]).argsort()
+    draw, mean, ess = (
+        torch.cat([getattr(found, name) for _, found in parts], dim).index_select(dim, order.to(device))
+        for name, dim, device in (("draws", 1, x.device), ("mean", 0, x.device), ("ess", 0, "cpu"))
+    )
+    return Found(draw, mean, ess, exact=all(found.exact for _, found in parts))
+
+
+def _labelled(pair: Pair, found: Found) -> Found:
+    """Draws without a label with one drawn from p(y | x); the mean has the most probable one over all draws."""
+    event, (draws, n) = pair.event, found.draws.shape[:2]
+    label = event.label
+    assert label is not None  # see `impute`
+
+    def joined(x: Tensor, y: Tensor) -> Tensor:
+        return event.pack({**event.unlabelled.unpack(x), label.name: y}).to(x)
+
+    flat = found.draws.flatten(0, 1)
+    log_q = posterior(pair, joined(flat, torch.zeros_like(flat[:, 0])), particles=CANDIDATES)
+    drawn = joined(flat, torch.distributions.Categorical(logits=log_q).sample().to(flat))
+    best = log_q.exp().reshape(draws, n, -1).mean(0).argmax(1)
+    return Found(drawn.reshape(draws, n, -1), joined(found.mean, best.to(flat)), found.ess, exact=False)
+
+
+def _imputed(pair: Pair, x: Tensor, missing: Tensor, draws: int, particles: int) -> Found:
+    gaussian = None if pair.event.fields else gaussian_marginal(pair)
     if gaussian is not None:
         drawn, mean = gaussian.given(x.flatten(1), missing.flatten(1).cpu(), draws)
         drawn, mean = (part.reshape(*part.shape[:-1], *pair.event.shape).to(x) for part in (drawn, mean))
         return Found(drawn, mean, torch.full((len(x),), float(draws)), exact=True)
     ordered = in_order(pair, missing)
     x = torch.where(missing, 0.0, x)
-    latent = bool(capabilities(pair).latents)
+    latent = bool(pair.structure.sampled)
     copies = draws if ordered else max(particles, draws)
     rows = rows_within(MEMORY, x, lambda part: _weighted(pair, part)) // (draws * particles if latent else copies)
     found = [
@@ -96,11 +145,11 @@ def missing_log_prob(pair: Pair, x: Tensor, missing: Tensor, particles: int) -> 
     Raises:
         ZooError: the pair's conditionals cannot be derived.
     """
-    gaussian = gaussian_marginal(pair)
+    gaussian = None if pair.event.fields else gaussian_marginal(pair)
     if gaussian is not None:
         value = gaussian.log_prob(x.flatten(1)) - gaussian.log_prob_of(x.flatten(1), ~missing.flatten(1).cpu())
         return value, torch.zeros_like(value), "exact"
-    ordered, latent = in_order(pair, missing), bool(capabilities(pair).latents)
+    ordered, latent = in_order(pair, missing), bool(pair.structure.sampled)
     if not ordered:
         raise ZooError(
             f"{pair.label} draws entries in order, and some that are scored come before some that are given: only "
@@ -147,11 +196,9 @@ def conditional_sites(pair: Pair) -> dict[str, Any]:
         ZooError: they cannot; the message says why.
     """
     can = capabilities(pair)
-    if pair.event.fields or not can.observed or can.dequantising or not pair.structure.plain:
+    if not can.observed or can.dequantising or not pair.structure.plain:
         reason = (
-            "it is of a record"
-            if pair.event.fields
-            else "an implicit model: it observes nothing"
+            "an implicit model: it observes nothing"
             if not can.observed
             else "a density of dequantised data, whose conditionals are not derivable"
             if can.dequantising
@@ -159,8 +206,14 @@ def conditional_sites(pair: Pair) -> dict[str, Any]:
         )
         raise ZooError(f"{pair.label} gives no distribution of missing entries: {reason}; impute by another family")
     pair.structure.require_sound()
-    trace, _ = traced(pair, torch.zeros(3, *pair.event.shape, device=pair.device))
-    sites = {name: trace.nodes[name]["fn"] for name in can.observed}
+    trace, _ = traced(pair, pair.event.zeros(3).to(pair.device))
+    sites = {name: trace.nodes[name]["fn"] for name in data_sites(pair)}
+    drawn = [name for name, _ in random_sites(trace) if name in pair.layout.places]
+    if drawn[-1] not in sites:
+        raise ZooError(
+            f"{pair.label} gives no distribution of missing entries: it draws the label {drawn[-1]!r} given x, so what "
+            "the label says of x is not derivable; impute by a model that draws x given the label, such as ssvae"
+        )
     for name, fn in sites.items():
         if not isinstance(fn, Autoregressive) and entries_of(fn).event_shape:
             raise ZooError(
@@ -257,7 +310,7 @@ def _chosen(pair: Pair, weights: Tensor, particles: int) -> Tensor:
 def _picked(pair: Pair, trace: Any, n: int, chosen: Tensor) -> Any:
     """The latents of the data at the places ``chosen`` of ``n``, as a trace to replay."""
     found = poutine.Trace()
-    for name in capabilities(pair).latents:
+    for name in pair.structure.sampled:
         site = trace.nodes[name]
         value = site["value"].index_select(data_plate(name, site, n).dim - len(site["fn"].event_shape), chosen)
         found.add_node(name, name=name, type="sample", is_observed=False, value=value, infer={})
@@ -268,9 +321,9 @@ def _completed(pair: Pair, trace: Any, x: Tensor, missing: Tensor) -> tuple[Tens
     """``x`` with missing entries drawn given the latents in a trace, and log p of the observed ones, as drawn through.
 
     For independent entries that is log p(x_o | z). For autoregressive ones it is the sum over observed entries of their
-    log-probability given all before them, the weight of the draws.
+    log-probability given all before them, the weight of the draws. log p(y | z) of a label is added.
     """
-    [(name, places)] = pair.layout.places.items()
+    [(name, places)] = data_sites(pair).items()
     site, flat = trace.nodes[name], x.flatten(1).clone()
     order = places.to(x.device)
     absent = missing.flatten(1)[:, order]
@@ -280,7 +333,8 @@ def _completed(pair: Pair, trace: Any, x: Tensor, missing: Tensor) -> tuple[Tens
         both = (site["fn"].sample(), entries_of(site["fn"]).log_prob(site["value"]))
         values, nats = (data_first(name, {**site, "value": each}, len(x)).reshape(len(x), -1) for each in both)
     flat[:, order] = torch.where(absent, values.to(flat), flat[:, order])
-    return flat.reshape(x.shape), torch.where(absent, 0.0, nats).sum(1)
+    label = per_datum(trace, len(x), pair.layout.places.keys() - {name}).to(nats)
+    return flat.reshape(x.shape), torch.where(absent, 0.0, nats).sum(1) + label
 
 
 def _clamped(fn: Autoregressive, x: Tensor, missing: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import cached_property
 
 import torch
 from pyro import poutine
 from torch import Tensor
 
-from zoo.codec.bottleneck import expected_data
+from zoo.codec.bottleneck import expected_data, in_a_chain
 from zoo.errors import ZooError
 from zoo.flows.flow import FlowDensity
 from zoo.pairs.pair import Pair
@@ -47,13 +48,13 @@ class Latents:
         data = {*self.can.dequantising, *(each.name for each in pair.event.parts)}  # a missing label is no code of x
         self.shapes = {name: shape for name, shape in self.can.latents.items() if name not in data}
         if self.flow:
-            self.shapes = {"z": (pair.event.size,)}
+            self.shapes = {"z": (pair.event.main.size,)}
         elif not self.can.observed:
             output = output_site(trace, pair.event)
             sites = {name: trace.nodes[name] for name in latent_sites(trace) if name != output}
             self.shapes = {name: tuple(data_first(name, site, 3).shape[1:]) for name, site in sites.items()}
-        if self.can.enumerated:
-            raise ZooError(f"{pair.label} sums {listed(self.can.enumerated)} exactly: it is drawn by no program")
+        if summed := {name for name in self.can.enumerated if name not in self.can.observed}:  # or a missing label
+            raise ZooError(f"{pair.label} sums {listed(summed)} exactly: it is drawn by no program")
         if not self.shapes:
             raise ZooError(f"{pair.label} has no latents of a datum: there is nothing to infer or to decode")
         for name in self.shapes:
@@ -74,13 +75,13 @@ class Latents:
 
     def _draw(self, pair: Pair, x: Tensor) -> Tensor:
         if self.flow:
-            middle = x.flatten(1) + (0.0 if pair.event.levels is None else 0.5)
-            return self._map(x).forward(middle)[0]
+            middle = pair.event.main_of(x).flatten(1) + (0.0 if pair.event.array.levels is None else 0.5)
+            return self._map(pair, x).forward(middle)[0]
         sites = poutine.trace(pair.guide).get_trace(x).nodes
         return torch.cat([data_first(name, sites[name], len(x)).flatten(1) for name in self.shapes], 1)
 
-    def _map(self, x: Tensor) -> FlowDensity:
-        density: FlowDensity = traced(self.pair, x[:1])[0].nodes[self.flow]["fn"]
+    def _map(self, pair: Pair, x: Tensor) -> FlowDensity:
+        density: FlowDensity = traced(pair, x[:1])[0].nodes[self.flow]["fn"]
         return density
 
     def split(self, z: Tensor) -> dict[str, Tensor]:
@@ -102,28 +103,35 @@ class Latents:
             raise ZooError(f"latents of {self.pair.label} have shape (n, {sum(self.sizes)}), got {tuple(z.shape)}")
         return z
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, x: Tensor) -> Tensor:
         """Expected data given latents ``(n, d)``: shape ``(n, *event.shape)``, within the range of the levels.
 
+        Args:
+            z: latents.
+            x: a batch with the labels and the fields that are given, shape ``(n, *event.shape)``; they stay.
+
         Raises:
-            ZooError: the model gives no mean: a record, a latent that all data share, entries that are dependent.
+            ZooError: the model gives no mean: a latent that all data share, entries that are dependent.
         """
-        event, pair = self.pair.event, self.pair
-        if event.fields:
-            raise ZooError(f"{pair.label} is of a record, which has no mean; draw data by sample(n, given={{...}})")
+        pair, array = self.pair, self.pair.event.array
         if self.can.shared:
             raise ZooError(f"all data of {pair.label} share {', '.join(self.can.shared)}, so z alone gives no mean")
-        x = torch.zeros(len(z), *event.shape, device=pair.device)
         if self.flow:
-            mean = self._map(x).inverse(z).reshape(x.shape)
-            return mean if event.levels is None else mean.floor().clamp(0, event.levels - 1)
-        trace = poutine.trace(poutine.condition(pair.model, self.split(z))).get_trace(x)
+            mean = self._map(pair, x).inverse(z).reshape(-1, *array.shape)
+            mean = mean if array.levels is None else mean.floor().clamp(0, array.levels - 1)
+            return pair.event.pack({**pair.event.unpack(x), pair.event.main.name: mean}) if pair.event.fields else mean
         if not self.can.observed:
-            name = self.can.output
-            return data_first(name, trace.nodes[name], len(z)).reshape(x.shape)
+            trace = poutine.trace(poutine.condition(pair.model, self.split(z))).get_trace(x)
+            return data_first(self.can.output, trace.nodes[self.can.output], len(z)).reshape(x.shape)
         try:
-            mean = expected_data(pair, self.can, trace, len(z))
+            if self._in_a_chain:
+                raise ZooError("what one of its sites observes depends on what another does")
+            trace = poutine.trace(poutine.condition(pair.model, self.split(z))).get_trace(x)
+            return expected_data(pair, self.can, trace, x)
         except (NotImplementedError, ZooError) as error:
             reason = str(error) or "its likelihood states no mean"
             raise ZooError(f"{pair.label} has no expected data: {reason}; draw data by sample(len(z), z=z)") from error
-        return mean if event.levels is None else mean.clamp(0, event.levels - 1)
+
+    @cached_property
+    def _in_a_chain(self) -> bool:
+        return in_a_chain(self.pair, self.can)

@@ -18,6 +18,7 @@ from zoo.data.units import Units
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.metrics.bounds import MEMORY, bounds, log_probs, rows_within
+from zoo.metrics.labels import posterior
 from zoo.pairs.pair import Pair
 from zoo.pairs.records import counted, density
 from zoo.pairs.traces import capabilities, sample
@@ -146,7 +147,7 @@ class TrainedModel:
         """
         batch, form = self._in(x)
         if mask is not None:
-            masked = read_mask(mask, batch)
+            masked = read_mask(self.event, mask, batch)
             with seeded(seed), self.pair.evaluating():
                 value, stderr, kind = missing_log_prob(self.pair, batch, masked, particles)
             value = value - self._log_scales(batch, masked)
@@ -230,29 +231,39 @@ class TrainedModel:
         mean = self._encode(batch, draws, seed).mean(0)
         return {name: form.array(value) for name, value in self._latents.split(mean).items()}
 
-    def decode(self, z: Any) -> Batch:
+    def decode(self, z: Any, given: Mapping[str, Any] | None = None) -> Batch:
         """Expected data given latents: of levels, numbers within their range.
 
         Args:
             z: latents, shape ``(n, d)`` or by site.
+            given: of a record, the fields that are given and the label, each of shape ``(n, *field.shape)``.
 
         Raises:
-            ZooError: the pair has no latents or no mean; `sample` with ``z`` draws data.
+            ZooError: the pair has no latents or no mean; `sample` with ``z`` draws data. Or fields are missing.
         """
         codes, form = self._vectors(z)
-        return self._out(self._decode(codes), form, expected=True)
+        event, fields = self.event, {name: torch.as_tensor(value) for name, value in (given or {}).items()}
+        needed = {field.name for field in event.fields if field.role != "observed" and field.name in self.pair.takes}
+        if set(fields) != needed:
+            wanted, got = (", ".join(sorted(names)) or "nothing" for names in (needed, fields))
+            raise ZooError(f"expected data of {self.pair.label} depend on z and {wanted}; got given={{...}} with {got}")
+        x = event.zeros(len(codes))
+        if event.fields:
+            x = event.pack({**event.unpack(x), **{name: self._given(name, value) for name, value in fields.items()}})
+        return self._out(self._decode(codes, x), form, expected=True)
 
     def reconstruct(self, x: Any, draws: int = DRAWS, seed: int = 0) -> Batch:
-        """`decode` of the posterior mean of each datum."""
+        """`decode` of the posterior mean of each datum; a label that is missing is the most probable one."""
         batch, form = self._in(x)
-        return self._out(self._decode(self._encode(batch, draws, seed).mean(0)), form, expected=True)
+        batch = self._with_labels(batch, seed)
+        return self._out(self._decode(self._encode(batch, draws, seed).mean(0), batch), form, expected=True)
 
     def interpolate(self, a: Any, b: Any, steps: int = 8, draws: int = DRAWS, seed: int = 0) -> Batch:
         """`decode` along the straight line between the posterior means of ``a`` and ``b``, ends included.
 
         Args:
             a: n data.
-            b: n data.
+            b: n data, of a record with the labels and given fields of ``a``.
             steps: points on the line.
             draws: see `encode`.
             seed: see `encode`.
@@ -263,13 +274,20 @@ class TrainedModel:
         (first, form), (last, _) = self._in(a), self._in(b)
         if first.shape != last.shape or steps < 2:
             raise ZooError(f"a and b are as many data, and steps 2 or more; got {len(first)}, {len(last)} and {steps}")
+        first, last = (self._with_labels(batch, seed) for batch in (first, last))
+        for field in self.event.fields:
+            ours, theirs = (self.event.unpack(batch)[field.name] for batch in (first, last))
+            if field.role != "observed" and not torch.equal(ours.nan_to_num(), theirs.nan_to_num()):  # type: ignore[union-attr]
+                raise ZooError(f"z does not determine {field.name}: a and b need the same; they differ")
         start, end = (self._encode(batch, draws, seed).mean(0) for batch in (first, last))
         line = torch.stack([start + (end - start) * share for share in torch.linspace(0, 1, steps).tolist()])
-        decoded = self._decode(line.flatten(0, 1))
+        decoded = self._decode(line.flatten(0, 1), first.repeat(steps, *(1 for _ in self.event.shape)))
         return self._out(decoded.reshape(steps, *first.shape), form, expected=True)
 
     def impute(self, x: Any, mask: Any = None, draws: int = 16, particles: int = 64, seed: int = 0) -> Imputed:
         """Draw missing entries from their distribution given the others.
+
+        The label of a record, if it is missing, is drawn given the completed datum; ``mean`` has the most probable one.
 
         Exact where the pair's conditionals are derivable: independent entries, a Gaussian marginal (ppca), and an
         autoregressive model where what is missing comes last. Otherwise importance-resampled (see
@@ -277,7 +295,8 @@ class TrainedModel:
 
         Args:
             x: data; a missing entry may be NaN.
-            mask: True where an entry is missing, in the shape of ``x``; by default where it is NaN.
+            mask: True where an entry is missing, in the shape of ``x``; of a record by field, and fields that are left
+                out are known. By default where it is NaN.
             draws: for each datum.
             particles: candidates that are weighted: for each datum, or for each draw of latents.
             seed: of the draws.
@@ -286,9 +305,16 @@ class TrainedModel:
             ZooError: no conditional of the pair can be derived.
         """
         own, form = read_batch(self.event, x, missing=True)
-        missing = own.isnan() if mask is None else read_mask(mask, own)
+        roles = [field.role for field in self.event.parts for _ in range(field.size)]
+        label, given = (
+            torch.tensor([role == kind for role in roles], device=own.device).reshape(self.event.shape)
+            for kind in ("label", "given")
+        )
+        missing = own.isnan() if mask is None else read_mask(self.event, mask, own) | (own.isnan() & label)
         if (own.isnan() & ~missing).any():
             raise ZooError("entries are NaN that the mask does not mark; mark them, or leave the mask out")
+        if (missing & given).any():
+            raise ZooError(f"fields of {self.event} that are given have no distribution: none of them may be missing")
         batch = self.standardised(own.masked_fill(missing, 0.0))
         with seeded(seed), self.pair.evaluating():
             found = impute(self.pair, batch, missing.to(batch.device), draws, particles)
@@ -380,9 +406,27 @@ class TrainedModel:
             drawn = self._chunked(x, lambda part: torch.stack([code.draw(part) for _ in range(draws)], 1))
         return drawn.transpose(0, 1)
 
-    def _decode(self, z: Tensor) -> Tensor:
+    def _decode(self, z: Tensor, x: Tensor) -> Tensor:
+        size = z.shape[1]
+
+        def work(part: Tensor) -> Tensor:
+            return self._latents.decode(part[:, :size], part[:, size:].reshape(-1, *self.event.shape))
+
         with seeded(0):
-            return self._chunked(z, self._latents.decode)
+            return self._chunked(torch.cat([z, x.to(z).flatten(1)], 1), work)
+
+    def _with_labels(self, x: Tensor, seed: int) -> Tensor:
+        """Packed data whose missing labels are the most probable ones."""
+        label, missing = self.event.label, self.event.missing(x)
+        if label is None or label.name not in self.pair.takes or not missing.any():
+            return x
+        with seeded(seed), torch.no_grad():
+            found = self._chunked(x[missing], lambda part: posterior(self.pair, part, DRAWS, seed))
+        fields = self.event.unpack(x)
+        held = fields[label.name]
+        assert held is not None  # a packed batch has its column
+        labels = held.masked_scatter(missing, found.argmax(1).to(held))
+        return self.event.pack({**fields, label.name: labels}).to(x)
 
     def _chunked(self, x: Tensor, work: Callable[[Tensor], Tensor]) -> Tensor:
         """``work`` on chunks of rows that fit in memory."""

@@ -1,5 +1,6 @@
 """The figures of the page."""
 
+from zoo.report.figures.brackets import brackets as brackets
 from zoo.report.figures.elbos import elbo_gaps as elbo_gaps
 from zoo.report.figures.elbos import elbo_parts as elbo_parts
 from zoo.report.figures.learning import learning as learning
