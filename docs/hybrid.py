@@ -44,6 +44,7 @@ COLUMNS = {
     "nats": ("likelihood", "nats"),
     "ece": ("calibration", "ece"),
     "ece rotated": ("calibration", "ece_rotated"),
+    "AUROC mnist8": ("novelty", "auroc_log_p_mnist8"),
     **{
         f"{rule} {mixture}": ("selective", f"error_90_{rule}_{mixture}")
         for mixture in MIXTURES
