@@ -30,7 +30,7 @@ from zoo.runs.run import Run
 from zoo.runs.stored_scores import evaluate_run
 from zoo.scores import Score
 
-MEASURES = ("log_p", "typicality", "complexity", "ratio")
+MEASURES = ("log_p", "typicality", "complexity", "deflate", "ratio")
 
 
 def main(names: Sequence[str], data: str, train: Mapping[str, Any], asked: str, runs: Path, settings: Settings) -> None:

@@ -9,13 +9,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from zoo.codec.baselines import as_images, as_levels, datum_bytes
-from zoo.data import load_data
+from zoo.codec.baselines import PACKERS, as_images, as_levels, datum_bytes
 from zoo.errors import UnfitError, ZooError
 from zoo.files import cached_tensors
 from zoo.metrics.bounds import log_likelihoods
 from zoo.metrics.detection import auroc, false_alarms, roc
-from zoo.metrics.shifted import SHIFTS, mutated, shifted, with_main, without_label
+from zoo.metrics.shifted import SHIFTS, mutated, novel, short_name, without_label
 from zoo.pairs.build import build
 from zoo.pairs.pair import Pair
 from zoo.pairs.records import density, scored
@@ -28,7 +27,7 @@ from zoo.runs.run import Run
 from zoo.scores import Score
 from zoo.training.loop import fit
 
-MEASURES = ("log_p", "typicality", "complexity", "ratio")
+MEASURES = ("log_p", "typicality", "complexity", "deflate", "ratio")
 """Each is a score of a datum that is high where it is novel."""
 CURVE = 100
 """Steps of a ROC curve for figures: shares of flagged test data of 0, 0.01, ..., 1."""
@@ -77,6 +76,8 @@ def novelty(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
     - ``log_p``: -log p(x), by its importance-weighted bound where it is not derivable.
     - ``typicality``: |log p(x) - m|, with m the mean over validation data.
     - ``complexity``: -log2 p(x) - L(x), with L the length in bits of the datum's own PNG file; of images.
+    - ``deflate``: the same with the length of its levels, compressed by DEFLATE as they are; PNG first predicts each
+      row by one of five filters, and its choice adds noise to L.
     - ``ratio``: log b(x) - log p(x), with b a model of the same family and recipe, trained on data of which each entry
       is replaced by noise with the probability ``background``.
 
@@ -103,8 +104,7 @@ def novelty(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
 
 def _metrics(name: str, *measures: str) -> list[str]:
     """The scores of novel data called ``name``, of all measures unless some are named."""
-    short = name.partition(":")[0]
-    return [f"{what}_{measure}_{short}" for measure in measures or MEASURES for what in ("auroc", "fpr95")]
+    return [f"{what}_{measure}_{short_name(name)}" for measure in measures or MEASURES for what in ("auroc", "fpr95")]
 
 
 def _of_run(run: TrainedRun, names: Sequence[str], settings: Settings) -> list[Score]:
@@ -140,18 +140,20 @@ class _Detector:
 
     def measure(self, x: Tensor) -> dict[str, Tensor | str]:
         """Measure -> its score of each datum, shape ``(n,)``; or why there is none."""
-        log_p, bits = self.log_p(self.run.pair, x), _png_bits(self.run.pair, x)
+        log_p, codes = self.log_p(self.run.pair, x), _code_bits(self.run.pair, x)
         return {
             "log_p": -log_p,
             "typicality": (log_p - self.mean).abs(),
-            "complexity": bits if isinstance(bits, str) else -log_p / math.log(2) - bits,
+            **{name: bits if isinstance(bits, str) else -log_p / math.log(2) - bits for name, bits in codes.items()},
             "ratio": self.background if isinstance(self.background, str) else self.log_p(self.background, x) - log_p,
         }
 
     def compare(self, name: str) -> list[Score]:
         """The scores of one kind of novel data."""
         try:
-            of_novel = self.measure(self.novel(name))
+            settings = self.settings
+            x = novel(name, self.run.data, self.known, seed=settings.seed, data_dir=settings.data_dir)
+            of_novel = self.measure(x)
         except UnfitError as error:
             return [Score.skipped(metric, str(error)) for metric in _metrics(name)]
         found = list[Score]()
@@ -174,33 +176,27 @@ class _Detector:
             for metric, each, unit in answers
         ]
 
-    def novel(self, name: str) -> Tensor:
-        """The test data after a shift, or those of another data set as the pair takes them."""
-        if name in SHIFTS:
-            return shifted(name, self.event, self.known, self.settings.seed)
-        data = self.run.data
-        if data.registered and data.name.partition(":")[0] == name.partition(":")[0]:
-            raise UnfitError(f"{name} is what the model was trained on")
-        other = load_data(name, data_dir=self.settings.data_dir)
-        ours, theirs = self.event.array, other.event.array
-        if (ours.size, ours.levels) != (theirs.size, theirs.levels):
-            raise UnfitError(f"{name} holds {theirs}, {data.name} {ours}: the shapes and supports differ")
-        values = other.event.main_of(other.restore(other.test[: len(self.known)])).to(self.known)
-        same = data.restore(self.known[: len(values)])
-        placed = with_main(self.event, same, values.reshape(-1, *ours.shape).to(same))
-        return data.standardise(placed).to(self.known.device)
 
-
-def _png_bits(pair: Pair, x: Tensor) -> Tensor | str:
-    """The length of each datum's own PNG file in bits, shape ``(n,)``, float64, on the CPU; or why it has none."""
+def _code_bits(pair: Pair, x: Tensor) -> dict[str, Tensor | str]:
+    """Measure -> each datum's own code in bits, shape ``(n,)``, float64, on the CPU; or why it has none."""
     event, array = pair.event, pair.event.array
     fields = [field.name for field in scored(pair, with_label=False)]
-    if len(fields) > 1:
-        return f"a PNG file is of {event.main.name} alone, and log p of {', '.join(fields)}"
-    images = None if array.levels is None else as_images(array, as_levels(array, event.main_of(x)))
-    if images is None:
-        return f"a PNG file is of an image of up to 256 levels, got {array}"
-    return 8 * torch.tensor(datum_bytes("png", array, images), dtype=torch.float64)
+    if len(fields) > 1 or array.levels is None:
+        several = f"a standard code is of {event.main.name} alone, and log p of {', '.join(fields)}"
+        why = several if len(fields) > 1 else f"standard codes (PNG, DEFLATE) are of levels, got {array}"
+        return dict.fromkeys(("complexity", "deflate"), why)
+    levels = as_levels(array, event.main_of(x))
+    images, compress = as_images(array, levels), PACKERS["zlib"][0]
+    return {
+        "complexity": f"a PNG file is of an image of up to 256 levels, got {array}"
+        if images is None
+        else _bits(datum_bytes("png", array, images)),
+        "deflate": _bits([len(compress(each.tobytes())) for each in levels]),
+    }
+
+
+def _bits(sizes: Sequence[int]) -> Tensor:
+    return 8 * torch.tensor(sizes, dtype=torch.float64)
 
 
 def _background(run: TrainedRun, settings: Settings) -> Pair | str:

@@ -12,7 +12,7 @@ from torch import Tensor
 from zoo.errors import UnfitError
 from zoo.metrics.labels import labelled, log_joint
 from zoo.metrics.risk import QUANTILE, risk_curve, selective_risks
-from zoo.metrics.shifted import SHIFTS, shifted
+from zoo.metrics.shifted import SHIFTS, novel, short_name
 from zoo.pairs.registry import column, evaluation
 from zoo.report.text import percent
 from zoo.report.verdicts import Pooled, Row, Verdict, one_seed, pool
@@ -29,13 +29,6 @@ CURVE = 100
 """Points of a risk-coverage curve for figures: coverages of 0.01, 0.02, ..., 1."""
 ROUNDING = 1e-6
 """Nats by which a log p(x) may be below a quantile that it is equal to."""
-METRICS = tuple(
-    f"{quantity}_{rule}_{mixture}{of}"
-    for mixture in MIXTURES
-    for rule in RULES
-    for quantity in ("aurc", "error_90")
-    for of in (("",) if rule == RULES[0] else ("", "_gain"))
-)
 
 
 @column(
@@ -71,17 +64,18 @@ def selective(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
 
     Each is scored on a mixture: ``alone``, the test data with a label; or with a share of 10 % of data that are none,
     any answer to which is an error: the same test data ``shuffled``, ``rotated``, ``inverted`` or replaced by ``noise``
-    (`zoo.metrics.shifted`). All of both are used, with weights.
+    (`zoo.metrics.shifted`), or as many test data of another data set. All of both are used, with weights.
 
     - ``aurc_RULE_MIXTURE``: area under the curve of the share of errors over the share that is answered;
       ``error_90_RULE_MIXTURE``: that share where 90 % are answered.
     - ``..._gain``, for the rules with p(x): what they save against ``posterior``, paired; the reason is its 95 %
       interval. Standard errors and intervals are by a bootstrap over test data, which are drawn with what is made of
-      them.
+      them; those of another data set are drawn by themselves.
 
     Args:
         runs: one run.
-        settings: ``particles`` (at most `zoo.metrics.labels.MOST_PARTICLES` are used), ``memory`` and ``seed``.
+        settings: ``particles`` (at most `zoo.metrics.labels.MOST_PARTICLES` are used), ``against``, other data sets,
+            ``memory``, ``seed`` and ``data_dir``.
 
     Returns:
         The scores above; all skipped for a pair without p(y | x).
@@ -90,15 +84,27 @@ def selective(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
         Geifman & El-Yaniv 2017, arXiv:1705.08500 (selective classification).
     """
     (run,) = runs
-    return unmeasurable(run, METRICS) or attempt(METRICS, _of_run, run, settings)
+    mixtures = list(dict.fromkeys([*MIXTURES, *settings.against]))
+    metrics = [metric for mixture in mixtures for metric in _metrics(mixture)]
+    return unmeasurable(run, metrics) or attempt(metrics, _of_run, run, mixtures, settings)
 
 
-def _of_run(run: TrainedRun, settings: Settings) -> list[Score]:
-    pair, event = run.pair, run.pair.event
+def _metrics(mixture: str) -> list[str]:
+    """The names of the scores of one mixture."""
+    return [
+        f"{quantity}_{rule}_{short_name(mixture)}{of}"
+        for rule in RULES
+        for quantity in ("aurc", "error_90")
+        for of in (("",) if rule == RULES[0] else ("", "_gain"))
+    ]
+
+
+def _of_run(run: TrainedRun, mixtures: Sequence[str], settings: Settings) -> list[Score]:
+    pair = run.pair
     try:
         _, x, y = labelled(pair, run.data.test)
     except UnfitError as error:
-        return [Score.skipped(metric, str(error)) for metric in METRICS]
+        return [Score.skipped(metric, str(error)) for mixture in mixtures for metric in _metrics(mixture)]
 
     def joint(data: Tensor) -> Tensor:
         return log_joint(pair, data, settings.particles, memory=settings.memory, seed=settings.seed)
@@ -106,33 +112,41 @@ def _of_run(run: TrainedRun, settings: Settings) -> list[Score]:
     least = float(joint(run.data.validation).logsumexp(1).quantile(QUANTILE))
     own = joint(x)
     wrong = (own.argmax(1) != y.cpu()).double()
-    generator, n = torch.Generator().manual_seed(settings.seed), len(x)
-    drawn = torch.randint(n, (RESAMPLES, n), generator=generator)
-    times = torch.zeros(RESAMPLES, n).scatter_add(1, drawn, torch.ones(RESAMPLES, n))
-    weights = torch.cat([torch.ones(1, n), times]).double()  # the first row is the data themselves
-    found, curves = list[Score](), dict[str, Tensor]()
+    generator = torch.Generator().manual_seed(settings.seed)
+    weights = _resampled(len(x), generator)
 
-    def measure(mixture: str, joint: Tensor, errors: Tensor, weights: Tensor) -> None:
+    curves = dict[str, Tensor]()
+
+    def measured(mixture: str, joint: Tensor, errors: Tensor, shares: Tensor) -> list[Score]:
         ranks = _ranks(joint, least)
-        found.extend(_scores(mixture, joint, ranks, errors, weights))
         if joint.isfinite().all():
+            at = torch.arange(1, CURVE + 1, dtype=torch.double) / CURVE
             for rule, confidence in ranks.items():
-                at = torch.arange(1, CURVE + 1, dtype=torch.double) / CURVE
-                curves[f"curve_{rule}_{mixture}"] = risk_curve(confidence, errors, weights[:1], at)[0]
+                curves[f"curve_{rule}_{mixture}"] = risk_curve(confidence, errors, shares[:1], at)[0]
+        return _scores(mixture, joint, ranks, errors, shares)
 
-    for mixture in MIXTURES:
+    def scored(mixture: str) -> list[Score]:
         if mixture == MIXTURES[0]:
-            measure(mixture, own, wrong, weights)
-            continue
+            return measured(mixture, own, wrong, weights)
         try:
-            others = joint(shifted(mixture, event, x, settings.seed))
+            others = joint(novel(mixture, run.data, x, seed=settings.seed, data_dir=settings.data_dir))
         except UnfitError as error:
-            found += [Score.skipped(metric, str(error)) for metric in METRICS if f"_{mixture}" in metric]
-            continue
-        both, errors = torch.cat([own, others]), torch.cat([wrong, torch.ones(n)])
-        measure(mixture, both, errors, torch.cat([(1 - SHARE) * weights, SHARE * weights], 1))
+            return [Score.skipped(metric, str(error)) for metric in _metrics(mixture)]
+        theirs = weights if mixture in SHIFTS else _resampled(len(others), generator)
+        both, errors = torch.cat([own, others]), torch.cat([wrong, torch.ones(len(others))])
+        shares = torch.cat([(1 - SHARE) / len(x) * weights, SHARE / len(others) * theirs], 1)
+        return measured(short_name(mixture), both, errors, shares)
+
+    found = [score for mixture in mixtures for score in attempt(_metrics(mixture), scored, mixture)]
     run.keep("selective", curves, settings)
     return found
+
+
+def _resampled(n: int, generator: torch.Generator) -> Tensor:
+    """How often each of n data is drawn: shape ``(1 + RESAMPLES, n)``; the first row is the data themselves."""
+    drawn = torch.randint(n, (RESAMPLES, n), generator=generator)
+    times = torch.zeros(RESAMPLES, n).scatter_add(1, drawn, torch.ones(RESAMPLES, n))
+    return torch.cat([torch.ones(1, n), times]).double()
 
 
 def _ranks(joint: Tensor, least: float) -> dict[str, Tensor]:

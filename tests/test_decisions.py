@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pyro
@@ -12,6 +13,7 @@ import torch
 from members import small
 from torch import Tensor
 
+import zoo
 from zoo.data import Dataset
 from zoo.event import Event
 from zoo.metrics.calibration import brier, calibration
@@ -19,7 +21,7 @@ from zoo.metrics.risk import selective_risks
 from zoo.metrics.shifted import SHIFTS
 from zoo.pairs.build import build
 from zoo.pairs.pair import Pair
-from zoo.pairs.registry import families
+from zoo.pairs.registry import datasets, families, load_shelves
 from zoo.pairs.traces import sample
 from zoo.runs.evaluation import Settings, TrainedRun, evaluate
 from zoo.scores import Score
@@ -29,10 +31,12 @@ SETTINGS = Settings(particles=4)
 IMAGES, PLANE = Event.parse("x=4x4:5,y=:3@label"), Event.parse("x=2:real,y=:2@label")
 
 
-def scores(name: str, pair: Pair, test: Tensor, validation: Tensor | None = None) -> dict[str, Score]:
+def scores(
+    name: str, pair: Pair, test: Tensor, validation: Tensor | None = None, settings: Settings = SETTINGS
+) -> dict[str, Score]:
     validation = test if validation is None else validation
     run = TrainedRun(pair, Dataset("made", pair.event, test, validation, test, "made up"), seed=0, history=[])
-    return {score.metric: score for score in evaluate(name, [run], SETTINGS)}
+    return {score.metric: score for score in evaluate(name, [run], settings)}
 
 
 def value(score: Score) -> float:
@@ -193,6 +197,23 @@ def test_far_from_the_data_the_classifier_is_sure_and_the_joint_is_not() -> None
         )
         assert "95 % interval" in gain.reason
     assert found["aurc_joint_inverted"].status == found["aurc_joint_rotated"].status == "skipped"
+
+
+def test_another_data_set_is_mixed_in_and_any_answer_to_it_is_an_error() -> None:
+    """Fewer data, far away, of which the classifier is sure: the joint withholds them, and no right answer."""
+    with seeded(0):
+        near, far = torch.randn(200, 2), torch.randn(50, 2) + torch.tensor([40.0, 40.0])
+    load_shelves()
+    with datasets.scoped():
+        zoo.dataset("far")(lambda: Dataset("far", Event(2, "real"), far, far, far, "made up"))
+        test = PLANE.pack({"x": near, "y": (near.sum(1) < 0).float()})
+        settings = replace(SETTINGS, against=("far", "nothing"))
+        found = scores("selective", Pair(PLANE, FarAndSure().model, none), test, settings=settings)
+    assert value(found["error_90_posterior_far"]) == pytest.approx(0.1 / 0.9)
+    assert value(found["error_90_joint_far"]) == pytest.approx(0.0, abs=1e-9)
+    assert value(found["error_90_joint_far_gain"]) == pytest.approx(0.1 / 0.9)
+    assert found["error_90_joint_far"].n == 250
+    assert found["error_90_joint_nothing"].status == "failed"
 
 
 @pytest.mark.parametrize("name", ["selective", "calibration"])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from members import small
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.contract.check import check
@@ -130,17 +130,55 @@ def test_shared_features_are_trained_by_labels_and_separate_ones_are_not(x: str)
         assert (float(sum(gradients)) > 0) == reached
 
 
-def test_the_tie_is_a_normal_spread_over_the_data() -> None:
-    """Of P parameters that are c apart: P c^2 / (2 s^2 N)."""
-    event = Event.parse(SMALL)
-    pair: Any = build("hybrid", event, {"x": FLOW, "tie": 0.5})
-    pair.extras.initialise(batch_of(event, 40))
-    assert pair.extras.penalty().item() == 0.0
-    with torch.no_grad():
+def test_the_penalty_is_the_log_density_of_the_difference_of_all_parameters() -> None:
+    """log N(0; 0, s^2) - log N(theta - theta~; 0, s^2), over N: its gradients pull both sets together."""
+    event, s, n = Event.parse(SMALL), 0.3, 40
+    pair: Any = build("hybrid", event, {"x": FLOW, "tie": s})
+    pair.extras.initialise(batch_of(event, n))
+    with seeded(1), torch.no_grad():
         for parameter in pair.extras.copy.parameters():
-            parameter += 0.1
-    count = sum(parameter.numel() for parameter in pair.extras.copy.parameters())
-    assert pair.extras.penalty().item() == pytest.approx(count * 0.01 / (2 * 0.25 * 40), rel=1e-4)
+            parameter += torch.randn_like(parameter)
+    theta, other = (nn.utils.parameters_to_vector(half.parameters()) for half in (pair.extras.copy, pair.extras.x))
+    density = torch.distributions.Normal(torch.zeros(()), s)
+    expected = (density.log_prob(torch.zeros_like(theta)) - density.log_prob(theta - other)).sum() / n
+    assert pair.extras.penalty().item() == pytest.approx(expected.item(), rel=1e-4)
+    pair.extras.penalty().backward()
+    for a, b in zip(pair.extras.copy.parameters(), pair.extras.x.parameters(), strict=True):
+        assert torch.allclose(a.grad, (a - b) / (s**2 * n), rtol=1e-4)
+        assert torch.allclose(a.grad, -b.grad)
+
+
+@pytest.mark.parametrize("x", [FLOW, "vae:hidden=8,latent=2"])
+def test_the_limits_of_the_tie_are_shared_and_separate_parameters(x: str) -> None:
+    """At equal sets the loss is that of ``shared``; as s grows it is that of two sets with no term between them."""
+    event = Event.parse(SMALL)
+    batch = batch_of(event)
+    main, y = event.main_of(batch), batch[:, -1].long()
+
+    def made(**hyper: Any) -> Any:
+        pair: Any = build("hybrid", event, {"x": x, "hidden": 8, **hyper}, seed=3)
+        pair.extras.initialise(batch)
+        return pair
+
+    def loss(pair: Any) -> float:
+        with pair.evaluating(), seeded(1):
+            return float(pair.extras.loss(batch))
+
+    def unpenalised(pair: Any) -> float:
+        with pair.evaluating(), seeded(1):
+            density = log_weights(pair.extras.pair, main).mean()
+            return float(F.cross_entropy(pair.extras.logits(main), y) - density)
+
+    shared, near, far = made(shared=True), made(tie=1e-3), made(tie=1e6)
+    for tied in (near, far):
+        tied.extras.classifier.load_state_dict(shared.extras.classifier.state_dict())
+        assert loss(tied) == pytest.approx(loss(shared), rel=1e-5)
+        with torch.no_grad():
+            for parameter in tied.extras.copy.parameters():
+                parameter += 0.1
+    assert loss(near) > unpenalised(near) + 1000
+    assert loss(far) == pytest.approx(unpenalised(far), rel=1e-5)
+    assert abs(loss(far) - loss(shared)) > 1e-4, "the classifier sees the features of its own set"
 
 
 @pytest.mark.parametrize("x", ["independent", "pixelcnn:width=8,blocks=1", "uniform"])

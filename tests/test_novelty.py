@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -120,6 +121,9 @@ def test_a_model_that_knows_nothing_is_corrected_by_the_complexity_alone() -> No
     expected = auroc(*(-lengths(data.event, x) for x in (known, novel)))
     assert value(scores["auroc_complexity_noise"]) == pytest.approx(expected.value)
     assert expected.value < 0.1, "noise has longer files, which is subtracted"
+    raw = [[len(zlib.compress(bytes(each.flatten().byte().tolist()), 9)) for each in x] for x in (known, novel)]
+    expected = auroc(*(-torch.tensor(sizes).double() for sizes in raw))
+    assert value(scores["auroc_deflate_noise"]) == pytest.approx(expected.value)
 
 
 def lengths(event: Event, x: Tensor) -> Tensor:
@@ -199,5 +203,5 @@ def test_every_family_is_measured_where_it_has_a_likelihood(name: str, support: 
         data = Dataset("drawn", event, *sample(pair, 90).detach().split(30), "drawn")
     scores = asked("novelty", TrainedRun(pair, data, 0, [], unchecked=True), settings=Settings(particles=2, samples=30))
     status = "skipped" if capabilities(pair).likelihood == "none" else "ok"
-    for measure in ("log_p", "typicality", *(["complexity"] if event.levels else [])):
+    for measure in ("log_p", "typicality", *(["complexity", "deflate"] if event.levels else [])):
         assert scores[f"auroc_{measure}_noise"].status == status, scores[f"auroc_{measure}_noise"].reason

@@ -51,7 +51,8 @@ Train = Annotated[
 Precision = Annotated[str | None, typer.Option(help="float32, or bf16: matrix products in bfloat16 while training.")]
 Particles = Annotated[int, typer.Option(min=1, help="Particles of the importance-weighted bound.")]
 Against = Annotated[
-    list[str] | None, typer.Option("--against", help="A data set that shall look novel. May be repeated.")
+    list[str] | None,
+    typer.Option("--against", help="A data set that shall look novel, or be withheld. May be repeated."),
 ]
 Background = Annotated[
     float, typer.Option(help="Mutation rate of a background model, such as 0.3, which is trained for it.")

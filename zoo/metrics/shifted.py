@@ -6,10 +6,12 @@ What is changed is the main field; of a record the label becomes missing, and wh
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from zoo.data import Dataset, load_data
 from zoo.errors import UnfitError, ZooError
 from zoo.event import Event
 
@@ -47,6 +49,52 @@ def shifted(name: str, event: Event, x: Tensor, seed: int = 0) -> Tensor:
         raise UnfitError("a sequence has a length of its own; shifts are of data of one shape")
     values = SHIFTS[name](event.array, event.main_of(x), torch.Generator().manual_seed(seed))
     return without_label(event, with_main(event, x, values))
+
+
+def novel(name: str, data: Dataset, x: Tensor, *, seed: int = 0, data_dir: Path | None = None) -> Tensor:
+    """Data of another kind than ``x``: one of `SHIFTS` of it, or the test data of another data set.
+
+    Args:
+        name: a shift, else a data set as `zoo.data.load_data` takes it.
+        data: what ``x`` is a batch of.
+        x: shape ``(n, *data.event.shape)``.
+        seed: of a shift.
+        data_dir: where files of registered data sets are looked for.
+
+    Returns:
+        Shape ``(n, *data.event.shape)`` of a shift; of a data set its first ``n`` test data, or all if it has fewer, in
+        the units of ``data``. Labels are missing.
+
+    Raises:
+        UnfitError: ``data`` itself, data of another shape or support, or what a shift does not apply to.
+
+    Example:
+        >>> digits = load_data("digits")
+        >>> novel("inverted", digits, digits.test[:5]).shape
+        torch.Size([5, 8, 8])
+    """
+    if name in SHIFTS:
+        return shifted(name, data.event, x, seed)
+    if data.registered and short_name(data.name) == short_name(name):
+        raise UnfitError(f"{name} is what the model was trained on")
+    other = load_data(name, data_dir=data_dir)
+    ours, theirs = data.event.array, other.event.array
+    if (ours.size, ours.levels) != (theirs.size, theirs.levels):
+        raise UnfitError(f"{name} holds {theirs}, {data.name} {ours}: the shapes and supports differ")
+    values = other.event.main_of(other.restore(other.test[: len(x)])).to(x)
+    same = data.restore(x[: len(values)])
+    placed = with_main(data.event, same, values.reshape(-1, *ours.shape).to(same))
+    return without_label(data.event, data.standardise(placed).to(x.device))
+
+
+def short_name(name: str) -> str:
+    """A data set without its settings: its name in the names of scores.
+
+    Example:
+        >>> short_name("digits:labels=all")
+        'digits'
+    """
+    return name.partition(":")[0]
 
 
 def mutated(event: Event, x: Tensor, rate: float, seed: int = 0) -> Tensor:

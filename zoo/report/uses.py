@@ -11,7 +11,13 @@ from zoo.report.tables import Member
 REVERSED = 0.5
 VICTIMS = {"plain": "a plain classifier", "own": "the model's own p(y | x)"}
 """What an attack fools: its word in the names of scores, and in the report."""
-MEASURES = {"log_p": "log p(x)", "typicality": "typicality", "complexity": "complexity", "ratio": "background ratio"}
+MEASURES = {
+    "log_p": "log p(x)",
+    "typicality": "typicality",
+    "complexity": "complexity (PNG)",
+    "deflate": "complexity (DEFLATE)",
+    "ratio": "background ratio",
+}
 
 
 def uses(lines: Sequence[Member]) -> list[Table]:

@@ -102,7 +102,7 @@ class Settings:
             noise depends on it.
         seed: of every random number that an evaluation draws.
         samples: the most samples, and the most test data, that sample quality and decisions are measured on.
-        against: registered data sets that a model should find novel.
+        against: data sets that a model should find novel, and whose data it should not label.
         background: mutation rate of a background model, which is trained for it; 0 for none.
         data_dir: where files of registered data sets are looked for.
 
