@@ -17,6 +17,7 @@ from zoo.metrics.attacks import ATTACKS, Classify, attacked, limits
 from zoo.metrics.bounds import log_likelihoods
 from zoo.metrics.detection import auroc
 from zoo.metrics.labels import labelled, posterior
+from zoo.metrics.risk import QUANTILE
 from zoo.metrics.shifted import with_main, without_label
 from zoo.metrics.two_sample import Share
 from zoo.nn.classifier import Classifier
@@ -39,6 +40,8 @@ FEW_PARTICLES = 4
 """For a gradient of p(y | x) that the guide does not give: a class is given the same draws as the others."""
 CHUNK = 250
 """Data that are attacked at a time."""
+FEW = 6
+"""Data that figures show: the first of the test data with a label."""
 
 
 @evaluation("attack")
@@ -112,8 +115,32 @@ def _of_victim(
     for measure in MEASURES[name]:
         packed = {case: _packed(event, victim.x, data[case], classes[case], measure) for case in data}
         metrics = [f"{name}_auroc_{measure}_{case}" for case in data if case != "clean"]
-        found += attempt(metrics, _areas, metrics, run, packed, settings)
+        surprises = dict[str, Tensor]()
+        found += attempt(metrics, _areas, metrics, run, packed, settings, surprises)
+        if measure == "log_p" and surprises:
+            _keep(run, name, victim, data, surprises, settings)
     return found
+
+
+def _keep(
+    run: TrainedRun,
+    name: str,
+    victim: _Victim,
+    data: Mapping[str, Tensor],
+    surprises: Mapping[str, Tensor],
+    settings: Settings,
+) -> None:
+    """Keep a few data before and after each attack, p(y | x) and log p(x), and its quantiles over all data."""
+    event, rows = run.data.event, victim.x[:FEW]
+    kept = {"y": victim.y[:FEW], "least": (-surprises["clean"]).quantile(QUANTILE)}
+    for case, values in data.items():
+        log_p = -surprises[case]
+        with torch.no_grad():
+            classes = victim.classifier(rows)(values[:FEW]).softmax(-1)
+        shown = event.main_of(run.data.restore(with_main(event, rows, values[:FEW])))
+        kept |= {f"x_{case}": shown, f"p_y_{case}": classes, f"log_p_{case}": log_p[:FEW]}
+        kept |= {f"median_{case}": log_p.median()}
+    run.keep(f"attack-{name}", kept, settings)
 
 
 def _attacked(event: Event, victim: _Victim, name: str, epsilon: float, bounds: tuple[Tensor, Tensor]) -> Tensor:
@@ -144,8 +171,14 @@ def _packed(event: Event, x: Tensor, values: Tensor, guess: Tensor, measure: str
     return event.pack(event.unpack(changed) | {event.label.name: guess}, x.dtype)
 
 
-def _areas(metrics: Sequence[str], run: TrainedRun, packed: Mapping[str, Tensor], settings: Settings) -> list[Score]:
-    """How well minus the log-likelihood tells data that were attacked from the same data before."""
+def _areas(
+    metrics: Sequence[str],
+    run: TrainedRun,
+    packed: Mapping[str, Tensor],
+    settings: Settings,
+    surprises: dict[str, Tensor],
+) -> list[Score]:
+    """How well minus the log-likelihood, put into ``surprises``, tells attacked data from the same data before."""
     if capabilities(run.pair, packed["clean"]).likelihood == "none":
         why = "an implicit model: it observes nothing, so it has no likelihood"
         return [Score.skipped(metric, why) for metric in metrics]
@@ -154,6 +187,7 @@ def _areas(metrics: Sequence[str], run: TrainedRun, packed: Mapping[str, Tensor]
         particles = min(settings.particles, MOST_PARTICLES)
         found, kind = log_likelihoods(run.pair, x, particles, memory=settings.memory, seed=settings.seed)
         values[case] = run.data.log_scale(run.pair, x) - found
+    surprises |= values
     known, scores = values.pop("clean"), list[Score]()
     exact = kind == "exact" and not run.data.dequantised
     remark = f"log {density(run.pair, packed['clean'])} {'exact' if exact else 'by a lower bound'}"

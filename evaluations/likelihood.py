@@ -32,6 +32,7 @@ OF_DATA = ("nats", "nats_per_step", "bits_per_dim", "elbo")
 """Those whose reason says what they are of."""
 ONLY_DEQUANTISED = "no latents but the dequantised datum: all of the ELBO is reconstruction"
 NO_LATENTS = "no latents of a datum, only shared ones: all of the ELBO is reconstruction"
+NO_WEIGHTS = "the family estimates its ELBO by terms at random, without importance weights: see elbo_..."
 FLOORS = {"floor_uniform": "uniform", "floor_independent": "independent"}
 """Metric -> the family that every other should beat."""
 
@@ -74,6 +75,7 @@ def likelihood(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
       is of: p(x, y) with labels, p(x | c) where c is given.
     - ``elbo``: the negative ELBO in nats, the sum of ``kl``, the mean of log q(z|x) - log p(z), near zero where the
       latents carry no information, and ``reconstruction``, the mean of -log p(x|z). A dequantised datum is part of x.
+      A family that estimates its ELBO itself has the mean of each of its terms instead, ``elbo_prior`` and so on.
     - ``ess``: mean effective sample size of the particles. ``khat_share``: share of data with a Pareto k-hat above 0.7.
     - ``bound_gap``, for a pair with an analytic log_prob and latents: the exact value minus the bound, not below zero
       by more than noise.
@@ -143,6 +145,10 @@ def _of_weights(bound: Bounds | None, informative: bool, otherwise: str) -> list
     """The scores of the importance weights; ``informative`` if a datum has latents besides its dequantisation."""
     if bound is None:
         return _skipped(OF_WEIGHTS, "no latents: the value is exact and needs no bound")
+    if bound.terms:
+        terms = [mean_score(f"elbo_{name}", -term, "nats", "lower bound") for name, term in bound.terms.items()]
+        skipped = _skipped([name for name in OF_WEIGHTS if name != "elbo"], NO_WEIGHTS)
+        return [mean_score("elbo", -bound.elbo, "nats", "lower bound"), *skipped, *terms]
     kl, reconstruction = bound.kl, -bound.elbo - bound.kl
     parts = [mean_score("kl", kl, "nats", "estimate"), mean_score("reconstruction", reconstruction, "nats", "estimate")]
     if not informative:

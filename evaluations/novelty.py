@@ -14,7 +14,7 @@ from zoo.data import load_data
 from zoo.errors import UnfitError, ZooError
 from zoo.files import cached_tensors
 from zoo.metrics.bounds import log_likelihoods
-from zoo.metrics.detection import auroc, false_alarms
+from zoo.metrics.detection import auroc, false_alarms, roc
 from zoo.metrics.shifted import SHIFTS, mutated, shifted, with_main, without_label
 from zoo.pairs.build import build
 from zoo.pairs.pair import Pair
@@ -30,6 +30,8 @@ from zoo.training.loop import fit
 
 MEASURES = ("log_p", "typicality", "complexity", "ratio")
 """Each is a score of a datum that is high where it is novel."""
+CURVE = 100
+"""Steps of a ROC curve for figures: shares of flagged test data of 0, 0.01, ..., 1."""
 MOST_PARTICLES = 64
 """Draws of the guide for each datum, where settings ask for more."""
 
@@ -110,7 +112,9 @@ def _of_run(run: TrainedRun, names: Sequence[str], settings: Settings) -> list[S
         why = "an implicit model: it observes nothing, so it has no likelihood"
         return [Score.skipped(metric, why) for name in names for metric in _metrics(name)]
     detector = _Detector(run, settings)
-    return [score for name in names for score in attempt(_metrics(name), detector.compare, name)]
+    found = [score for name in names for score in attempt(_metrics(name), detector.compare, name)]
+    run.keep("novelty", detector.curves, settings)
+    return found
 
 
 class _Detector:
@@ -125,6 +129,7 @@ class _Detector:
         self.background = _background(run, settings)
         self.mean = float(self.log_p(run.pair, validation).mean())
         self.of_known = self.measure(self.known)
+        self.curves = dict[str, Tensor]()
 
     def log_p(self, pair: Pair, x: Tensor) -> Tensor:
         """In the data's own units; notes which kind it is."""
@@ -162,6 +167,7 @@ class _Detector:
         """How well one measure separates the data."""
         remark = f"log {density(self.run.pair, self.known)} {'exact' if self.kind == 'exact' else 'by a lower bound'}"
         found = auroc(ours, theirs, paired=paired), false_alarms(ours, theirs, paired=paired)
+        self.curves[metrics[0].replace("auroc", "curve")] = roc(ours, theirs, torch.arange(CURVE + 1) / CURVE)
         answers = zip(metrics, found, ("AUROC", "share"), strict=True)
         return [
             Score(metric, each.value, unit, each.stderr, "estimate", each.n, "ok", remark)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from zoo.errors import UnfitError
 from zoo.metrics.labels import labelled, log_joint
-from zoo.metrics.risk import selective_risks
+from zoo.metrics.risk import QUANTILE, risk_curve, selective_risks
 from zoo.metrics.shifted import SHIFTS, shifted
 from zoo.pairs.registry import column, evaluation
 from zoo.report.text import percent
@@ -24,9 +24,9 @@ MIXTURES = ("alone", *SHIFTS)
 SHARE = 0.1
 """Of data that are no such data, in a mixture."""
 COVERAGE = 0.9
-QUANTILE = 0.05
-"""Of log p(x) of validation data, below which the gated rule answers last."""
 RESAMPLES = 1000
+CURVE = 100
+"""Points of a risk-coverage curve for figures: coverages of 0.01, 0.02, ..., 1."""
 ROUNDING = 1e-6
 """Nats by which a log p(x) may be below a quantile that it is equal to."""
 METRICS = tuple(
@@ -110,10 +110,19 @@ def _of_run(run: TrainedRun, settings: Settings) -> list[Score]:
     drawn = torch.randint(n, (RESAMPLES, n), generator=generator)
     times = torch.zeros(RESAMPLES, n).scatter_add(1, drawn, torch.ones(RESAMPLES, n))
     weights = torch.cat([torch.ones(1, n), times]).double()  # the first row is the data themselves
-    found = list[Score]()
+    found, curves = list[Score](), dict[str, Tensor]()
+
+    def measure(mixture: str, joint: Tensor, errors: Tensor, weights: Tensor) -> None:
+        ranks = _ranks(joint, least)
+        found.extend(_scores(mixture, joint, ranks, errors, weights))
+        if joint.isfinite().all():
+            for rule, confidence in ranks.items():
+                at = torch.arange(1, CURVE + 1, dtype=torch.double) / CURVE
+                curves[f"curve_{rule}_{mixture}"] = risk_curve(confidence, errors, weights[:1], at)[0]
+
     for mixture in MIXTURES:
         if mixture == MIXTURES[0]:
-            found += _scores(mixture, own, wrong, weights, least)
+            measure(mixture, own, wrong, weights)
             continue
         try:
             others = joint(shifted(mixture, event, x, settings.seed))
@@ -121,16 +130,21 @@ def _of_run(run: TrainedRun, settings: Settings) -> list[Score]:
             found += [Score.skipped(metric, str(error)) for metric in METRICS if f"_{mixture}" in metric]
             continue
         both, errors = torch.cat([own, others]), torch.cat([wrong, torch.ones(n)])
-        found += _scores(mixture, both, errors, torch.cat([(1 - SHARE) * weights, SHARE * weights], 1), least)
+        measure(mixture, both, errors, torch.cat([(1 - SHARE) * weights, SHARE * weights], 1))
+    run.keep("selective", curves, settings)
     return found
 
 
-def _scores(mixture: str, joint: Tensor, errors: Tensor, weights: Tensor, least: float) -> list[Score]:
-    """Of one mixture; the first row of ``weights`` is the data, the others are resamples."""
+def _ranks(joint: Tensor, least: float) -> dict[str, Tensor]:
+    """The confidences of each rule, shape ``(n,)``."""
     posterior, log_x = joint.log_softmax(1).amax(1), joint.logsumexp(1)
     unfamiliar = (log_x < least - ROUNDING).double()
     last = math.log(joint.shape[1]) + 1  # confidences are between -log K and 0
-    ranks = {"posterior": posterior, "joint": posterior + log_x, "gated": posterior - last * unfamiliar}
+    return {"posterior": posterior, "joint": posterior + log_x, "gated": posterior - last * unfamiliar}
+
+
+def _scores(mixture: str, joint: Tensor, ranks: Mapping[str, Tensor], errors: Tensor, weights: Tensor) -> list[Score]:
+    """Of one mixture; the first row of ``weights`` is the data, the others are resamples."""
     bad = int((~joint.isfinite().all(1)).sum())
     found, plain = list[Score](), dict[str, Tensor]()
     for rule, confidence in ranks.items():

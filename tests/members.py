@@ -11,7 +11,7 @@ from zoo.pairs.declarations import SUPPORTS
 from zoo.pairs.registry import families, guides, load_shelves
 
 SMALL = {"layers": 2, "couplings": 1, "hidden": 16, "narrow": 8, "width": 8, "blocks": 1, "latent": 3, "top": 2}
-SMALL |= {"bottom": 3, "steps": 2, "x": "independent"}
+SMALL |= {"bottom": 3, "steps": 2, "timesteps": 3, "x": "independent"}
 """Hyper-parameters that keep a network small, where it has them: the laws are about what it is made of."""
 
 
@@ -33,6 +33,11 @@ def small(name: str) -> dict[str, Any]:
     family, guide = find(name)
     own = _taken(family.make)
     return own | ({f"guide.{key}": value for key, value in _taken(guides[guide].make).items()} if guide else {})
+
+
+def default(name: str) -> dict[str, Any]:
+    """Default hyper-parameters of the pair called ``name``, but for the number of its steps in time."""
+    return {key: value for key, value in small(name).items() if key == "timesteps"}
 
 
 def _taken(make: Callable[..., Any]) -> dict[str, Any]:

@@ -63,10 +63,11 @@ from breaches import (
 from forms import FORMS
 from torch import Tensor
 
+import zoo
 from zoo.cli.template import starting_file
 from zoo.contract.check import Finding, check, check_pair
 from zoo.contract.laws import GROUND, LAWS
-from zoo.data import load_data
+from zoo.data import Dataset, load_data
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.pairs import plugins as outside
@@ -243,6 +244,36 @@ def test_the_starting_file_passes_as_it_is(tmp_path: Path, name: str) -> None:
     path.write_text(starting_file(name))
     assert outside.load_families([path]) == [name]
     assert [finding for finding in check(name) if not finding.ok] == []
+
+
+def test_laws_are_checked_on_the_data_that_are_given(tmp_path: Path) -> None:
+    """A program of positive numbers: on its own draws all is well, on data with another it is refused at every door."""
+    (tmp_path / "waiting.py").write_text(
+        "import pyro, pyro.distributions as dist, torch, zoo\n"
+        "event = zoo.Event(2, 'real')\n"
+        "def model(x):\n"
+        "    rate = pyro.param('rate', torch.tensor(1.0), constraint=dist.constraints.positive)\n"
+        "    with pyro.plate('data', len(x)):\n"
+        "        pyro.sample('x', dist.Exponential(rate.expand(2)).to_event(1), obs=x)\n"
+    )
+    (name,) = outside.load_families([tmp_path / "waiting.py"])
+    assert broken(check(name)) == []
+    x = torch.randn(90, 2, generator=torch.Generator().manual_seed(0)).abs()
+    lower = x.index_fill(0, torch.tensor([0]), -1.0)  # in the train split, which the ground laws do not see
+    within, beyond = (Dataset("made", Event(2, "real"), *values.split(30), "Drawn.") for values in (x, lower))
+    assert broken(check(name, data=within)) == []
+    for door in (
+        lambda: check(name, data=beyond),
+        lambda: fit(build(name, beyond.event), beyond, {"steps": 0}),
+        lambda: zoo.TrainedRun(build(name, beyond.event), beyond, 0, []),
+        lambda: zoo.TrainedModel(build(name, beyond.event), beyond),
+    ):
+        with pytest.raises(ZooError, match=r"1 of 30 train data lie outside the support of what waiting observes"):
+            door()
+    unlabelled = load_data("digits:labels=0")
+    with pytest.raises(ZooError, match="takes binary or levels data"):
+        check("uniform", data=load_data("moons"))
+    assert broken(check("independent", data=unlabelled)) == []
 
 
 def test_the_starting_file_learns_digits(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_show_gives_what_is_read_off_the_programs() -> None:
         (["train", "vae", "--event", "9x9:17"], "64"),
         (
             ["compare", "tabel1"],
-            "suites: certificates, decisions, domains, everything, flows, labels, novelty, posteriors",
+            "suites: blobs, certificates, decisions, diffusion, domains, everything, flows, labels, novelty",
         ),
         (["compare", "nowhere.toml"], "cannot be read"),
         (["report", "nothing"], "zoo compare"),
@@ -225,8 +225,8 @@ def test_memory_reaches_the_evaluation(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "data"),
     [
-        ([], [["digits"], ["digits:labels=all"]]),
-        (["--data", "digits-binary"], [["digits-binary"], ["digits-binary"]]),
+        ([], [["blobs"], ["digits"], ["digits:labels=all"]]),
+        (["--data", "digits-binary"], 3 * [["digits-binary"]]),
     ],
 )
 def test_suites_that_are_included_keep_their_data(

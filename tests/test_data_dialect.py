@@ -89,6 +89,8 @@ def test_one_column_of_decimal_commas_is_not_two(tmp_path: Path) -> None:
         ZooError, match=r"may be two numbers, or one with a decimal comma; say which by .*decimal=point"
     ):
         load_data(str(written(tmp_path, rows)))
+    source = load_data(f"{written(tmp_path, rows)}:decimal=comma").source
+    assert ("commas are decimal ones" in source, "separated" in source) == (True, False)
     assert load_data(f"{written(tmp_path, rows)}:decimal=point").event.size == 2
 
 

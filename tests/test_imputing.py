@@ -266,3 +266,31 @@ def test_missing_entries_and_labels_of_a_record_follow_their_joint_distribution(
     assert np.allclose(found.draws["x"][:, 0].mean(0), [1, 0, 0.7], atol=0.03)
     assert np.allclose(found.draws["x"][:, 1, 1:].mean(0), p_y @ rates[:, 1:], atol=0.03)
     assert (found.draws["y"][:, 0] == 1).all()
+
+
+@pytest.mark.parametrize("by", ["site", "distribution"])
+def test_padding_says_nothing_of_missing_steps(by: str) -> None:
+    """z ~ N(0, 1), x_t ~ N(z, 1): E[x_m | x_o] is the sum of k observed steps over k + 1, whatever is padding."""
+    event = zoo.Event.parse("x=6:real~n,n=:7@given")
+
+    def model(x: Tensor, n: Tensor) -> None:
+        within = torch.arange(6) < n[:, None]
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(len(x)), 1.0))
+            steps = dist.Normal(z[:, None].expand(-1, 6), 1.0)
+            if by == "distribution":
+                pyro.sample("x", steps.mask(within).to_event(1), obs=x)
+            else:
+                with pyro.plate("steps", 6, dim=-2), pyro.poutine.mask(mask=within.T):
+                    pyro.sample("x", dist.Normal(z, 1.0), obs=x.T)
+
+    def guide(x: Tensor, n: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", dist.Normal(x.sum(1) / (n + 1), (n + 1).rsqrt()))
+
+    pair = Pair(event, model, guide)
+    x = event.pack({"x": torch.randn(20, 6), "n": torch.full((20,), 3.0)})
+    trained = zoo.TrainedModel(pair, zoo.Dataset("made up", event, x, x, x, "Drawn."))
+    found = trained.impute({"x": [[1.5, 2.5, np.nan, 0.0, 0.0, 0.0]], "n": [3.0]}, draws=1500, particles=8)
+    assert np.allclose(found.mean["x"][0], [1.5, 2.5, 4 / 3, 0, 0, 0], atol=0.15)
+    assert np.isclose(found.draws["x"][:, 0, 2].std(), np.sqrt(4 / 3), atol=0.1)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from draws import data, every
-from members import members, small
+from members import default, members, small
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -21,6 +21,7 @@ from zoo.pairs.pair import HasInitialise, HasPlayers, Pair
 from zoo.pairs.traces import capabilities, log_prob, log_weights, sample
 from zoo.seeding import seeded
 from zoo.training.loop import fit
+from zoo.training.recipe import Recipe
 
 EVENTS = {"binary": Event((4, 4), "binary"), "levels": Event((4, 4), 5), "real": Event((4, 4), "real")}
 TINY = {"binary": Event((2, 2), "binary"), "levels": Event((2, 2), 3)}
@@ -48,7 +49,7 @@ def each_weight(pair: Pair, x: Tensor, particles: int) -> Tensor:
 @pytest.mark.parametrize(("name", "support"), MEMBERS)
 def test_the_contract_holds(name: str, support: str) -> None:
     """Of each family at its default size on one support; small elsewhere."""
-    hyper = small(name) if "+" in name or support != "levels" else {}
+    hyper = small(name) if "+" in name or support != "levels" else default(name)
     findings = check(name, EVENTS[support], hyper)
     assert [finding for finding in findings if finding.ok is False] == []
     pair = build(name, EVENTS[support], hyper)
@@ -101,7 +102,7 @@ def test_it_can_be_built_for_an_oblong_shape(name: str, support: str) -> None:
 def test_training_improves_the_elbo(name: str, coins: Dataset) -> None:
     def score(steps: int) -> float:
         pair = build(name, coins.event, small(name), seed=1)
-        fit(pair, coins, {"steps": steps, "batch": 40, "lr": 1e-2, "checkpoints": 1}, seed=1, device="cpu")
+        fit(pair, coins, Recipe(steps=steps, batch=40, lr=1e-2, checkpoints=1), seed=1, device="cpu")
         return float(each_weight(pair, coins.train, 50).mean())
 
     assert score(100) > score(1) + 0.1

@@ -93,7 +93,9 @@ def test_other_data_are_compared_in_their_own_units() -> None:
     isotropic("theirs", 30.0, 100.0)
     data = load_data("ours")
     assert data.units is not None
-    run = TrainedRun(finished(Normal()).pair, data, 0, [])
+    pair = finished(Normal()).pair
+    pair.in_own_units = False
+    run = TrainedRun(pair, data, 0, [])
     scores = asked("novelty", run, settings=replace(SETTINGS, against=("theirs", "ours")))
     assert near(scores["auroc_log_p_theirs"], 0.9)
     assert "trained on" in scores["auroc_log_p_ours"].reason

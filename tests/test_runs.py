@@ -201,3 +201,21 @@ def test_a_seed_is_one_that_numpy_takes() -> None:
     for seed in (-1, 2**32):
         with pytest.raises(ZooError, match="a seed is"):
             config(seed)
+
+
+def test_the_order_of_settings_makes_no_other_run(finished: Run, tmp_path: Path) -> None:
+    """New runs have them by name; a run that was written in another order is found, resumed and loaded as it is."""
+    runs, settings = finished.folder.parents[2], {"guide.hidden": 16, "hidden": 16, "latent": 2}
+    assert Run.of(config(hyper=settings), runs) == finished
+    assert config(hyper={**settings, "latent": 3}).digest != finished.config.digest
+    backwards = dict(sorted(settings.items(), reverse=True))
+    earlier = config().model_copy(update={"hyper": backwards})
+    written = Run.of(earlier, tmp_path)
+    assert earlier.digest != config().digest
+    written.train(earlier, earlier.data.load(), "cpu")
+    same = Run.of(config(), tmp_path)
+    assert same == written
+    before = (same.folder / "config.json").read_bytes()
+    same.train(config(), earlier.data.load(), "cpu")
+    assert (same.folder / "config.json").read_bytes() == before
+    assert same.pair().label == "vae+normal"

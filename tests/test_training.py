@@ -21,9 +21,11 @@ from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.pairs.build import build
 from zoo.pairs.pair import Pair, Player
+from zoo.pairs.registry import families
 from zoo.pairs.traces import log_prob
 from zoo.training.callbacks import Progress
 from zoo.training.loop import fit
+from zoo.training.recipe import Recipe
 
 
 class Coins(nn.Module):
@@ -155,6 +157,17 @@ def test_early_stopping_keeps_the_best_weights(coins: Dataset) -> None:
     assert end.step < 400
     assert end.best_score == pytest.approx(min(row["validation"] for row in end.history))
     assert -log_prob(made, worse.validation).mean().item() == pytest.approx(end.best_score, abs=1e-5)
+
+
+def test_a_family_is_trained_by_its_recipe_and_says_so(coins: Dataset) -> None:
+    """As `zoo train` does it; a pair of no family has the common defaults."""
+    made = {name: build("vae", coins.event, {"hidden": 4, "latent": 1}) for name in ("some", "all")}
+    own = Recipe.read(families["vae"].recipe).updated({"steps": 6, "engine": "eager"})
+    assert own != Recipe(steps=6)
+    said = [fit(made["some"], coins, {"steps": 6, "engine": "eager"}).recipe, fit(made["all"], coins, own).recipe]
+    assert said == ["the recipe of vae+normal, with steps=6, engine=eager", "the recipe that was given"]
+    assert all(torch.equal(value, made["all"].state()[name]) for name, value in made["some"].state().items())
+    assert fit(pair(Coins, coins.event), coins, {"steps": 1}).recipe == "the common defaults, with steps=1"
 
 
 def test_dynamic_binarisation_initialises_from_draws(coins: Dataset) -> None:

@@ -194,6 +194,15 @@ def test_scores_with_and_without_a_likelihood_are_not_compared(tmp_path: Path) -
         assert [statuses[value] for value in values.split(",")] == ["finished", "failed"], found
 
 
+@pytest.mark.parametrize("over", ["train.objective=elbo,iwae", "train.particles=1,8"])
+def test_trials_with_different_bounds_are_refused(over: str, tmp_path: Path) -> None:
+    config = configured("ppca", steps=6)
+    config = config.model_copy(update={"recipe": config.recipe.updated({"objective": "iwae", "particles": 4})})
+    assert "by the bound of 4 particles" in objective(config, read_space(["train.lr=0.001,0.1"], config))
+    with pytest.raises(ZooError, match="have no common scale; fix objective and particles"):
+        next(iter(tune(config, COINS, read_space([over], config), 2, tmp_path, "cpu")))
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_default_space_holds_what_the_family_can_be_made_with(name: str) -> None:
     event = example_event(families[name])

@@ -9,20 +9,24 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
+from command import zoo as command
 from members import small
 
 import zoo
 from zoo.data import Dataset, load_data
 from zoo.data.atoms import grid_of, standardised
-from zoo.errors import ZooError
+from zoo.errors import RunError, ZooError
 from zoo.event import Event
 from zoo.pairs.build import build
 from zoo.pairs.plugins import load_families
 from zoo.pairs.registry import dataset, datasets, families, load_shelves
 from zoo.runs.config import DataSpec, configure
 from zoo.runs.evaluation import Settings, TrainedRun, evaluate
+from zoo.runs.lookup import dataset_of
 from zoo.runs.run import Run
 from zoo.seeding import seeded
 from zoo.training.loop import fit
@@ -232,7 +236,8 @@ def test_registered_data_of_ones_own_are_standardised_too() -> None:
             with torch.no_grad():
                 pair.extras.initialise(data.train)  # type: ignore[attr-defined] # it has that method
             found.append(scores(pair, data)["nats"].value)
-            assert data.in_own_units().units is None
+            units = data.in_own_units().units
+            assert units is None or (units.scale == 1).all()
         assert found[1] - found[0] == pytest.approx(LOG_SCALE, abs=0.05)  # float32 in their own units
 
 
@@ -270,6 +275,84 @@ def test_data_made_by_hand_are_standardised_or_refused(change: Any, sentence: st
         assert fit(pair, standardised(data), {"steps": 1}).status == "finished"
     plain = replace(data, train=torch.randn(200, 2), validation=torch.randn(50, 2), test=torch.randn(50, 2))
     assert fit(build("independent", data.event), plain, {"steps": 1}).status == "finished"
+
+
+ROUNDED = np.round(np.random.default_rng(3).normal(5.0, 3.0, (240, 2)), 1)
+OWN_PROGRAM = """
+import pyro, pyro.distributions as dist, torch, zoo
+event = zoo.Event(2, "real")
+def model(x):
+    mean, scale = pyro.param("mean", torch.full((2,), 5.0)), pyro.param("scale", torch.tensor(3.0))
+    with pyro.plate("data", len(x)):
+        pyro.sample("x", dist.Normal(mean, scale).to_event(1), obs=x)
+"""
+
+
+def own_program(x: torch.Tensor) -> None:
+    with pyro.plate("data", len(x)):
+        pyro.sample("x", dist.Normal(torch.full((2,), 5.0), 3.0).to_event(1), obs=x)
+
+
+def test_no_door_gives_rounded_data_a_bare_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs for one event, in a file or in memory: noise that is named, or a refusal."""
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text(OWN_PROGRAM)
+    pd.DataFrame(ROUNDED, columns=["a", "b"]).to_csv("rounded.csv", index=False)
+    with families.scoped():
+        given = ("--data", "rounded.csv", "--train", "steps=1", "--quiet")
+        command("train", "own.py", *given)
+        said = command("evaluate", "own.py", *given, "-e", "likelihood").output
+        nats = next(line for line in said.splitlines() if " nats " in line)
+        assert "(lower bound; dequantised at steps of grids: column 'a' at 0.1, column 'b' at 0.1)" in nats
+        command("score", "runs/rounded.csv/own", "--data", "rounded.csv", "-o", "rows.csv")
+        assert set(pd.read_csv("rows.csv").kind) == {"lower bound"}
+        data = load_data("rounded.csv")
+    pair = zoo.Pair(data.event, own_program)
+    model = zoo.TrainedModel(pair, data)
+    found = model.log_prob(ROUNDED[:50])
+    assert (found.kind, "dequantised at steps" in found.remark) == ("lower bound", True)
+    exact = torch.distributions.Normal(5.0, 3.0).log_prob(torch.from_numpy(ROUNDED[:50])).sum(1)
+    assert np.allclose(found.value, exact, atol=0.1)  # noise of 0.05 at most
+    assert set(scores(pair, data)["nats"].reason.split(": ")) >= {"dequantised at steps of grids"}
+    by_hand = Dataset("made", data.event, *torch.from_numpy(ROUNDED).float().split(80), "Drawn.")
+    for door in (
+        lambda: fit(pair, by_hand, {"steps": 0}),
+        lambda: TrainedRun(pair, by_hand, 0, []),
+        lambda: zoo.TrainedModel(pair, by_hand),
+    ):
+        with pytest.raises(ZooError, match=r"grid of step 0.1, and pair takes a density; give it zoo.standardised"):
+            door()
+    assert TrainedRun(pair, standardised(by_hand), 0, []).data.dequantised
+
+
+@pytest.mark.process
+def test_a_comparison_gives_rounded_data_no_bare_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text(OWN_PROGRAM)
+    pd.DataFrame(ROUNDED, columns=["a", "b"]).to_csv("rounded.csv", index=False)
+    with families.scoped():
+        given = ("--data", "rounded.csv", "--train", "steps=1", "--quiet", "-e", "likelihood", "--quick")
+        command("compare", "own.py", *given, "--workers", 1)
+    table = pd.read_csv("reports/own/scores.csv")
+    assert set(table[table.metric == "nats"].kind) == {"lower bound"}
+
+
+def test_what_float32_leaves_of_large_numbers_is_no_data() -> None:
+    """In their own units, as a program for one event takes them; standardised they keep their differences."""
+    x = torch.from_numpy(1.7e9 + 100 * ROUNDED + np.random.default_rng(0).normal(size=ROUNDED.shape))
+    data = Dataset("made", Event(2, "real"), *x.float().split(80), "Drawn.")
+    with pytest.raises(ZooError, match=r"what float32 leaves of its numbers up to 1\.7e\+09"):
+        zoo.TrainedModel(zoo.Pair(data.event, own_program), data)
+
+
+def test_a_run_that_was_given_rounded_data_as_they_are_asks_to_be_trained_again(tmp_path: Path) -> None:
+    data = of_array(tmp_path, "rounded", ROUNDED)
+    config = configure("independent", DataSpec(name=str(tmp_path / "rounded.npy")), data, recipe={"steps": 0})
+    earlier = config.model_copy(update={"units": None})
+    run = Run.of(earlier, tmp_path / "runs")
+    run.train(earlier, data, "cpu")
+    with pytest.raises(RunError, match=r"values of a grid without noise.*train another run of independent"):
+        dataset_of(run)
 
 
 @pytest.mark.slow

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from zoo.scores import Score as Score
     from zoo.training.loop import fit as fit
     from zoo.training.recipe import Recipe as Recipe
+    from zoo.use.inference_data import to_arviz as to_arviz
     from zoo.use.load import load as load
     from zoo.use.model import TrainedModel as TrainedModel
     from zoo.use.scoring import score as score
@@ -59,6 +60,7 @@ _HOMES = {
     "zoo.scores": ("Score",),
     "zoo.training.loop": ("fit",),
     "zoo.training.recipe": ("Recipe",),
+    "zoo.use.inference_data": ("to_arviz",),
     "zoo.use.load": ("load",),
     "zoo.use.model": ("TrainedModel",),
     "zoo.use.scoring": ("score",),

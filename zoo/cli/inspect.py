@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from zoo.cli.app import answering, app, print_json
-from zoo.cli.options import EventText, Json, Name, Seed, Set, With
-from zoo.cli.parse import event_of, names_of, stored_run
+from zoo.cli.options import DataDir, EventText, Json, Name, Roles, Seed, Set, With
+from zoo.cli.parse import event_of, names_of, roles_of, stored_run
 from zoo.errors import ZooError
 
 
@@ -72,6 +72,11 @@ def check(
     name: Name,
     with_: With = None,
     event: EventText = None,
+    data: Annotated[
+        str | None, typer.Option(help="Check on these data instead of random ones: a name or a file.")
+    ] = None,
+    roles: Roles = None,
+    data_dir: DataDir = None,
     sets: Set = None,
     seed: Seed = 0,
     device: Annotated[
@@ -79,9 +84,10 @@ def check(
     ] = "auto",
     as_json: Json = False,
 ) -> None:
-    """Check a pair against the contract: one line for each law."""
+    """Check a pair against the contract, on random data or on yours: one line for each law."""
     with answering():
         from zoo.contract.check import check as prove
+        from zoo.data import load_data
         from zoo.devices import pick_device
         from zoo.pairs.build import parse_settings
 
@@ -90,7 +96,14 @@ def check(
         names = [run.config.name] if run else names_of([name], with_)
         if run:
             event, hyper = event or run.config.event, run.config.hyper | hyper
-        findings = [finding for found in names for finding in prove(found, event_of(event), hyper, seed, device)]
+        dataset = None
+        if data:
+            dataset = load_data(data, data_dir=data_dir, event=event_of(event), roles=roles_of(roles or []))
+        elif roles or data_dir:
+            raise ZooError("--field and --data-dir are of data: name them by --data")
+        findings = [
+            finding for found in names for finding in prove(found, event_of(event), hyper, seed, device, dataset)
+        ]
         if as_json:
             print_json([asdict(finding) for finding in findings])
         else:

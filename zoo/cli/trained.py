@@ -1,4 +1,4 @@
-"""Commands on trained models: runs, score."""
+"""Commands on trained models: runs, score, export."""
 
 from __future__ import annotations
 
@@ -87,6 +87,39 @@ def score(
                         typer.echo(f"row {row.Index}: p-value {row.p_value:.2g}, log-probability {row.log_prob:.5g}")
         except KeyboardInterrupt:  # how following ends
             return
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="A run's folder, a file in it, or a family that has one run.")],
+    arviz: Annotated[Path, typer.Option(help="The .nc to write, which arviz.from_netcdf reads.")],
+    data: Annotated[int, typer.Option(min=1, help="Number of test data.")] = 10,
+    draws: Annotated[int, typer.Option(min=1, help="Draws of the guide for each of them.")] = 512,
+    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
+    device: Device = "auto",
+    with_: With = None,
+    data_dir: DataDir = None,
+    runs: Runs = Path("runs"),
+    quiet: Quiet = False,
+) -> None:
+    """Export draws of a trained model's guide, their importance weights and log-likelihoods for ArviZ."""
+    with answering():
+        from zoo.metrics.bounds import LARGEST_KHAT
+        from zoo.pairs.plugins import load_families
+        from zoo.use.inference_data import require_netcdf, to_arviz, write_netcdf
+        from zoo.use.load import load
+
+        require_netcdf(arviz)
+        load_families(with_ or [])
+        found = to_arviz(load(model, runs=runs, device=device, data_dir=data_dir), data=data, draws=draws, seed=seed)
+        write_netcdf(found, arviz)
+        if not quiet:
+            n = found.observed_data.sizes["datum"]
+            typer.echo(f"{arviz}: {n} test data; {', '.join(found.groups())}")
+            typer.echo(found.log_likelihood.attrs["draws"])
+            if "sample_stats" in found:
+                loose = int((found.sample_stats["khat"] > LARGEST_KHAT).sum())
+                typer.echo(f"k-hat above {LARGEST_KHAT}: {loose} of {n} data")
 
 
 def _wait() -> bool:

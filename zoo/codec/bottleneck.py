@@ -19,7 +19,7 @@ from zoo.codec.rates import Floats
 from zoo.distributions import DiscretisedNormal
 from zoo.errors import ZooError
 from zoo.pairs.pair import Pair
-from zoo.pairs.sites import data_first, entries_of, is_discrete, random_sites
+from zoo.pairs.sites import data_first, entries_of, is_discrete, random_sites, unmasked_entries_of
 from zoo.pairs.traces import Capabilities, capabilities, traced
 from zoo.seeding import seeded
 
@@ -199,9 +199,7 @@ def _expected(levels: int | None, likelihood: Any) -> Tensor:
     """The mean of a distribution of data, in the shape of its draws; over levels by summation."""
     if levels is None:
         return likelihood.mean
-    entries = entries_of(likelihood)
-    while isinstance(entries, dist.MaskedDistribution):
-        entries = entries_of(entries.base_dist)
+    entries = unmasked_entries_of(likelihood)
     if entries.event_shape:
         raise ZooError(f"{type(entries).__name__} has no mean over levels entry by entry: its entries are dependent")
     if isinstance(entries, (dist.Bernoulli, DiscretisedNormal)):

@@ -60,8 +60,8 @@ class Case:
     @cached_property
     def unlabelled(self) -> Case:
         """The same pair on random data without a label."""
-        make, event, given = self.make, self.event, self.event.drop_label(self.x(FIRST_DATA))
-        return Case(lambda seed: Case(make, event, seed).fresh().unlabelled, event.unlabelled, self.seed, given)
+        make, event, own, given = self.make, self.event, self.given, self.event.drop_label(self.x(FIRST_DATA))
+        return Case(lambda seed: Case(make, event, seed, own).fresh().unlabelled, event.unlabelled, self.seed, given)
 
     def x(self, n: int, key: int = 0) -> Tensor:
         """Data, shape ``(n, *event.shape)``; random ones are draws of the model if it does not take all reals."""
@@ -88,7 +88,7 @@ class Case:
     @cached_property
     def trained(self) -> Trained:
         """Another such pair after a few steps of training; half of a batch has no label, if one may be missing."""
-        batches = [self._random(BATCH, key) for key in range(1, STEPS + 1)]
+        batches = [self.x(BATCH, key) for key in range(1, STEPS + 1)]
         if label := self.event.label:
             for known in (self.event.unpack(batch)[label.name] for batch in batches):
                 known[: BATCH // 2] = torch.nan  # type: ignore[index] # a view of the batch, which has the label

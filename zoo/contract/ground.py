@@ -19,9 +19,9 @@ from zoo.contract.lines import Changes, line_of
 from zoo.contract.normalisation import DRAWS, SURE, evidence
 from zoo.contract.values import complete, other_data
 from zoo.contract.volumes import MOST_ENTRIES
-from zoo.pairs.pair import HasLogProb, HasPlayers, Pair
+from zoo.pairs.pair import HasElbo, HasLogProb, HasPlayers, Pair
 from zoo.pairs.sites import data_first, is_discrete, is_point, latent_sites, per_datum, random_sites
-from zoo.pairs.traces import capabilities, log_prob, log_weights, traced
+from zoo.pairs.traces import capabilities, elbo_terms, log_prob, log_weights, traced
 
 ROUNDING = 1e-5
 """Relative and absolute, between equal log-probabilities that were computed twice."""
@@ -35,6 +35,8 @@ PARTICLES = 200
 """Draws of the guide per datum for the bound that an analytic log-probability is compared with."""
 MOST_CHANGED = 500
 """Auxiliary numbers beyond which the determinant of their change of variables is not computed."""
+TRACES, ESTIMATES = 16, 40
+"""Of each datum, traces that a pair's own estimates of the ELBO are compared with, and estimates for each of them."""
 ERRORS = 4.0
 """Standard errors by which a bound may exceed what it bounds."""
 
@@ -237,6 +239,23 @@ def agrees_with_log_prob(case: Case) -> None:
         raise BrokenError(
             f"log_prob(x) should be the log-probability under the model; by its integral and by draws of the model it "
             f"is {misjudged}{at}"
+        )
+
+
+def estimates_its_elbo(case: Case) -> None:
+    pair = case.pair
+    if not isinstance(pair.extras, HasElbo):
+        return
+    x = case.x(case.sizes[0])
+    with pair.evaluating():
+        traces = torch.stack([log_weights(pair, x) for _ in range(TRACES)]).cpu().double().mean(1)
+        own = [sum(elbo_terms(pair, x.repeat(ESTIMATES, *(1 for _ in x.shape[1:]))).values()) for _ in range(TRACES)]
+    estimates = torch.stack([torch.as_tensor(each).mean() for each in own]).cpu().double()
+    error = (traces.var() / TRACES + estimates.var() / TRACES).sqrt() + 1e-3 * (1 + traces.mean().abs())
+    if (traces.mean() - estimates.mean()).abs() > ERRORS * error:
+        raise BrokenError(
+            f"elbo(x) should add up to the ELBO of the programs; over {len(x)} data it is on average "
+            f"{float(estimates.mean()):g}, and that of their traces {float(traces.mean()):g}{line_of(pair.extras.elbo)}"
         )
 
 

@@ -7,6 +7,7 @@ from zoo.contract.findings import Law
 from zoo.contract.ground import (
     agrees_with_log_prob,
     counts_its_jacobian,
+    estimates_its_elbo,
     leaves_x_alone,
     nothing_leaks,
     observes_x,
@@ -133,6 +134,11 @@ GROUND = (
         "log_prob agrees with the programs",
         agrees_with_log_prob,
         "let log_prob(x) return the log-probability of each datum under the model, in nats, shape (n,)",
+    ),
+    Law(
+        "elbo agrees with the programs",
+        estimates_its_elbo,
+        "let elbo(x) return terms of shape (n,) that add up, on average over draws, to log p(x, z) - log q(z | x)",
     ),
 )
 """Without these a number would be wrong (see `zoo.contract.ground`). Each is checked only if those before it hold."""

@@ -19,6 +19,7 @@ from zoo.data.dataset import Dataset
 from zoo.data.units import Units, places, present
 from zoo.errors import ZooError
 from zoo.event import Event
+from zoo.pairs.pair import Pair
 
 MOST_VALUES = 10_000
 """Values of a column that are looked at."""
@@ -263,28 +264,41 @@ def standardised(data: Dataset, seed: int = 0) -> Dataset:
     return replace(data, train=given["train"], validation=given["validation"], test=given["test"], units=units, own=own)
 
 
-def require_standard(data: Dataset) -> None:
-    """Refuse real data, made by hand, that a family of the zoo would fit badly, or that have no density.
+def require_density(pair: Pair, data: Dataset) -> None:
+    """Refuse real data that have no density, or that a family of the zoo would fit badly.
+
+    Args:
+        pair: that is to score them.
+        data: as the pair is given them (`zoo.data.Dataset.given_to`).
 
     Raises:
-        ZooError: a column is far from zero, or of another size than 1, or lies on a grid; see also `units_of`.
+        ZooError: a column lies on a grid, of the data or of float32; for a family that is built for any event, it is
+            far from zero, or of another size than 1; see also `units_of`.
     """
     where, held_out = f"data set {data.name!r}", torch.cat([data.validation, data.test])
-    if data.units is not None or data.registered or all(field.levels for field in data.event.parts):
+    standardised = data.units is not None and not pair.in_own_units
+    if standardised or data.registered or all(field.levels for field in data.event.parts):
         return
     units = units_of(data.event, data.train.double(), held_out.double(), where, "the entry {} of a datum".format)
     assert units is not None  # some entry is real
     odd = (units.mean.abs() > FAR * units.scale) | (units.scale > LARGEST) | (units.scale < 1 / LARGEST)
-    if units.dequantised or odd.any():
-        entry = int((odd | (units.step > 0)).int().argmax())
-        mean, scale, step = (float(each[entry]) for each in (units.mean, units.scale, units.step))
-        found = (
-            f"lies on a grid of step {step:.6g}" if step else f"has the mean {mean:.4g} and the deviation {scale:.4g}"
-        )
+    wrong = (units.step > 0) | (odd & (not pair.in_own_units))
+    if not wrong.any():
+        return
+    entry = int(wrong.int().argmax())
+    mean, scale, step = (float(each[entry]) for each in (units.mean, units.scale, units.step))
+    largest = data.train.flatten(1)[:, entry].abs().max().numpy()
+    found = f"lies on a grid of step {step:.6g}" if step else f"has the mean {mean:.4g} and the deviation {scale:.4g}"
+    if pair.in_own_units and step <= 8 * float(np.spacing(largest)):
         raise ZooError(
-            f"{where}: the entry {entry} of a datum {found}, and a family takes numbers near 0 with a deviation near 1 "
-            "and a density; give it zoo.standardised(data), whose scores are in the data's own units"
+            f"{where}: the entry {entry} of a datum {found}, which is what float32 leaves of its numbers up to "
+            f"{largest:.4g}, and {pair.label} takes them as they are; subtract an offset from them"
         )
+    takes = "a density" if pair.in_own_units else "numbers near 0 with a deviation near 1 and a density"
+    raise ZooError(
+        f"{where}: the entry {entry} of a datum {found}, and {pair.label} takes {takes}; give it "
+        "zoo.standardised(data), whose scores are in the data's own units"
+    )
 
 
 def shortened(words: Sequence[str]) -> str:

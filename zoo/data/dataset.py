@@ -116,11 +116,24 @@ class Dataset:
         return (self.in_own_units() if pair.in_own_units else self).reshaped(pair.event)
 
     def in_own_units(self) -> Dataset:
-        """The same data, not standardised."""
-        if self.own is None:
+        """The same data, not standardised; those on grids have noise of the step in their own units too."""
+        if self.own is None or self.units is None:
             return self
         train, validation, test = self.own
-        return replace(self, train=train, validation=validation, test=test, units=None, own=None)
+        if not self.dequantised:
+            return replace(self, train=train, validation=validation, test=test, units=None, own=None)
+        units = self.units.plain
+        on_grid = (units.step > 0).reshape(self.event.shape)
+        train, validation, test = (
+            torch.where(on_grid.to(own.device), self.restore(given, on_grid=False).to(own), own)
+            for given, own in zip((self.train, self.validation, self.test), self.own, strict=True)
+        )
+        return replace(self, train=train, validation=validation, test=test, units=units)
+
+    @property
+    def own_test(self) -> Tensor:
+        """The test split in the data's own units, without noise on grids."""
+        return self.test if self.own is None else self.own[2]
 
     @property
     def description(self) -> str:
@@ -135,8 +148,10 @@ class Dataset:
         """Whether real entries lie on grids, so that a density of them gives a lower bound."""
         return self.units is not None and self.units.dequantised
 
-    def restore(self, z: Tensor) -> Tensor:
+    def restore(self, z: Tensor, on_grid: bool = True) -> Tensor:
         """Data as a pair is given them in their own units: shape ``(n, *event.shape)``, float64 if they differ.
+
+        With ``on_grid=False`` those that lie on grids keep their noise.
 
         Example:
             >>> import zoo
@@ -144,7 +159,7 @@ class Dataset:
             >>> torch.equal(moons.restore(moons.test), moons.test)
             True
         """
-        return z if self.units is None else self.event.without_padding(self.units.restore(z))
+        return z if self.units is None else self.event.without_padding(self.units.restore(z, on_grid))
 
     def standardise(self, x: Tensor) -> Tensor:
         """Data in their own units as a pair is given them, the inverse of `restore`: float32."""

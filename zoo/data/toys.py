@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from zoo.data.dataset import Dataset
+from zoo.data.labels import with_labels
 from zoo.event import Event
 from zoo.pairs.registry import dataset
 
@@ -19,6 +20,12 @@ RADII = (1.0, 2.0, 3.0)
 
 RING_NOISE = 0.1
 """Standard deviation of the rings' normal noise, along the radius."""
+
+CENTRES = ((-2.0, 0.0), (2.0, 0.0))
+"""Centres of the blobs, which are equally likely."""
+
+BLOB_NOISE = 0.6
+"""Standard deviation of the blobs, in each coordinate."""
 
 _SIZES = (20_000, 2000, 2000)
 
@@ -71,6 +78,17 @@ def rings(seed: int = 0) -> Dataset:
     radii = ", ".join(f"{radius:g}" for radius in RADII)
     points = draw_rings(sum(_SIZES), torch.Generator().manual_seed(seed))
     return _toy("rings", points, seed, f"rings of radii {radii} with radial noise {RING_NOISE}")
+
+
+@dataset("blobs", about="two round clouds in the plane, real, drawn with the seed; y is the cloud of a point")
+def blobs(seed: int = 0, *, labels: int | str = "all", unlabelled: bool = True) -> Dataset:
+    """Two normals of standard deviation `BLOB_NOISE` around `CENTRES`; y says which (see `zoo.data.labels`)."""
+    n, generator = sum(_SIZES), torch.Generator().manual_seed(seed)
+    y = torch.randint(len(CENTRES), (n,), generator=generator)
+    points = torch.tensor(CENTRES)[y] + BLOB_NOISE * torch.randn(n, 2, generator=generator)
+    places = " and ".join(str(centre) for centre in CENTRES)
+    data = _toy("blobs", points, seed, f"normals of standard deviation {BLOB_NOISE} around {places}")
+    return with_labels(data, y.split(_SIZES), labels, unlabelled, seed)
 
 
 def _toy(name: str, points: Tensor, seed: int, story: str) -> Dataset:

@@ -145,6 +145,12 @@ class Units:
         return (grid.where(self.step > 0, x) if on_grid else x).reshape(z.shape)
 
     @property
+    def plain(self) -> Units:
+        """These units for a pair that is given data in their own: only the noise on grids is left."""
+        none = torch.zeros_like(self.mean)
+        return Units(none, none + 1, self.step, self.origin, self.remark)
+
+    @property
     def dequantised(self) -> bool:
         """Whether some entries lie on a grid, so that what a density of them gives is a lower bound."""
         return bool((self.step > 0).any())

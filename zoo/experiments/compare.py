@@ -6,12 +6,13 @@ A run's failure is a row with its reason.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,8 +37,10 @@ from zoo.runs.evaluation import Settings
 from zoo.runs.laws import UNCHECKED
 from zoo.runs.run import FOREVER, Run
 from zoo.runs.stored_scores import (
+    decision,
     evaluate_run,
     evaluate_seeds,
+    read_kept,
     read_scores,
     reconstructions,
     sample_count,
@@ -48,6 +51,7 @@ from zoo.scores import Score
 from zoo.training.callbacks import Progress
 
 Rows = Iterator[dict[str, Any]]
+MANY = 100
 
 
 def compare(suite: Suite, options: Options, display: Display) -> Study:
@@ -78,6 +82,7 @@ def compare(suite: Suite, options: Options, display: Display) -> Study:
         curves=[row for entry in entries for row in _curves(entry)],
         pictures=_pictures(suite, entries, settings),
         paired=list(paired_rows(entries, settings)),
+        uses=_uses(suite, entries, settings),
     )
 
 
@@ -127,6 +132,7 @@ def _draw(run: Run, data: Dataset, suite: Suite) -> None:
     if run.status["status"] == "finished":
         samples(run, data)
         views(run, data)
+        decision(run, data)
         if "lossy" in suite.evaluations:
             reconstructions(run, data)
 
@@ -150,6 +156,7 @@ def _checked(entry: Entry, suite: Suite, settings: Settings) -> Entry:
         entry.run.pair()
         for name in _asked(suite, entry.seed, settings):
             read_scores(entry.run, name, settings)
+        read_kept(entry.run, suite.evaluations, settings)
         if entry.run.history:
             _draw(entry.run, entry.dataset, suite)
     except ZooError as error:
@@ -246,6 +253,36 @@ def _pictures(suite: Suite, entries: Sequence[Entry], settings: Settings) -> dic
         if POSTERIOR in seen:
             shown["latents"][entry.label] = {name: seen[name] for name in (POSTERIOR, PRIOR)}
     return found
+
+
+def _uses(suite: Suite, entries: Sequence[Entry], settings: Settings) -> dict[str, dict[str, dict[str, Any]]]:
+    """By data set and family what its evaluations have kept for figures, and what it says of points with a label.
+
+    Curves are means over the seeds that finished; all else is of the first of them.
+    """
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for (name, family), group in groupby(entries, key=lambda entry: (entry.dataset.name, entry.label)):
+        finished = [(e.run, e) for e in group if e.run and e.run.status["status"] == "finished"]
+        kept = [read_kept(run, suite.evaluations, settings) for run, _ in finished]
+        parts = {part: _over_seeds([each[part] for each in kept if part in each]) for each in kept[:1] for part in each}
+        if finished and (seen := decision(finished[0][0], finished[0][1].dataset)):
+            parts["decision"] = {key: _numbers(value) for key, value in seen.items()}
+        if parts:
+            found.setdefault(name, {})[family] = parts
+    return found
+
+
+def _over_seeds(kept: Sequence[Mapping[str, Tensor]]) -> dict[str, Any]:
+    """One part of what each seed keeps: curves as means over the seeds that have them, else that of the first."""
+    curves = {key: [each[key] for each in kept if key in each] for key in kept[0] if key.startswith("curve")}
+    return {key: _numbers(torch.stack(curves[key]).mean(0) if key in curves else kept[0][key]) for key in kept[0]} | {
+        "seeds": len(kept)
+    }
+
+
+def _numbers(values: Tensor) -> Any:
+    """As nested lists; of many numbers to four digits, as figures show no more."""
+    return np.round(values.double().numpy(), 4 if values.numel() > MANY else 12).tolist()
 
 
 def _real(data: Dataset) -> dict[str, Any]:

@@ -76,6 +76,7 @@ def tune(
     Reference:
         Bergstra et al. 2011, Algorithms for hyper-parameter optimization, NeurIPS 24.
     """
+    _require_one_scale(config, space)
     optuna, implicit = _optuna(), _likelihood(config, space) == "none"
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # it would announce the study
@@ -178,13 +179,24 @@ def objective(config: RunConfig, space: Space) -> str:
     """What is minimised, in words.
 
     Raises:
-        ZooError: the family does not have a setting of ``space``, or cannot be made with its first values.
+        ZooError: the family does not have a setting of ``space``, or cannot be made with its first values; or its
+            trials would be scored by different bounds.
     """
+    _require_one_scale(config, space)
+    weighed = config.recipe.weighed
     return {
         "exact": "validation nats per datum",
-        "bound": "validation nats per datum by the ELBO",
+        "bound": f"validation nats per datum by {'the ELBO' if weighed == 1 else f'the bound of {weighed} particles'}",
         "none": "validation MMD² of samples, as there is no likelihood",
     }[_likelihood(config, space)]
+
+
+def _require_one_scale(config: RunConfig, space: Space) -> None:
+    if f"{TRAIN}objective" in space or (config.recipe.objective != "elbo" and f"{TRAIN}particles" in space):
+        raise ZooError(
+            "trials are compared by the bound that they are trained by, and bounds of different numbers of importance "
+            "weights have no common scale; fix objective and particles by --train"
+        )
 
 
 def _likelihood(config: RunConfig, space: Space) -> Likelihood:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,9 +14,9 @@ from torch import Tensor
 from zoo.engine.private import DispatchMode
 from zoo.engine.scorer import compile_scores
 from zoo.errors import ZooError
-from zoo.pairs.pair import Pair
+from zoo.pairs.pair import HasElbo, Pair
 from zoo.pairs.records import in_parts
-from zoo.pairs.traces import capabilities, log_prob, weight_parts
+from zoo.pairs.traces import capabilities, elbo_terms, log_prob, weight_parts
 from zoo.scores import Kind
 from zoo.seeding import seeded
 
@@ -45,6 +45,9 @@ class Bounds:
         kl: the part of minus the ELBO that is due to the latents, the mean of log q(z|x) - log p(z); the rest is the
             reconstruction's (see `zoo.pairs.traces.weight_parts`).
         particles: the number of draws of the guide for each datum.
+        stderr: the Monte Carlo error of ``importance``; NaN for one particle.
+        terms: of a pair that estimates its ELBO itself (`zoo.pairs.pair.HasElbo`), the mean of each term. Then
+            ``importance`` is the ELBO, and ``ess``, ``khat`` and ``kl`` are NaN, as there are no weights.
     """
 
     elbo: Tensor
@@ -53,6 +56,8 @@ class Bounds:
     khat: Tensor
     kl: Tensor
     particles: int
+    stderr: Tensor
+    terms: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def bounds(pair: Pair, x: Tensor, particles: int = 512, *, memory: int = MEMORY, seed: int = 0) -> Bounds:
@@ -78,8 +83,32 @@ def bounds(pair: Pair, x: Tensor, particles: int = 512, *, memory: int = MEMORY,
         >>> found.importance.shape, bool((found.elbo <= found.importance + 1e-6).all())
         (torch.Size([3]), True)
     """
+    if isinstance(pair.extras, HasElbo):
+        return _of_terms(elbo_draws(pair, x, particles, memory=memory, seed=seed))
     reconstruction, latents = particle_parts(pair, x, particles, memory=memory, seed=seed)
     return summarise(reconstruction + latents, -latents.mean(1))
+
+
+def elbo_draws(pair: Pair, x: Tensor, draws: int, *, memory: int = MEMORY, seed: int = 0) -> dict[str, Tensor]:
+    """``draws`` estimates of each term of the ELBO (`zoo.pairs.traces.elbo_terms`): ``(n, draws)``, float64, CPU."""
+    found: dict[str, Tensor] = {}
+    with pair.evaluating(), seeded(seed):
+        rows = rows_within(memory, x, lambda part: torch.stack(list(elbo_terms(pair, part).values())))
+        for data, some in _chunks(len(x), draws, rows, draws):
+            count = some.stop - some.start
+            wide = x[data].repeat(count, *(1 for _ in x.shape[1:]))  # an estimate may spread its draws over the batch
+            for name, term in elbo_terms(pair, wide).items():
+                held = found.setdefault(name, torch.empty(len(x), draws, dtype=torch.float64))
+                held[data, some] = term.reshape(count, -1).T.cpu().double()
+    return found
+
+
+def _of_terms(draws: Mapping[str, Tensor]) -> Bounds:
+    total = torch.stack(list(draws.values())).sum(0)
+    elbo, unknown, count = total.mean(1), torch.full(total.shape[:1], torch.nan, dtype=torch.float64), total.shape[1]
+    terms = {name: term.mean(1) for name, term in draws.items()}
+    stderr = total.std(1) / math.sqrt(count)
+    return Bounds(elbo, elbo, unknown, unknown, unknown, count, stderr, terms)
 
 
 def particle_weights(pair: Pair, x: Tensor, particles: int, *, memory: int = MEMORY, seed: int = 0) -> Tensor:
@@ -150,15 +179,24 @@ def log_likelihoods(
 
 def summarise(weights: Tensor, kl: Tensor) -> Bounds:
     """The bounds of log-weights of shape ``(n, particles)``, with the ``kl`` of each datum."""
-    total = weights.logsumexp(1)
+    total, particles = weights.logsumexp(1), weights.shape[1]
+    ess = (2 * total - (2 * weights).logsumexp(1)).exp()
     return Bounds(
         elbo=weights.mean(1),
-        importance=total - math.log(weights.shape[1]),
-        ess=(2 * total - (2 * weights).logsumexp(1)).exp(),
+        importance=total - math.log(particles),
+        ess=ess,
         khat=pareto_shapes(weights),
         kl=kl,
-        particles=weights.shape[1],
+        particles=particles,
+        stderr=relative_error(ess, particles),
     )
+
+
+def relative_error(ess: Tensor, particles: int) -> Tensor:
+    """The standard error of the log of a mean of weights, from their effective sample size; NaN for one particle."""
+    if particles == 1:
+        return torch.full_like(ess, torch.nan)
+    return ((1 / ess - 1 / particles).clamp(min=0) * particles / (particles - 1)).sqrt()
 
 
 def sub_bounds(weights: Tensor, particles: int) -> Tensor:

@@ -88,6 +88,41 @@ def false_alarms(
     return Detected(float(share(known[None], novel[None])), float(spread), len(known) + len(novel))
 
 
+def roc(known: Tensor, novel: Tensor, shares: Tensor) -> Tensor:
+    """The ROC curve: the share of novel data that are flagged where a share of known data is.
+
+    Scores of known and of novel data that are equal are flagged in random order, in expectation, so that the area under
+    the curve is that of `auroc`.
+
+    Args:
+        known: scores of known data, shape ``(m,)``; higher is more novel.
+        novel: scores of novel data, shape ``(n,)``.
+        shares: of known data, from 0 to 1, shape ``(s,)``.
+
+    Returns:
+        Shape ``(s,)``, float64.
+
+    Raises:
+        ZooError: see `auroc`.
+
+    Example:
+        >>> roc(torch.tensor([0.0, 1.0, 2.0, 3.0]), torch.tensor([1.5, 4.0]), torch.tensor([0.0, 0.25, 0.5])).tolist()
+        [0.5, 0.5, 1.0]
+    """
+    known, novel = _checked(known, novel, False)
+    thresholds = torch.cat([known, novel]).unique().flip(0)
+
+    def flagged(scores: Tensor) -> Tensor:
+        below = torch.searchsorted(scores.sort().values, thresholds)
+        return torch.cat([scores.new_zeros(1), 1 - below.double() / len(scores)])
+
+    false, true, wanted = flagged(known), flagged(novel), shares.double()
+    last = torch.searchsorted(false, wanted, right=True) - 1  # of a vertical part, its upper end
+    after = (last + 1).clamp(max=len(false) - 1)
+    along = (wanted - false[last]) / (false[after] - false[last]).clamp(min=torch.finfo(torch.double).tiny)
+    return true[last] + along * (true[after] - true[last])
+
+
 def _share_below(scores: Tensor, values: Tensor) -> Tensor:
     """For each value, the share of ``scores`` below it, those equal to it counted half."""
     ordered = scores.sort().values

@@ -90,12 +90,21 @@ class Step:
 class AmortizedFlow(nn.Module):
     """A diagonal normal in ``size`` dimensions, transformed by ``steps`` whose parameters depend on the inputs.
 
-    One MLP computes mu, sigma and the parameters of all steps.
+    One MLP computes mu, sigma and the parameters of all steps. With a ``tail`` the base is Student's t of so many
+    degrees of freedom in each dimension.
     """
 
-    def __init__(self, inputs: int, size: int, steps: Sequence[Step], hidden: tuple[int, ...], dropout: float) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        size: int,
+        steps: Sequence[Step],
+        hidden: tuple[int, ...],
+        dropout: float,
+        tail: float | None = None,
+    ) -> None:
         super().__init__()
-        self.steps = list(steps)
+        self.steps, self.tail = list(steps), tail
         self.split = [size, size, *(number for step in steps for number in step.numbers)]
         self.net = MLP(inputs, hidden, sum(self.split), dropout)
 
@@ -103,7 +112,9 @@ class AmortizedFlow(nn.Module):
         loc, raw, *rest = self.net(inputs).split(self.split, -1)
         parts = iter(rest)
         steps = [step.make(*islice(parts, len(step.numbers))) for step in self.steps]
-        return flowed(diagonal_normal(loc, raw), steps)
+        if self.tail is None:
+            return flowed(diagonal_normal(loc, raw), steps)
+        return flowed(dist.StudentT(loc.new_tensor(self.tail), loc, positive(raw)).to_event(1), steps)
 
 
 class ConditionalFlow(nn.Module):

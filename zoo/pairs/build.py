@@ -164,7 +164,7 @@ def build(name: str, event: Event, hyper: Hyper | None = None, seed: int = 0) ->
         pair = Pair(event, model, guide, extras=made, family=parsed.variant, guide_name=parsed.guide)
     _connect_encoder(pair, guide)
     pair.group = family.group or _group(capabilities(pair))
-    pair.in_own_units = family.event is not None
+    pair.in_own_units, pair.recipe = family.event is not None, family.recipe
     return pair
 
 

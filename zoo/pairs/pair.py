@@ -71,6 +71,17 @@ class HasLogProb(Protocol):
 
 
 @runtime_checkable
+class HasElbo(Protocol):
+    """Optional method: estimates of the ELBO that cost less than a trace, such as by one of many terms at random.
+
+    ``elbo(x)`` gives terms by name, each of shape ``(n,)``, that add up to an unbiased estimate for each datum.
+    Training and scores use it instead of traces, which a law compares it with.
+    """
+
+    def elbo(self, x: Tensor) -> Mapping[str, Tensor]: ...
+
+
+@runtime_checkable
 class HasPlayers(Protocol):
     """Optional method: an objective of its own, for a family that is not trained by an ELBO."""
 
@@ -146,6 +157,8 @@ class Pair:
         self.family, self.guide_name, self.group = family, guide_name, ""
         self.in_own_units = True
         """It takes real data as they are; a family that is built for any event takes them standardised."""
+        self.recipe: Mapping[str, Any] = {}
+        """How its family is trained by default; empty for a pair of no family, which the common defaults train."""
         self.extras = extras
         self._model = ByFields(event, model)
         self._guide = ByFields(event, guide, model=self._model)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from pyro import poutine
-from pyro.distributions import Delta
+from pyro.distributions import Delta, MaskedDistribution
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
@@ -50,6 +50,13 @@ def layers(fn: Any) -> Iterator[Any]:
 def entries_of(fn: Any) -> Any:
     """The distribution of single entries under ``to_event``."""
     while isinstance(fn, torch.distributions.Independent):
+        fn = fn.base_dist
+    return fn
+
+
+def unmasked_entries_of(fn: Any) -> Any:
+    """`entries_of` under masks too, which hide nothing but padding."""
+    while isinstance(fn, (torch.distributions.Independent, MaskedDistribution)):
         fn = fn.base_dist
     return fn
 
@@ -194,3 +201,18 @@ def per_datum(trace: Any, n: int, names: Container[str] | None = None, without: 
         value = value.expand(torch.broadcast_shapes(value.shape, _plate_shape(site)))
         total = total + value.movedim(data.dim, 0).reshape(n, -1).sum(1)
     return total if isinstance(total, Tensor) else torch.zeros(n)
+
+
+def in_support(trace: Any, n: int) -> Tensor:
+    """Which of ``n`` data lie in the supports of what observes them, as far as it declares any: shape ``(n,)``."""
+    found = torch.ones(n, dtype=torch.bool)
+    for name, site in random_sites(trace):
+        if not site["is_observed"] or is_discrete(site["fn"]):
+            continue
+        try:
+            within: Tensor = site["fn"].support.check(site["value"])
+        except NotImplementedError:
+            continue
+        within = within.expand(torch.broadcast_shapes(within.shape, _plate_shape(site)))
+        found = found.to(within.device) & within.movedim(data_plate(name, site, n).dim, 0).reshape(n, -1).all(1)
+    return found

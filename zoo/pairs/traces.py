@@ -13,7 +13,7 @@ from torch import Tensor
 from zoo.errors import ContractError
 from zoo.event import Event
 from zoo.pairs.enumeration import per_datum_parts, per_datum_weights
-from zoo.pairs.pair import HasLogProb, Pair
+from zoo.pairs.pair import HasElbo, HasLogProb, Pair
 from zoo.pairs.records import in_parts
 from zoo.pairs.sites import (
     data_first,
@@ -221,6 +221,22 @@ def log_prob(pair: Pair, x: Tensor) -> Tensor:
         0.0625
     """
     return in_parts(pair, x, _log_prob)
+
+
+def elbo_terms(pair: Pair, x: Tensor) -> dict[str, Tensor]:
+    """The terms of a pair's own estimate of the ELBO (`zoo.pairs.pair.HasElbo`), each of shape ``(n,)``, in nats.
+
+    Raises:
+        ContractError: the pair has none, or a term is not one number for each datum.
+    """
+    if not isinstance(pair.extras, HasElbo):
+        raise ContractError(f"{pair.label} has no elbo(x) of its own; zoo.log_weights(pair, x) estimates its ELBO")
+    with pair.scope():
+        terms = dict(pair.extras.elbo(x))
+    for name, term in terms.items():
+        if term.shape != (len(x),):
+            raise ContractError(f"elbo(x)[{name!r}] should have shape ({len(x)},), got {tuple(term.shape)}")
+    return terms
 
 
 def _log_prob(pair: Pair, x: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib import resources
 from pathlib import Path
@@ -14,11 +14,14 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from zoo.errors import ZooError
 from zoo.files import write_text
 from zoo.report import text
 from zoo.report.figures.active import Curve, learning_curves
 
 CONFIDENCE = 0.95
+AGAINST = "random"
+"""The way that a page compares the others with."""
 FILES = ("active.csv", "active.md", "active.svg")
 
 
@@ -82,7 +85,8 @@ def write_active(rows: Sequence[Answered], against: str, facts: Mapping[str, Any
     Returns:
         The paths.
     """
-    files = dict(zip(FILES, (_csv(rows), _markdown(rows, against, facts), _figure(rows, against)), strict=True))
+    style = resources.files("zoo.report").joinpath("page.css").read_text()
+    files = dict(zip(FILES, (_csv(rows), _markdown(rows, against, facts), figure(rows, against, style)), strict=True))
     for name, content in files.items():
         write_text(folder / name, content)
     return [folder / name for name in files]
@@ -142,6 +146,17 @@ def table(rows: Sequence[Answered], against: str) -> tuple[list[str], list[list[
     return headers, lines
 
 
+def note_on(rows: Sequence[Answered]) -> str:
+    """What the intervals in a table are."""
+    seeds = len({row.seed for row in rows})
+    if seeds < 2:
+        return "One seed, so there are no intervals."
+    return (
+        f"In brackets: {CONFIDENCE:.0%} intervals of the mean over {seeds} seeds by Student's t. "
+        "Differences are taken seed by seed; no interval is widened for the number of comparisons."
+    )
+
+
 def _interval(found: Interval, several: bool, sign: str) -> str:
     shown = f"{100 * found.mean:{sign}.2f}"
     shown += f" [{100 * found.low:{sign}.2f}, {100 * found.high:{sign}.2f}]" if several else ""
@@ -158,18 +173,12 @@ def _csv(rows: Sequence[Answered]) -> str:
 
 def _markdown(rows: Sequence[Answered], against: str, facts: Mapping[str, Any]) -> str:
     curves = Curves(rows, against)
-    note = "One seed, so there are no intervals."
-    if len(curves.seeds) > 1:
-        note = (
-            f"In brackets: {CONFIDENCE:.0%} intervals of the mean over {len(curves.seeds)} seeds by Student's t. "
-            "Differences are taken seed by seed; no interval is widened for the number of comparisons."
-        )
     headers, lines = table(rows, against)
     by_labels = [
         [f"{n:,}", *(f"{100 * curves.mean(way, place).mean:.2f}" for way in curves.ways)]
         for place, n in enumerate(curves.labels)
     ]
-    parts = ["# Active learning", note, _table(headers, lines)]
+    parts = ["# Active learning", note_on(rows), _table(headers, lines)]
     parts += ["## Mean accuracy by number of labels, %", _table(["labels", *curves.ways], by_labels)]
     parts += [
         "## How",
@@ -183,9 +192,32 @@ def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(map(text.markdown, line))} |" for line in lines)
 
 
-def _figure(rows: Sequence[Answered], against: str) -> str:
+def read_active(folder: Path) -> list[Answered]:
+    """The rows of ``active.csv`` in a folder; none if there is no such file.
+
+    Raises:
+        ZooError: it is not what `write_active` writes.
+    """
+    path, names = folder / FILES[0], [field.name for field in fields(Answered)]
+    if not path.is_file():
+        return []
+    try:
+        found = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")), strict=True)
+        rows = [Answered(row["ask"], **{name: _READ.get(name, int)(row[name]) for name in names[1:]}) for row in found]
+        if not rows or list(found.fieldnames or ()) != names:
+            raise ValueError(f"expected the columns {', '.join(names)} and a row for each round")
+        Curves(rows, "")
+    except (ValueError, TypeError, KeyError, csv.Error) as error:
+        raise ZooError(f"{path} is damaged ({error}); write it again by zoo active, or delete it") from error
+    return rows
+
+
+_READ: dict[str, Callable[[str], Any]] = {"accuracy": float, "stderr": float}
+
+
+def figure(rows: Sequence[Answered], against: str, style: str = "") -> str:
+    """Accuracies and paired differences by number of labels; with a style sheet it stands alone."""
     curves = Curves(rows, against)
-    style = resources.files("zoo.report").joinpath("page.css").read_text()
     places = range(len(curves.labels))
     drawn = []
     for way in curves.ways:

@@ -11,7 +11,8 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import ZooError
-from zoo.report import figures, pictures, tables
+from zoo.report import active, figures, pictures, tables, use
+from zoo.report.active import Answered
 from zoo.report.figures.svg import drawing, tag
 from zoo.report.pictures import Picture
 
@@ -61,10 +62,13 @@ def formats_of(text: str) -> tuple[str, ...]:
     return formats
 
 
-def figure_files(study: Study, formats: Sequence[str]) -> dict[str, bytes]:
-    """Every figure of the page as files: name -> content, ``digits-ranking.pdf``."""
+def figure_files(study: Study, formats: Sequence[str], answered: Sequence[Answered] = ()) -> dict[str, bytes]:
+    """Every figure of the pages as files: name -> content, ``digits-ranking.pdf``; ``answered`` are ``active.pdf``."""
     found: dict[str, bytes] = {}
-    for name, svg in named_figures(study).items() if formats else ():
+    if not formats:
+        return found
+    drawn = named_figures(study) | ({"active": active.figure(answered, active.AGAINST)} if answered else {})
+    for name, svg in drawn.items():
         own = standalone(svg)
         for suffix in formats:
             found[f"{name}.{suffix}"] = _written(own, suffix)
@@ -97,6 +101,7 @@ def _of_dataset(study: Study, dataset: str) -> Iterator[tuple[tuple[str, ...], s
         yield ("learning-discrepancy", label), discrepancy
     if shown:
         yield from _of_pictures(shown, groups)
+    yield from use.named(study, dataset, lines)
 
 
 def _of_pictures(shown: Mapping[str, Any], groups: Mapping[str, str]) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -6,14 +6,17 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from zoo.report import figures, tables, text
+from zoo.report import figures, tables, text, use
+from zoo.report.active import AGAINST, Answered, note_on
+from zoo.report.active import figure as active_figure
+from zoo.report.active import table as active_table
 from zoo.report.figures.svg import numbered
 from zoo.report.markdown import QUICK
 from zoo.report.neighbours import neighbours
-from zoo.report.numbers import LEGEND, numbers, points
+from zoo.report.numbers import LEGEND, Table, numbers, points
 from zoo.report.paired import paired
 from zoo.report.pictures import densities, latents, pictures, strips
 from zoo.report.pictures import neighbours as neighbours_shown
@@ -28,8 +31,82 @@ WIDE, NARROW = 880.0, 348.0
 """Widths in px of the figures for a large screen and for a phone."""
 
 
-def render(study: Study) -> str:
-    """The whole page: no network request, light and dark, readable on a phone and without its one script."""
+def render(study: Study, answered: Sequence[Answered] = ()) -> str:
+    """The whole page: no network request, light and dark, readable on a phone and without its one script.
+
+    With ``answered``, or anything else in use, it refers to the second page (see `render_use`).
+    """
+    chapters = [_chapter(study, dataset, f"data-{number}") for number, dataset in enumerate(tables.datasets(study), 1)]
+    page = template("page.html.j2").render(
+        study=study,
+        quick=QUICK if study.quick else "",
+        summary=summary(study),
+        columns=columns(optional=False),
+        optional=columns(optional=True),
+        rules=columns(),
+        legend=LEGEND,
+        group_of=_groups(study),
+        chapters=chapters,
+        used=used(study, answered),
+        failed=tables.unanswered(study, "failed"),
+        skipped=tables.unanswered(study, "skipped"),
+        facts=tables.facts(study),
+        date=study.provenance.get("date", ""),
+        command=study.provenance.get("command", ""),
+    )
+    return numbered(page)
+
+
+def render_use(study: Study, answered: Sequence[Answered] = ()) -> str:
+    """The second page, of models in use, as the first one is; ``answered`` are the rounds of active learning, if any.
+
+    Empty if there is nothing in use.
+    """
+    if not used(study, answered):
+        return ""
+    chapters = []
+    for place, dataset in enumerate(tables.datasets(study), 1):
+        lines = tables.members(study, dataset)
+        if _in_use(study, dataset):
+            drawn = use.shown(study, dataset, lines)
+            where = {"name": dataset, "place": f"data-{place}"}
+            chapters.append({**where, "tables": _use_tables(lines), "shown": drawn})
+    active = None
+    if answered:
+        headers, body = active_table(answered, AGAINST)
+        curves = Markup(active_figure(answered, AGAINST))
+        active = {"figure": curves, "headers": headers, "lines": body, "note": note_on(answered)}
+    page = template("use.html.j2").render(
+        study=study,
+        quick=QUICK if study.quick else "",
+        group_of=_groups(study),
+        chapters=chapters,
+        active=active,
+        date=study.provenance.get("date", ""),
+    )
+    return numbered(page)
+
+
+def used(study: Study, answered: Sequence[Answered] = ()) -> bool:
+    """Whether there is a second page."""
+    return bool(answered) or any(_in_use(study, dataset) for dataset in tables.datasets(study))
+
+
+def _in_use(study: Study, dataset: str) -> bool:
+    return dataset in study.uses or bool(_use_tables(tables.members(study, dataset)))
+
+
+def _use_tables(lines: Sequence[Member]) -> list[Table]:
+    imputation = numbers(lines)["imputation"]
+    return [*uses(lines), *([imputation] if imputation.lines else [])]
+
+
+def _groups(study: Study) -> dict[str, str]:
+    return {line.label: line.group for line in tables.all_members(study)}
+
+
+def template(name: str) -> Template:
+    """A page's template with what all pages share."""
     environment = Environment(
         loader=PackageLoader("zoo.report", "."),
         autoescape=True,
@@ -46,25 +123,7 @@ def render(study: Study) -> str:
         "breakable": breakable,
         "unmeasured": UNMEASURED,
     }
-    page = environment.get_template("page.html.j2").render(
-        study=study,
-        quick=QUICK if study.quick else "",
-        summary=summary(study),
-        columns=columns(optional=False),
-        optional=columns(optional=True),
-        rules=columns(),
-        legend=LEGEND,
-        group_of={line.label: line.group for line in tables.all_members(study)},
-        chapters=[
-            _chapter(study, dataset, f"data-{number}") for number, dataset in enumerate(tables.datasets(study), 1)
-        ],
-        failed=tables.unanswered(study, "failed"),
-        skipped=tables.unanswered(study, "skipped"),
-        facts=tables.facts(study),
-        date=study.provenance.get("date", ""),
-        command=study.provenance.get("command", ""),
-    )
-    return numbered(page)
+    return environment.get_template(name)
 
 
 def breakable(name: str) -> Markup:
@@ -125,7 +184,7 @@ def _chapter(study: Study, dataset: str, place: str) -> dict[str, Any]:
         "parts": _for_screens(figures.elbo_parts, lines),
         "brackets": _for_screens(figures.brackets, lines),
         "numbers": numbers(lines),
-        "uses": uses(lines),
+        "used": _in_use(study, dataset),
         "learning": [
             (label, Markup(nats), Markup(discrepancy)) for label, nats, discrepancy in figures.learning(curves, lines)
         ],

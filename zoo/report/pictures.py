@@ -122,7 +122,7 @@ def neighbours(shown: Mapping[str, Any], groups: Mapping[str, str]) -> list[Pict
         count = min(len(samples), len(near), SHEET_IMAGES // 2)
         if not count:
             continue
-        row = _columns(_image(near[0]), count)
+        row = _columns(image_of(near[0]), count)
         both = [batch[at : at + row] for at in range(0, count - row + 1, row) for batch in (samples, near)]
         pairs.append(Picture(label, _sheet(np.concatenate(both), low, high, f"samples and nearest data: {label}")))
     return pairs
@@ -156,7 +156,7 @@ def _range(real: np.ndarray, event: Event) -> tuple[float, float]:
 
 def _sheet(batch: np.ndarray, low: float, high: float, label: str) -> Markup:
     """An ``img`` of the batch, dark on white, or in its colours."""
-    images = np.stack([_image(datum) for datum in batch[:SHEET_IMAGES]])
+    images = np.stack([image_of(datum) for datum in batch[:SHEET_IMAGES]])
     count, height, _, *channels = images.shape
     light = np.round(255 * np.nan_to_num(np.clip((images - low) / ((high - low) or 1.0), 0, 1))).astype(np.uint8)
     columns = _columns(images[0], count)
@@ -177,7 +177,7 @@ def _image_of(sheet: np.ndarray, words: str) -> Markup:
     )
 
 
-def _image(datum: np.ndarray) -> np.ndarray:
+def image_of(datum: np.ndarray) -> np.ndarray:
     """A datum as a picture: its last two axes (and three colours); if it is flat, a square or a strip."""
     if datum.ndim == 3 and len(datum) == 3:
         return np.moveaxis(datum, 0, -1)

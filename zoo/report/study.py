@@ -57,6 +57,9 @@ class Study:
             test data.
         paired: rows with the columns `PAIRED`: for each two families on a data set, the nats per datum of the one less
             those of ``than_``, which is better, over the same test data.
+        uses: data set -> ``family+guide`` -> part -> name -> numbers as nested lists: what figures show of evaluations,
+            with the parts ``novelty``, ``selective``, ``attack-plain`` and ``attack-own`` (`TrainedRun.keep`), and
+            ``decision`` (`zoo.metrics.plane.decision`).
     """
 
     suite: str
@@ -66,6 +69,7 @@ class Study:
     curves: list[dict[str, Any]]
     pictures: dict[str, dict[str, Any]]
     paired: list[dict[str, Any]] = field(default_factory=list)
+    uses: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
 
     def save(self, folder: Path) -> Path:
         """Write ``scores.json`` (strict JSON: null for a number that is not finite) and return its path."""

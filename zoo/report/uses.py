@@ -9,6 +9,8 @@ from zoo.report.numbers import NumberColumn, Table, estimate, percent, table
 from zoo.report.tables import Member
 
 REVERSED = 0.5
+VICTIMS = {"plain": "a plain classifier", "own": "the model's own p(y | x)"}
+"""What an attack fools: its word in the names of scores, and in the report."""
 MEASURES = {"log_p": "log p(x)", "typicality": "typicality", "complexity": "complexity", "ratio": "background ratio"}
 
 
@@ -65,7 +67,7 @@ def _calibration(lines: Sequence[Member]) -> Table:
 
 def _attacks(lines: Sequence[Member]) -> list[Table]:
     found = []
-    for victim, of in (("plain", "a plain classifier"), ("own", "the model's own p(y | x)")):
+    for victim, of in VICTIMS.items():
         start = f"{victim}_auroc_"
         accuracy = _columns(lines, "attack", f"{victim}_accuracy_")
         found.append(

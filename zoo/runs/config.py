@@ -97,6 +97,11 @@ class RunConfig(BaseModel):
         return Units.from_json(self.units) if self.units else None
 
     @property
+    def in_own_units(self) -> bool:
+        """Whether the pair is given real data in their own units: its programs are written for them."""
+        return self.units is None or read_name(self.name).family.event is not None
+
+    @property
     def uses_calibration(self) -> bool:
         """Whether the engine of the run depends on the calibration of the machine (`zoo.engine.calibration`)."""
         return self.recipe.engine != "eager" and self.recipe.steps >= FEWEST_STEPS
@@ -105,8 +110,17 @@ class RunConfig(BaseModel):
     def digest(self) -> str:
         """Eight hexadecimal digits that change when any setting does."""
         later = {"unchecked": self.unchecked, "names": self.names, "units": self.units}  # that earlier runs do not have
-        absent = {name for name, value in later.items() if not value} | {"columns"}  # which the fingerprint stands for
+        absent: dict[str, Any] = {name: True for name, value in later.items() if not value}
+        absent["columns"] = True  # which the fingerprint stands for
+        if self.recipe.objective == "elbo":
+            absent["recipe"] = {"objective"}
         return hashlib.sha256(self.model_dump_json(exclude=absent).encode()).hexdigest()[:8]
+
+    @property
+    def in_order(self) -> RunConfig:
+        """The same settings, those of the family and the roles of fields by name: earlier runs have them as given."""
+        data = self.data.model_copy(update={"roles": dict(sorted(self.data.roles.items()))})
+        return self.model_copy(update={"hyper": dict(sorted(self.hyper.items())), "data": data})
 
 
 def configure(
@@ -133,7 +147,7 @@ def configure(
     dataset.reshaped(event)
     dataset = dataset if parsed.family.event is None else dataset.in_own_units()
     files = {families.file(parsed.family.name), guides.file(parsed.guide), priors.file(parsed.prior)}
-    return RunConfig(
+    config = RunConfig(
         family=parsed.variant,
         guide=parsed.guide,
         data=data,
@@ -148,3 +162,4 @@ def configure(
         units=dataset.units.to_json() if dataset.units else None,
         files={str(file): hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in sorted(filter(None, files))},
     )
+    return config.in_order

@@ -16,6 +16,7 @@ from zoo.data import Dataset
 from zoo.errors import UnfitError
 from zoo.files import write_text
 from zoo.metrics.bounds import log_probs, particle_parts, particle_weights, sub_bounds, summarise
+from zoo.pairs.pair import HasElbo
 from zoo.pairs.traces import capabilities
 from zoo.report.export import standalone
 from zoo.report.figures.convergence import Level, Point, convergence, reliability
@@ -77,6 +78,8 @@ def converging(run: TrainedRun, settings: Settings, most: int = MOST) -> Converg
     if can.likelihood == "none" or not (can.latents or can.shared):
         why = "it observes nothing" if can.likelihood == "none" else "without latents its value is exact"
         raise UnfitError(f"{pair.label} has no bound to follow: {why}")
+    if isinstance(pair.extras, HasElbo):
+        raise UnfitError(f"{pair.label} has no bound by particles to follow: it estimates its ELBO by terms at random")
     own, particles = particle_parts(pair, x, settings.particles, memory=memory, seed=seed), settings.particles
     found = summarise(own.sum(0), -own[1].mean(1))
     sizes = [2**power for power in range(int(math.log2(FEWEST)), int(math.log2(max(most, 1))) + 1)]

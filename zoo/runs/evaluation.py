@@ -14,15 +14,20 @@ from typing import Any
 
 from torch import Tensor
 
+from zoo.contract.check import require_support
 from zoo.data import Dataset
-from zoo.data.atoms import require_standard
+from zoo.data.atoms import require_density
 from zoo.errors import ZooError
+from zoo.files import write_tensors
 from zoo.metrics.bounds import MEMORY
 from zoo.pairs.pair import Pair
 from zoo.pairs.registry import evaluations, load_shelves
 from zoo.runs.laws import UNCHECKED, require_laws
 from zoo.scores import Kind, Score
 from zoo.seeding import seeded
+
+KEPT = "shown"
+"""The folder in that of a run for what figures show."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class TrainedRun:
 
     Args:
         pair: has the run's best weights; in evaluation mode.
-        data: of the pair's event.
+        data: fits the pair's event; kept as the pair is given them.
         seed: of the run.
         history: a row for each checkpoint: ``step``, ``train``, ``validation``, ``discrepancy`` and ``lr``.
         status: ``finished``, ``diverged`` or ``failed``.
@@ -62,15 +67,29 @@ class TrainedRun:
     unchecked: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "data", self.data.given_to(self.pair))
         if self.status == "finished" and not self.unchecked:
-            if not self.pair.in_own_units:
-                require_standard(self.data)
+            require_density(self.pair, self.data)
             require_laws(lambda: self.pair, self.data.validation, self.folder)
+            require_support(self.pair, self.data)
 
     def file(self, name: str, shared: bool = False) -> Path | None:
         """Where tensors called ``name`` are cached (`zoo.files.cached_tensors`), if there is a folder for them."""
         folder = self.shared if shared else self.folder
         return folder and folder / f"{name}.safetensors"
+
+    def keep(self, name: str, tensors: Mapping[str, Tensor], settings: Settings) -> None:
+        """Keep what figures show of an evaluation with the scores of the same settings, if there is a folder.
+
+        Args:
+            name: of the evaluation, and ``-MORE`` for one of several parts.
+            tensors: a few small ones. Figures show the mean over seeds of those whose names begin with ``curve``, and
+                of others those of the first seed.
+            settings: of the evaluation.
+        """
+        if self.folder:
+            note = settings.key | {"run": self.folder.name}
+            write_tensors(self.folder / KEPT / f"{name}.safetensors", tensors, note)
 
 
 @dataclass(frozen=True)

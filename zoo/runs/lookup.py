@@ -66,7 +66,12 @@ def dataset_of(run: Run, data_dir: Path | None = None) -> Dataset:
     """
     config = run.config
     data = config.data.load(data_dir)
-    data = data if config.units else data.in_own_units()
+    data = data.in_own_units() if config.in_own_units else data
+    if data.dequantised and config.units is None:
+        raise RunError(
+            f"{run.folder} was trained on values of a grid without noise, so what it gives is no density of them "
+            f"({data.units and data.units.remark}); train another run of {config.name}"
+        )
     if data.fingerprint != config.fingerprint:
         raise RunError(
             f"{config.data.name} has changed since {run.folder} was trained on it; restore it, or train another run"

@@ -54,5 +54,5 @@ def kept_nats(run: Run, data: Dataset, settings: Settings, score: Score) -> Datu
 
 def fingerprint_of_test(data: Dataset) -> str:
     """Which test data in which order, as they are in their own units, however they are arranged or standardised."""
-    test = data.in_own_units().test.cpu().contiguous()
+    test = data.own_test.cpu().contiguous()
     return hashlib.sha256(f"{len(test)} ".encode() + test.numpy().tobytes()).hexdigest()[:16]

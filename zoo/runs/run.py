@@ -48,8 +48,14 @@ class Run:
     @classmethod
     def of(cls, config: RunConfig, runs: Path) -> Run:
         """The folder under ``runs`` that belongs to ``config`` (made by training)."""
-        data = folder_name(Path(config.data.name).name)
-        return cls(runs / data / folder_name(config.name) / f"seed{config.seed}-{config.digest}")
+        family = runs / folder_name(Path(config.data.name).name) / folder_name(config.name)
+        run = cls(family / f"seed{config.seed}-{config.digest}")
+        if not run.folder.exists() and (config.hyper or config.data.roles):
+            for path in sorted(family.glob(f"seed{config.seed}-*/config.json")):
+                with suppress(RunError):  # damaged
+                    if cls(path.parent).config.in_order.digest == config.in_order.digest:
+                        return cls(path.parent)
+        return run
 
     @property
     def config(self) -> RunConfig:
@@ -163,8 +169,10 @@ class Run:
         write_json(self.folder / "status.json", {"status": "failed", "reason": reason})
 
     def _train(self, config: RunConfig, data: Dataset, device: str, callbacks: Sequence[Callback], runs: int) -> None:
-        if self.status["status"] != "new" and self.config.digest != config.digest:
-            raise RunError(f"{self.folder} holds other settings; delete it to start over")
+        if self.status["status"] != "new":
+            if self.config.in_order.digest != config.in_order.digest:
+                raise RunError(f"{self.folder} holds other settings; delete it to start over")
+            config = self.config
         if self.done:
             read_tensors(self.folder / "weights.safetensors")  # complains of damage
             if self.status["status"] == "finished" and not config.unchecked:
@@ -203,9 +211,9 @@ class Run:
 
 
 def _built(config: RunConfig) -> Pair:
-    """The untrained pair; a run without units has its data as they are."""
+    """The untrained pair, which takes data in the units that the run was given."""
     pair = build(config.name, Event.parse(config.event), config.hyper, config.seed)
-    pair.in_own_units = config.units is None
+    pair.in_own_units = config.in_own_units
     return pair
 
 

@@ -15,10 +15,10 @@ from zoo.data import Dataset
 from zoo.devices import pick_device
 from zoo.errors import RunError
 from zoo.event import Event
-from zoo.files import cached_tensors, digest_of, read_json, write_json
+from zoo.files import cached_tensors, digest_of, read_json, read_tensors, write_json
 from zoo.metrics import plane
 from zoo.pairs.traces import contexts, sample
-from zoo.runs.evaluation import Settings, TrainedRun, evaluate
+from zoo.runs.evaluation import KEPT, Settings, TrainedRun, evaluate
 from zoo.runs.run import Run
 from zoo.scores import Score
 from zoo.seeding import seeded
@@ -45,7 +45,7 @@ def trained_run(run: Run, data: Dataset, device: str = "auto") -> TrainedRun:
     config, pair = run.config, run.pair().to(pick_device(device))
     return TrainedRun(
         pair,
-        data.given_to(pair).to(pair.device),
+        data.to(pair.device),
         config.seed,
         run.history,
         status["status"],
@@ -88,6 +88,32 @@ def read_scores(run: Run, name: str, settings: Settings) -> list[Score] | None:
         raise RunError(f"{path} is damaged ({error}); delete it to measure again") from error
 
 
+def read_kept(run: Run, names: Sequence[str], settings: Settings) -> dict[str, dict[str, Tensor]]:
+    """What the evaluations ``names`` have kept for figures, with these settings: see `TrainedRun.keep`.
+
+    Raises:
+        RunError: a file is damaged.
+    """
+    found = {}
+    for path in sorted((run.folder / KEPT).glob("*.safetensors")):
+        if path.stem.partition("-")[0] in names:
+            tensors, note = read_tensors(path)
+            if note == settings.key | {"run": run.folder.name}:
+                found[path.stem] = tensors
+    return found
+
+
+def decision(run: Run, data: Dataset) -> dict[str, Tensor]:
+    """What a run says of points with a label (see `zoo.metrics.plane.decision`); empty for standardised data."""
+
+    def make() -> dict[str, Tensor]:
+        pair = run.pair()
+        given = data.given_to(pair)
+        return {} if given.units else plane.decision(pair, given.test, given.validation)
+
+    return cached_tensors(run.folder / "decision.safetensors", run.config.digest, make)
+
+
 def sample_count(event: Event) -> int:
     """How many samples of an event a report shows."""
     return plane.POINTS if event.main.shape == (2,) else IMAGES
@@ -122,11 +148,12 @@ def views(run: Run, data: Dataset) -> dict[str, Tensor]:
             return plane.views(pair, data.given_to(pair).test)
 
     found = cached_tensors(run.folder / "views.safetensors", run.config.digest, make)
-    if plane.DENSITY in found and run.config.units is not None and data.units is not None:
-        if data.units.quantiles:  # an even grid of what the pair is given is none in the data's own units
+    units = run.config.data_units
+    if plane.DENSITY in found and units is not None:
+        if units.quantiles:  # an even grid of what the pair is given is none in the data's own units
             del found[plane.DENSITY]
         else:
-            found[plane.DENSITY] = found[plane.DENSITY] - data.units.scale.log().sum()
+            found[plane.DENSITY] = found[plane.DENSITY] - units.scale.log().sum()
     return found
 
 

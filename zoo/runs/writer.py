@@ -23,7 +23,7 @@ RESUME_SECONDS = 3.0
 """The shortest time between two writes of the file that a killed run resumes from."""
 HISTORY = ("step", "train", "validation", "discrepancy", "lr")
 """The columns of ``history.csv``."""
-FIELDS = tuple(field.name for field in fields(Progress) if field.name != "tensors")
+FIELDS = tuple(field.name for field in fields(Progress) if field.name not in ("tensors", "recipe"))
 
 
 class RunWriter:

@@ -35,6 +35,8 @@ class Progress:
     """The library of large matrix products, where the engine chose one; a resumed run keeps it."""
     remark: str = ""
     """Why steps ran on a plainer engine, if they did."""
+    recipe: str = ""
+    """Whose settings it was trained by, and those that were given."""
     history: list[dict[str, float]] = field(default_factory=list)
     """A row for each checkpoint: step, train, validation, discrepancy, lr."""
     tensors: dict[str, Tensor] = field(default_factory=dict)

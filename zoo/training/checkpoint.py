@@ -50,7 +50,7 @@ class Checkpointer:
         ``losses`` are those of training since the last checkpoint.
         """
         with self._averaged_weights():
-            score = validation_score(self.pair, self.validation, self.can) + self.log_scale
+            score = validation_score(self.pair, self.validation, self.can, self.recipe.weighed) + self.log_scale
             gap = discrepancy(self.pair, self.validation) if self.can.likelihood != "none" else score
         train = float(torch.cat(list(losses)).mean()) + self.train_log_scale if losses else math.nan
         progress.add_row(train, score, gap, self.recipe.lr_at(max(0, progress.step - 1)))

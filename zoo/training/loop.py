@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.contract.check import ground_laws
+from zoo.contract.check import ground_laws, require_support
 from zoo.data import Dataset
-from zoo.data.atoms import require_standard
+from zoo.data.atoms import require_density
 from zoo.devices import pick_device
 from zoo.errors import ZooError
 from zoo.pairs.pair import HasInitialise, Pair
@@ -62,7 +62,8 @@ def fit(
     Args:
         pair: trained in place.
         data: its event has the pair's support and number of dimensions.
-        recipe: training settings, or a mapping of those that differ from the defaults of `Recipe`.
+        recipe: training settings, or a mapping of those that differ from the recipe of the pair's family, by which
+            `zoo train` trains it. A pair that is of no registered family has the defaults of `Recipe`.
         seed: of the order of the data and of the noise of every step.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         start: the progress of an unfinished call, to resume from; it is updated in place.
@@ -72,7 +73,7 @@ def fit(
 
     Returns:
         The progress at the end: status, history of the checkpoints, best validation score (nats per datum; MMD² for
-        implicit models).
+        implicit models), and by which recipe it was trained.
 
     Raises:
         ZooError: the data's event does not fit the pair's, a setting is wrong, or the device is not available.
@@ -83,22 +84,27 @@ def fit(
         >>> data = zoo.load_data("moons")
         >>> pair = zoo.build("ppca", data.event)
         >>> progress = zoo.fit(pair, data, {"steps": 20, "lr": 1e-2})
-        >>> progress.status, progress.step
-        ('finished', 20)
+        >>> progress.status, progress.step, progress.recipe
+        ('finished', 20, 'the recipe of ppca, with steps=20, lr=0.01')
     """
-    recipe = recipe if isinstance(recipe, Recipe) else Recipe.read(recipe or {})
+    story = "the recipe that was given"
+    if not isinstance(recipe, Recipe):
+        story = f"the recipe of {pair.label}" if pair.recipe else "the common defaults"
+        story += ", with " + ", ".join(f"{name}={value}" for name, value in recipe.items()) if recipe else ""
+        recipe = Recipe.read(pair.recipe).updated(recipe or {})
     data = data.given_to(pair).to(pick_device(device))
     pair.to(data.train.device)
     if start is None and isinstance(pair.extras, HasInitialise):
         with seeded(seed), torch.no_grad():
             pair.extras.initialise(data.batch(torch.arange(len(data.train), device=data.train.device)))
     if not unchecked:
-        if not pair.in_own_units:
-            require_standard(data)
+        require_density(pair, data)
         ground_laws(pair, data.validation)
+        require_support(pair, data)
     pair.train(True)
 
     progress = start or Progress()
+    progress.recipe = story
     batches = Batches(data, recipe.batch, seed)
     players = active_players(pair, recipe, progress, batches(0), len(data.train), runs)
     checkpointer = Checkpointer(pair, players, recipe, data)

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from zoo import engine
-from zoo.engine.objectives import elbo
+from zoo.engine.objectives import Objective, doubly_reparameterised, elbo, importance_weighted
 from zoo.errors import ZooError
 from zoo.pairs.pair import HasPlayers, Pair, Player
+from zoo.pairs.structure import listed
 from zoo.training.callbacks import Progress
 from zoo.training.recipe import Recipe
 
@@ -61,16 +62,23 @@ class ActivePlayer:
 def active_players(
     pair: Pair, recipe: Recipe, progress: Progress, x: Tensor, size: int, runs: int
 ) -> list[ActivePlayer]:
-    """The family's own players, else one that descends minus the ELBO of ``size`` data; none without parameters."""
+    """The family's own players, else one that descends the recipe's objective; none without parameters.
+
+    ``size`` is the number of training data.
+    """
     if isinstance(pair.extras, HasPlayers):
         if recipe.kl_warmup:
             raise ZooError(f"{pair.label} has a loss of its own, which takes no KL warm-up; leave out kl_warmup")
+        if recipe.objective != "elbo":
+            raise ZooError(
+                f"{pair.label} has a loss of its own, which objective={recipe.objective} would replace; leave it out"
+            )
         return [
             ActivePlayer(player.name, player.parameters, own_gradients(pair, player, recipe), recipe, player.options)
             for player in pair.extras.players()
             if player.parameters
         ]
-    gradients = elbo_gradients(pair, recipe, progress, x, size, runs)
+    gradients = engine_gradients(pair, recipe, objective_of(pair, recipe, size), progress, x, runs)
     return [ActivePlayer("elbo", pair.parameters(), gradients, recipe)] if pair.parameters() else []
 
 
@@ -90,13 +98,39 @@ def own_gradients(pair: Pair, player: Player, recipe: Recipe) -> Gradients:
     return gradients
 
 
-def elbo_gradients(pair: Pair, recipe: Recipe, progress: Progress, x: Tensor, size: int, runs: int) -> Gradients:
-    """The gradients of minus the ELBO, by the engine of a resumed run, else by that of the recipe.
+def objective_of(pair: Pair, recipe: Recipe, size: int) -> Objective:
+    """The objective of a recipe for ``size`` training data.
+
+    Raises:
+        ZooError: importance weights for a pair that has none for each datum, or with a KL warm-up.
+    """
+    if recipe.objective == "elbo":
+        return elbo(recipe.particles, size)
+    word, structure = f"objective={recipe.objective}", pair.structure
+    if not structure.sampled:
+        raise ZooError(f"{word} weighs draws of a guide, and the guide of {pair.label} draws none; leave it out")
+    if structure.enumerated or structure.shared:
+        which = "sums" if structure.enumerated else "shares between all data"
+        raise ZooError(
+            f"{word} weighs latents of a datum, and {pair.label} {which} "
+            f"{listed(structure.enumerated or structure.shared)}; use objective=elbo"
+        )
+    if recipe.kl_warmup:
+        raise ZooError(
+            f"{word} takes no KL warm-up: with terms weighted by less than one it bounds nothing; set kl_warmup=0"
+        )
+    return (importance_weighted if recipe.objective == "iwae" else doubly_reparameterised)(recipe.particles)
+
+
+def engine_gradients(
+    pair: Pair, recipe: Recipe, objective: Objective, progress: Progress, x: Tensor, runs: int
+) -> Gradients:
+    """The gradients of an objective, by the engine of a resumed run, else by that of the recipe.
 
     ``auto`` becomes the engine that is expected to finish ``runs`` such runs first, judged by one plain step on the
     batch ``x``. The choice is noted in ``progress``.
     """
-    objective, mode = elbo(recipe.particles, size), progress.engine or recipe.engine
+    mode = progress.engine or recipe.engine
     if mode == "auto":
         mode = engine.choose_engine(pair, x, recipe.steps, objective=objective, runs=runs)
     products = progress.products or None

@@ -26,7 +26,9 @@ class Recipe(BaseModel):
         clip: the largest norm of each player's gradient.
         average: decay of the exponential moving average of the weights; the average is scored and kept.
         kl_warmup: steps over which the weight of the latents' terms grows to 1.
-        particles: draws of the guide per datum in the ELBO's gradient.
+        objective: of a guide: elbo, iwae (the importance-weighted bound of ``particles``), or dreg (the same bound with
+            the doubly reparameterised gradient).
+        particles: draws of the guide per datum in the objective.
         checkpoints: how often validation score and discrepancy are measured.
         patience: checkpoints without a better validation score before training stops.
         precision: float32, or bf16 for matrix products in bfloat16.
@@ -51,6 +53,7 @@ class Recipe(BaseModel):
     clip: float | None = Field(default=None, gt=0)
     average: float | None = Field(default=None, gt=0, lt=1)
     kl_warmup: int = Field(default=0, ge=0)
+    objective: Literal["elbo", "iwae", "dreg"] = "elbo"
     particles: int = Field(default=1, ge=1)
     checkpoints: int = Field(default=20, ge=1)
     patience: int | None = Field(default=None, ge=1)
@@ -89,6 +92,11 @@ class Recipe(BaseModel):
     def kl_weight(self, step: int) -> float:
         """The weight of the latents' terms at a step, counted from 0."""
         return min(1.0, (step + 1) / self.kl_warmup) if self.kl_warmup else 1.0
+
+    @property
+    def weighed(self) -> int:
+        """The number of importance weights in the bound that is trained: one for the ELBO."""
+        return 1 if self.objective == "elbo" else self.particles
 
     def measured(self, done: int) -> bool:
         """Whether validation score and discrepancy are measured after ``done`` steps."""

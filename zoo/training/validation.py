@@ -7,27 +7,33 @@ import math
 import torch
 from torch import Tensor
 
-from zoo.metrics.bounds import log_probs, particle_weights
+from zoo.metrics.bounds import elbo_draws, log_probs, particle_weights
 from zoo.metrics.mmd import features, mmd2
-from zoo.pairs.pair import Pair
+from zoo.pairs.pair import HasElbo, Pair
 from zoo.pairs.traces import Capabilities, contexts, sample
 from zoo.seeding import seeded
 
 DISCREPANCY_SAMPLES = 200
 """The most samples, and the most data, that the discrepancy is measured on."""
 VALIDATION_PARTICLES = 4
-"""Draws of the guide per datum for the validation score of a bound."""
+"""Estimates of a bound for each datum of its validation score."""
+VALIDATION_ESTIMATES = 16
+"""The same where a pair has its own of the ELBO; they cost less, and vary more."""
 
 
-def validation_score(pair: Pair, x: Tensor, can: Capabilities) -> float:
+def validation_score(pair: Pair, x: Tensor, can: Capabilities, particles: int = 1) -> float:
     """The score for early stopping, the lower the better.
 
-    Minus the log-probability, or minus the ELBO, in nats per datum; MMD² for implicit models.
+    Minus the log-probability, or minus the bound of ``particles`` weights that is trained (with one the ELBO), in nats
+    per datum; MMD² for implicit models.
     """
     if can.likelihood == "exact":
         return -float(log_probs(pair, x).mean())
+    if isinstance(pair.extras, HasElbo):
+        return -sum(float(term.mean()) for term in elbo_draws(pair, x, VALIDATION_ESTIMATES).values())
     if can.likelihood == "bound":
-        return -float(particle_weights(pair, x, VALIDATION_PARTICLES).mean())
+        weights = particle_weights(pair, x, VALIDATION_PARTICLES * particles).unflatten(1, (-1, particles))
+        return -float((weights.logsumexp(2) - math.log(particles)).mean())
     return discrepancy(pair, x)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from zoo.distributions.autoregressive import Autoregressive
 from zoo.metrics.bounds import MEMORY, rows_within
 from zoo.pairs.pair import Pair
-from zoo.pairs.sites import data_first, entries_of
+from zoo.pairs.sites import data_first, entries_of, unmasked_entries_of
 from zoo.pairs.traces import capabilities
 from zoo.use.gaussian import gaussian_marginal
 
@@ -61,6 +61,6 @@ def nats_of_entries(pair: Pair, trace: Any, n: int) -> Tensor:
     if isinstance(fn, Autoregressive):
         nats = fn.logits(value).log_softmax(-1).gather(-1, value.long().unsqueeze(-1)).squeeze(-1)
     else:
-        nats = entries_of(fn).log_prob(value)
+        nats = unmasked_entries_of(fn).log_prob(value)
     found = data_first(name, {**site, "value": nats}, n).reshape(n, -1)
     return found.new_zeros(n, pair.event.size).index_copy(1, places.to(found.device), found)

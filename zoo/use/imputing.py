@@ -19,11 +19,11 @@ from torch import Tensor
 
 from zoo.distributions.autoregressive import Autoregressive, draw
 from zoo.errors import ZooError
-from zoo.metrics.bounds import MEMORY, rows_within
+from zoo.metrics.bounds import MEMORY, relative_error, rows_within
 from zoo.metrics.labels import posterior
 from zoo.pairs.pair import Pair
 from zoo.pairs.records import cut, pair_for
-from zoo.pairs.sites import data_first, data_plate, entries_of, per_datum, random_sites
+from zoo.pairs.sites import data_first, data_plate, per_datum, random_sites, unmasked_entries_of
 from zoo.pairs.traces import capabilities, traced
 from zoo.scores import Kind
 from zoo.use.columns import data_sites, nats_of_entries
@@ -111,7 +111,7 @@ def _imputed(pair: Pair, x: Tensor, missing: Tensor, draws: int, particles: int)
         drawn, mean = gaussian.given(x.flatten(1), missing.flatten(1).cpu(), draws)
         drawn, mean = (part.reshape(*part.shape[:-1], *pair.event.shape).to(x) for part in (drawn, mean))
         return Found(drawn, mean, torch.full((len(x),), float(draws)), exact=True)
-    ordered = in_order(pair, missing)
+    ordered, missing = in_order(pair, missing), _present(pair, x, missing)
     x = torch.where(missing, 0.0, x)
     latent = bool(pair.structure.sampled)
     copies = draws if ordered else max(particles, draws)
@@ -149,6 +149,7 @@ def missing_log_prob(pair: Pair, x: Tensor, missing: Tensor, particles: int) -> 
     if gaussian is not None:
         value = gaussian.log_prob(x.flatten(1)) - gaussian.log_prob_of(x.flatten(1), ~missing.flatten(1).cpu())
         return value, torch.zeros_like(value), "exact"
+    missing = _present(pair, x, missing)
     ordered, latent = in_order(pair, missing), bool(pair.structure.sampled)
     if not ordered:
         raise ZooError(
@@ -173,11 +174,10 @@ def missing_log_prob(pair: Pair, x: Tensor, missing: Tensor, particles: int) -> 
     return value, relative_error(1 / weights.softmax(1).square().sum(1), copies), "estimate"
 
 
-def relative_error(ess: Tensor, particles: int) -> Tensor:
-    """The standard error of the log of a mean of weights, from their effective sample size; NaN for one particle."""
-    if particles == 1:
-        return torch.full_like(ess, torch.nan)
-    return ((1 / ess - 1 / particles).clamp(min=0) * particles / (particles - 1)).sqrt()
+def _present(pair: Pair, x: Tensor, missing: Tensor) -> Tensor:
+    """The missing entries less those that lie beyond the length of a sequence."""
+    padding = pair.event.padding(x)
+    return missing if padding is None else missing & ~padding
 
 
 def in_order(pair: Pair, missing: Tensor) -> bool:
@@ -215,7 +215,7 @@ def conditional_sites(pair: Pair) -> dict[str, Any]:
             "the label says of x is not derivable; impute by a model that draws x given the label, such as ssvae"
         )
     for name, fn in sites.items():
-        if not isinstance(fn, Autoregressive) and entries_of(fn).event_shape:
+        if not isinstance(fn, Autoregressive) and unmasked_entries_of(fn).event_shape:
             raise ZooError(
                 f"{pair.label} gives no distribution of missing entries: the conditionals of {type(fn).__name__} "
                 f"(site {name!r}) are not derivable; impute by another family, such as vae"
@@ -330,11 +330,13 @@ def _completed(pair: Pair, trace: Any, x: Tensor, missing: Tensor) -> tuple[Tens
     if isinstance(site["fn"], Autoregressive):
         values, nats = _clamped(site["fn"], flat[:, order], absent)
     else:
-        both = (site["fn"].sample(), entries_of(site["fn"]).log_prob(site["value"]))
+        both = (site["fn"].sample(), unmasked_entries_of(site["fn"]).log_prob(site["value"]))
         values, nats = (data_first(name, {**site, "value": each}, len(x)).reshape(len(x), -1) for each in both)
     flat[:, order] = torch.where(absent, values.to(flat), flat[:, order])
     label = per_datum(trace, len(x), pair.layout.places.keys() - {name}).to(nats)
-    return flat.reshape(x.shape), torch.where(absent, 0.0, nats).sum(1) + label
+    padding = pair.event.padding(x)
+    unseen = absent if padding is None else absent | padding[:, order]
+    return flat.reshape(x.shape), torch.where(unseen, 0.0, nats).sum(1) + label
 
 
 def _clamped(fn: Autoregressive, x: Tensor, missing: Tensor) -> tuple[Tensor, Tensor]:

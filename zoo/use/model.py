@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.contract.check import require_support
 from zoo.data import Dataset
+from zoo.data.atoms import require_density
 from zoo.data.files import path_and_settings, table_columns
 from zoo.data.units import Units
 from zoo.errors import ZooError
@@ -30,7 +32,7 @@ from zoo.seeding import seeded
 from zoo.use import arrays
 from zoo.use.answers import Encoding, Imputed, LogProb
 from zoo.use.batches import Array, Batch, Form, form_of, read_batch, read_mask
-from zoo.use.imputing import impute, missing_log_prob, relative_error
+from zoo.use.imputing import impute, missing_log_prob
 from zoo.use.latents import Latents
 
 DRAWS = 64
@@ -51,7 +53,7 @@ class TrainedModel:
         data_dir: where to look for the files of MNIST.
 
     Raises:
-        ZooError: real data whose units are not known.
+        ZooError: real data whose units are not known, or that have no density (see `zoo.data.atoms.require_density`).
 
     Example:
         >>> import numpy as np, zoo
@@ -72,6 +74,9 @@ class TrainedModel:
                 f"{pair.label} is of real data, {pair.event}, whose units are those of its training data: give them, "
                 "zoo.TrainedModel(pair, data)"
             )
+        if run is None and data is not None:
+            require_density(pair, data.given_to(pair))
+            require_support(pair, data.given_to(pair))
 
     def __repr__(self) -> str:
         return f"TrainedModel({self.pair.label}, {self.event}{f', {self.run.folder}' if self.run else ''})"
@@ -171,7 +176,7 @@ class TrainedModel:
             kind: Kind = "lower bound" if self.units and self.units.dequantised else "exact"
             return value, torch.zeros_like(value), kind
         found = bounds(self.pair, x, particles, seed=seed)
-        return found.importance - self._log_scales(x), relative_error(found.ess, particles), "lower bound"
+        return found.importance - self._log_scales(x), found.stderr, "lower bound"
 
     def _log_scales(self, x: Tensor, entries: Tensor | None = None) -> Tensor:
         """The log-density of data as the pair takes them, less that in their own units: shape ``(n,)``, in nats."""

@@ -70,7 +70,7 @@ def sniff(path: Path, header: str = "auto", decimal: str = "auto") -> Dialect:
     kind, note = _header(rows, numbers, header)
     names = [cell.lstrip("# ") if place == 0 else cell for place, cell in enumerate(rows[0])] if kind else []
     notes = [note]
-    if separator != ",":
+    if separator != "," and len(rows[0]) > 1:
         notes.append(f"values are separated by {'tabs' if separator == chr(9) else separator}")
     if point == ",":
         notes.append("commas are decimal ones")

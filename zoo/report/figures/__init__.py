@@ -12,3 +12,6 @@ from zoo.report.figures.speeds import speed as speed
 from zoo.report.figures.speeds import speed_and_likelihood as speed_and_likelihood
 from zoo.report.figures.speeds import speed_and_quality as speed_and_quality
 from zoo.report.figures.svg import colour as colour
+from zoo.report.figures.uses import attacked as attacked
+from zoo.report.figures.uses import curves as curves
+from zoo.report.figures.uses import decision as decision

@@ -44,14 +44,14 @@ class Curve:
     gaps: Sequence[tuple[float, float, float]] = ()
 
 
-def learning_curves(labels: Sequence[int], curves: Sequence[Curve], against: str, style: str) -> str:
-    """A figure that stands alone: accuracies, the best first in the legend, and below them differences with intervals.
+def learning_curves(labels: Sequence[int], curves: Sequence[Curve], against: str, style: str = "") -> str:
+    """A figure of accuracies, the best first in the legend, and below them differences with intervals.
 
     Args:
         labels: how many labels are known after each round.
         curves: one for each way of asking.
         against: the name of the curve that the others are compared with; without it there is one panel.
-        style: the style sheet that the classes are of.
+        style: the style sheet that the classes are of, for a figure that stands alone.
     """
     right = 610.0
     others = [name for name in (curve.name for curve in curves) if name != against]
@@ -65,7 +65,8 @@ def learning_curves(labels: Sequence[int], curves: Sequence[Curve], against: str
     parts.append(label(right, bottom + 36, "labels", "quiet", "end"))
     height = bottom + 44
     described = "; ".join(f"{curve.name} {100 * curve.accuracy[-1]:.2f} %" for curve in curves)
-    first = [tag("style", style), tag("rect", width=WIDTH, height=height, style="fill: var(--paper)")]
+    alone = [tag("style", style), tag("rect", width=WIDTH, height=height, style="fill: var(--paper)")]
+    first = alone if style else []
     return drawing(WIDTH, height, f"Test accuracy at {labels[-1]:,} labels", described, *first, *parts) + "\n"
 
 

@@ -1,0 +1,31 @@
+"""The bound of a trained ``ddpm`` by its number of steps in time: its network knows the noise, not the number of steps.
+
+``python docs/diffusion.py RUN 20 50 100 1000`` takes a run's folder and prints, for each number of steps, the nats of
+the test split with their standard error over data, the Monte Carlo error, and the terms.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import zoo
+from zoo.metrics.bounds import bounds
+
+DRAWS = 96
+
+
+def main(run: str, *steps: str) -> None:
+    model = zoo.load(run, device="cpu")
+    x = model.data.test
+    print("steps nats stderr monte_carlo reconstruction diffusion prior")
+    for count in steps:
+        pair = zoo.build("ddpm", model.event, {"timesteps": int(count)}).train(False)
+        pair.extras.net.load_state_dict(model.pair.extras.net.state_dict())
+        found = bounds(pair, x, DRAWS)
+        error = (found.stderr.square().sum().sqrt() / len(x), *(-term.mean() for term in found.terms.values()))
+        numbers = (-found.elbo.mean(), found.elbo.std() / len(x) ** 0.5, *error)
+        print(count, *(f"{float(number):.2f}" for number in numbers), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

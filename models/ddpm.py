@@ -1,0 +1,159 @@
+"""Denoising diffusion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from zoo.distributions.diffusion import Path, Reverse
+from zoo.errors import ZooError
+from zoo.event import Event
+from zoo.nn.amortised import scaled
+from zoo.nn.denoiser import Denoiser
+from zoo.pairs.registry import family
+
+
+@family(
+    "ddpm",
+    group="diffusion",
+    paper="Ho et al. 2020, arXiv:2006.11239",
+    recipe={
+        "steps": 1500,
+        "batch": 128,
+        "lr": 2e-3,
+        "optimiser": "adamw",
+        "weight_decay": 1e-2,
+        "schedule": "onecycle",
+        "average": 0.995,
+        "checkpoints": 15,
+        "clip": 50.0,
+    },
+)
+class DDPM(nn.Module):
+    """Denoising diffusion: data gain noise in T steps, and a network that takes it away is the model.
+
+        z_T ~ N(0, I)     z_(t-1) | z_t ~ q(z_(t-1) | z_t, x'(z_t, t))     x | z_0 ~ p(x | z_0)
+        q(z_0, ..., z_T | x): z_t = a_t (x + noise of variance v_t), a_t^2 = 1 / (1 + v_t)
+
+    The guide has no parameters. x is scaled to [-1, 1] if it has levels. p(x | z_0) is the posterior of x under the
+    noise of z_0: over the levels, or normal for real data. log v_t is linear in t, from ``low`` to ``high``.
+
+    The network is given z_t and log v_t. It predicts x by one of two parametrisations:
+
+    - ``"levels"`` (integer data): the posterior over levels, proportional to exp(f_k(z_t) - (u_t - x_k)^2 / (2 v_t)),
+      u_t = z_t / a_t, whose mean is x';
+    - ``"noise"`` (real data): the noise e of u_t, x' = u_t - v_t^(1/2) e.
+
+    Training and scores use `elbo`, which takes one random step of each datum; the programs have all T.
+
+    Args:
+        event: any shape and support; of an image the network is convolutional.
+        timesteps: T.
+        width: channels, or units, of the network.
+        blocks: residual blocks of the network.
+        dropout: share of hidden units dropped in training; by default 0.3 for integer data and 0 for real data.
+        predict: ``"levels"``, ``"noise"``, or ``"auto"`` by the support.
+        low: log v_0.
+        high: log v_T.
+
+    Raises:
+        ZooError: levels predicted of real data, another ``predict``, or fewer than one step.
+
+    Reference:
+        Ho et al. 2020, arXiv:2006.11239, sections 2 and 3; the noise in signal-to-noise ratios and the discrete-time
+        bound: Kingma et al. 2021, arXiv:2107.00630, sections 3 and 4.
+    """
+
+    v: Tensor
+    levels: Tensor
+
+    def __init__(
+        self,
+        event: Event,
+        *,
+        timesteps: int = 100,
+        width: int = 40,
+        blocks: int = 5,
+        dropout: float | None = None,
+        predict: str = "auto",
+        low: float = -7.0,
+        high: float = 5.0,
+    ) -> None:
+        super().__init__()
+        kinds = ("auto", "noise", "levels") if event.levels else ("auto", "noise")
+        if predict not in kinds or timesteps < 1 or low >= high:
+            raise ZooError(
+                f"ddpm of {event} takes predict={' or '.join(kinds)}, one step or more, and low < high; got "
+                f"predict={predict!r}, timesteps={timesteps}, low={low}, high={high}"
+            )
+        self.event, self.timesteps = event, timesteps
+        self.predict = ("levels" if event.levels else "noise") if predict == "auto" else predict
+        dropout = (0.3 if event.levels else 0.0) if dropout is None else dropout
+        count = event.levels or 1 if self.predict == "levels" else 1
+        self.net = Denoiser(event, count, width, blocks, dropout)
+        self.register_buffer("v", torch.linspace(low, high, timesteps + 1).exp())
+        self.register_buffer("levels", torch.linspace(-1, 1, event.levels or 2))
+
+    def model(self, x: Tensor) -> Any:
+        """Draw z_T, ..., z_0 and x for each datum, observing ``x`` of shape ``(n, *event.shape)``."""
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", Reverse(self.denoise, len(x), self.event.size, self.v.to(x.dtype)))
+            return pyro.sample("x", self.likelihood(z[:, 0]), obs=x)
+
+    def guide(self, x: Tensor) -> None:
+        """Add noise to ``x``."""
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", Path(scaled(self.event, x), self.v.to(x.dtype)))
+
+    def elbo(self, x: Tensor) -> dict[str, Tensor]:
+        """Unbiased estimates of the ELBO's terms: that of x, of the prior, and T times that of one random step.
+
+        The steps of a batch are spread evenly over all T, and as many before the middle as after it.
+
+        Args:
+            x: data, shape ``(n, *event.shape)``.
+
+        Returns:
+            ``reconstruction``, ``diffusion`` and ``prior``, each of shape ``(n,)``, which add up to the ELBO, in nats.
+        """
+        data, v, n = scaled(self.event, x), self.v.to(x.dtype), len(x)
+        z_0 = (data + v[0].sqrt() * torch.randn_like(data)) / (1 + v[0]).sqrt()
+        even = (torch.rand(1, device=x.device) + torch.arange(n, device=x.device) / n) % 1
+        t = (even * self.timesteps).long().clamp(max=self.timesteps - 1) + 1
+        after, before = v[t], v[t - 1]
+        u = data + after.sqrt()[:, None] * torch.randn_like(data)
+        gap = (data - self.denoise(u, after)).square().sum(1)
+        signal = data.square() / (1 + v[-1])
+        variance = v[-1] / (1 + v[-1])
+        return {
+            "reconstruction": self.likelihood(z_0).log_prob(x),
+            "diffusion": -0.5 * self.timesteps * (1 / before - 1 / after) * gap,
+            "prior": -0.5 * (signal + variance - 1 - variance.log()).sum(1),
+        }
+
+    def denoise(self, u: Tensor, v: Tensor) -> Tensor:
+        """x' of data ``u``, shape ``(m, D)``, with noise of variance ``v``, shape ``(m,)``."""
+        out = self.net(u / (1 + v).sqrt()[:, None], -v.log())
+        if self.predict == "noise":
+            return u - v.sqrt()[:, None] * out[..., 0]
+        return (out + self._evidence(u, v)).softmax(-1) @ self.levels.to(out)
+
+    def likelihood(self, z_0: Tensor) -> Any:
+        """p(x | z_0), event shape ``event.shape``."""
+        v = self.v[0].to(z_0.dtype)
+        u, shape = z_0 * (1 + v).sqrt(), self.event.shape
+        if self.event.levels is None:
+            return dist.Normal(u.reshape(-1, *shape), v.sqrt()).to_event(len(shape))
+        logits = self._evidence(u, v.expand(len(u)))
+        logits = logits.reshape(-1, *shape, self.event.levels)
+        if self.event.levels == 2:
+            return dist.Bernoulli(logits=logits[..., 1] - logits[..., 0]).to_event(len(shape))
+        return dist.Categorical(logits=logits).to_event(len(shape))
+
+    def _evidence(self, u: Tensor, v: Tensor) -> Tensor:
+        """What u says of each level: ``(m, D, K)``."""
+        return -(u[..., None] - self.levels.to(u)).square() / (2 * v)[:, None, None]

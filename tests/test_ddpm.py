@@ -1,0 +1,70 @@
+"""Diffusion: its path is the normal distribution that it says, and its ELBO tends to the truth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from linear import Linear, pair_of, reals
+from torch import Tensor
+from torch.distributions import MultivariateNormal
+
+import zoo
+from zoo.contract.check import ground_laws
+from zoo.distributions.diffusion import Path
+from zoo.errors import ContractError, ZooError
+from zoo.metrics.bounds import bounds
+
+
+def test_the_density_of_a_path_is_that_of_brownian_motion() -> None:
+    v = torch.tensor([0.2, 1.0, 5.0])
+    x = torch.tensor([[0.3], [-2.0]])
+    path, scale = Path(x, v), (1 + v).rsqrt()
+    covariance = torch.minimum(v[:, None], v) * scale[:, None] * scale
+    z = path.sample()
+    exact = MultivariateNormal(x * scale, covariance).log_prob(z[..., 0])
+    assert torch.allclose(path.log_prob(z), exact, atol=1e-4)
+    drawn = Path(x[:1].expand(20_000, 1), v).sample()[..., 0]
+    assert torch.allclose(drawn.mean(0), x[0] * scale, atol=0.03)
+    assert torch.allclose(drawn.T.cov(), covariance, atol=0.03)
+
+
+def test_the_bound_of_the_best_denoiser_is_that_in_closed_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    """x ~ N(0, I) and x'(u, v) = u / (1 + v), with E |x - x'|^2 = D v / (1 + v); exact in the limit of many steps."""
+    torch.manual_seed(0)
+    x, wanted = torch.randn(400, 3), list[float]()
+    truth = -0.5 * (x.square() + math.log(2 * math.pi)).sum(1).double()
+    for timesteps in (20, 500):
+        pair = zoo.build("ddpm", zoo.Event(3, "real"), {"timesteps": timesteps, "width": 4, "blocks": 1})
+        monkeypatch.setattr(pair.extras, "denoise", lambda u, v: u / (1 + v)[:, None])
+        found, v = bounds(pair, x, 200), pair.extras.v.double()
+        assert torch.allclose(found.elbo, torch.stack(list(found.terms.values())).sum(0), atol=1e-9)
+        steps = ((1 / v[:-1] - 1 / v[1:]) * v[1:] / (1 + v[1:])).sum()
+        wanted.append(1.5 * float(v[0].log() + steps - (v[-1] / (1 + v[-1])).log()))
+        gap = truth - found.elbo
+        assert abs(float(gap.mean()) - wanted[-1]) < 4 * float(gap.std()) / len(x) ** 0.5
+    assert wanted[0] > 10 * wanted[1] > 0
+
+
+@pytest.mark.parametrize("wrong", [lambda terms: terms["log p"] + 1.0, lambda terms: 0.5 * terms["log p"]])
+def test_an_elbo_of_its_own_that_is_not_that_of_the_programs_is_refused(
+    wrong: Callable[[dict[str, Tensor]], Tensor],
+) -> None:
+    class Own(Linear):
+        def elbo(self, x: Tensor) -> dict[str, Tensor]:
+            return {"log p": zoo.log_weights(zoo.Pair(zoo.Event(2, "real"), self.model, self.guide), x)}
+
+    class Wrong(Own):
+        def elbo(self, x: Tensor) -> dict[str, Tensor]:
+            return {"log p": wrong(super().elbo(x))}
+
+    ground_laws(pair_of(Own()), reals())
+    with pytest.raises(ContractError, match="elbo agrees with the programs"):
+        ground_laws(pair_of(Wrong()), reals())
+
+
+def test_predictions_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ZooError, match="predict=auto or noise"):
+        zoo.build("ddpm", zoo.Event(2, "real"), {"predict": "levels"})
