@@ -133,8 +133,8 @@ def _of_run(run: TrainedRun, settings: Settings) -> list[Score]:
 
 @contextmanager
 def _frozen(pair: Pair) -> Iterator[None]:
-    """Inside, no gradient reaches the pair's parameters."""
-    trained = pair.parameters()
+    """Inside, no gradient reaches the pair's parameters; its dropout is off, as of every trained pair."""
+    trained = pair.train(False).parameters()
     for parameter in trained:
         parameter.requires_grad_(False)
     try:

@@ -21,16 +21,16 @@ from zoo.seeding import seeded
 
 
 class Generator(nn.Module):
-    """x = W z + b: an implicit model."""
+    """x = W z + b: an implicit model, with dropout in training alone."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.net = nn.Linear(2, 4)
+        self.net, self.dropout = nn.Linear(2, 4), nn.Dropout(0.5)
 
     def model(self, x: Tensor) -> None:
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
-            pyro.deterministic("x", self.net(z), event_dim=1)
+            pyro.deterministic("x", self.dropout(self.net(z)), event_dim=1)
 
     def players(self) -> list[zoo.Player]:
         return [zoo.Player("scale", list(self.parameters()), lambda x: (self.net(0 * x[:, :2]) - x).square().mean())]
