@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from zoo import engine
 from zoo.engine.objectives import Objective, doubly_reparameterised, elbo, importance_weighted
 from zoo.errors import ZooError
-from zoo.pairs.pair import HasPlayers, Pair, Player
+from zoo.pairs.pair import HasElbo, HasPlayers, Pair, Player
 from zoo.pairs.structure import listed
 from zoo.training.callbacks import Progress
 from zoo.training.recipe import Recipe
@@ -109,6 +109,8 @@ def objective_of(pair: Pair, recipe: Recipe, size: int) -> Objective:
     word, structure = f"objective={recipe.objective}", pair.structure
     if not structure.sampled:
         raise ZooError(f"{word} weighs draws of a guide, and the guide of {pair.label} draws none; leave it out")
+    if isinstance(pair.extras, HasElbo):
+        raise ZooError(f"{word} takes importance weights, and {pair.label} estimates its ELBO without; leave it out")
     if structure.enumerated or structure.shared:
         which = "sums" if structure.enumerated else "shares between all data"
         raise ZooError(
