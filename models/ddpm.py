@@ -48,7 +48,7 @@ class DDPM(nn.Module):
       u_t = z_t / a_t, whose mean is x';
     - ``"noise"`` (real data): the noise e of u_t, x' = u_t - v_t^(1/2) e.
 
-    Training and scores use `elbo`, which takes one random step of each datum; the programs have all T.
+    Training and scores use `elbo_terms`, which takes one random step of each datum; the programs have all T.
 
     Args:
         event: any shape and support; of an image the network is convolutional.
@@ -109,7 +109,7 @@ class DDPM(nn.Module):
         with pyro.plate("data", len(x)):
             pyro.sample("z", Path(scaled(self.event, x), self.v.to(x.dtype)))
 
-    def elbo(self, x: Tensor) -> dict[str, Tensor]:
+    def elbo_terms(self, x: Tensor) -> dict[str, Tensor]:
         """Unbiased estimates of the ELBO's terms: that of x, of the prior, and T times that of one random step.
 
         The steps of a batch are spread evenly over all T, and as many before the middle as after it.

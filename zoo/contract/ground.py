@@ -254,8 +254,8 @@ def estimates_its_elbo(case: Case) -> None:
     error = (traces.var() / TRACES + estimates.var() / TRACES).sqrt() + 1e-3 * (1 + traces.mean().abs())
     if (traces.mean() - estimates.mean()).abs() > ERRORS * error:
         raise BrokenError(
-            f"elbo(x) should add up to the ELBO of the programs; over {len(x)} data it is on average "
-            f"{float(estimates.mean()):g}, and that of their traces {float(traces.mean()):g}{line_of(pair.extras.elbo)}"
+            f"elbo_terms(x) should add up to the ELBO of the programs; over {len(x)} data it is on average "
+            f"{float(estimates.mean()):g}, and that of traces {float(traces.mean()):g}{line_of(pair.extras.elbo_terms)}"
         )
 
 

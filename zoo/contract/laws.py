@@ -136,9 +136,9 @@ GROUND = (
         "let log_prob(x) return the log-probability of each datum under the model, in nats, shape (n,)",
     ),
     Law(
-        "elbo agrees with the programs",
+        "elbo_terms agrees with the programs",
         estimates_its_elbo,
-        "let elbo(x) return terms of shape (n,) that add up, on average over draws, to log p(x, z) - log q(z | x)",
+        "let elbo_terms(x) return terms of shape (n,) that add up, on average, to log p(x, z) - log q(z | x)",
     ),
 )
 """Without these a number would be wrong (see `zoo.contract.ground`). Each is checked only if those before it hold."""

@@ -74,11 +74,11 @@ class HasLogProb(Protocol):
 class HasElbo(Protocol):
     """Optional method: estimates of the ELBO that cost less than a trace, such as by one of many terms at random.
 
-    ``elbo(x)`` gives terms by name, each of shape ``(n,)``, that add up to an unbiased estimate for each datum.
+    ``elbo_terms(x)`` gives terms by name, each of shape ``(n,)``, that add up to an unbiased estimate for each datum.
     Training and scores use it instead of traces, which a law compares it with.
     """
 
-    def elbo(self, x: Tensor) -> Mapping[str, Tensor]: ...
+    def elbo_terms(self, x: Tensor) -> Mapping[str, Tensor]: ...
 
 
 @runtime_checkable

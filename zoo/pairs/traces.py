@@ -230,12 +230,12 @@ def elbo_terms(pair: Pair, x: Tensor) -> dict[str, Tensor]:
         ContractError: the pair has none, or a term is not one number for each datum.
     """
     if not isinstance(pair.extras, HasElbo):
-        raise ContractError(f"{pair.label} has no elbo(x) of its own; zoo.log_weights(pair, x) estimates its ELBO")
+        raise ContractError(f"{pair.label} has no elbo_terms(x); zoo.log_weights(pair, x) estimates its ELBO")
     with pair.scope():
-        terms = dict(pair.extras.elbo(x))
+        terms = dict(pair.extras.elbo_terms(x))
     for name, term in terms.items():
         if term.shape != (len(x),):
-            raise ContractError(f"elbo(x)[{name!r}] should have shape ({len(x)},), got {tuple(term.shape)}")
+            raise ContractError(f"elbo_terms(x)[{name!r}] should have shape ({len(x)},), got {tuple(term.shape)}")
     return terms
 
 
