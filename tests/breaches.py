@@ -139,6 +139,11 @@ class ScalarLogProb(Good):
         return x.sum()
 
 
+class WrongElbo(Good):
+    def elbo_terms(self, x: Tensor) -> dict[str, Tensor]:
+        return {"all": x.new_full((len(x),), 7.0)}
+
+
 class OtherName(Good):
     def guide(self, x: Tensor) -> None:
         with pyro.plate("data", len(x)):

@@ -58,6 +58,7 @@ from breaches import (
     TooManyLevels,
     Unused,
     WithoutNoise,
+    WrongElbo,
     WrongEvidence,
 )
 from forms import FORMS
@@ -123,6 +124,7 @@ BROKEN = [
     Breach(HidesItsNet, REAL, "what is trained is known", "SHIFT of shape (3,)"),
     Breach(WrongEvidence, REAL, "log_prob agrees with the programs", "log_prob(x) should be the log-probability"),
     Breach(ScalarLogProb, REAL, "every site lies in the data plate", "log_prob(x) should have shape (5,)"),
+    Breach(WrongElbo, REAL, "elbo_terms agrees with the programs", "should add up to the ELBO of the programs"),
     Breach(OtherName, REAL, "the guide's sites", "the model's latent 'z'"),
     Breach(NoGuide, REAL, "the guide's sites", "'z' is not sampled by the guide"),
     Breach(NormalForGamma, REAL, "supports agree", "Normal for 'z' may draw what the model's Gamma rules out"),

@@ -97,7 +97,8 @@ def linear(scale: float) -> Pair:
 @pytest.mark.parametrize("scale", [1.0, 1.4])
 def test_weighted_moments_are_the_posteriors(scale: float) -> None:
     x = torch.tensor([[-1.0], [0.5], [2.0]])
-    trained = TrainedModel(linear(scale), zoo.Dataset("made up", Event(1, "real"), x, x, x, "made up"))
+    every = torch.randn(60, 1)
+    trained = TrainedModel(linear(scale), zoo.Dataset("made up", Event(1, "real"), every, every, every, "made up"))
     table = summary(to_arviz(trained, x.numpy(), draws=4000))
     assert np.allclose(table["mean"], x[:, 0] / 2, atol=0.08)
     assert np.allclose(table["sd"], 0.5**0.5, atol=0.05)
