@@ -217,6 +217,7 @@ def test_programs_for_one_event_take_data_as_they_are(tmp_path: Path) -> None:
     found = model.log_prob(x)
     expected = (math.log(0.01) - 0.01 * x).sum(1)
     assert np.allclose(found.value, expected, atol=1e-4)
+    assert (model.log_prob(-x).value == -math.inf).all()  # no wait is negative
     assert not build("independent", data.event).in_own_units
 
 

@@ -106,23 +106,32 @@ def require_support(pair: Pair, data: Dataset) -> None:
     Raises:
         ZooError: some lie outside the support of what observes them; a log-probability there means nothing.
     """
+    for word in ("train", "validation", "test"):
+        rows = getattr(data, word)
+        if outside := int(outside_support(pair, rows).sum()):
+            noise = "; with the noise of their grid: declare levels, or drop those at its edge"
+            raise ZooError(
+                f"data set {data.name!r}: {outside} of {len(rows)} {word} data lie outside the support of what "
+                f"{pair.label} observes{noise if data.dequantised else '; choose a distribution of all of them'}"
+            )
+
+
+def outside_support(pair: Pair, x: Tensor) -> Tensor:
+    """Which data have no density under a pair that takes real data as they are: shape ``(n,)``, bool, on the CPU.
+
+    Args:
+        pair: initialised.
+        x: as the pair is given them, shape ``(n, *event.shape)``.
+    """
     fields = pair.event.parts
     if not pair.in_own_units or all(each.levels for each in fields) or any(each.length for each in fields):
-        return
+        return torch.zeros(len(x), dtype=torch.bool)
 
     def within(own: Pair, part: Tensor) -> Tensor:
         return in_support(traced(own, part)[0], len(part)).cpu()
 
     with pair.evaluating(), seeded(0):
-        for word in ("train", "validation", "test"):
-            rows = getattr(data, word).to(pair.device)
-            outside = sum(int((~in_parts(pair, part, within)).sum()) for part in rows.split(CHUNK))
-            if outside:
-                noise = "; with the noise of their grid: declare levels, or drop those at its edge"
-                raise ZooError(
-                    f"data set {data.name!r}: {outside} of {len(rows)} {word} data lie outside the support of what "
-                    f"{pair.label} observes{noise if data.dequantised else '; choose a distribution of all of them'}"
-                )
+        return ~torch.cat([in_parts(pair, part, within) for part in x.to(pair.device).split(CHUNK)])
 
 
 def ground_laws(pair: Pair, x: Tensor, seed: int = 0) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.contract.check import require_support
+from zoo.contract.check import outside_support, require_support
 from zoo.data import Dataset
 from zoo.data.atoms import require_density
 from zoo.data.files import path_and_settings, table_columns
@@ -171,12 +171,14 @@ class TrainedModel:
         likelihood = capabilities(self.pair, x).likelihood
         if likelihood == "none":
             raise ZooError(f"{self.pair.label} is an implicit model: it observes nothing, so it has no log-probability")
+        outside = outside_support(self.pair, x)
         if likelihood == "exact":
-            value = log_probs(self.pair, x, seed=seed) - self._log_scales(x)
+            value = (log_probs(self.pair, x, seed=seed) - self._log_scales(x)).masked_fill(outside, -torch.inf)
             kind: Kind = "lower bound" if self.units and self.units.dequantised else "exact"
             return value, torch.zeros_like(value), kind
         found = bounds(self.pair, x, particles, seed=seed)
-        return found.importance - self._log_scales(x), found.stderr, "lower bound"
+        value = (found.importance - self._log_scales(x)).masked_fill(outside, -torch.inf)
+        return value, found.stderr.masked_fill(outside, 0.0), "lower bound"
 
     def _log_scales(self, x: Tensor, entries: Tensor | None = None) -> Tensor:
         """The log-density of data as the pair takes them, less that in their own units: shape ``(n,)``, in nats."""
