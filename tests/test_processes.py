@@ -28,7 +28,9 @@ def explain() -> None:
 
 
 def sleep(path: Path) -> None:
-    path.write_text(str(os.getpid()))
+    part = path.with_suffix(".part")
+    part.write_text(str(os.getpid()))
+    part.rename(path)  # whoever sees the file can read it
     time.sleep(60)
 
 
