@@ -9,7 +9,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from zoo.distributions.diffusion import Path, Reverse
+from zoo.distributions.diffusion import DenoisingChain, NoisyPath
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.nn.amortised import scaled
@@ -93,21 +93,21 @@ class DDPM(nn.Module):
         self.event, self.timesteps = event, timesteps
         self.predict = ("levels" if event.levels else "noise") if predict == "auto" else predict
         dropout = (0.3 if event.levels else 0.0) if dropout is None else dropout
-        count = event.levels or 1 if self.predict == "levels" else 1
-        self.net = Denoiser(event, count, width, blocks, dropout)
         self.register_buffer("v", torch.linspace(low, high, timesteps + 1).exp())
         self.register_buffer("levels", torch.linspace(-1, 1, event.levels or 2))
+        count = len(self.levels) if self.predict == "levels" else 1
+        self.net = Denoiser(event, count, width, blocks, dropout)
 
     def model(self, x: Tensor) -> Any:
         """Draw z_T, ..., z_0 and x for each datum, observing ``x`` of shape ``(n, *event.shape)``."""
         with pyro.plate("data", len(x)):
-            z = pyro.sample("z", Reverse(self.denoise, len(x), self.event.size, self.v.to(x.dtype)))
+            z = pyro.sample("z", DenoisingChain(self.denoise, len(x), self.event.size, self.v.to(x.dtype)))
             return pyro.sample("x", self.likelihood(z[:, 0]), obs=x)
 
     def guide(self, x: Tensor) -> None:
         """Add noise to ``x``."""
         with pyro.plate("data", len(x)):
-            pyro.sample("z", Path(scaled(self.event, x), self.v.to(x.dtype)))
+            pyro.sample("z", NoisyPath(scaled(self.event, x), self.v.to(x.dtype)))
 
     def elbo_terms(self, x: Tensor) -> dict[str, Tensor]:
         """Unbiased estimates of the ELBO's terms: that of x, of the prior, and T times that of one random step.

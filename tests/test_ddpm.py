@@ -13,7 +13,7 @@ from torch.distributions import MultivariateNormal
 
 import zoo
 from zoo.contract.check import ground_laws
-from zoo.distributions.diffusion import Path
+from zoo.distributions.diffusion import NoisyPath
 from zoo.errors import ContractError, ZooError
 from zoo.metrics.bounds import bounds
 
@@ -21,12 +21,12 @@ from zoo.metrics.bounds import bounds
 def test_the_density_of_a_path_is_that_of_brownian_motion() -> None:
     v = torch.tensor([0.2, 1.0, 5.0])
     x = torch.tensor([[0.3], [-2.0]])
-    path, scale = Path(x, v), (1 + v).rsqrt()
+    path, scale = NoisyPath(x, v), (1 + v).rsqrt()
     covariance = torch.minimum(v[:, None], v) * scale[:, None] * scale
     z = path.sample()
     exact = MultivariateNormal(x * scale, covariance).log_prob(z[..., 0])
     assert torch.allclose(path.log_prob(z), exact, atol=1e-4)
-    drawn = Path(x[:1].expand(20_000, 1), v).sample()[..., 0]
+    drawn = NoisyPath(x[:1].expand(20_000, 1), v).sample()[..., 0]
     assert torch.allclose(drawn.mean(0), x[0] * scale, atol=0.03)
     assert torch.allclose(drawn.T.cov(), covariance, atol=0.03)
 

@@ -17,7 +17,7 @@ Denoiser = Callable[[Tensor, Tensor], Tensor]
 """``denoise(u, v)``: the expected data, ``(m, D)``, of data ``u`` with noise of variance ``v``, shape ``(m,)``."""
 
 
-class Path(TorchDistribution):
+class NoisyPath(TorchDistribution):
     """Data with more and more noise: z_t = a_t u_t, where u gains independent normal noise from one t to the next.
 
         u_0 = x + sqrt(v_0) e_0     u_t = u_(t-1) + sqrt(v_t - v_(t-1)) e_t     a_t = (1 + v_t)^(-1/2)
@@ -30,7 +30,7 @@ class Path(TorchDistribution):
         v: increasing variances v_0 ... v_T, shape ``(T + 1,)``.
 
     Example:
-        >>> Path(torch.zeros(3, 2), torch.tensor([0.1, 1.0, 9.0])).sample().shape
+        >>> NoisyPath(torch.zeros(3, 2), torch.tensor([0.1, 1.0, 9.0])).sample().shape
         torch.Size([3, 3, 2])
 
     Reference:
@@ -45,8 +45,8 @@ class Path(TorchDistribution):
         self.x, self.v = x, v
         super().__init__(x.shape[:1], torch.Size((len(v), x.shape[1])), validate_args=False)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Path:
-        return Path(self.x.expand(*batch_shape, self.x.shape[1]), self.v)
+    def expand(self, batch_shape: Any, _instance: Any = None) -> NoisyPath:
+        return NoisyPath(self.x.expand(*batch_shape, self.x.shape[1]), self.v)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         if sample_shape:
@@ -62,8 +62,8 @@ class Path(TorchDistribution):
         return (_normal(steps, variances[:, None]) + 0.5 * (1 + self.v).log()[:, None]).sum((1, 2))
 
 
-class Reverse(TorchDistribution):
-    """The model of a `Path`: z_T is pure noise, and each z_(t-1) | z_t is that of the path from the expected data.
+class DenoisingChain(TorchDistribution):
+    """The model of a `NoisyPath`: z_T is pure noise, and each z_(t-1) | z_t is that of the path from the expected data.
 
         z_T ~ N(0, I)     u_s | u_t ~ N(x' + (v_s / v_t) (u_t - x'), v_s (1 - v_s / v_t)),  s = t - 1, x' = x'(u_t, v_t)
 
@@ -71,11 +71,11 @@ class Reverse(TorchDistribution):
         denoise: x' (see `Denoiser`).
         n: number of data.
         size: D.
-        v: as of a `Path`.
+        v: as of a `NoisyPath`.
 
     Example:
         >>> v = torch.tensor([0.1, 1.0, 9.0])
-        >>> model = Reverse(lambda u, v: 0 * u, 3, 2, v)
+        >>> model = DenoisingChain(lambda u, v: 0 * u, 3, 2, v)
         >>> model.sample().shape, model.log_prob(torch.zeros(3, 3, 2)).shape
         (torch.Size([3, 3, 2]), torch.Size([3]))
 
@@ -91,9 +91,9 @@ class Reverse(TorchDistribution):
         self.denoise, self.v = denoise, v
         super().__init__(torch.Size((n,)), torch.Size((len(v), size)), validate_args=False)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Reverse:
+    def expand(self, batch_shape: Any, _instance: Any = None) -> DenoisingChain:
         (n,) = batch_shape
-        return Reverse(self.denoise, n, self.event_shape[1], self.v)
+        return DenoisingChain(self.denoise, n, self.event_shape[1], self.v)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         if sample_shape:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from zoo.errors import UnfitError
 from zoo.event import Field
-from zoo.metrics.bounds import MEMORY, bounds, log_probs
+from zoo.metrics.bounds import MEMORY, bounds, log_probs, rows_within
 from zoo.pairs.pair import Pair
 from zoo.pairs.traces import capabilities, log_prob, log_weights
 from zoo.seeding import seeded
@@ -113,6 +113,31 @@ def guided(pair: Pair, x: Tensor) -> Tensor | None:
             return None
         levels = [torch.full((len(x),), float(level), device=x.device) for level in range(field.levels or 0)]
         return torch.stack([nodes[site]["fn"].log_prob(level) for level in levels], 1)
+
+
+def with_likely_labels(pair: Pair, x: Tensor, particles: int, seed: int = 0) -> Tensor:
+    """Data whose missing labels are the most probable ones; those of a pair that takes no label as they are.
+
+    Args:
+        pair: any.
+        x: packed data, shape ``(n, *event.shape)``.
+        particles: see `posterior`.
+        seed: of the draws.
+    """
+    label, missing = pair.event.label, pair.event.missing(x)
+    if label is None or label.name not in pair.takes or not missing.any():
+        return x
+
+    def likely(part: Tensor) -> Tensor:
+        with torch.no_grad():
+            return posterior(pair, part, particles, seed).argmax(1)
+
+    rows = x[missing]
+    found = torch.cat([likely(part) for part in rows.split(rows_within(MEMORY, rows, likely))])
+    fields = pair.event.unpack(x)
+    held = fields[label.name]
+    assert held is not None  # a packed batch has its column
+    return pair.event.pack({**fields, label.name: held.masked_scatter(missing, found.to(held))}).to(x)
 
 
 def posterior(pair: Pair, x: Tensor, particles: int, seed: int = 0) -> Tensor:

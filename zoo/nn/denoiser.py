@@ -39,7 +39,7 @@ class Denoiser(nn.Module):
         self.embed = nn.Sequential(nn.Linear(2 * FREQUENCIES, width), nn.SiLU())
         places = self.image[1] * self.image[2] if self.image else 0
         self.first = nn.Conv2d(channels, width, 3, padding=1) if self.image else nn.Linear(channels, width)
-        self.blocks = nn.ModuleList(Block(width, places, dropout) for _ in range(blocks))
+        self.blocks = nn.ModuleList(ResidualBlock(width, places, dropout) for _ in range(blocks))
         last = channels * count
         self.last = nn.Conv2d(width, last, 1) if self.image else nn.Linear(width, last)
         nn.init.zeros_(self.last.weight)
@@ -56,7 +56,7 @@ class Denoiser(nn.Module):
         return out.mT.to(z.dtype)
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """h + W2 dropout(silu(W1 silu(norm(h)) + the noise's embedding)), the W convolutions where there are places."""
 
     def __init__(self, width: int, places: int, dropout: float) -> None:

@@ -19,7 +19,7 @@ from zoo.metrics.bounds import log_probs, particle_parts, particle_weights, sub_
 from zoo.pairs.pair import HasElbo
 from zoo.pairs.traces import capabilities
 from zoo.report.export import standalone
-from zoo.report.figures.convergence import Level, Point, convergence, reliability
+from zoo.report.figures.convergence import Level, ParticleBound, convergence, reliability
 from zoo.runs.evaluation import Settings, TrainedRun
 from zoo.runs.run import Run
 from zoo.runs.stored_scores import read_scores, trained_run
@@ -42,7 +42,7 @@ class Convergence:
         particles: the number of these.
     """
 
-    points: Sequence[Point]
+    points: Sequence[ParticleBound]
     ess: Tensor
     khat: Tensor
     nats: Tensor
@@ -96,7 +96,7 @@ def converging(run: TrainedRun, settings: Settings, most: int = MOST) -> Converg
     shift = run.data.log_scale(pair, x)
     nats = {size: shift - bounds for size, bounds in values.items()}
     last = nats[max(nats)]
-    points = [Point(size, *_mean(each), *_mean(each - last), n=len(x)) for size, each in nats.items()]
+    points = [ParticleBound(size, *_mean(each), *_mean(each - last), n=len(x)) for size, each in nats.items()]
     return Convergence(points, found.ess, found.khat, nats[particles], particles)
 
 
@@ -116,7 +116,7 @@ def write_convergence(run: Run, data: Dataset, settings: Settings, device: str =
     rows = zip(found.nats.tolist(), found.ess.tolist(), found.khat.tolist(), strict=True)
     texts = {
         FILES[0]: _csv(
-            [field.name for field in fields(Point)], [list(asdict(point).values()) for point in found.points]
+            [field.name for field in fields(ParticleBound)], [list(asdict(point).values()) for point in found.points]
         ),
         FILES[1]: standalone(convergence(found.points, found.particles, levels)),
         FILES[2]: _csv(["datum", "nats", "ess", "khat"], [[place, *row] for place, row in enumerate(rows)]),

@@ -118,3 +118,22 @@ def read_mask(event: Event, mask: Any, x: Tensor) -> Tensor:
             f"{found.dtype} of shape {tuple(found.shape)}"
         )
     return found.reshape(x.shape)
+
+
+def read_missing(event: Event, x: Tensor, mask: Any = None) -> Tensor:
+    """Which entries of data are missing: those of a ``mask`` (see `read_mask`), else NaN; a label that is NaN always.
+
+    Raises:
+        ZooError: entries are NaN that the mask does not mark, or given fields are missing.
+    """
+    roles = [field.role for field in event.parts for _ in range(field.size)]
+    label, given = (
+        torch.tensor([role == kind for role in roles], device=x.device).reshape(event.shape)
+        for kind in ("label", "given")
+    )
+    missing = x.isnan() if mask is None else read_mask(event, mask, x) | (x.isnan() & label)
+    if (x.isnan() & ~missing).any():
+        raise ZooError("entries are NaN that the mask does not mark; mark them, or leave the mask out")
+    if (missing & given).any():
+        raise ZooError(f"fields of {event} that are given have no distribution: none of them may be missing")
+    return missing

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,10 @@ from torch import Tensor
 from zoo.errors import ZooError
 from zoo.files import write_bytes
 from zoo.metrics.bounds import FEWEST_PARTICLES, LARGEST_KHAT, MEMORY, log_probs, rows_within, summarise
+from zoo.pairs.pair import Pair
 from zoo.pairs.sites import data_first, dequantising_sites, latent_sites, observed_sites, per_datum
 from zoo.pairs.structure import listed
-from zoo.pairs.traces import capabilities, sample, traced
+from zoo.pairs.traces import Capabilities, capabilities, sample, traced
 from zoo.seeding import seeded
 from zoo.use.load import load
 from zoo.use.model import TrainedModel
@@ -104,16 +105,7 @@ def to_arviz(
     if isinstance(model, str | Path):
         model = load(model, runs=runs)
     pair, can = model.pair, capabilities(model.pair)
-    if can.likelihood == "none":
-        raise ZooError(f"{pair.label} is an implicit model: it has no likelihood, and no guide to draw latents from")
-    if pair.event.fields:
-        raise ZooError(f"{pair.label} is of a record, {pair.event}; data for ArviZ are arrays, of one field")
-    if left_out := can.enumerated or can.shared:
-        how = "sums" if can.enumerated else "shares between all data"
-        raise ZooError(
-            f"{pair.label} {how} {listed(left_out)}, so a datum's draws and weights are not of all latents; "
-            "zoo.log_weights gives its bound"
-        )
+    _require_draws(pair, can)
     if min(data, draws) < 1:
         raise ZooError(f"data and draws are 1 or more, got {data} and {draws}")
     batch = model.data.test[:data] if x is None else model.packed(x)
@@ -135,7 +127,28 @@ def to_arviz(
     groups["log_likelihood"] = {"x": values[None]}
     groups["posterior_predictive"] = {"x": drawn.reshape(1, draws, n, *pair.event.shape)}
     groups["observed_data"] = {"x": model._restored(batch)}
-    arviz = _arviz()
+    about = {"model": pair.label, "event": str(pair.event), "seed": seed, "remark": model.remark}
+    about |= {"run": str(model.run.folder)} if model.run else {}
+    return _inference_data(groups, n, about)
+
+
+def _require_draws(pair: Pair, can: Capabilities) -> None:
+    """Refuse a pair whose draws are not those of a datum's own latents."""
+    if can.likelihood == "none":
+        raise ZooError(f"{pair.label} is an implicit model: it has no likelihood, and no guide to draw latents from")
+    if pair.event.fields:
+        raise ZooError(f"{pair.label} is of a record, {pair.event}; data for ArviZ are arrays, of one field")
+    if left_out := can.enumerated or can.shared:
+        how = "sums" if can.enumerated else "shares between all data"
+        raise ZooError(
+            f"{pair.label} {how} {listed(left_out)}, so a datum's draws and weights are not of all latents; "
+            "zoo.log_weights gives its bound"
+        )
+
+
+def _inference_data(groups: Mapping[str, Mapping[str, Tensor]], n: int, about: Mapping[str, Any]) -> InferenceData:
+    """Variables by group with their dimensions named, k-hat and ESS of their weights, and what the draws are."""
+    arviz, exact = _arviz(), "sample_stats" not in groups
     found = arviz.InferenceData()
     for group, variables in groups.items():
         lead = 0 if group == "observed_data" else 2
@@ -149,17 +162,12 @@ def to_arviz(
                 coords={"datum": range(n)},
             )
         )
-    if "sample_stats" in groups:
-        bounds = summarise(weights.T, torch.zeros(n))
+        found[group].attrs |= {**about, "draws": EXACT_NOTE if exact else NOTE}
+    if not exact:
+        bounds = summarise(groups["sample_stats"]["log_weight"][0].T, torch.zeros(n))
         found.sample_stats["khat"] = ("datum", bounds.khat.numpy())
         found.sample_stats["ess"] = ("datum", bounds.ess.numpy())
-    about = {"model": pair.label, "event": str(pair.event), "seed": seed, "remark": model.remark}
-    about |= {"run": str(model.run.folder)} if model.run else {}
-    for group in groups:
-        exact = "sample_stats" not in groups
-        found[group].attrs |= about | {"draws": EXACT_NOTE if exact else NOTE}
-        if group == "log_likelihood" and not exact:
-            found[group].attrs["leave_one_out"] = LOO_NOTE
+        found.log_likelihood.attrs["leave_one_out"] = LOO_NOTE
     return found
 
 

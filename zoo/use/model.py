@@ -20,7 +20,7 @@ from zoo.data.units import Units
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.metrics.bounds import MEMORY, bounds, log_probs, rows_within
-from zoo.metrics.labels import posterior
+from zoo.metrics.labels import with_likely_labels
 from zoo.pairs.pair import Pair
 from zoo.pairs.records import counted, density
 from zoo.pairs.traces import capabilities, sample
@@ -31,7 +31,7 @@ from zoo.scores import Kind
 from zoo.seeding import seeded
 from zoo.use import arrays
 from zoo.use.answers import Encoding, Imputed, LogProb
-from zoo.use.batches import Array, Batch, Form, form_of, read_batch, read_mask
+from zoo.use.batches import Array, Batch, Form, form_of, read_batch, read_mask, read_missing
 from zoo.use.imputing import impute, missing_log_prob
 from zoo.use.latents import Latents
 
@@ -262,7 +262,7 @@ class TrainedModel:
     def reconstruct(self, x: Any, draws: int = DRAWS, seed: int = 0) -> Batch:
         """`decode` of the posterior mean of each datum; a label that is missing is the most probable one."""
         batch, form = self._in(x)
-        batch = self._with_labels(batch, seed)
+        batch = with_likely_labels(self.pair, batch, DRAWS, seed)
         return self._out(self._decode(self._encode(batch, draws, seed).mean(0), batch), form, expected=True)
 
     def interpolate(self, a: Any, b: Any, steps: int = 8, draws: int = DRAWS, seed: int = 0) -> Batch:
@@ -281,7 +281,7 @@ class TrainedModel:
         (first, form), (last, _) = self._in(a), self._in(b)
         if first.shape != last.shape or steps < 2:
             raise ZooError(f"a and b are as many data, and steps 2 or more; got {len(first)}, {len(last)} and {steps}")
-        first, last = (self._with_labels(batch, seed) for batch in (first, last))
+        first, last = (with_likely_labels(self.pair, batch, DRAWS, seed) for batch in (first, last))
         for field in self.event.fields:
             ours, theirs = (self.event.unpack(batch)[field.name] for batch in (first, last))
             if field.role != "observed" and not torch.equal(ours.nan_to_num(), theirs.nan_to_num()):  # type: ignore[union-attr]
@@ -312,16 +312,7 @@ class TrainedModel:
             ZooError: no conditional of the pair can be derived.
         """
         own, form = read_batch(self.event, x, missing=True)
-        roles = [field.role for field in self.event.parts for _ in range(field.size)]
-        label, given = (
-            torch.tensor([role == kind for role in roles], device=own.device).reshape(self.event.shape)
-            for kind in ("label", "given")
-        )
-        missing = own.isnan() if mask is None else read_mask(self.event, mask, own) | (own.isnan() & label)
-        if (own.isnan() & ~missing).any():
-            raise ZooError("entries are NaN that the mask does not mark; mark them, or leave the mask out")
-        if (missing & given).any():
-            raise ZooError(f"fields of {self.event} that are given have no distribution: none of them may be missing")
+        missing = read_missing(self.event, own, mask)
         batch = self.standardised(own.masked_fill(missing, 0.0))
         with seeded(seed), self.pair.evaluating():
             found = impute(self.pair, batch, missing.to(batch.device), draws, particles)
@@ -421,19 +412,6 @@ class TrainedModel:
 
         with seeded(0):
             return self._chunked(torch.cat([z, x.to(z).flatten(1)], 1), work)
-
-    def _with_labels(self, x: Tensor, seed: int) -> Tensor:
-        """Packed data whose missing labels are the most probable ones."""
-        label, missing = self.event.label, self.event.missing(x)
-        if label is None or label.name not in self.pair.takes or not missing.any():
-            return x
-        with seeded(seed), torch.no_grad():
-            found = self._chunked(x[missing], lambda part: posterior(self.pair, part, DRAWS, seed))
-        fields = self.event.unpack(x)
-        held = fields[label.name]
-        assert held is not None  # a packed batch has its column
-        labels = held.masked_scatter(missing, found.argmax(1).to(held))
-        return self.event.pack({**fields, label.name: labels}).to(x)
 
     def _chunked(self, x: Tensor, work: Callable[[Tensor], Tensor]) -> Tensor:
         """``work`` on chunks of rows that fit in memory."""

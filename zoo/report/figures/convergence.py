@@ -29,7 +29,7 @@ MOST_DATA = 2000
 
 
 @dataclass(frozen=True)
-class Point:
+class ParticleBound:
     """The bound of a number of particles, as a negative log-likelihood, and what it is above that of the most.
 
     ``stderr`` is over data, and so much the same for all points. ``excess_stderr`` is of the paired differences.
@@ -52,7 +52,7 @@ class Level:
     stderr: float | None
 
 
-def convergence(points: Sequence[Point], particles: int, levels: Sequence[Level], width: float = WIDTH) -> str:
+def convergence(points: Sequence[ParticleBound], particles: int, levels: Sequence[Level], width: float = WIDTH) -> str:
     """Nats against particles (logarithmic) with errors over data; the bound of the scores, and levels, are named."""
     height, top, bottom = 340.0, 28.0, 290.0
     spans = [*map(_span, points), *map(_span, levels)]
@@ -105,11 +105,11 @@ def reliability(ess: Sequence[float], khat: Sequence[float], particles: int, wid
     return drawing(width, height, "k-hat and effective sample size of each test datum", words, *parts)
 
 
-def _span(value: Point | Level) -> tuple[float, float]:
+def _span(value: ParticleBound | Level) -> tuple[float, float]:
     error = value.stderr or 0.0
     return value.nats - error, value.nats + error
 
 
-def _ticks(points: Sequence[Point]) -> list[float]:
+def _ticks(points: Sequence[ParticleBound]) -> list[float]:
     most = points[-1].particles
     return [2.0**power for power in range(0, int(math.log2(most)) + 1, 3)]

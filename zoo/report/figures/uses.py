@@ -81,11 +81,11 @@ def decision(
     width: float,
 ) -> str:
     """Panels of the plane with points in the colours of their classes and a cross; side by side where there is room."""
-    beside = width >= NARROWEST
-    size = (width - 24) / 2 if beside else width
+    side_by_side = width >= NARROWEST
+    size = (width - 24) / 2 if side_by_side else width
     parts = list[str]()
     for place, panel in enumerate(panels):
-        left, top = (place * (size + 24), 20.0) if beside else (0.0, 20.0 + place * (size + 56))
+        left, top = (place * (size + 24), 20.0) if side_by_side else (0.0, 20.0 + place * (size + 56))
         x, y = Scale(frame[0], frame[1], left, left + size), Scale(frame[2], frame[3], top + size, top)
         parts += [label(left, top - 8, panel.title, "ink"), label(left, top + size + 18, panel.words, "ink")]
         parts.append(tag("image", href=panel.image, x=left, y=top, width=size, height=size))
@@ -98,7 +98,7 @@ def decision(
         at, height = x(cross[0]), y(cross[1])
         parts += [line(at - 7, height - s, at + 7, height + s, "cross") for s in (-7, 7)]
     described = "; ".join(f"{panel.title}: {panel.words}" for panel in panels)
-    height = 20 + size + 28 if beside else len(panels) * (size + 56)
+    height = 20 + size + 28 if side_by_side else len(panels) * (size + 56)
     return drawing(width, height, "A boundary alone, and with p(x)", described, *parts)
 
 
