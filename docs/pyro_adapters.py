@@ -127,7 +127,11 @@ EXAMPLES = (
         "net = CEVAE(feature_dim=5, outcome_dist='bernoulli', latent_dim=4, hidden_dim=10, num_layers=2)\n"
         "model, guide = net.model, net.guide",
     ),
-    Example("tutorial/source/svi_part_i.ipynb", 'event = zoo.Event(1, "binary")\nmodel, guide = model, guide'),
+    Example(
+        "tutorial/source/svi_part_i.ipynb",
+        'event = zoo.Event(1, "binary")\nmodel, guide = model, guide',
+        end="adam_params",
+    ),
     Example(
         "tutorial/source/mle_map.ipynb",
         'event = zoo.Event(1, "binary")\nmodel, guide = lambda x: model_mle(x[:, 0]), guide_mle',
@@ -182,8 +186,8 @@ EXAMPLES = (
         'event, flows = zoo.Event(2, "real"), torch.nn.ModuleList([x1_transform, x2_transform])\n'
         "def model(x):\n"
         '    with pyro.plate("data", pyro.module("flows", flows) and len(x)):\n'
-        '        x1 = pyro.sample("x1", dist_x1.expand([len(x), 1]).to_event(1), obs=x[:, :1])\n'
-        '        pyro.sample("x2", dist_x2_given_x1.condition(x1).expand([len(x), 1]).to_event(1), obs=x[:, 1:])',
+        '        first = pyro.sample("x1", dist_x1.expand([len(x), 1]).to_event(1), obs=x[:, :1])\n'
+        '        pyro.sample("x2", dist_x2_given_x1.condition(first).expand([len(x), 1]).to_event(1), obs=x[:, 1:])',
         "a spline, and one given it",
     ),
     Example(
