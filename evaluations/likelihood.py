@@ -146,7 +146,7 @@ def _of_weights(bound: Bounds | None, informative: bool, otherwise: str) -> list
     if bound is None:
         return _skipped(OF_WEIGHTS, "no latents: the value is exact and needs no bound")
     if bound.terms:
-        terms = [mean_score(f"elbo_{name}", -term, "nats", "lower bound") for name, term in bound.terms.items()]
+        terms = [mean_score(f"elbo_{name}", -term, "nats", "estimate") for name, term in bound.terms.items()]
         skipped = _skipped([name for name in OF_WEIGHTS if name != "elbo"], NO_WEIGHTS)
         return [mean_score("elbo", -bound.elbo, "nats", "lower bound"), *skipped, *terms]
     kl, reconstruction = bound.kl, -bound.elbo - bound.kl

@@ -52,7 +52,7 @@ Precision = Annotated[str | None, typer.Option(help="float32, or bf16: matrix pr
 Particles = Annotated[int, typer.Option(min=1, help="Particles of the importance-weighted bound.")]
 Against = Annotated[
     list[str] | None,
-    typer.Option("--against", help="A data set that shall look novel, or be withheld. May be repeated."),
+    typer.Option("--against", help="A data set that should look novel, or be withheld. May be repeated."),
 ]
 Background = Annotated[
     float, typer.Option(help="Mutation rate of a background model, such as 0.3, which is trained for it.")
