@@ -257,7 +257,8 @@ batch. A program that is refused is refused by one sentence, which says why and 
 and tutorials, in `tests/programs/published`; `tests/test_published.py` checks that the table is as it was written."""
 HEADING = "\n\n## From Pyro's repository\n\n"
 OWN = """Pyro's own programs: the definitions of a file that its adapter uses, as they are, and the version of Pyro that
-the file names. The files need not be of one commit: the versions are stated as found. Where a file's `main` makes the guide by `AutoDelta`, a point, the adapter has `AutoNormal`."""
+the file names. The files need not be of one commit: the versions are stated as found. Where a file's `main` makes the
+guide by `AutoDelta`, a point, the adapter has `AutoNormal`."""
 
 
 def page(checkout: Path | None) -> str:
