@@ -24,8 +24,10 @@ CHECKPOINT_SHARE = 0.05
 """What the validation scores of all checkpoints may take of training, counted in passes of one datum."""
 GRADIENT_PASSES = 3
 """A datum of a batch costs about three passes: one forwards, and the gradient, which takes two."""
-FEWEST_SCORED = 500
-"""Validation data that every checkpoint scores, if there are as many."""
+SMALL = 500
+"""So many validation data, or fewer, are always all scored."""
+FEWEST_SCORED = 200
+"""The smallest part that is scored of more."""
 
 
 def validation_score(pair: Pair, x: Tensor, can: Capabilities, estimates: int, particles: int = 1) -> float:
@@ -54,13 +56,13 @@ def estimates_per_datum(pair: Pair, can: Capabilities) -> int:
 def checkpoint_data(x: Tensor, recipe: Recipe, estimates: int) -> tuple[Tensor, int]:
     """What checkpoints score: validation data, and how many estimates of each.
 
-    Scores may take `CHECKPOINT_SHARE` of the passes of training, or those of `FEWEST_SCORED` data. Where that does not
-    suffice for all data, it is one estimate for each of a fixed random part: scores vary more between data than between
-    estimates. The counts depend on the recipe and the number of data, and on no clock.
+    Of more than `SMALL` data scores may take `CHECKPOINT_SHARE` of the passes of training. Where that does not suffice
+    for all, they are one estimate for each of a fixed random part, of `FEWEST_SCORED` or more: scores vary more between
+    data than between estimates. The counts depend on the recipe and the number of data, and on no clock.
     """
     interval = max(1, recipe.steps // recipe.checkpoints)
     passes = int(CHECKPOINT_SHARE * GRADIENT_PASSES * interval * recipe.batch)
-    if len(x) * estimates <= max(passes, FEWEST_SCORED * estimates):
+    if len(x) <= SMALL or len(x) * estimates <= passes:
         return x, estimates
     count = max(FEWEST_SCORED, passes)
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
