@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import stdev
 
 import torch
@@ -147,10 +147,10 @@ def _of_curve(runs: Sequence[TrainedRun], name: str, settings: Settings) -> list
         noise, nothing = _yardstick(runs[0].data, settings.seed)
         unit, curves = "MMD", [[_distance(value, noise) for value in curve] for curve in curves]
     spread, drawdown = CURVES[name]
-    return [
-        _spread(spread, curves, unit),
-        _drawdown(drawdown, [worst_fall(curve, noise, nothing) for curve in curves if curve[1:]]),
-    ]
+    falls = [worst_fall(curve, noise, nothing) for curve in curves if curve[1:]]
+    scores = [_spread(spread, curves, unit), _drawdown(drawdown, falls)]
+    scored = "; ".join(dict.fromkeys(run.scored for run in runs if run.scored)) if name == "validation" else ""
+    return [replace(score, reason=score.reason or scored) for score in scores]
 
 
 def _distance(square: float, noise: float) -> float:

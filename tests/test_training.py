@@ -13,6 +13,8 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from zoo.data import Dataset
@@ -26,6 +28,7 @@ from zoo.pairs.traces import log_prob
 from zoo.training.callbacks import Progress
 from zoo.training.loop import fit
 from zoo.training.recipe import Recipe
+from zoo.training.validation import CHECKPOINT_SHARE, FEWEST_SCORED, GRADIENT_PASSES, SMALL, checkpoint_data
 
 
 class Coins(nn.Module):
@@ -157,6 +160,31 @@ def test_early_stopping_keeps_the_best_weights(coins: Dataset) -> None:
     assert end.step < 400
     assert end.best_score == pytest.approx(min(row["validation"] for row in end.history))
     assert -log_prob(made, worse.validation).mean().item() == pytest.approx(end.best_score, abs=1e-5)
+
+
+def test_checkpoints_score_a_fixed_part_and_the_best_weights_all(coins: Dataset) -> None:
+    many = replace(coins, validation=coins.train.repeat(30, 1, 1))
+    made, recipe = pair(Coins, coins.event), {"steps": 40, "batch": 8, "lr": 0.05, "checkpoints": 4}
+    end = fit(made, many, recipe)
+    part, _ = checkpoint_data(many.validation, Recipe(**recipe), estimates=1)
+    assert len(part) == FEWEST_SCORED < len(many.validation)
+    assert end.scored == f"checkpoints scored {len(part):,} of {len(many.validation):,} validation data"
+    assert -log_prob(made, many.validation).mean().item() == pytest.approx(end.best_score, abs=1e-5)
+    (best,) = (row["validation"] for row in end.history if row["step"] == end.best_step)
+    assert -log_prob(made, part).mean().item() == pytest.approx(best, abs=1e-5)
+    assert best != end.best_score
+
+
+@given(
+    n=st.integers(1, 20_000), steps=st.integers(1, 10_000), batch=st.integers(1, 500), estimates=st.sampled_from([1, 4])
+)
+def test_scores_of_checkpoints_take_a_small_share_of_training(n: int, steps: int, batch: int, estimates: int) -> None:
+    recipe = Recipe(steps=steps, batch=batch)
+    part, each = checkpoint_data(torch.arange(n), recipe, estimates)
+    assert len(part.unique()) == len(part) >= (n if n <= SMALL else FEWEST_SCORED)
+    assert each == estimates or (each == 1 and n > SMALL)
+    passes = GRADIENT_PASSES * (steps // recipe.checkpoints or 1) * batch
+    assert n <= SMALL or len(part) * each <= max(CHECKPOINT_SHARE * passes, FEWEST_SCORED)
 
 
 def test_a_family_is_trained_by_its_recipe_and_says_so(coins: Dataset) -> None:

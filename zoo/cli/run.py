@@ -39,7 +39,8 @@ def train(
                 typer.echo(f"engine: {status['remark']}", err=True)
             reason = f" ({status['reason']})" if status["reason"] else ""
             best = f"best validation {status['best_score']:.5g} at step {status['best_step']}"
-            typer.echo(f"{status['status']}{reason}, {best}: {run.folder}")
+            part = f" ({status['scored']}, the best weights all)" if status.get("scored") else ""
+            typer.echo(f"{status['status']}{reason}, {best}{part}: {run.folder}")
         if status["status"] == "diverged":
             raise typer.Exit(1)
 

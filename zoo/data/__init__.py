@@ -28,7 +28,7 @@ __all__ = ["Dataset", "load_data", "load_file", "standardised"]
 def load_data(
     spec: str = "digits",
     *,
-    data_dir: Path | None = None,
+    data_dir: Path | str | None = None,
     seed: int = 0,
     split: tuple[float, float, float] | None = None,
     event: Event | None = None,
@@ -77,7 +77,8 @@ def load_data(
         raise ZooError(f"{error}; or name a file ({', '.join(SUFFIXES)}) or a folder of images") from None
     if split is not None:
         raise ZooError(f"{name} has a fixed split of its own; leave the split out (it is for files)")
-    data = _made(source, data_dir, seed, parse_settings(settings.split(",")) if settings else {})
+    folder = None if data_dir is None else Path(data_dir)
+    data = _made(source, folder, seed, parse_settings(settings.split(",")) if settings else {})
     data = replace(data, name=spec, registered=True)
     if roles:
         data = data.reshaped(data.event.with_roles(roles))

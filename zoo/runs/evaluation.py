@@ -41,6 +41,7 @@ class TrainedRun:
         history: a row for each checkpoint: ``step``, ``train``, ``validation``, ``discrepancy`` and ``lr``.
         status: ``finished``, ``diverged`` or ``failed``.
         reason: why it diverged or failed.
+        scored: how many validation data its checkpoints scored, if not all.
         folder: for files of this run, if it is on disk.
         shared: for files that depend only on the data.
         unchecked: take a pair even if it breaks a law without which its numbers are wrong.
@@ -62,6 +63,7 @@ class TrainedRun:
     history: Sequence[Mapping[str, float]]
     status: str = "finished"
     reason: str = ""
+    scored: str = ""
     folder: Path | None = None
     shared: Path | None = None
     unchecked: bool = False

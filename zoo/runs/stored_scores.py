@@ -50,6 +50,7 @@ def trained_run(run: Run, data: Dataset, device: str = "auto") -> TrainedRun:
         run.history,
         status["status"],
         status.get("reason", ""),
+        scored=status.get("scored", ""),
         folder=run.folder,
         shared=run.folder.parent.parent / f"data-{digest_of([config.fingerprint, config.event])[:16]}",
         unchecked=config.unchecked,

@@ -23,7 +23,7 @@ class Progress:
     speed: float = 0.0
     """Steps per second."""
     best_score: float = math.inf
-    """The lowest validation score so far, at ``best_step``."""
+    """The lowest validation score so far, at ``best_step``; at the end, that of all validation data."""
     best_step: int = 0
     stale: int = 0
     """Checkpoints since the best one."""
@@ -33,6 +33,8 @@ class Progress:
     """How steps are computed, once it is chosen; a resumed run keeps it."""
     products: Literal["", "torch", "onednn"] = ""
     """The library of large matrix products, where the engine chose one; a resumed run keeps it."""
+    scored: str = ""
+    """How many validation data the checkpoints scored, if not all."""
     remark: str = ""
     """Why steps ran on a plainer engine, if they did."""
     recipe: str = ""

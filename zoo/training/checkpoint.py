@@ -18,22 +18,22 @@ from zoo.pairs.traces import capabilities
 from zoo.training.callbacks import Progress
 from zoo.training.players import ActivePlayer
 from zoo.training.recipe import Recipe
-from zoo.training.validation import discrepancy, validation_score
+from zoo.training.validation import checkpoint_data, discrepancy, estimates_per_datum, validation_score
 
 
 class Checkpointer:
     """Averages the weights, scores them on validation data, keeps the best, and packs the tensors to resume from.
 
-    Scores, and losses that are likelihoods, are in the data's own units.
+    Of many validation data each checkpoint scores a fixed part; the best weights are scored on all at the end. Scores,
+    and losses that are likelihoods, are in the data's own units.
     """
 
     def __init__(self, pair: Pair, players: Sequence[ActivePlayer], recipe: Recipe, data: Dataset) -> None:
         self.pair, self.players, self.recipe, self.validation = pair, players, recipe, data.validation
         self.can = capabilities(pair, data.validation)
-        self.log_scale = self.train_log_scale = 0.0
-        if self.can.likelihood != "none":
-            self.log_scale = float(data.log_scale(pair, data.validation).mean())
-            self.train_log_scale = float(data.log_scale(pair, data.train).mean())
+        self.scored, self.estimates = checkpoint_data(data.validation, recipe, estimates_per_datum(pair, self.can))
+        self.data = data
+        self.train_log_scale = self._log_scale(data.train)
         self.averaged = pair.named_parameters() if recipe.average else {}
         self.average = {name: tensor.detach().clone() for name, tensor in self.averaged.items()}
         self.best: dict[str, Tensor] = {}
@@ -49,8 +49,8 @@ class Checkpointer:
 
         ``losses`` are those of training since the last checkpoint.
         """
-        with self._averaged_weights():
-            score = validation_score(self.pair, self.validation, self.can, self.recipe.weighed) + self.log_scale
+        with self._weights(self.average):
+            score = self._score(self.scored)
             gap = discrepancy(self.pair, self.validation) if self.can.likelihood != "none" else score
         train = float(torch.cat(list(losses)).mean()) + self.train_log_scale if losses else math.nan
         progress.add_row(train, score, gap, self.recipe.lr_at(max(0, progress.step - 1)))
@@ -65,6 +65,22 @@ class Checkpointer:
             progress.status = "finished"
             progress.reason = f"stopped early: no better validation score in {progress.stale} checkpoints"
         progress.tensors = self.pack()
+
+    def confirm(self, progress: Progress) -> None:
+        """Score the best weights on all validation data, where the checkpoints scored a part of them."""
+        if len(self.scored) == len(self.validation) or not self.best:
+            return
+        with self._weights(self.best):
+            progress.best_score = self._score(self.validation)
+        progress.scored = f"checkpoints scored {len(self.scored):,} of {len(self.validation):,} validation data"
+
+    def _score(self, x: Tensor) -> float:
+        score = validation_score(self.pair, x, self.can, self.estimates, self.recipe.weighed)
+        return score + self._log_scale(x)
+
+    def _log_scale(self, x: Tensor) -> float:
+        """What takes scores to the data's own units."""
+        return 0.0 if self.can.likelihood == "none" else float(self.data.log_scale(self.pair, x).mean())
 
     def pack(self) -> dict[str, Tensor]:
         """The tensors that `restore` takes, not copied."""
@@ -98,9 +114,10 @@ class Checkpointer:
         return {name: tensor.clone() for name, tensor in (self.pair.state() | self.average).items()}
 
     @contextmanager
-    def _averaged_weights(self) -> Iterator[None]:
+    def _weights(self, others: Mapping[str, Tensor]) -> Iterator[None]:
+        """Put ``others`` in the place of the pair's own weights inside the block."""
         own = {name: tensor.clone() for name, tensor in self.pair.state().items()}
-        self.pair.load(own | self.average)
+        self.pair.load(own | dict(others))
         try:
             yield
         finally:

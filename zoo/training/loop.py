@@ -155,6 +155,7 @@ def fit(
         if not progress.history:
             checkpointer.measure(progress, losses)
         progress.status = "finished"
+    checkpointer.confirm(progress)
     progress.tensors = checkpointer.pack()
     for callback in callbacks:
         callback.on_progress(progress)

@@ -12,6 +12,7 @@ from zoo.metrics.mmd import features, mmd2
 from zoo.pairs.pair import HasElbo, Pair
 from zoo.pairs.traces import Capabilities, contexts, sample
 from zoo.seeding import seeded
+from zoo.training.recipe import Recipe
 
 DISCREPANCY_SAMPLES = 200
 """The most samples, and the most data, that the discrepancy is measured on."""
@@ -19,22 +20,53 @@ VALIDATION_PARTICLES = 4
 """Estimates of a bound for each datum of its validation score."""
 VALIDATION_ESTIMATES = 16
 """The same where a pair has its own of the ELBO; they cost less, and vary more."""
+CHECKPOINT_SHARE = 0.05
+"""What the validation scores of all checkpoints may take of training, counted in passes of one datum."""
+GRADIENT_PASSES = 3
+"""A datum of a batch costs about three passes: one forwards, and the gradient, which takes two."""
+SMALL = 500
+"""So many validation data, or fewer, are always all scored."""
+FEWEST_SCORED = 200
+"""The smallest part that is scored of more."""
 
 
-def validation_score(pair: Pair, x: Tensor, can: Capabilities, particles: int = 1) -> float:
+def validation_score(pair: Pair, x: Tensor, can: Capabilities, estimates: int, particles: int = 1) -> float:
     """The score for early stopping, the lower the better.
 
     Minus the log-probability, or minus the bound of ``particles`` weights that is trained (with one the ELBO), in nats
-    per datum; MMD² for implicit models.
+    per datum; MMD² for implicit models. A bound is the mean of ``estimates`` for each datum.
     """
     if can.likelihood == "exact":
         return -float(log_probs(pair, x).mean())
     if isinstance(pair.extras, HasElbo):
-        return -sum(float(term.mean()) for term in elbo_draws(pair, x, VALIDATION_ESTIMATES).values())
+        return -sum(float(term.mean()) for term in elbo_draws(pair, x, estimates).values())
     if can.likelihood == "bound":
-        weights = particle_weights(pair, x, VALIDATION_PARTICLES * particles).unflatten(1, (-1, particles))
+        weights = particle_weights(pair, x, estimates * particles).unflatten(1, (-1, particles))
         return -float((weights.logsumexp(2) - math.log(particles)).mean())
     return discrepancy(pair, x)
+
+
+def estimates_per_datum(pair: Pair, can: Capabilities) -> int:
+    """How many estimates of each datum's score are averaged, where all validation data are scored."""
+    if can.likelihood != "bound":
+        return 1
+    return VALIDATION_ESTIMATES if isinstance(pair.extras, HasElbo) else VALIDATION_PARTICLES
+
+
+def checkpoint_data(x: Tensor, recipe: Recipe, estimates: int) -> tuple[Tensor, int]:
+    """What checkpoints score: validation data, and how many estimates of each.
+
+    Of more than `SMALL` data scores may take `CHECKPOINT_SHARE` of the passes of training. Where that does not suffice
+    for all, they are one estimate for each of a fixed random part, of `FEWEST_SCORED` or more: scores vary more between
+    data than between estimates. The counts depend on the recipe and the number of data, and on no clock.
+    """
+    interval = max(1, recipe.steps // recipe.checkpoints)
+    passes = int(CHECKPOINT_SHARE * GRADIENT_PASSES * interval * recipe.batch)
+    if len(x) <= SMALL or len(x) * estimates <= passes:
+        return x, estimates
+    count = max(FEWEST_SCORED, passes)
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
+    return (x if count >= len(x) else x[order[:count].to(x.device)]), 1
 
 
 def discrepancy(pair: Pair, x: Tensor) -> float:
