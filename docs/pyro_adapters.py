@@ -105,7 +105,7 @@ EXAMPLES = (
     ),
     Example(
         "examples/scanvi/scanvi.py",
-        "event, net = zoo.Event(20, 256), SCANVI(20, 4, 3.0, 1.0)\nmodel, guide = net.model, net.guide",
+        "event, net = zoo.Event(17, 32), SCANVI(17, 4, 2.0, 1.0)\nmodel, guide = net.model, net.guide",
     ),
     Example(
         "examples/toy_mixture_model_discrete_enumeration.py",
@@ -125,12 +125,29 @@ EXAMPLES = (
         "examples/contrib/cevae/synthetic.py",
         'event = zoo.Event.parse("x=5:real,t=:binary,y=:binary")\n'
         "net = CEVAE(feature_dim=5, outcome_dist='bernoulli', latent_dim=4, hidden_dim=10, num_layers=2)\n"
-        "model, guide = net.model, net.guide",
+        "constant = [value.requires_grad_(name[0] == 'z') for name, value in net.guide.named_parameters()]\n"
+        "model = lambda x, t, y: net.model(x, t, y)\n"
+        "guide = pyro.poutine.block(lambda x, t, y: net.guide(x, t, y), hide=['t', 'y'])",
     ),
     Example(
         "tutorial/source/svi_part_i.ipynb",
-        'event = zoo.Event(1, "binary")\nmodel, guide = model, guide',
-        end="adam_params",
+        'event, given = zoo.Event(10, "binary"), (model, guide)\n'
+        "def in_plate(program, x):\n"
+        '    with pyro.plate("data", len(x)):\n'
+        "        program(x.T)\n"
+        "model, guide = lambda x: in_plate(given[0], x), lambda x: in_plate(given[1], x)",
+        "its ten flips are a datum",
+        "adam_params",
+    ),
+    Example(
+        "tutorial/source/svi_part_iii.ipynb",
+        'event, example = zoo.Event(1, "binary"), BernoulliBetaExample(1)\n'
+        "model = lambda x: vars(example).update(data=x[:, 0]) or example.model(True)\n"
+        "guide = lambda x: example.guide(True)",
+    ),
+    Example(
+        "tutorial/source/svi_flow_guide.ipynb",
+        'event, model, guide = zoo.Event((5, 2), "real"), model, guide',
     ),
     Example(
         "tutorial/source/mle_map.ipynb",
@@ -155,6 +172,19 @@ EXAMPLES = (
         "tutorial/source/bayesian_regression.ipynb",
         'event, model = zoo.Event.parse("x=3:real@given,y=:real"), BayesianRegression(3, 1)\n'
         "guide = AutoDiagonalNormal(model)",
+    ),
+    Example(
+        "tutorial/source/bayesian_regression_ii.ipynb",
+        'event = zoo.Event.parse("is_cont_africa=:binary@given,ruggedness=:real@given,log_gdp=:real")\n'
+        "model, guide = model, guide",
+        "a guide by hand",
+    ),
+    Example(
+        "tutorial/source/bayesian_regression_ii.ipynb",
+        'event = zoo.Event.parse("is_cont_africa=:binary@given,ruggedness=:real@given,log_gdp=:real")\n'
+        "guide = pyro.infer.autoguide.AutoMultivariateNormal(model, pyro.infer.autoguide.init_to_mean)\n"
+        "model = model",
+        "AutoMultivariateNormal",
     ),
     Example(
         "tutorial/source/gmm.ipynb",
