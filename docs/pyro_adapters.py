@@ -147,7 +147,8 @@ EXAMPLES = (
     ),
     Example(
         "tutorial/source/svi_flow_guide.ipynb",
-        'event, model, guide = zoo.Event((5, 2), "real"), model, guide',
+        'event, given = zoo.Event((5, 2), "real"), (model, guide)\n'
+        "model, guide = lambda x: given[0](x.transpose(0, 1)), lambda x: given[1](x.transpose(0, 1))",
     ),
     Example(
         "tutorial/source/mle_map.ipynb",

@@ -140,7 +140,7 @@ def _within(name: str, guided: Any, latent: Any) -> None:
             f"latent {name!r} is {_kind(latent['fn'])} in the model and {_kind(guided['fn'])} in the guide"
         )
     ours, theirs = _support(guided["fn"]), _support(latent["fn"])
-    probe = guided["fn"].sample()
+    probe = guided["fn"]()
     if isinstance(guided["fn"], Delta):  # a change of variables of an auxiliary site
         probe, ours = guided["value"], "its change of variables"
     elif ours is not None and not ours.is_discrete:
