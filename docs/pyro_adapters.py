@@ -72,6 +72,14 @@ EXAMPLES = (
         "guide = lambda x: parametrized_guide(predictor, x.T.long(), sizes(x))",
     ),
     Example(
+        "examples/lda.py",
+        "event, documents = zoo.Event(64, 1024), model\n"
+        "sizes = lambda x: argparse.Namespace(num_topics=8, num_words=1024, num_docs=len(x), num_words_per_doc=64)\n"
+        "model = lambda x: documents(x.T.long(), sizes(x))\n"
+        'guide = zoo.amortise("normal", model, event)',
+        "its model, with the shelf's normal",
+    ),
+    Example(
         "examples/sparse_gamma_def.py",
         "event, net = zoo.Event(4096, 256), SparseGammaDEF()\nmodel, guide = net.model, net.guide",
     ),
