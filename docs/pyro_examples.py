@@ -1,10 +1,11 @@
 """Which of Pyro's published programs become members of the zoo: the table of docs/pyro_examples.md.
 
-$ .venv/bin/python docs/pyro_examples.py [PATH OF A CHECKOUT OF PYRO]
+$ .venv/bin/python docs/pyro_examples.py [PATH OF A CHECKOUT OF PYRO [FILE ...]]
 
 The re-writings in ``tests/programs/published`` are tried always, Pyro's own examples and tutorials if there is a
-checkout of them. Each program is checked, trained for a few steps, evaluated and sampled by the command line, on
-made-up data of its event; what separates it from the zoo is an adapter of at most five lines.
+checkout of them; with names of files, such as ``lda``, these alone, and the other rows stay. Each program is checked,
+trained for a few steps, evaluated and sampled by the command line, on made-up data of its event; what separates it from
+the zoo is an adapter of at most five lines.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -60,6 +62,15 @@ class Row:
     def cells(self) -> list[str]:
         ticks = ["yes" if step in self.done else "no" for step in STEPS]
         return [f"`{self.name}`", self.about, str(self.adapter), *ticks, self.sentence]
+
+    @classmethod
+    def read(cls, line: str) -> Row:
+        """The row of a line of the page."""
+        name, about, adapter, *ticks, sentence = (
+            cell.replace("\\|", "|") for cell in re.split(r"(?<!\\) ?\| ?", line)[1:-1]
+        )
+        done = tuple(step for step, tick in zip(STEPS, ticks, strict=True) if tick == "yes")
+        return cls(name.strip("`"), about, int(adapter), done, sentence)
 
 
 def numbers(event: Event, positive: bool) -> Tensor:
@@ -209,13 +220,25 @@ def version_of(example: Example, checkout: Path) -> str:
     return found[1] if found else ""
 
 
-def published(checkout: Path, folder: Path) -> Iterator[Row]:
-    """A row for each of Pyro's own programs in a checkout."""
+def heading(example: Example) -> str:
+    """What the page calls an example."""
+    return example.file + (f" ({example.about})" if example.about else "")
+
+
+def published(checkout: Path, folder: Path, only: Sequence[str] = ()) -> Iterator[Row]:
+    """A row for each of Pyro's own programs in a checkout; of the files that are not run, the page's."""
+    before = [Row.read(line) for line in PAGE.read_text().partition(HEADING)[2].splitlines() if line[:3] == "| `"]
     for number, example in enumerate(EXAMPLES):
         name, place = Path(example.file).stem, folder / f"pyro{number}"
+        if only and name not in only:
+            kept = [row for row in before if f"{row.about}, ".startswith(f"{heading(example)}, ")]
+            if not kept:
+                raise SystemExit(f"{PAGE} has no row of {heading(example)} to keep: run {name} as well")
+            yield kept[0]
+            continue
         place.mkdir()
         version = version_of(example, checkout)
-        about = example.file + (f" ({example.about})" if example.about else "") + (f", {version}" if version else "")
+        about = heading(example) + (f", {version}" if version else "")
         try:
             with loaders():
                 yield attempt(name, program_of(example, checkout), about, place)
@@ -258,19 +281,25 @@ and tutorials, in `tests/programs/published`; `tests/test_published.py` checks t
 HEADING = "\n\n## From Pyro's repository\n\n"
 OWN = """Pyro's own programs: the definitions of a file that its adapter uses, as they are, and the version of Pyro that
 the file names. The files need not be of one commit: the versions are stated as found. Where a file's `main` makes the
-guide by `AutoDelta`, a point, the adapter has `AutoNormal`."""
+guide by `AutoDelta`, a point, the adapter has `AutoNormal`; the guide of `lda` is a point for each document, and its
+second row has the shelf's normal, as the mend says.
+
+Model 7 of `hmm` is refused although its comment calls it equivalent to model 5: the network that predicts y[t] is given
+y[t], where that of model 5 is given y[t-1], so its probabilities do not add up to one. `gplvm` and
+`sparse_gamma_def` have parameters for each datum, so they say nothing of data that they were not trained on."""
 
 
-def page(checkout: Path | None) -> str:
-    """The page; without a checkout of Pyro its second table stays as it was."""
+def page(checkout: Path | None, only: Sequence[str] = ()) -> str:
+    """The page; without a checkout of Pyro its second table stays as it was, and with ``only`` the rows of others."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         rows = list(rewritings(folder))
         first = "\n\n".join([INTRODUCTION, count(rows), table(rows)]) + HEADING
         if checkout is None:
             return first + PAGE.read_text().partition(HEADING)[2]
-        rows = list(published(checkout, folder))
-    ran = f"Run with Pyro {pyro.__version__}, {commit_of(checkout)}."
+        rows = list(published(checkout, folder, only))
+    ran = f"Run with Pyro {pyro.__version__}, {commit_of(checkout)}"
+    ran += f": {', '.join(map('`{}`'.format, only))} on {date.today()}, the other rows before." if only else "."
     return first + "\n\n".join([OWN, f"{ran} {count(rows)}", table(rows)]) + "\n"
 
 
@@ -286,11 +315,12 @@ def main(arguments: Sequence[str]) -> None:
     long = [each.file for each in EXAMPLES if len(each.adapter.splitlines()) > LONGEST]
     if long:
         raise SystemExit(f"the adapter of {long[0]} should have at most {LONGEST} lines")
-    checkout = Path(arguments[0]) if arguments else None
-    missing = [each.file for each in EXAMPLES if checkout and not (checkout / each.file).is_file()]
+    checkout, only = Path(arguments[0]) if arguments else None, arguments[1:]
+    files = [each.file for each in EXAMPLES if not only or Path(each.file).stem in only]
+    missing = [file for file in files if checkout and not (checkout / file).is_file()]
     if missing:
         raise SystemExit(f"{checkout} should be a checkout of Pyro's repository: it has no {missing[0]}")
-    PAGE.write_text(page(checkout))
+    PAGE.write_text(page(checkout, only))
     print(PAGE if checkout else f"{PAGE}\nThe table of Pyro's own programs is as it was: give the path of a checkout.")
 
 
