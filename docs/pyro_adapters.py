@@ -178,6 +178,10 @@ EXAMPLES = (
         "model, guide = model, custom_guide",
     ),
     Example(
+        "tutorial/source/vae_flow_prior.ipynb",
+        'event, vae = zoo.Event(784, "binary"), VAE(784, 16)\nmodel, guide = vae.model, vae.guide',
+    ),
+    Example(
         "tutorial/source/bayesian_regression.ipynb",
         'event, model = zoo.Event.parse("x=3:real@given,y=:real"), BayesianRegression(3, 1)\n'
         "guide = AutoDiagonalNormal(model)",

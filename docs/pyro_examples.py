@@ -11,6 +11,7 @@ the zoo is an adapter of at most five lines.
 from __future__ import annotations
 
 import ast
+import dis
 import itertools
 import json
 import re
@@ -23,6 +24,7 @@ from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import CodeType
 from unittest.mock import MagicMock
 
 import numpy as np
@@ -198,9 +200,11 @@ def defined(node: ast.stmt) -> set[str]:
     return {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
 
 
-def used(node: ast.AST) -> set[str]:
-    """The names that occur in a piece of a program."""
-    return {name.id for name in ast.walk(node) if isinstance(name, ast.Name)}
+def used(code: ast.Module | CodeType) -> set[str]:
+    """The names that a piece of a program reads from the top level of its file; a function's own are none."""
+    code = code if isinstance(code, CodeType) else compile(code, "", "exec", dont_inherit=True)
+    own = {each.argval for each in dis.get_instructions(code) if each.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    return own.union(*(used(inner) for inner in code.co_consts if isinstance(inner, CodeType)))
 
 
 def program_of(example: Example, checkout: Path) -> str:
@@ -208,7 +212,7 @@ def program_of(example: Example, checkout: Path) -> str:
     body, needed, before = statements(example, checkout), used(ast.parse(example.adapter)), set[str]()
     while needed != before:
         before = needed
-        needed = before.union(*(used(node) for node in body if defined(node) & before))
+        needed = before.union(*(used(ast.Module([node], [])) for node in body if defined(node) & before))
     kept = [ast.unparse(node) for node in body if defined(node) & needed]
     path = f"import sys\nsys.path.insert(0, {str((checkout / example.file).parent)!r})"
     return "\n".join([path, *kept, "import zoo", "# adapter", example.adapter]) + "\n"
