@@ -179,7 +179,7 @@ EXAMPLES = (
     ),
     Example(
         "tutorial/source/vae_flow_prior.ipynb",
-        'event, vae = zoo.Event(784, "binary"), VAE(784, 16)\nmodel, guide = vae.model, vae.guide',
+        'event, net = zoo.Event(784, "binary"), VAE(784, 16)\nmodel, guide = net.model, net.guide',
     ),
     Example(
         "tutorial/source/bayesian_regression.ipynb",

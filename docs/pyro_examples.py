@@ -46,7 +46,7 @@ ROOT = Path(__file__).parent.parent
 PUBLISHED = ROOT / "tests" / "programs" / "published"
 PAGE = ROOT / "docs" / "pyro_examples.md"
 STEPS = ("check", "train", "evaluate", "sample")
-TRAINING = ("steps=6", "batch=30", "lr=0.01", "checkpoints=1")
+TRAINING = ("steps=6", "batch=30", "lr=0.001", "checkpoints=1")
 PARTICLES = 24
 """Few, so that no Pareto shapes are fitted."""
 
