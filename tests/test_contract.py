@@ -151,6 +151,25 @@ def test_a_wrong_program_is_refused(kind: type[nn.Module], words: str) -> None:
         ground_laws(pair_of(kind), reals())
 
 
+class OffSupport(Linear):
+    """A latent that all data share, which the guide draws below zero once in a while."""
+
+    def model(self, x: Tensor) -> None:
+        pyro.sample("w", dist.Uniform(0.0, 10.0))
+        super().model(x)
+
+    def guide(self, x: Tensor) -> None:
+        pyro.sample("w", dist.Normal(1.0, 0.05))
+        super().guide(x)
+
+
+def test_a_single_number_off_the_support_is_refused_whatever_the_seed() -> None:
+    pair, x = pair_of(OffSupport), reals()
+    for seed in range(10):
+        with pytest.raises(ContractError, match="Normal for 'w' may draw what the model's Uniform rules out"):
+            ground_laws(pair, x, seed)
+
+
 @pytest.mark.parametrize("kind", [Linear, UnsizedPlate, HiddenObservation])
 def test_an_honest_program_passes_with_the_exact_evidence(kind: type[nn.Module]) -> None:
     pair, x = pair_of(kind), reals()
