@@ -172,10 +172,18 @@ EXAMPLES = (
         "examples/svi_torch.py",
         'event = zoo.Event.parse("covariates=:real@given,data=:real")\nmodel = Model(60)\nguide = AutoNormal(model)',
     ),
-    Example(
-        "tutorial/source/intro_long.ipynb",
-        'event = zoo.Event.parse("is_cont_africa=:binary@given,ruggedness=:real@given,log_gdp=:real")\n'
-        "model, guide = model, custom_guide",
+    *(
+        Example(
+            f"tutorial/source/{book}.ipynb",
+            'event = zoo.Event.parse("is_cont_africa=:binary@given,ruggedness=:real@given,log_gdp=:real")\n'
+            f"model, guide = model, {guide}",
+            about,
+        )
+        for book, by_hand, kind in (
+            ("intro_long", "custom_guide", "AutoNormal"),
+            ("bayesian_regression_ii", "guide", "AutoMultivariateNormal"),
+        )
+        for guide, about in ((by_hand, "a guide by hand"), (f"pyro.infer.autoguide.{kind}(model)", kind))
     ),
     Example(
         "tutorial/source/vae_flow_prior.ipynb",
@@ -185,19 +193,6 @@ EXAMPLES = (
         "tutorial/source/bayesian_regression.ipynb",
         'event, model = zoo.Event.parse("x=3:real@given,y=:real"), BayesianRegression(3, 1)\n'
         "guide = AutoDiagonalNormal(model)",
-    ),
-    Example(
-        "tutorial/source/bayesian_regression_ii.ipynb",
-        'event = zoo.Event.parse("is_cont_africa=:binary@given,ruggedness=:real@given,log_gdp=:real")\n'
-        "model, guide = model, guide",
-        "a guide by hand",
-    ),
-    Example(
-        "tutorial/source/bayesian_regression_ii.ipynb",
-        'event = zoo.Event.parse("is_cont_africa=:binary@given,ruggedness=:real@given,log_gdp=:real")\n'
-        "guide = pyro.infer.autoguide.AutoMultivariateNormal(model, pyro.infer.autoguide.init_to_mean)\n"
-        "model = model",
-        "AutoMultivariateNormal",
     ),
     Example(
         "tutorial/source/gmm.ipynb",

@@ -286,11 +286,13 @@ HEADING = "\n\n## From Pyro's repository\n\n"
 OWN = """Pyro's own programs: the definitions of a file that its adapter uses, as they are, and the version of Pyro that
 the file names. The files need not be of one commit: the versions are stated as found. Where a file's `main` makes the
 guide by `AutoDelta`, a point, the adapter has `AutoNormal`; the guide of `lda` is a point for each document, and its
-second row has the shelf's normal, as the mend says.
+second row has the shelf's normal, as the mend says. A model with two guides has two rows. The definitions of
+`intro_long` are as public copies of the tutorial quote them; `svi_flow_guide` and `vae_flow_prior` need zuko.
 
 Model 7 of `hmm` is refused although its comment calls it equivalent to model 5: the network that predicts y[t] is given
 y[t], where that of model 5 is given y[t-1], so its probabilities do not add up to one. `gplvm` and
-`sparse_gamma_def` have parameters for each datum, so they say nothing of data that they were not trained on."""
+`sparse_gamma_def` have parameters for each datum, so they say nothing of data that they were not trained on. The guides
+by hand draw a scale below zero once in a very long while, where the prior is between 0 and 10."""
 
 
 def page(checkout: Path | None, only: Sequence[str] = ()) -> str:
