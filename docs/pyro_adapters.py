@@ -72,6 +72,14 @@ EXAMPLES = (
         "guide = lambda x: parametrized_guide(predictor, x.T.long(), sizes(x))",
     ),
     Example(
+        "examples/lda.py",
+        "event, documents = zoo.Event(64, 1024), model\n"
+        "sizes = lambda x: argparse.Namespace(num_topics=8, num_words=1024, num_docs=len(x), num_words_per_doc=64)\n"
+        "model = lambda x: documents(x.T.long(), sizes(x))\n"
+        'guide = zoo.amortise("normal", model, event)',
+        "its model, with the shelf's normal",
+    ),
+    Example(
         "examples/sparse_gamma_def.py",
         "event, net = zoo.Event(4096, 256), SparseGammaDEF()\nmodel, guide = net.model, net.guide",
     ),
@@ -105,7 +113,7 @@ EXAMPLES = (
     ),
     Example(
         "examples/scanvi/scanvi.py",
-        "event, net = zoo.Event(20, 256), SCANVI(20, 4, 3.0, 1.0)\nmodel, guide = net.model, net.guide",
+        "event, net = zoo.Event(17, 32), SCANVI(17, 4, 2.0, 1.0)\nmodel, guide = net.model, net.guide",
     ),
     Example(
         "examples/toy_mixture_model_discrete_enumeration.py",
@@ -125,12 +133,30 @@ EXAMPLES = (
         "examples/contrib/cevae/synthetic.py",
         'event = zoo.Event.parse("x=5:real,t=:binary,y=:binary")\n'
         "net = CEVAE(feature_dim=5, outcome_dist='bernoulli', latent_dim=4, hidden_dim=10, num_layers=2)\n"
-        "model, guide = net.model, net.guide",
+        "constant = [value.requires_grad_(name[0] == 'z') for name, value in net.guide.named_parameters()]\n"
+        "model = lambda x, t, y: net.model(x, t, y)\n"
+        "guide = pyro.poutine.block(lambda x, t, y: net.guide(x, t, y), hide=['t', 'y'])",
     ),
     Example(
         "tutorial/source/svi_part_i.ipynb",
-        'event = zoo.Event(1, "binary")\nmodel, guide = model, guide',
-        end="adam_params",
+        'event, given = zoo.Event(10, "binary"), (model, guide)\n'
+        "def in_plate(program, x):\n"
+        '    with pyro.plate("data", len(x)):\n'
+        "        program(x.T)\n"
+        "model, guide = lambda x: in_plate(given[0], x), lambda x: in_plate(given[1], x)",
+        "its ten flips are a datum",
+        "adam_params",
+    ),
+    Example(
+        "tutorial/source/svi_part_iii.ipynb",
+        'event, example = zoo.Event(1, "binary"), BernoulliBetaExample(1)\n'
+        "model = lambda x: vars(example).update(data=x[:, 0]) or example.model(True)\n"
+        "guide = lambda x: example.guide(True)",
+    ),
+    Example(
+        "tutorial/source/svi_flow_guide.ipynb",
+        'event, given = zoo.Event((5, 2), "real"), (model, guide)\n'
+        "model, guide = lambda x: given[0](x.transpose(0, 1)), lambda x: given[1](x.transpose(0, 1))",
     ),
     Example(
         "tutorial/source/mle_map.ipynb",
@@ -146,10 +172,22 @@ EXAMPLES = (
         "examples/svi_torch.py",
         'event = zoo.Event.parse("covariates=:real@given,data=:real")\nmodel = Model(60)\nguide = AutoNormal(model)',
     ),
+    *(
+        Example(
+            f"tutorial/source/{book}.ipynb",
+            'event = zoo.Event.parse("is_cont_africa=:binary@given,ruggedness=:real@given,log_gdp=:real")\n'
+            f"model, guide = model, {guide}",
+            about,
+        )
+        for book, by_hand, kind in (
+            ("intro_long", "custom_guide", "AutoNormal"),
+            ("bayesian_regression_ii", "guide", "AutoMultivariateNormal"),
+        )
+        for guide, about in ((by_hand, "a guide by hand"), (f"pyro.infer.autoguide.{kind}(model)", kind))
+    ),
     Example(
-        "tutorial/source/intro_long.ipynb",
-        'event = zoo.Event.parse("is_cont_africa=:binary@given,ruggedness=:real@given,log_gdp=:real")\n'
-        "model, guide = model, custom_guide",
+        "tutorial/source/vae_flow_prior.ipynb",
+        'event, net = zoo.Event(784, "binary"), VAE(784, 16)\nmodel, guide = net.model, net.guide',
     ),
     Example(
         "tutorial/source/bayesian_regression.ipynb",

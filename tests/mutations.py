@@ -32,6 +32,7 @@ def as_it_is(x: Tensor) -> Tensor:
 
 
 PLATE = 'with pyro.plate("data", len(x)):'
+MIXED = '\n        pyro.sample("x", dist.MixtureSameFamily(dist.Categorical(logits=logits), parts), '
 # fmt: off
 BY_PAIR: dict[str, list[tuple[str, str, str] | tuple[str, str, str, Sees]]] = {
     "levels_vae": [
@@ -124,6 +125,8 @@ BY_PAIR: dict[str, list[tuple[str, str, str] | tuple[str, str, str, Sees]]] = {
         ("a global latent", "width = pyro.param(", 'width = pyro.sample("w", dist.LogNormal(0.0, 1.0)) * pyro.param('),
         ("unnormalised", "dist.Normal(loc, width)", "Unnormalised(loc, width)"),
         ("unnormalised vector", "dist.Normal(loc, width).to_event(1), obs", "Joint(loc, torch.eye(3)), obs"),
+        ("wrapped", "dist.Normal(loc, width).to_event(1), obs", "ZukoToPyro(dist.Normal(loc, width).to_event(1)), obs", as_it_is),
+        ("wrapped and unnormalised", "dist.Normal(loc, width).to_event(1), obs", "ZukoToPyro(Joint(loc, torch.eye(3))), obs"),
         ("lies about its draws", "dist.Normal(loc, width)", "Liar(loc, width)"),
         ("depends on the call", "loc = decoder(z)", "loc = counter.append(0) or decoder(z) + len(counter)"),
         ("noise of its own", "loc = decoder(z)", "loc = decoder(z) + dist.Normal(0.0, 1.0).sample(z.shape[:1] + (3,))"),
@@ -155,6 +158,11 @@ BY_PAIR: dict[str, list[tuple[str, str, str] | tuple[str, str, str, Sees]]] = {
         ("components unweighed", "dist.Categorical(logits=logits)", "dist.Categorical(logits=logits * x.mean())"),
         ("the best component", "dist.MixtureSameFamily(dist.Categorical(logits=logits), parts)", "dist.Normal(means[parts.log_prob(x[:, None]).argmax(-1)], 0.5).to_event(1)"),
         ("rows masked", PLATE, 'with pyro.plate("data", len(x)), pyro.poutine.mask(mask=x[:, 0] > 0):'),
+        ("plate unsized", PLATE, 'with pyro.plate("data"):', as_it_is),
+        ("plate unsized, of one row", PLATE + MIXED + "obs=x)", 'with pyro.plate("data"):' + MIXED + "obs=x[:1])"),
+        ("plate unsized, of half the rows", PLATE + MIXED + "obs=x)", 'with pyro.plate("data"):' + MIXED + "obs=x[::2])"),
+        ("plate unsized, on the left", PLATE, 'with pyro.plate("data", dim=-2):'),
+        ("plate unsized, rows rolled", PLATE + MIXED + "obs=x)", 'with pyro.plate("data"):' + MIXED + "obs=x.roll(1, 0))"),
         ("a sampled centre", "means = pyro.param", "means = torch.randn(3, 2) + pyro.param"),
     ],
     "chain": [

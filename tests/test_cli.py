@@ -158,7 +158,8 @@ def test_train_evaluate_and_sample_one_family() -> None:
 
 def test_a_diverged_run_is_a_result_and_exits_with_1() -> None:
     words = [word.replace("steps=4", "steps=40") for word in SMALL]
-    result = zoo("train", "vae", *words, "--train", "lr=1e30", "--quiet", code=1)
+    result = zoo("train", "vae", *words, "--train", "lr=1e30", code=1)
+    assert "diverged (loss became" in result.output
     assert "Traceback" not in result.output
     [status] = Path("runs").rglob("status.json")
     assert json.loads(status.read_text())["status"] == "diverged"

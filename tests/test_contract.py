@@ -100,6 +100,22 @@ class EmptyPlate(Linear):
             pyro.sample("z", normal(self.posterior(x).mean.new_zeros(2)))
 
 
+class ObservingGuide(Linear):
+    """As CEVAE's: a loss of its own is taken from what the guide observes."""
+
+    def guide(self, x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            pyro.sample("t", dist.Normal(x[:, 0], 1.0), obs=x[:, 1], infer={"is_auxiliary": True})
+            pyro.sample("z", self.posterior(x))
+
+
+class HiddenObservation(ObservingGuide):
+    """The same guide, without the sites that are no part of log q."""
+
+    def guide(self, x: Tensor) -> None:
+        poutine.block(super().guide, hide=["t"])(x)
+
+
 class LowLogProb(Linear):
     """It leaves mass out: below the bound."""
 
@@ -123,6 +139,7 @@ WRONG = [
     (OnASphere, "the guide's draws of 'z' lie on a sphere"),
     (Swallowed, "in the guide, one draw of 'z' has the event shape"),
     (EmptyPlate, "in the guide, site 'z' lies outside the data plate: .*plate 'data' has no size"),
+    (ObservingGuide, "the guide observes 't', and log q is the density of what it draws"),
     (UnnormalisedLogProb, "it is greater by .* nats than latents and guide allow"),
     (LowLogProb, "should be no less than a lower bound"),
 ]
@@ -134,7 +151,26 @@ def test_a_wrong_program_is_refused(kind: type[nn.Module], words: str) -> None:
         ground_laws(pair_of(kind), reals())
 
 
-@pytest.mark.parametrize("kind", [Linear, UnsizedPlate])
+class OffSupport(Linear):
+    """A latent that all data share, which the guide draws below zero once in a while."""
+
+    def model(self, x: Tensor) -> None:
+        pyro.sample("w", dist.Uniform(0.0, 10.0))
+        super().model(x)
+
+    def guide(self, x: Tensor) -> None:
+        pyro.sample("w", dist.Normal(1.0, 0.05))
+        super().guide(x)
+
+
+def test_a_single_number_off_the_support_is_refused_whatever_the_seed() -> None:
+    pair, x = pair_of(OffSupport), reals()
+    for seed in range(10):
+        with pytest.raises(ContractError, match="Normal for 'w' may draw what the model's Uniform rules out"):
+            ground_laws(pair, x, seed)
+
+
+@pytest.mark.parametrize("kind", [Linear, UnsizedPlate, HiddenObservation])
 def test_an_honest_program_passes_with_the_exact_evidence(kind: type[nn.Module]) -> None:
     pair, x = pair_of(kind), reals()
     ground_laws(pair, x)

@@ -61,6 +61,7 @@ import torch
 assert pyro.__version__.startswith("1.9.2")
 WIDTH = SIZE = 2
 data = missing_plots.download()
+x = data[0]
 
 
 def loc(x):
@@ -87,7 +88,9 @@ def test_what_an_adapter_does_not_use_of_a_file_is_left_out(tmp_path: Path) -> N
     (tmp_path / "file.py").write_text(FILE)
     program = program_of(Example("file.py", "event, model = zoo.Event(2, 'real'), model", end="model = None"), tmp_path)
     assert all(word in program for word in ("import pyro", "WIDTH = SIZE", "shift = 0.5", "def loc", "def model(x)"))
-    assert not any(word in program for word in ("missing_plots", "data =", "of_all", "model = None", "assert"))
+    assert not any(
+        word in program for word in ("missing_plots", "data =", "x = data", "of_all", "model = None", "assert")
+    )
 
 
 def test_a_file_of_a_checkout_goes_through_or_says_why_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,6 +104,18 @@ def test_a_file_of_a_checkout_goes_through_or_says_why_not(tmp_path: Path, monke
     assert (through.done, through.sentence, through.about) == (STEPS, "exact", "book.ipynb, 1.9.2")
     assert refused.done == ()
     assert refused.sentence
+
+
+def test_rows_of_files_that_are_not_run_stay(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    first = Example("nowhere/other.py", "", "a model")
+    monkeypatch.setattr("pyro_examples.EXAMPLES", (*EXAMPLES, first))
+    lines = [line for line in PAGE.read_text().splitlines() if line.startswith("| `")]
+    with pytest.raises(SystemExit, match=r"no row of nowhere/other.py \(a model\) to keep: run other as well"):
+        list(published(tmp_path, tmp_path, ["nothing"]))
+    monkeypatch.setattr("pyro_examples.EXAMPLES", EXAMPLES)
+    kept = list(published(tmp_path, tmp_path, ["nothing"]))
+    assert table(kept).splitlines()[2:] == lines[len(NAMES) :]
+    assert [Row.read(line) for line in lines[len(NAMES) :]] == kept
 
 
 def test_a_folder_that_is_no_checkout_is_refused(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def train(
             if status["remark"]:
                 typer.echo(f"engine: {status['remark']}", err=True)
             reason = f" ({status['reason']})" if status["reason"] else ""
-            best = f"best validation {status['best_score']:.5g} at step {status['best_step']}"
+            best = f"best validation {float(status['best_score']):.5g} at step {status['best_step']}"
             part = f" ({status['scored']}, the best weights all)" if status.get("scored") else ""
             typer.echo(f"{status['status']}{reason}, {best}{part}: {run.folder}")
         if status["status"] == "diverged":

@@ -55,8 +55,10 @@ def _of_the_user(fn: Any) -> Iterator[Any]:
     elif isinstance(fn, dist.MixtureSameFamily):
         if any(_of_the_user(fn.component_distribution)) or any(_of_the_user(fn.mixture_distribution)):
             yield fn
-    elif hasattr(fn, "base_dist"):
-        yield from _of_the_user(fn.base_dist)
+    else:
+        for wrapped in ("base_dist", "dist"):  # the latter by pyro.contrib.zuko.ZukoToPyro
+            if hasattr(fn, wrapped):
+                yield from _of_the_user(getattr(fn, wrapped))
 
 
 def _compare_vectors(what: str, fn: Any) -> Iterator[str]:

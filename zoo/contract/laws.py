@@ -102,7 +102,8 @@ GROUND = (
         "supports agree",
         supports_agree,
         "choose a distribution of the right support (zoo.likelihood(event, parameters) gives one for the data; "
-        "zoo.observe takes integers under a density; a LogNormal guide suits a positive latent)",
+        "zoo.observe takes integers under a density; a LogNormal guide suits a positive latent, and Pyro's AutoNormal "
+        "any that all data share)",
     ),
     Law(
         "the model reads x by obs=x only",

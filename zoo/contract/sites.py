@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import Any
 
 import torch
-from pyro.distributions import Delta, MaskedDistribution, constraints
+from pyro.distributions import MaskedDistribution, constraints
 from torch import Tensor
 from torch.distributions import transform_to
 
@@ -24,6 +24,8 @@ from zoo.pairs.traces import capabilities, log_prob, traced
 
 MANY = 101
 """Data on which parameters are looked at: some of what an unconstrained network puts out is then negative."""
+FEW, SPREAD = 8, 40
+"""Draws of a latent whose support is looked at, and points all over a known support: some of them are of each sign."""
 PROBABILITY = 1e-3
 """By how much a sum of probabilities may exceed one, by rounding."""
 
@@ -126,8 +128,9 @@ def supports_agree(case: Case) -> None:
     pair = case.pair
     with pair.evaluating():
         model_trace, guide_trace = traced(pair, case.x(case.sizes[0]))
-        for name in {name for name, _ in random_sites(guide_trace)} - pair.structure.auxiliary:
-            _within(name, guide_trace.nodes[name], model_trace.nodes[name])
+        for name, site in random_sites(guide_trace):
+            if name not in pair.structure.auxiliary:
+                _within(name, site, model_trace.nodes[name])
         for name in observed_sites(model_trace):
             _observes(_observed_field(pair, name), name, model_trace.nodes[name])
 
@@ -140,16 +143,16 @@ def _within(name: str, guided: Any, latent: Any) -> None:
             f"latent {name!r} is {_kind(latent['fn'])} in the model and {_kind(guided['fn'])} in the guide"
         )
     ours, theirs = _support(guided["fn"]), _support(latent["fn"])
-    probe = guided["fn"].sample()
-    if isinstance(guided["fn"], Delta):  # a change of variables of an auxiliary site
-        probe, ours = guided["value"], "its change of variables"
-    elif ours is not None and not ours.is_discrete:
-        free = transform_to(ours)
-        probe = free(5 * torch.randn_like(free.inv(probe)))  # all over the support, not only where the guide draws
-    if probe.shape != latent["value"].shape:
+    draw = guided["fn"]()
+    if draw.shape != latent["value"].shape:
         raise BrokenError(
-            f"latent {name!r} has shape {tuple(latent['value'].shape)} in one run and {tuple(probe.shape)} in another"
+            f"latent {name!r} has shape {tuple(latent['value'].shape)} in one run and {tuple(draw.shape)} in another"
         )
+    if ours is None or ours.is_discrete:
+        probe = torch.stack([draw, *(guided["fn"]() for _ in range(FEW))])
+    else:  # all over the support, not only where the guide draws
+        free = transform_to(ours)
+        probe = free(5 * torch.randn(SPREAD, *free.inv(draw).shape).to(draw))
     if theirs is not None and not theirs.check(probe).all():
         raise BrokenError(
             f"the guide's {_name(guided)} for {name!r} may draw what the model's {_name(latent)} rules out: "

@@ -154,7 +154,7 @@ class WholeBatch(poutine.messenger.Messenger):
 
     ``pyro.plate("data", N, subsample=x)`` and ``pyro.plate("data", N, subsample_size=len(x))`` mean ``len(x)`` data, so
     that losses are per datum. Scales that a program sets by `pyro.poutine.scale` stay. A plate without a size,
-    ``pyro.plate("data")``, has that of the distributions in it, as Pyro sums them.
+    ``pyro.plate("data")``, has that of the distributions in it, or of what they observe, as Pyro sums them.
     """
 
     def __init__(self, n: int) -> None:
@@ -166,10 +166,22 @@ class WholeBatch(poutine.messenger.Messenger):
             if msg["value"] is None and msg["fn"].subsample_size == self.n:
                 msg["value"] = torch.arange(self.n, device=msg["fn"].device)
             return
-        msg["cond_indep_stack"] = tuple(_sized(frame, msg["fn"].batch_shape) for frame in msg["cond_indep_stack"])
+        if any(frame.vectorized and frame.size < 0 for frame in msg["cond_indep_stack"]):
+            batch_shape = _observed_batch(msg)
+            msg["cond_indep_stack"] = tuple(_sized(frame, batch_shape) for frame in msg["cond_indep_stack"])
+            if batch_shape != msg["fn"].batch_shape:
+                msg["fn"] = msg["fn"].expand(batch_shape)
         for frame in msg["cond_indep_stack"]:
             if frame.size == self.n and frame.full_size not in (None, frame.size):
                 msg["scale"] = msg["scale"] * (frame.size / frame.full_size)
+
+
+def _observed_batch(msg: Any) -> torch.Size:
+    """The batch shape of a distribution; under one distribution for all, that of what is observed."""
+    fn, value = msg["fn"], msg["value"]
+    if fn.batch_shape or not msg["is_observed"] or not isinstance(value, Tensor):
+        return torch.Size(fn.batch_shape)
+    return value.shape[: value.dim() - fn.event_dim]
 
 
 def _sized(frame: Any, batch_shape: torch.Size) -> Any:

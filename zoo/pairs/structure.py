@@ -225,6 +225,11 @@ def _unplated(model_sites: Sites, plates: frozenset[str]) -> str:
 def _mismatch(
     latents: Sites, guide_sites: Sites, auxiliary: Container[str], enumerated: Container[str], plates: frozenset[str]
 ) -> str:
+    if observed := [name for name, site in guide_sites.items() if site["is_observed"]]:
+        return (
+            f"the guide observes {listed(map(repr, observed))}, and log q is the density of what it draws; leave obs= "
+            f"and pyro.factor out of the guide, or hide these sites, poutine.block(guide, hide={observed})"
+        )
     for name, site in latents.items():
         if name in guide_sites and _local(site, plates) != _local(guide_sites[name], plates):
             ours, theirs = ("inside", "outside") if _local(site, plates) else ("outside", "inside")
