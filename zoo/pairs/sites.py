@@ -11,7 +11,7 @@ from pyro.distributions import Delta, MaskedDistribution
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
-from zoo.distributions import Floor
+from zoo.distributions import Floor, Unnormalised
 from zoo.errors import ContractError
 from zoo.event import Event
 
@@ -170,6 +170,20 @@ class WholeBatch(poutine.messenger.Messenger):
         for frame in msg["cond_indep_stack"]:
             if frame.size == self.n and frame.full_size not in (None, frame.size):
                 msg["scale"] = msg["scale"] * (frame.size / frame.full_size)
+
+
+class Relative(poutine.messenger.Messenger):
+    """Inside, densities whose log Z is unknown have log-probabilities up to a constant, and do not refuse."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if isinstance(msg["fn"], Unnormalised):
+            msg["fn"] = msg["fn"].relative()
+
+
+def unnormalised_sites(trace: Any) -> dict[str, Unnormalised]:
+    """The sites whose log Z is unknown, with their distributions."""
+    found = ((name, layer) for name, site in random_sites(trace) for layer in layers(site["fn"]))
+    return {name: fn for name, fn in found if isinstance(fn, Unnormalised) and not fn.normalised}
 
 
 def _sized(frame: Any, batch_shape: torch.Size) -> Any:

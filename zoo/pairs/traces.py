@@ -10,6 +10,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from zoo.distributions import Unnormalised
 from zoo.errors import ContractError
 from zoo.event import Event
 from zoo.pairs.enumeration import per_datum_parts, per_datum_weights
@@ -18,17 +19,19 @@ from zoo.pairs.records import in_parts
 from zoo.pairs.sites import (
     data_first,
     dequantising_sites,
+    entries_of,
     is_discrete,
     latent_sites,
     observed_sites,
     output_site,
     per_datum,
     random_sites,
+    unnormalised_sites,
 )
 from zoo.pairs.structure import listed
 from zoo.pairs.user_errors import running
 
-Likelihood = Literal["exact", "bound", "none"]
+Likelihood = Literal["exact", "bound", "unnormalised", "none"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,8 @@ class Capabilities:
     """What a pair can do, read off its traces (see `capabilities`)."""
 
     likelihood: Likelihood
-    """``"exact"``, ``"bound"`` if it is known by a lower bound only, ``"none"`` for an implicit model."""
+    """``"exact"``; ``"bound"`` if it is known by a lower bound only; ``"unnormalised"`` if it, or the bound, is known up
+    to a constant; ``"none"`` for an implicit model."""
     analytic: bool
     """The pair has a ``log_prob`` of its own."""
     latents: dict[str, tuple[int, ...]]
@@ -55,11 +59,14 @@ class Capabilities:
     """Latents that all data share, with their event shapes."""
     unguided: tuple[str, ...] = ()
     """Latents of a model with a likelihood that its guide does not sample: there is no bound without them."""
+    energies: tuple[str, ...] = ()
+    """Sites under densities that are known up to a constant (`zoo.distributions.Unnormalised`), exact or not."""
 
     @property
     def lossless(self) -> bool:
-        """The pair is a lossless code: all observed are discrete, none is dequantised, and no latent is shared."""
-        plain = not (self.dequantising or self.shared)
+        """The pair is a lossless code: all observed are discrete, with probabilities that are neither of noise that was
+        added nor of energies, and no latent is shared."""
+        plain = not (self.dequantising or self.shared or self.energies)
         return self.likelihood != "none" and self.discrete and plain
 
     def lossy(self, event: Event) -> bool:
@@ -113,6 +120,7 @@ def capabilities(pair: Pair, x: Tensor | None = None) -> Capabilities:
         enumerated={name: n for can in found for name, n in can.enumerated.items()},
         shared={name: shape for can in found for name, shape in can.shared.items()},
         unguided=tuple(dict.fromkeys(name for can in found for name in can.unguided)),
+        energies=tuple(dict.fromkeys(name for can in found for name in can.energies)),
     )
 
 
@@ -130,6 +138,7 @@ def _capabilities(pair: Pair) -> Capabilities:
     likelihood: Likelihood = "none"
     if observed:
         likelihood = "exact" if analytic or not (latents or structure.shared) else "bound"
+        likelihood = "unnormalised" if unnormalised_sites(model_trace) else likelihood
     return Capabilities(
         likelihood=likelihood,
         analytic=analytic,
@@ -141,6 +150,7 @@ def _capabilities(pair: Pair) -> Capabilities:
         enumerated=structure.enumerated,
         shared=structure.shared,
         unguided=tuple(unguided),
+        energies=tuple(n for n, s in random_sites(model_trace) if isinstance(entries_of(s["fn"]), Unnormalised)),
     )
 
 
