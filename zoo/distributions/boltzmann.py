@@ -140,9 +140,10 @@ class BoltzmannMachine(Unnormalised):
         w = self.weights
         units, inputs, biases = len(w.hidden), w.w.double(), w.hidden.double()
         low, high = (_states(n, inputs) for n in (min(units, BLOCK), max(units - BLOCK, 0)))
+        zero = inputs.new_zeros(())
         within, bias = low @ inputs[:BLOCK] + w.visible.double(), low @ biases[:BLOCK]
         for state in high:
-            yield bias + state @ biases[BLOCK:] + F.softplus(within + state @ inputs[BLOCK:]).sum(1)
+            yield bias + state @ biases[BLOCK:] + torch.logaddexp(within + state @ inputs[BLOCK:], zero).sum(1)
 
 
 def _states(units: int, like: Tensor) -> Tensor:

@@ -172,6 +172,11 @@ def log_likelihoods(
     known = capabilities(pair, x).likelihood
     if known == "none":
         raise ZooError(f"{pair.label} is an implicit model: it observes nothing, so it has no likelihood")
+    if known == "unnormalised":
+        raise ZooError(
+            f"{pair.label} has log-probabilities up to a constant; where differences between data are enough, take those "
+            "of pair.relative"
+        )
     if known == "exact":
         return log_probs(pair, x, memory=memory, seed=seed), "exact"
     return bounds(pair, x, particles, memory=memory, seed=seed).importance, "lower bound"

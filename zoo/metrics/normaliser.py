@@ -19,6 +19,9 @@ from torch import Tensor
 
 from zoo.distributions import Unnormalised
 from zoo.metrics.bounds import relative_error
+from zoo.pairs.pair import Pair
+from zoo.pairs.sites import energy_sites
+from zoo.pairs.traces import traced
 from zoo.seeding import seeded
 
 
@@ -29,6 +32,36 @@ class LogZ:
     value: float
     stderr: float
     ess: float
+
+
+@dataclass(frozen=True)
+class Normaliser:
+    """What is known of the log Z of a pair: estimates from both sides, and its exact value where there is one."""
+
+    forward: LogZ
+    backward: LogZ
+    exact: float | None
+
+
+def estimate_normaliser(pair: Pair, *, chains: int, temperatures: int, seed: int) -> Normaliser:
+    """Anneal log Z from both sides; of a pair with several energies, the sum over them.
+
+    Args:
+        pair: has energies (`zoo.pairs.traces.Capabilities.energies`).
+        chains, temperatures, seed: as of `forward_log_z`.
+    """
+    with pair.evaluating():
+        energies = energy_sites(traced(pair, pair.example[:1].to(pair.device))[0]).values()
+        known = [float(fn.log_normaliser()) for fn in energies if fn.normalised]
+    both = (
+        [work(fn, chains=chains, temperatures=temperatures, seed=seed + index) for fn in energies]
+        for index, work in enumerate((forward_log_z, backward_log_z))
+    )
+    forward, backward = (
+        LogZ(sum(z.value for z in found), math.hypot(*(z.stderr for z in found)), min(z.ess for z in found))
+        for found in both
+    )
+    return Normaliser(forward, backward, sum(known) if len(known) == len(energies) else None)
 
 
 def forward_log_z(fn: Unnormalised, *, chains: int, temperatures: int, seed: int) -> LogZ:

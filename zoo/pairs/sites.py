@@ -180,10 +180,10 @@ class Relative(poutine.messenger.Messenger):
             msg["fn"] = msg["fn"].relative()
 
 
-def unnormalised_sites(trace: Any) -> dict[str, Unnormalised]:
-    """The sites whose log Z is unknown, with their distributions."""
+def energy_sites(trace: Any) -> dict[str, Unnormalised]:
+    """The sites under densities of an energy, with these; log Z may be known or not."""
     found = ((name, layer) for name, site in random_sites(trace) for layer in layers(site["fn"]))
-    return {name: fn for name, fn in found if isinstance(fn, Unnormalised) and not fn.normalised}
+    return {name: fn for name, fn in found if isinstance(fn, Unnormalised)}
 
 
 def _sized(frame: Any, batch_shape: torch.Size) -> Any:

@@ -10,7 +10,6 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from zoo.distributions import Unnormalised
 from zoo.errors import ContractError
 from zoo.event import Event
 from zoo.pairs.enumeration import per_datum_parts, per_datum_weights
@@ -19,14 +18,13 @@ from zoo.pairs.records import in_parts
 from zoo.pairs.sites import (
     data_first,
     dequantising_sites,
-    entries_of,
+    energy_sites,
     is_discrete,
     latent_sites,
     observed_sites,
     output_site,
     per_datum,
     random_sites,
-    unnormalised_sites,
 )
 from zoo.pairs.structure import listed
 from zoo.pairs.user_errors import running
@@ -133,12 +131,12 @@ def _capabilities(pair: Pair) -> Capabilities:
     structure = pair.structure
     observed = {name: site for name, site in random_sites(model_trace) if site["is_observed"]}
     analytic = isinstance(pair.extras, HasLogProb)
-    unguided = structure.unguided if observed else {}
+    unguided, energies = structure.unguided if observed else {}, energy_sites(model_trace)
     latents = {**structure.sampled, **unguided}
     likelihood: Likelihood = "none"
     if observed:
         likelihood = "exact" if analytic or not (latents or structure.shared) else "bound"
-        likelihood = "unnormalised" if unnormalised_sites(model_trace) else likelihood
+        likelihood = likelihood if all(fn.normalised for fn in energies.values()) else "unnormalised"
     return Capabilities(
         likelihood=likelihood,
         analytic=analytic,
@@ -150,7 +148,7 @@ def _capabilities(pair: Pair) -> Capabilities:
         enumerated=structure.enumerated,
         shared=structure.shared,
         unguided=tuple(unguided),
-        energies=tuple(n for n, s in random_sites(model_trace) if isinstance(entries_of(s["fn"]), Unnormalised)),
+        energies=tuple(energies),
     )
 
 
