@@ -160,7 +160,8 @@ class Pair:
         self.recipe: Mapping[str, Any] = {}
         """How its family is trained by default; empty for a pair of no family, which the common defaults train."""
         self.extras = extras
-        self._relative = False
+        self.is_relative = False
+        """Its log-probabilities may leave out a constant: see `relative`."""
         self._model = ByFields(event, model)
         self._guide = ByFields(event, guide, model=self._model)
         self.takes = self._model.takes
@@ -186,7 +187,7 @@ class Pair:
 
     def model(self, x: Tensor) -> Any:
         """Run the generative program."""
-        with self.scope(), WholeBatch(len(x)), Relative() if self._relative else nullcontext():
+        with self.scope(), WholeBatch(len(x)), Relative() if self.is_relative else nullcontext():
             return self._model(x)
 
     def guide(self, x: Tensor) -> Any:
@@ -202,7 +203,7 @@ class Pair:
         """
         other = copy(self)
         other.__dict__.pop("unlabelled", None)  # it has one of its own
-        other._relative = True
+        other.is_relative = True
         return other
 
     @property
