@@ -11,7 +11,7 @@ from zoo.pairs.declarations import SUPPORTS
 from zoo.pairs.registry import families, guides, load_shelves
 
 SMALL = {"layers": 2, "couplings": 1, "hidden": 16, "narrow": 8, "width": 8, "blocks": 1, "latent": 3, "top": 2}
-SMALL |= {"bottom": 3, "steps": 2, "timesteps": 3, "x": "independent"}
+SMALL |= {"bottom": 3, "steps": 2, "timesteps": 3, "x": "independent", "sweeps": 4, "moves": 4, "chains": 8}
 """Hyper-parameters that keep a network small, where it has them: the laws are about what it is made of."""
 
 

@@ -76,7 +76,7 @@ class Tilted(Unnormalised):
         log_base: Tensor = self.base.log_prob(value)
         if b == 0:
             return log_base
-        if self._last and value is self._last[0]:
+        if self._last and value is self._last[0] and not torch.is_grad_enabled():
             return log_base - b * self._last[1].energy
         batch = value.shape[: value.dim() - len(self.event_shape)]
         return log_base - b * self.energy(value.reshape(-1, *self.event_shape)).reshape(batch)

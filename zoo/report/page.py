@@ -156,7 +156,7 @@ def _best(lines: Sequence[Member]) -> str:
     if not known:
         return ""
     line, score = min(known, key=lambda item: item[1].number)
-    bound = "at most " if score.kind == "lower bound" else ""
+    bound = {"lower bound": "at most ", "estimate": "about "}.get(score.kind, "")
     over = f" on {score.n} test data" if score.n else ""
     nats = text.plus_minus(score.number, score.stderr)
     return f"The best likelihood on {line.dataset} is {line.label}'s: {bound}{nats} nats per datum{over}."
