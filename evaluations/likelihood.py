@@ -172,7 +172,8 @@ def _of_log_z(log_z: Normaliser, nats: Tensor | None) -> list[Score]:
     if log_z.exact is not None:
         scores.append(Score("log_z", log_z.exact, "nats", kind="exact", reason="by enumeration"))
     if nats is not None:
-        conservative = mean_score("nats_conservative", nats + log_z.backward.value - log_z.forward.value, "nats", "estimate")
+        other = nats + log_z.backward.value - log_z.forward.value
+        conservative = mean_score("nats_conservative", other, "nats", "estimate")
         error = math.hypot(conservative.stderr or 0.0, log_z.backward.stderr)
         scores.append(replace(conservative, stderr=error, reason=CONSERVATIVE))
     return scores

@@ -134,8 +134,8 @@ class _Detector:
 
     def log_p(self, pair: Pair, x: Tensor) -> Tensor:
         """In the data's own units; notes which kind it is."""
-        particles = min(self.settings.particles, MOST_PARTICLES)
-        values, kind = log_likelihoods(pair.relative, x, particles, memory=self.settings.memory, seed=self.settings.seed)
+        particles, memory = min(self.settings.particles, MOST_PARTICLES), self.settings.memory
+        values, kind = log_likelihoods(pair.relative, x, particles, memory=memory, seed=self.settings.seed)
         self.kind = "lower bound" if self.run.data.dequantised else kind
         return values - self.run.data.log_scale(pair, x)
 

@@ -80,9 +80,9 @@ class EBM(nn.Module):
         self,
         event: Event,
         *,
-        width: int = 32,
-        chains: int = 128,
-        updates: int = 10,
+        width: int = 16,
+        chains: int = 64,
+        updates: int = 5,
         moves: int = 1000,
         penalty: float = 1e-3,
     ) -> None:
@@ -121,7 +121,7 @@ class EBM(nn.Module):
         return [Player("energy", list(self.net.parameters()), self.contrast)]
 
     def contrast(self, x: Tensor) -> Tensor:
-        """Mean energy of the data less that of the chains, with the penalty; in training mode the chains move before."""
+        """Mean energy of data less that of the chains, with the penalty; in training mode the chains move first."""
         density = self.density()
         z = self._advance(density) if self.training else self.persistent
         y = x if self.event.levels is None else x + torch.rand_like(x)

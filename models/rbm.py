@@ -32,9 +32,10 @@ class RBM(nn.Module):
         p(v) = exp(a.v + sum_j softplus(c_j + W_j.v)) / Z        the hidden units are summed out
 
     Log Z is exact by enumeration up to 20 hidden units; beyond, log-probabilities are known up to a constant, and the
-    evaluation ``likelihood`` estimates it (see `zoo.metrics.normaliser`). Training is persistent contrastive divergence:
-    the gradient of log Z is estimated by chains that go on from step to step. They are buffers, so a resumed run goes
-    on with the same chains. A draw takes ``sweeps`` sweeps of block Gibbs sampling, each two passes, and is approximate.
+    evaluation ``likelihood`` estimates it (see `zoo.metrics.normaliser`). Training is by persistent contrastive
+    divergence: chains that go on from step to step estimate the gradient of log Z. They are buffers, so a resumed run
+    goes on with the same chains. A draw takes ``sweeps`` sweeps of block Gibbs sampling, each of two passes, and is
+    approximate.
 
     Args:
         event: any shape, binary.

@@ -136,7 +136,7 @@ class BoltzmannMachine(Unnormalised):
         return v.reshape(-1, *self.event_shape)
 
     def _log_states(self) -> Iterator[Tensor]:
-        """log sum_v exp(-E(v, h)) of all hidden states h in the order of the numbers whose bits they are, in float64."""
+        """log sum_v exp(-E(v, h)) of all hidden states h, by the numbers whose bits they are, in float64."""
         w = self.weights
         units, inputs, biases = len(w.hidden), w.w.double(), w.hidden.double()
         low, high = (_states(n, inputs) for n in (min(units, BLOCK), max(units - BLOCK, 0)))

@@ -176,8 +176,8 @@ def log_likelihoods(
         raise ZooError(f"{pair.label} is an implicit model: it observes nothing, so it has no likelihood")
     if known == "unnormalised" and not pair.is_relative:
         raise ZooError(
-            f"{pair.label} has log-probabilities up to a constant; where differences between data are enough, take those "
-            "of pair.relative"
+            f"{pair.label} has log-probabilities up to a constant; where differences between data are enough, take "
+            "those of pair.relative"
         )
     if known == "exact" or not (can.latents or can.shared):
         return log_probs(pair, x, memory=memory, seed=seed), "exact"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from zoo.event import Event
@@ -20,6 +19,7 @@ class Energy(nn.Module):
         width: channels of the first convolution; layers have four times as many units.
 
     Example:
+        >>> import torch
         >>> Energy(Event((4, 4), 5), 8)(torch.zeros(3, 16))
         tensor([0., 0., 0.], grad_fn=<SqueezeBackward1>)
     """

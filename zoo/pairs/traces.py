@@ -37,8 +37,8 @@ class Capabilities:
     """What a pair can do, read off its traces (see `capabilities`)."""
 
     likelihood: Likelihood
-    """``"exact"``; ``"bound"`` if it is known by a lower bound only; ``"unnormalised"`` if it, or the bound, is known up
-    to a constant; ``"none"`` for an implicit model."""
+    """``"exact"``; ``"bound"`` if it is known by a lower bound only; ``"unnormalised"`` if it, or the bound, is known
+    up to a constant; ``"none"`` for an implicit model."""
     analytic: bool
     """The pair has a ``log_prob`` of its own."""
     latents: dict[str, tuple[int, ...]]
