@@ -83,7 +83,7 @@ class EBM(nn.Module):
         width: int = 16,
         chains: int = 64,
         updates: int = 5,
-        moves: int = 1000,
+        moves: int = 500,
         penalty: float = 1e-3,
     ) -> None:
         super().__init__()

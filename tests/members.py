@@ -37,7 +37,7 @@ def small(name: str) -> dict[str, Any]:
 
 def default(name: str) -> dict[str, Any]:
     """Default hyper-parameters of the pair called ``name``, but for the number of its steps in time."""
-    return {key: value for key, value in small(name).items() if key == "timesteps"}
+    return {key: value for key, value in small(name).items() if key in ("timesteps", "sweeps", "moves")}
 
 
 def _taken(make: Callable[..., Any]) -> dict[str, Any]:

@@ -146,6 +146,7 @@ def summary(study: Study) -> str:
             f"Of {_count(compared, 'verdict')} that have a counterpart in the literature's table, "
             f"{compared - apart} agree and {apart} {'differs' if apart == 1 else 'differ'}."
         )
+    sentences += [tables.unmentioned(lines)]
     sentences += [_best(tables.members(study, dataset)) for dataset in tables.datasets(study)]
     return " ".join(filter(None, sentences))
 
