@@ -23,13 +23,13 @@ PSEUDOCOUNT = 1.0
     "rbm",
     group="energy",
     paper="Hinton 2002, Neural Computation 14",
-    supports=("binary",),
+    supports=("binary", "levels"),
     recipe={"steps": 10000, "batch": 100, "lr": 1e-3, "schedule": "cosine", "average": 0.999, "checkpoints": 10},
 )
 class RBM(nn.Module):
-    """Binary visible and hidden units with pairwise energies between them.
+    """Visible units of K levels and binary hidden ones, with pairwise energies between them.
 
-        p(v) = exp(a.v + sum_j softplus(c_j + W_j.v)) / Z        the hidden units are summed out
+        p(v) = exp(sum_d a_d(v_d) + sum_j softplus(c_j + W_j.v / (K - 1))) / Z        the hidden units are summed out
 
     Log Z is exact by enumeration up to 20 hidden units; beyond, log-probabilities are known up to a constant, and the
     evaluation ``likelihood`` estimates it (see `zoo.metrics.normaliser`). Training is by persistent contrastive
@@ -38,7 +38,7 @@ class RBM(nn.Module):
     approximate.
 
     Args:
-        event: any shape, binary.
+        event: any shape, binary or of levels.
         hidden: H.
         chains: persistent chains of training.
         updates: sweeps of the chains at each step of training.
@@ -64,11 +64,12 @@ class RBM(nn.Module):
                 f"hidden, chains, updates and sweeps are 1 or more; got {hidden}, {chains}, {updates}, {sweeps}"
             )
         self.event, self.updates, self.sweeps = event, updates, sweeps
+        self.levels = event.levels or 2
         self.weight = nn.Parameter(0.01 * torch.randn(hidden, event.size))
         self.hidden = nn.Parameter(torch.zeros(hidden))
-        self.visible = nn.Parameter(torch.zeros(event.size))
-        self.register_buffer("base", torch.zeros(event.size))
-        self.register_buffer("persistent", torch.rand(chains, event.size).round())
+        self.visible = nn.Parameter(torch.zeros(event.size * (self.levels - 1)))
+        self.register_buffer("base", torch.zeros(event.size * (self.levels - 1)))
+        self.register_buffer("persistent", torch.randint(self.levels, (chains, event.size)).float())
         self.last = Last()
 
     def model(self, x: Tensor) -> Any:
@@ -78,7 +79,8 @@ class RBM(nn.Module):
     def machine(self) -> BoltzmannMachine:
         """The distribution of the visible units, event shape ``event.shape``."""
         weights = Weights(self.weight, self.hidden, self.visible, self.base)
-        return BoltzmannMachine(weights, torch.Size(self.event.shape), self.sweeps, self.persistent, self.last)
+        shape = torch.Size(self.event.shape)
+        return BoltzmannMachine(weights, shape, self.levels, self.sweeps, self.persistent, self.last)
 
     def players(self) -> Sequence[Player]:
         """Gradient ascent on log p(x) with the chains in place of draws."""
@@ -97,8 +99,9 @@ class RBM(nn.Module):
 
     def initialise(self, x: Tensor) -> None:
         """Set the visible biases and the base to the log-odds of the training data, and start the chains there."""
-        ones = x.flatten(1).sum(0) + PSEUDOCOUNT
-        odds = ones.log() - (len(x) + 2 * PSEUDOCOUNT - ones).log()
+        levels = torch.arange(self.levels, device=x.device)
+        counts = (x.flatten(1)[..., None] == levels).sum(0) + PSEUDOCOUNT
+        odds = (counts[:, 1:].log() - counts[:, :1].log()).flatten()
         self.visible.copy_(odds)
         self.base.copy_(odds)
-        self.persistent.copy_(odds.sigmoid().expand_as(self.persistent).bernoulli())
+        self.persistent.copy_(self.machine().base_sample(len(self.persistent)).flatten(1))

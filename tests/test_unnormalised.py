@@ -163,18 +163,19 @@ def test_its_nats_are_an_estimate_with_both_sides() -> None:
     assert (scores["nats"].stderr or 0) > float((2 * data.test.square().sum(1)).std()) / 10
 
 
-def machine(visible: int = 5, hidden: int = 4) -> BoltzmannMachine:
-    pair = zoo.build("rbm", Event(visible, "binary"), {"hidden": hidden, "sweeps": 50}).extras
+def machine(visible: int = 5, hidden: int = 4, levels: int = 2) -> BoltzmannMachine:
+    pair = zoo.build("rbm", Event(visible, levels), {"hidden": hidden, "sweeps": 50}).extras
     perturb(pair.parameters(), 1.0)
     made: BoltzmannMachine = pair.requires_grad_(False).machine()
     return made
 
 
-@pytest.mark.parametrize("hidden", [1, 4, 11])
-def test_enumerated_hidden_states_give_the_sum_over_all_data(hidden: int) -> None:
-    made = machine(hidden=hidden)
-    brute = made.log_density(every(Event(5, "binary"))).logsumexp(0)
+@pytest.mark.parametrize(("levels", "hidden"), [(2, 1), (2, 4), (2, 11), (3, 4)])
+def test_enumerated_hidden_states_give_the_sum_over_all_data(levels: int, hidden: int) -> None:
+    made, states = machine(hidden=hidden, levels=levels), every(Event(5, levels))
+    brute = made.log_density(states).logsumexp(0)
     assert float(made.log_normaliser()) == pytest.approx(float(brute), abs=1e-5)
+    assert float(made.log_path(states, 0.0).logsumexp(0)) == pytest.approx(0.0, abs=1e-5)
 
 
 def test_log_z_is_computed_again_when_weights_change() -> None:
@@ -186,15 +187,16 @@ def test_log_z_is_computed_again_when_weights_change() -> None:
     assert float(after - before) == pytest.approx(5 * math.log((1 + math.e) / 2), abs=0.1)
 
 
-def test_exact_draws_and_sweeps_have_the_frequencies_of_the_model() -> None:
-    made = machine(visible=3)
-    states = every(Event(3, "binary"))
-    wanted, place = made.log_prob(states).exp(), torch.tensor([4, 2, 1])
+@pytest.mark.parametrize("levels", [2, 3])
+def test_exact_draws_and_sweeps_have_the_frequencies_of_the_model(levels: int) -> None:
+    made, states = machine(visible=3, levels=levels), every(Event(3, levels))
+    place = torch.tensor([levels**2, levels, 1.0])
+    wanted = made.log_prob(states).exp()[(states @ place).long().argsort()]
     torch.manual_seed(0)
     exact = made.settled(4000)
     with torch.no_grad():
         for draws in (exact, made.move(exact, 1.0), made.expand([4000]).sample()):
-            found = (draws @ place.float()).long().bincount(minlength=8) / len(draws)
+            found = (draws @ place).long().bincount(minlength=len(states)) / len(draws)
             assert (found - wanted).abs().max() < 4 * 0.5 / math.sqrt(len(draws))
 
 

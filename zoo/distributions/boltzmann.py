@@ -22,7 +22,11 @@ BLOCK = 10
 
 @dataclass(frozen=True)
 class Weights:
-    """W ``(H, D)``, the hidden biases c ``(H,)``, the visible biases a ``(D,)``, and the base's log-odds ``(D,)``."""
+    """The parameters of K levels, and those of the base.
+
+    W ``(H, D)``, the hidden biases c ``(H,)``, and the biases of the levels 1 ... K - 1 of each visible unit against
+    level 0, ``(D (K - 1),)``: those of the machine, a, and those of the base.
+    """
 
     w: Tensor
     hidden: Tensor
@@ -47,20 +51,24 @@ class Last:
 
 
 class BoltzmannMachine(Unnormalised):
-    """Binary units v with hidden ones summed out.
+    """Units v of K levels with binary hidden ones summed out.
 
-        p(v) = exp(a.v + sum_j softplus(c_j + W_j.v)) / Z
+        p(v) = exp(sum_d a_d(v_d) + sum_j softplus(c_j + W_j.v / (K - 1))) / Z        a_d(0) = 0
+
+    Each level of a unit has a bias of its own, and levels meet the hidden units in proportion; with two levels these
+    are the usual binary units.
 
     With up to `MOST_HIDDEN` hidden units log Z is computed exactly, as is a draw of `settled`. The path scales the
-    hidden units' inputs by b and leads from independent units of the base's log-odds m:
+    hidden units' inputs by b and leads from independent units of the base's biases m:
 
-        log f_b(v) = (b a + (1 - b) m).v + sum_j softplus(b (c_j + W_j.v)) - (1 - b) constant
+        log f_b(v) = sum_d (b a + (1 - b) m)_d(v_d) + sum_j softplus(b (c_j + W_j.v / (K - 1))) - (1 - b) constant
 
     Its transition is a sweep of block Gibbs sampling: all hidden units given the visible ones, then back.
 
     Args:
         weights: the parameters and the base.
         shape: of the visible units.
+        levels: K.
         sweeps: of one draw.
         chains: states that training left, ``(C, D)``, from which `settled` goes on.
         last: of the module that owns the weights: log Z is computed once for them.
@@ -68,7 +76,7 @@ class BoltzmannMachine(Unnormalised):
     Example:
         >>> zeros = torch.zeros
         >>> weights = Weights(zeros(3, 4), zeros(3), zeros(4), zeros(4))
-        >>> machine = BoltzmannMachine(weights, torch.Size([4]), 10, zeros(5, 4), Last())
+        >>> machine = BoltzmannMachine(weights, torch.Size([4]), 2, 10, zeros(5, 4), Last())
         >>> round(float(machine.log_normaliser() / math.log(2)), 6), machine.expand([6]).sample().shape
         (7.0, torch.Size([6, 4]))
 
@@ -77,13 +85,16 @@ class BoltzmannMachine(Unnormalised):
         belief networks, ICML.
     """
 
-    def __init__(self, weights: Weights, shape: torch.Size, sweeps: int, chains: Tensor, last: Last) -> None:
-        self.weights, self.chains, self.last = weights, chains, last
+    def __init__(
+        self, weights: Weights, shape: torch.Size, levels: int, sweeps: int, chains: Tensor, last: Last
+    ) -> None:
+        self.weights, self.levels, self.chains, self.last = weights, levels, chains, last
         super().__init__(shape, sweeps)
 
     @constraints.dependent_property(is_discrete=True)
     def support(self) -> Any:
-        return constraints.independent(constraints.boolean, len(self.event_shape))
+        values = constraints.boolean if self.levels == 2 else constraints.integer_interval(0, self.levels - 1)
+        return constraints.independent(values, len(self.event_shape))
 
     @property
     def normalised(self) -> bool:
@@ -99,19 +110,20 @@ class BoltzmannMachine(Unnormalised):
         )
 
     def base_sample(self, n: int) -> Tensor:
-        return self._shaped(self.weights.base.sigmoid().expand(n, -1).bernoulli())
+        return self._drawn(self.weights.base.expand(n, -1))
 
     def log_path(self, value: Tensor, b: float) -> Tensor:
         w = self.weights
         v = value.flatten(value.dim() - len(self.event_shape))
-        constant = F.softplus(w.base).sum() + len(w.hidden) * math.log(2)
-        units = F.softplus(b * F.linear(v, w.w.to(v), w.hidden.to(v))).sum(-1)
-        return v @ (b * w.visible + (1 - b) * w.base).to(v) + units - (1 - b) * constant
+        constant = self._log_sum(w.base) + len(w.hidden) * math.log(2)
+        units = F.softplus(b * F.linear(v / (self.levels - 1), w.w.to(v), w.hidden.to(v))).sum(-1)
+        biases = (b * w.visible + (1 - b) * w.base).to(v)
+        return self._indicators(v) @ biases + units - (1 - b) * constant
 
     def move(self, x: Tensor, b: float) -> Tensor:
         w = self.weights
-        h = (b * F.linear(x.flatten(1), w.w, w.hidden)).sigmoid().bernoulli()
-        return self._shaped(self._visible(h, b).sigmoid().bernoulli())
+        h = (b * F.linear(x.flatten(1) / (self.levels - 1), w.w, w.hidden)).sigmoid().bernoulli()
+        return self._drawn(self._visible(h, b))
 
     def settled(self, n: int) -> Tensor:
         """Exact draws by enumeration of the hidden states; else the chains of training, after ``sweeps`` more."""
@@ -122,17 +134,41 @@ class BoltzmannMachine(Unnormalised):
                 places = torch.searchsorted(state, state[-1] * torch.rand(n, dtype=state.dtype, device=state.device))
                 bits = torch.arange(len(self.weights.hidden), device=state.device)
                 h = (places[:, None] >> bits & 1).to(self.weights.w)
-                return self._shaped(self._visible(h, 1.0).sigmoid().bernoulli())
-            x = self._shaped(self.chains[torch.randint(len(self.chains), (n,), device=self.chains.device)])
+                return self._drawn(self._visible(h, 1.0))
+            x = self.chains[torch.randint(len(self.chains), (n,), device=self.chains.device)]
+            x = x.reshape(-1, *self.event_shape)
             for _ in range(self.moves):
                 x = self.move(x, 1.0)
             return x
 
     def _visible(self, h: Tensor, b: float) -> Tensor:
+        """The biases of the levels of the visible units given the hidden ones, ``(n, D (K - 1))``."""
         w = self.weights
-        return b * F.linear(h, w.w.T, w.visible) + (1 - b) * w.base
+        return b * (self._of_levels(h @ w.w) + w.visible) + (1 - b) * w.base
 
-    def _shaped(self, v: Tensor) -> Tensor:
+    def _of_levels(self, inputs: Tensor) -> Tensor:
+        """What inputs ``(..., D)`` of visible units add to the biases of their levels."""
+        levels = torch.arange(1, self.levels, device=inputs.device) / (self.levels - 1)
+        return (inputs[..., None] * levels).flatten(-2)
+
+    def _indicators(self, v: Tensor) -> Tensor:
+        """Which level each unit of ``v``, ``(..., D)``, has, but level 0: ``(..., D (K - 1))``."""
+        if self.levels == 2:
+            return v
+        return (v[..., None] == torch.arange(1, self.levels, device=v.device)).flatten(-2).to(v)
+
+    def _log_sum(self, biases: Tensor) -> Tensor:
+        """The log of the sum over all v of exp of the biases, ``(...)``."""
+        if self.levels == 2:
+            return F.softplus(biases).sum(-1)
+        return F.pad(biases.unflatten(-1, (-1, self.levels - 1)), (1, 0)).logsumexp(-1).sum(-1)
+
+    def _drawn(self, biases: Tensor) -> Tensor:
+        if self.levels == 2:
+            v = biases.sigmoid().bernoulli()
+        else:
+            odds = F.pad(biases.unflatten(-1, (-1, self.levels - 1)), (1, 0)).softmax(-1)
+            v = odds.flatten(0, 1).multinomial(1).reshape(len(biases), -1).to(biases)
         return v.reshape(-1, *self.event_shape)
 
     def _log_states(self) -> Iterator[Tensor]:
@@ -140,10 +176,10 @@ class BoltzmannMachine(Unnormalised):
         w = self.weights
         units, inputs, biases = len(w.hidden), w.w.double(), w.hidden.double()
         low, high = (_states(n, inputs) for n in (min(units, BLOCK), max(units - BLOCK, 0)))
-        zero = inputs.new_zeros(())
-        within, bias = low @ inputs[:BLOCK] + w.visible.double(), low @ biases[:BLOCK]
+        within, bias, visible = low @ inputs[:BLOCK], low @ biases[:BLOCK], w.visible.double()
         for state in high:
-            yield bias + state @ biases[BLOCK:] + torch.logaddexp(within + state @ inputs[BLOCK:], zero).sum(1)
+            levels = self._of_levels(within + state @ inputs[BLOCK:]) + visible
+            yield bias + state @ biases[BLOCK:] + self._log_sum(levels)
 
 
 def _states(units: int, like: Tensor) -> Tensor:
