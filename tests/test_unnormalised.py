@@ -190,13 +190,13 @@ def test_log_z_is_computed_again_when_weights_change() -> None:
 @pytest.mark.parametrize("levels", [2, 3])
 def test_exact_draws_and_sweeps_have_the_frequencies_of_the_model(levels: int) -> None:
     made, states = machine(visible=3, levels=levels), every(Event(3, levels))
-    place = torch.tensor([levels**2, levels, 1.0])
-    wanted = made.log_prob(states).exp()[(states @ place).long().argsort()]
+    place = torch.tensor([levels**2, levels, 1.0], dtype=states.dtype)
+    wanted = made.log_prob(states).exp()[(states @ place).argsort()]
     torch.manual_seed(0)
     exact = made.settled(4000)
     with torch.no_grad():
         for draws in (exact, made.move(exact, 1.0), made.expand([4000]).sample()):
-            found = (draws @ place).long().bincount(minlength=len(states)) / len(draws)
+            found = (draws.to(place) @ place).long().bincount(minlength=len(states)) / len(draws)
             assert (found - wanted).abs().max() < 4 * 0.5 / math.sqrt(len(draws))
 
 
