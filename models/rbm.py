@@ -9,6 +9,7 @@ import pyro
 import torch
 from torch import Tensor, nn
 
+from zoo.distributions import level_counts
 from zoo.distributions.boltzmann import BoltzmannMachine, Last, Weights
 from zoo.errors import ZooError
 from zoo.event import Event
@@ -16,7 +17,7 @@ from zoo.pairs.pair import Player
 from zoo.pairs.registry import family
 
 PSEUDOCOUNT = 1.0
-"""Added to the count of each value of a pixel, so that its log-odds are finite."""
+"""Added to the count of each level of a pixel, so that its log-odds are finite."""
 
 
 @family(
@@ -99,9 +100,8 @@ class RBM(nn.Module):
 
     def initialise(self, x: Tensor) -> None:
         """Set the visible biases and the base to the log-odds of the training data, and start the chains there."""
-        levels = torch.arange(self.levels, device=x.device)
-        counts = (x.flatten(1)[..., None] == levels).sum(0) + PSEUDOCOUNT
-        odds = (counts[:, 1:].log() - counts[:, :1].log()).flatten()
+        counts = (level_counts(self.levels, x.flatten(1)) + PSEUDOCOUNT).log()
+        odds = (counts[:, 1:] - counts[:, :1]).flatten()
         self.visible.copy_(odds)
         self.base.copy_(odds)
         self.persistent.copy_(self.machine().base_sample(len(self.persistent)).flatten(1))
