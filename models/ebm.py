@@ -36,7 +36,7 @@ ACCEPTANCE, RATE = 0.6, 0.02
         "optimiser": "adamw",
         "weight_decay": 1e-2,
         "average": 0.995,
-        "checkpoints": 10,
+        "checkpoints": 5,
         "clip": 10.0,
     },
 )

@@ -32,6 +32,7 @@ from zoo.metrics.normaliser import backward_log_z, forward_log_z
 from zoo.pairs.pair import Pair, Player
 from zoo.pairs.registry import families
 from zoo.runs.evaluation import Settings, TrainedRun, evaluate
+from zoo.training import validation
 from zoo.training.callbacks import Progress
 from zoo.training.loop import fit
 
@@ -257,7 +258,8 @@ class Tape:
 
 
 @pytest.mark.parametrize("name", ["rbm", "ebm"])
-def test_chains_go_on_where_a_killed_run_was(name: str, coins: Dataset) -> None:
+def test_chains_go_on_where_a_killed_run_was(name: str, coins: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validation, "TEMPERATURES", 5)
     assert families[name].group == "energy"
     whole, again = (zoo.build(name, coins.event, small(name), seed=1) for _ in range(2))
     tape = Tape()
