@@ -180,6 +180,14 @@ class Relative(poutine.messenger.Messenger):
             msg["fn"] = msg["fn"].relative()
 
 
+class Brief(poutine.messenger.Messenger):
+    """Inside, draws of energies take one move, as only their shapes are read."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if isinstance(msg["fn"], Unnormalised):
+            msg["fn"] = msg["fn"].brief()
+
+
 def energy_sites(trace: Any) -> dict[str, Unnormalised]:
     """The sites under densities of an energy, with these; log Z may be known or not."""
     found = ((name, layer) for name, site in random_sites(trace) for layer in layers(site["fn"]))
