@@ -102,6 +102,7 @@ def test_an_energy_with_an_empty_guide_is_not_exact(extra: dict[str, Any]) -> No
 
 REFUSED: dict[str, Callable[[Pair], Any]] = {
     "log_prob": lambda pair: zoo.log_prob(pair, torch.zeros(3, 2)),
+    "a log_prob of its own": lambda pair: zoo.log_prob(bell(log_prob=lambda self, x: x.sum(1)), torch.zeros(3, 2)),
     "log_weights": lambda pair: zoo.log_weights(pair, torch.zeros(3, 2)),
     "bounds": lambda pair: bounds(pair, torch.zeros(3, 2), 2),
     "likelihoods": lambda pair: log_likelihoods(pair, torch.zeros(3, 2)),

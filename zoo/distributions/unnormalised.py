@@ -74,6 +74,12 @@ class Unnormalised(TorchDistribution):
         other.up_to_a_constant = True
         return other
 
+    def brief(self) -> Unnormalised:
+        """The same whose draws take one move: for runs of which only the shapes are read."""
+        other = copy(self)
+        other.moves = 1
+        return other
+
     def expand(self, batch_shape: Any, _instance: Any = None) -> Unnormalised:
         other = copy(self)
         other._batch_shape = torch.Size(batch_shape)

@@ -20,7 +20,7 @@ from torch import Tensor
 from zoo.distributions import Unnormalised
 from zoo.metrics.bounds import relative_error
 from zoo.pairs.pair import Pair
-from zoo.pairs.sites import energy_sites
+from zoo.pairs.sites import energies, random_sites
 from zoo.pairs.traces import traced
 from zoo.seeding import seeded
 
@@ -51,17 +51,18 @@ def estimate_normaliser(pair: Pair, *, chains: int, temperatures: int, seed: int
         chains, temperatures, seed: as of `forward_log_z`.
     """
     with pair.evaluating():
-        energies = energy_sites(traced(pair, pair.example[:1].to(pair.device))[0]).values()
-        known = [float(fn.log_normaliser()) for fn in energies if fn.normalised]
+        model_trace, _ = traced(pair, pair.example[:1].to(pair.device))
+        densities = energies(random_sites(model_trace)).values()
+        known = [float(fn.log_normaliser()) for fn in densities if fn.normalised]
     both = (
-        [work(fn, chains=chains, temperatures=temperatures, seed=seed + index) for fn in energies]
+        [work(fn, chains=chains, temperatures=temperatures, seed=seed + index) for fn in densities]
         for index, work in enumerate((forward_log_z, backward_log_z))
     )
     forward, backward = (
         LogZ(sum(z.value for z in found), math.hypot(*(z.stderr for z in found)), min(z.ess for z in found))
         for found in both
     )
-    return Normaliser(forward, backward, sum(known) if len(known) == len(energies) else None)
+    return Normaliser(forward, backward, sum(known) if len(known) == len(densities) else None)
 
 
 def forward_log_z(fn: Unnormalised, *, chains: int, temperatures: int, seed: int) -> LogZ:

@@ -24,7 +24,7 @@ from zoo.event import Event
 from zoo.pairs.layout import Layout, learn_layout
 from zoo.pairs.parameters import find_modules, module_parameters, separate_stores, stray_parameters
 from zoo.pairs.records import ByFields
-from zoo.pairs.sites import Relative, WholeBatch
+from zoo.pairs.sites import Brief, Relative, WholeBatch
 from zoo.pairs.structure import Structure, read_structure
 from zoo.pairs.user_errors import running
 from zoo.scores import label
@@ -326,7 +326,7 @@ class Pair:
         """Run both programs once, so that parameters created on first use exist."""
         for word, program in (("model", self.model), ("guide", self.guide)):
             wrong = f"the {word} of {self.label} does not run on a batch of shape {tuple(x.shape)} ({self.event})"
-            with running(wrong, OTHER_SHAPE), self.evaluating(), pyro.poutine.block():
+            with running(wrong, OTHER_SHAPE), self.evaluating(), pyro.poutine.block(), Brief():
                 program(x)
         for name in stray_parameters(self.modules):
             raise ContractError(
@@ -336,5 +336,5 @@ class Pair:
 
     def _read_structure(self, datum: Tensor) -> Structure:
         wrong = f"model and guide of {self.label} do not run together on batches of {self.event}"
-        with running(wrong, OTHER_SHAPE), self.evaluating(), pyro.poutine.block(), seeded(0):
+        with running(wrong, OTHER_SHAPE), self.evaluating(), pyro.poutine.block(), Brief(), seeded(0):
             return read_structure(self.model, self.guide, datum)

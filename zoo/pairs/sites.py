@@ -180,9 +180,17 @@ class Relative(poutine.messenger.Messenger):
             msg["fn"] = msg["fn"].relative()
 
 
-def energy_sites(trace: Any) -> dict[str, Unnormalised]:
-    """The sites under densities of an energy, with these; log Z may be known or not."""
-    found = ((name, layer) for name, site in random_sites(trace) for layer in layers(site["fn"]))
+class Brief(poutine.messenger.Messenger):
+    """Inside, draws of energies take one move, as only their shapes are read."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if isinstance(msg["fn"], Unnormalised):
+            msg["fn"] = msg["fn"].brief()
+
+
+def energies(sites: Iterable[tuple[str, Any]]) -> dict[str, Unnormalised]:
+    """Those of some named sites that are under densities of an energy, with these; log Z may be known or not."""
+    found = ((name, layer) for name, site in sites for layer in layers(site["fn"]))
     return {name: fn for name, fn in found if isinstance(fn, Unnormalised)}
 
 

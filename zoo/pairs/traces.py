@@ -18,7 +18,7 @@ from zoo.pairs.records import in_parts
 from zoo.pairs.sites import (
     data_first,
     dequantising_sites,
-    energy_sites,
+    energies,
     is_discrete,
     latent_sites,
     observed_sites,
@@ -131,12 +131,12 @@ def _capabilities(pair: Pair) -> Capabilities:
     structure = pair.structure
     observed = {name: site for name, site in random_sites(model_trace) if site["is_observed"]}
     analytic = isinstance(pair.extras, HasLogProb)
-    unguided, energies = structure.unguided if observed else {}, energy_sites(model_trace)
+    unguided = structure.unguided if observed else {}
     latents = {**structure.sampled, **unguided}
     likelihood: Likelihood = "none"
     if observed:
         likelihood = "exact" if analytic or not (latents or structure.shared) else "bound"
-        likelihood = likelihood if all(fn.normalised for fn in energies.values()) else "unnormalised"
+        likelihood = "unnormalised" if structure.unnormalised else likelihood
     return Capabilities(
         likelihood=likelihood,
         analytic=analytic,
@@ -148,7 +148,7 @@ def _capabilities(pair: Pair) -> Capabilities:
         enumerated=structure.enumerated,
         shared=structure.shared,
         unguided=tuple(unguided),
-        energies=tuple(energies),
+        energies=tuple(energies(random_sites(model_trace))),
     )
 
 
@@ -248,6 +248,11 @@ def elbo_terms(pair: Pair, x: Tensor) -> dict[str, Tensor]:
 
 
 def _log_prob(pair: Pair, x: Tensor) -> Tensor:
+    if pair.structure.unnormalised and not pair.is_relative:
+        raise ContractError(
+            f"{pair.label} has log-probabilities up to a constant: log Z of {listed(pair.structure.unnormalised)} is "
+            "unknown; differences between data are right in zoo.log_prob(pair.relative, x)"
+        )
     if isinstance(pair.extras, HasLogProb):
         with pair.scope():
             value = pair.extras.log_prob(x)
