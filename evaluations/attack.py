@@ -179,18 +179,20 @@ def _areas(
     surprises: dict[str, Tensor],
 ) -> list[Score]:
     """How well minus the log-likelihood, put into ``surprises``, tells attacked data from the same data before."""
-    if capabilities(run.pair, packed["clean"]).likelihood == "none":
+    likelihood = capabilities(run.pair, packed["clean"]).likelihood
+    if likelihood == "none":
         why = "an implicit model: it observes nothing, so it has no likelihood"
         return [Score.skipped(metric, why) for metric in metrics]
     values, kind = dict[str, Tensor](), ""
     for case, x in packed.items():
         particles = min(settings.particles, MOST_PARTICLES)
-        found, kind = log_likelihoods(run.pair, x, particles, memory=settings.memory, seed=settings.seed)
+        found, kind = log_likelihoods(run.pair.relative, x, particles, memory=settings.memory, seed=settings.seed)
         values[case] = run.data.log_scale(run.pair, x) - found
     surprises |= values
     known, scores = values.pop("clean"), list[Score]()
     exact = kind == "exact" and not run.data.dequantised
-    remark = f"log {density(run.pair, packed['clean'])} {'exact' if exact else 'by a lower bound'}"
+    constant = ", up to a constant" if likelihood == "unnormalised" else ""
+    remark = f"log {density(run.pair, packed['clean'])} {'exact' if exact else 'by a lower bound'}{constant}"
     for metric, novel in zip(metrics, values.values(), strict=True):
         area = auroc(known, novel, paired=True)
         scores.append(Score(metric, area.value, "AUROC", area.stderr, "estimate", area.n, "ok", remark))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from zoo.errors import ZooError
 from zoo.metrics.bounds import FEWEST_PARTICLES, LARGEST_KHAT, Bounds, bounds, log_probs
+from zoo.metrics.normaliser import LogZ, Normaliser, estimate_normaliser
 from zoo.metrics.two_sample import Share
 from zoo.pairs.build import build
 from zoo.pairs.pair import HasInitialise
@@ -33,6 +34,9 @@ OF_DATA = ("nats", "nats_per_step", "bits_per_dim", "elbo")
 ONLY_DEQUANTISED = "no latents but the dequantised datum: all of the ELBO is reconstruction"
 NO_LATENTS = "no latents of a datum, only shared ones: all of the ELBO is reconstruction"
 NO_WEIGHTS = "the family estimates its ELBO by terms at random, without importance weights: see elbo_..."
+CHAINS, TEMPERATURES = 100, 4
+"""Of annealing, for log Z: chains, and temperatures for each particle."""
+CONSERVATIVE = "at least log Z in expectation if the draws that its chains start from are exact: conservative"
 FLOORS = {"floor_uniform": "uniform", "floor_independent": "independent"}
 """Metric -> the family that every other should beat."""
 
@@ -77,13 +81,18 @@ def likelihood(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
       latents carry no information, and ``reconstruction``, the mean of -log p(x|z). A dequantised datum is part of x.
       A family that estimates its ELBO itself has the mean of each of its terms instead, ``elbo_prior`` and so on.
     - ``ess``: mean effective sample size of the particles. ``khat_share``: share of data with a Pareto k-hat above 0.7.
+    - Of a density that is known up to a constant (`zoo.distributions.Unnormalised`) ``nats`` is an estimate, with the
+      error of log Z in it: log Z is annealed from the base, which makes ``nats`` too small in expectation (optimistic).
+      ``nats_conservative`` takes log Z from chains that lead back from the model's own draws. ``log_z_forward`` and
+      ``log_z_backward`` are both; where log Z is computed exactly, they are compared with ``log_z``.
     - ``bound_gap``, for a pair with an analytic log_prob and latents: the exact value minus the bound, not below zero
       by more than noise.
     - ``floor_uniform``, ``floor_independent``: the nats of those families on the same data.
 
     Args:
         runs: one run.
-        settings: ``particles`` per datum for the bound, ``memory`` and ``seed``.
+        settings: ``particles`` per datum for the bound, and a fourth of the temperatures for log Z; ``memory`` and
+            ``seed``.
 
     Returns:
         The scores above; all failed if the run did not finish.
@@ -103,17 +112,24 @@ def _of_pair(run: TrainedRun, settings: Settings) -> list[Score]:
     if can.likelihood == "none":
         return _skipped(OF_PAIR, "an implicit model: it observes nothing, so it has no likelihood")
     x, memory, seed = run.data.test, settings.memory, settings.seed
-    shift = run.data.log_scale(run.pair, x)
-    exact = log_probs(run.pair, x, memory=memory, seed=seed) - shift if can.likelihood == "exact" else None
-    bound = None
+    log_z, temperatures = None, TEMPERATURES * settings.particles
+    if can.energies:
+        log_z = estimate_normaliser(run.pair, chains=CHAINS, temperatures=temperatures, seed=seed)
+    unknown = can.likelihood == "unnormalised"
+    pair, shift = run.pair.relative, run.data.log_scale(run.pair, x)
+    if log_z and unknown:
+        shift = shift + log_z.forward.value
+    exact, bound = None, None
     if can.latents or can.shared:
-        bound = bounds(run.pair, x, settings.particles, memory=memory, seed=seed)
+        bound = bounds(pair, x, settings.particles, memory=memory, seed=seed)
         bound = replace(bound, elbo=bound.elbo - shift, importance=bound.importance - shift)
-    kind: Kind = "lower bound" if exact is None or run.data.dequantised else "exact"
+    if can.likelihood == "exact" or bound is None:
+        exact = log_probs(pair, x, memory=memory, seed=seed) - shift
+    kind: Kind = "estimate" if unknown else "lower bound" if exact is None or run.data.dequantised else "exact"
     if exact is not None:
         values = -exact
     else:
-        assert bound is not None  # a pair without latents is exact
+        assert bound is not None
         values = -bound.importance
     keep_nats(run, settings, values, density(run.pair, x))
     steps, bits = run.data.event.steps(x), math.log(2) * dimensions(run.pair, x).cpu().double()
@@ -127,7 +143,40 @@ def _of_pair(run: TrainedRun, settings: Settings) -> list[Score]:
         *_of_weights(bound, informative, NO_LATENTS if can.shared and not can.latents else ONLY_DEQUANTISED),
         _gap(exact, bound),
     ]
-    return [replace(each, reason=remark) if each.metric in OF_DATA and each.status == "ok" else each for each in found]
+    if log_z and unknown:
+        found = [_of_estimate(each, log_z.forward, values) for each in found]
+        of_z = f"log Z by {CHAINS} chains of {temperatures} temperatures, optimistic: see nats_conservative"
+        remark = "; ".join(filter(None, [remark, of_z]))
+    found = [replace(each, reason=remark) if each.metric in OF_DATA and each.status == "ok" else each for each in found]
+    return [*found, *(_of_log_z(log_z, values if unknown else None) if log_z else [])]
+
+
+def _of_estimate(score: Score, log_z: LogZ, nats: Tensor) -> Score:
+    """A score of data with the error of log Z in it, in proportion to the nats of a datum."""
+    if score.metric not in OF_DATA or score.value is None:
+        return score
+    share = score.value / float(nats.mean()) if score.metric != "elbo" else 1.0
+    return replace(score, kind="estimate", stderr=math.hypot(score.stderr or 0.0, share * log_z.stderr))
+
+
+def _of_log_z(log_z: Normaliser, nats: Tensor | None) -> list[Score]:
+    """The estimates of log Z; and of ``nats`` by the optimistic one, what they are by the conservative one."""
+
+    def score(metric: str, found: LogZ, reason: str) -> Score:
+        return Score(metric, found.value, "nats", found.stderr, "estimate", CHAINS, reason=reason)
+
+    scores = [
+        score("log_z_forward", log_z.forward, "at most log Z in expectation: flatters log p"),
+        score("log_z_backward", log_z.backward, CONSERVATIVE),
+    ]
+    if log_z.exact is not None:
+        scores.append(Score("log_z", log_z.exact, "nats", kind="exact", reason="by enumeration"))
+    if nats is not None:
+        other = nats + log_z.backward.value - log_z.forward.value
+        conservative = mean_score("nats_conservative", other, "nats", "estimate")
+        error = math.hypot(conservative.stderr or 0.0, log_z.backward.stderr)
+        scores.append(replace(conservative, stderr=error, reason=CONSERVATIVE))
+    return scores
 
 
 def _remarks(can: Capabilities, bound: Bounds | None) -> list[str]:

@@ -126,6 +126,7 @@ class _Detector:
             without_label(self.event, split[: settings.samples]) for split in (run.data.test, run.data.validation)
         )
         self.known, validation = splits
+        self.constant = capabilities(run.pair, self.known).likelihood == "unnormalised"
         self.background = _background(run, settings)
         self.mean = float(self.log_p(run.pair, validation).mean())
         self.of_known = self.measure(self.known)
@@ -133,8 +134,8 @@ class _Detector:
 
     def log_p(self, pair: Pair, x: Tensor) -> Tensor:
         """In the data's own units; notes which kind it is."""
-        particles = min(self.settings.particles, MOST_PARTICLES)
-        values, kind = log_likelihoods(pair, x, particles, memory=self.settings.memory, seed=self.settings.seed)
+        particles, memory = min(self.settings.particles, MOST_PARTICLES), self.settings.memory
+        values, kind = log_likelihoods(pair.relative, x, particles, memory=memory, seed=self.settings.seed)
         self.kind = "lower bound" if self.run.data.dequantised else kind
         return values - self.run.data.log_scale(pair, x)
 
@@ -167,7 +168,9 @@ class _Detector:
 
     def detect(self, metrics: Sequence[str], ours: Tensor, theirs: Tensor, paired: bool) -> list[Score]:
         """How well one measure separates the data."""
-        remark = f"log {density(self.run.pair, self.known)} {'exact' if self.kind == 'exact' else 'by a lower bound'}"
+        how = "exact" if self.kind == "exact" else "by a lower bound"
+        constant = ", up to a constant" if self.constant else ""
+        remark = f"log {density(self.run.pair, self.known)} {how}{constant}"
         found = auroc(ours, theirs, paired=paired), false_alarms(ours, theirs, paired=paired)
         self.curves[metrics[0].replace("auroc", "curve")] = roc(ours, theirs, torch.arange(CURVE + 1) / CURVE)
         answers = zip(metrics, found, ("AUROC", "share"), strict=True)

@@ -11,7 +11,7 @@ from zoo.pairs.declarations import SUPPORTS
 from zoo.pairs.registry import families, guides, load_shelves
 
 SMALL = {"layers": 2, "couplings": 1, "hidden": 16, "narrow": 8, "width": 8, "blocks": 1, "latent": 3, "top": 2}
-SMALL |= {"bottom": 3, "steps": 2, "timesteps": 3, "x": "independent"}
+SMALL |= {"bottom": 3, "steps": 2, "timesteps": 3, "x": "independent", "sweeps": 4, "moves": 4, "chains": 8}
 """Hyper-parameters that keep a network small, where it has them: the laws are about what it is made of."""
 
 
@@ -37,7 +37,7 @@ def small(name: str) -> dict[str, Any]:
 
 def default(name: str) -> dict[str, Any]:
     """Default hyper-parameters of the pair called ``name``, but for the number of its steps in time."""
-    return {key: value for key, value in small(name).items() if key == "timesteps"}
+    return {key: value for key, value in small(name).items() if key in ("timesteps", "sweeps", "moves")}
 
 
 def _taken(make: Callable[..., Any]) -> dict[str, Any]:

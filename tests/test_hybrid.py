@@ -19,6 +19,7 @@ from zoo.event import EXAMPLES, Event, Field
 from zoo.metrics.labels import log_joint
 from zoo.pairs.build import build
 from zoo.pairs.declarations import SUPPORTS
+from zoo.pairs.pair import HasPlayers
 from zoo.pairs.registry import families, load_shelves
 from zoo.pairs.traces import capabilities, log_prob, log_weights, sample
 from zoo.runs.evaluation import Settings, TrainedRun, evaluate
@@ -60,6 +61,10 @@ def batch_of(event: Event, n: int = 8) -> Tensor:
 def test_nats_are_those_of_x_plus_those_of_the_label(name: str, support: str) -> None:
     """Exactly, for the same draws of the guide; without labels they are those of x."""
     event = labelled(support)
+    if isinstance(build(full_name(name), EXAMPLES[support]).extras, HasPlayers):
+        with pytest.raises(ZooError, match="loss of its own"):
+            build("hybrid", event, {"x": full_name(name), "hidden": 8})
+        return
     pair: Any = build("hybrid", event, {"x": full_name(name), "hidden": 8})
     inner, x = pair.extras.pair, batch_of(event)
     exact = capabilities(inner).likelihood == "exact"

@@ -191,6 +191,7 @@ def test_a_bound_alone_calls_no_family_worse() -> None:
 
 
 KINDS = {"exact": "worse", "at least": "worse", "at most": "bound is worse", "of bounds": "bound is worse"}
+KINDS |= {"estimate": "estimate is worse"}
 
 
 def test_the_tables_are_against_the_best_and_of_every_two(tmp_path: Path) -> None:

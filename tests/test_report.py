@@ -327,6 +327,15 @@ def test_disagreements_are_counted_and_listed(tmp_path: Path) -> None:
     assert "≠ *approximate*" in (tmp_path / "report.md").read_text()
 
 
+def test_groups_that_the_literature_does_not_have_are_named(tmp_path: Path) -> None:
+    sentence = "has no row for the groups: Energy-based, Diffusion"
+    added = [MadeUp("steps", group="diffusion"), MadeUp("energy", group="energy", kind="estimate", nats=90.0)]
+    for folder, families, found in (("with", [*FAMILIES, *added], True), ("without", FAMILIES, False)):
+        write_report(study(seeds=1, families=families), tmp_path / folder)
+        texts = {name: (tmp_path / folder / name).read_text() for name in ("index.html", "report.md", "table1.tex")}
+        assert {name: sentence in text for name, text in texts.items()} == dict.fromkeys(texts, found)
+
+
 def test_the_share_of_heavy_tails_stands_next_to_a_bound(tmp_path: Path) -> None:
     made = study(seeds=2)
     for member in FAMILIES[1:3]:

@@ -255,6 +255,11 @@ def why_not(pair: Pair, x: Tensor | None = None) -> str:
             "real data under a density: a density is no probability, and a real number has infinitely many digits (the "
             "columns of a table become levels by --quantise 64)"
         )
+    if can.energies:
+        return (
+            f"{', '.join(can.energies)} has an energy, which gives no distribution of one entry after another to code "
+            "under"
+        )
     if can.dequantising:
         return (
             "its density is over real numbers, which the data become by dequantisation: the noise would need a code of "

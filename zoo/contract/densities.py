@@ -16,6 +16,7 @@ from zoo.contract.findings import BrokenError, NotApplicableError
 from zoo.contract.normalisation import DRAWS as DRAWS_OF_VECTORS
 from zoo.contract.normalisation import evidence
 from zoo.contract.volumes import MOST_ENTRIES, changes, counts_volume
+from zoo.distributions import Unnormalised
 from zoo.pairs.sites import is_discrete, random_sites
 from zoo.pairs.traces import traced
 
@@ -38,7 +39,9 @@ def densities_are_of_their_draws(case: Case) -> None:
                 counts_volume(name, change)
             for fn in _of_the_user(site["fn"]):
                 what = f"{type(fn).__name__} at {name!r}"
-                if not fn.event_shape:
+                if isinstance(fn, Unnormalised) and not fn.normalised:
+                    doubts.append(f"the {what} is unnormalised: its log-probabilities are known up to a constant")
+                elif not fn.event_shape:
                     _compare(what, fn)
                 elif fn.event_shape.numel() <= MOST_ENTRIES:
                     doubts += _compare_vectors(what, fn)

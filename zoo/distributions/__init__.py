@@ -7,6 +7,7 @@ from zoo.distributions.dequantisation import ClosedUniform, Floor, dequantise, o
 from zoo.distributions.discretised import DiscretisedLogistic, DiscretisedNormal, LogisticMixture
 from zoo.distributions.levels import Levels, level_counts
 from zoo.distributions.likelihoods import likelihood, parameters_per_entry
+from zoo.distributions.unnormalised import Unnormalised
 
 __all__ = [
     "ClosedUniform",
@@ -15,6 +16,7 @@ __all__ = [
     "Floor",
     "Levels",
     "LogisticMixture",
+    "Unnormalised",
     "dequantise",
     "level_counts",
     "likelihood",

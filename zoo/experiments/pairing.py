@@ -31,7 +31,7 @@ class _Scored:
     family: str
     guide: str
     mean: float
-    bound: bool
+    kinds: frozenset[str]
     seeds: int
     of: str
     values: Tensor | None
@@ -63,17 +63,24 @@ def _scored(seeds: Sequence[Entry], settings: Settings) -> _Scored | None:
         except ZooError as error:
             reason = reason or f"{entry.label}, seed {entry.seed}: {error}"
     mean = math.fsum(score.value or 0.0 for *_, score in scored) / len(scored)
-    bound = any(score.kind != "exact" for *_, score in scored)
+    kinds = frozenset(str(score.kind) for *_, score in scored)
     if len({each.of for each in kept}) > 1:
         reason = f"{seeds[0].label}: the values of its seeds are of different things"
     values = None if reason else torch.stack([each.values for each in kept])
     of = kept[0].of if kept else ""
-    return _Scored(seeds[0].family, seeds[0].guide, mean, bound, len(scored), of, values, reason)
+    return _Scored(seeds[0].family, seeds[0].guide, mean, kinds, len(scored), of, values, reason)
 
 
 def _score(run: Run, settings: Settings) -> Score | None:
     found = (score for score in read_scores(run, EVALUATION, settings) or [] if score.metric == METRIC)
     return next((score for score in found if score.status == "ok" and score.value is not None), None)
+
+
+def _kind(worse: frozenset[str], better: frozenset[str]) -> str:
+    """What the difference is of: of an estimate, the true one lies on either side."""
+    if "estimate" in worse | better:
+        return "estimate"
+    return BOUNDS[worse != {"exact"}, better != {"exact"}]
 
 
 def _row(dataset: str, worse: _Scored, better: _Scored) -> dict[str, Any]:
@@ -83,7 +90,7 @@ def _row(dataset: str, worse: _Scored, better: _Scored) -> dict[str, Any]:
         "guide": worse.guide,
         "than_family": better.family,
         "than_guide": better.guide,
-        "kind": BOUNDS[worse.bound, better.bound],
+        "kind": _kind(worse.kinds, better.kinds),
         "seeds": worse.seeds,
         "than_seeds": better.seeds,
         "reason": worse.reason or better.reason,

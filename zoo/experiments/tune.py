@@ -187,6 +187,7 @@ def objective(config: RunConfig, space: Space) -> str:
     return {
         "exact": "validation nats per datum",
         "bound": f"validation nats per datum by {'the ELBO' if weighed == 1 else f'the bound of {weighed} particles'}",
+        "unnormalised": "validation nats per datum, with log Z estimated by short annealing",
         "none": "validation MMD² of samples, as there is no likelihood",
     }[_likelihood(config, space)]
 

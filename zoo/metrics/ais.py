@@ -69,6 +69,8 @@ def why_not(pair: Pair) -> str:
         return "data are records, whose labels may be latent"
     if not can.observed:
         return "an implicit model: it observes nothing"
+    if can.likelihood == "unnormalised":
+        return "log Z of its energy is unknown, and an estimate of it is no bound"
     if not can.latents:
         return "no latents: its likelihood is exact"
     if can.enumerated or can.shared or not pair.structure.plain:

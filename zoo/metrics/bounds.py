@@ -151,7 +151,8 @@ def log_likelihoods(
     """log p(x) of each datum where it is derivable, else its importance-weighted bound; and which of both it is.
 
     Args:
-        pair: a model and its guide.
+        pair: a model and its guide. One whose log Z is unknown has to be `zoo.pairs.pair.Pair.relative`: values, and
+            their kind, are then up to a constant.
         x: data, shape ``(n, *event.shape)``.
         particles: draws of the guide for each datum, for the bound.
         memory: bytes that a chunk may take.
@@ -161,7 +162,7 @@ def log_likelihoods(
         In nats, shape ``(n,)``, float64, on the CPU; and ``exact`` or ``lower bound``.
 
     Raises:
-        ZooError: an implicit model.
+        ZooError: an implicit model, or one whose log Z is unknown.
 
     Example:
         >>> import torch, zoo
@@ -169,10 +170,16 @@ def log_likelihoods(
         >>> values.exp(), kind
         (tensor([0.2500, 0.2500, 0.2500], dtype=torch.float64), 'exact')
     """
-    known = capabilities(pair, x).likelihood
+    can = capabilities(pair, x)
+    known = can.likelihood
     if known == "none":
         raise ZooError(f"{pair.label} is an implicit model: it observes nothing, so it has no likelihood")
-    if known == "exact":
+    if known == "unnormalised" and not pair.is_relative:
+        raise ZooError(
+            f"{pair.label} has log-probabilities up to a constant; where differences between data are enough, take "
+            "those of pair.relative"
+        )
+    if known == "exact" or not (can.latents or can.shared):
         return log_probs(pair, x, memory=memory, seed=seed), "exact"
     return bounds(pair, x, particles, memory=memory, seed=seed).importance, "lower bound"
 

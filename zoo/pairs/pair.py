@@ -8,7 +8,7 @@ process.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,7 +24,7 @@ from zoo.event import Event
 from zoo.pairs.layout import Layout, learn_layout
 from zoo.pairs.parameters import find_modules, module_parameters, separate_stores, stray_parameters
 from zoo.pairs.records import ByFields
-from zoo.pairs.sites import WholeBatch
+from zoo.pairs.sites import Brief, Relative, WholeBatch
 from zoo.pairs.structure import Structure, read_structure
 from zoo.pairs.user_errors import running
 from zoo.scores import label
@@ -160,6 +160,8 @@ class Pair:
         self.recipe: Mapping[str, Any] = {}
         """How its family is trained by default; empty for a pair of no family, which the common defaults train."""
         self.extras = extras
+        self.is_relative = False
+        """Its log-probabilities may leave out a constant: see `relative`."""
         self._model = ByFields(event, model)
         self._guide = ByFields(event, guide, model=self._model)
         self.takes = self._model.takes
@@ -185,13 +187,24 @@ class Pair:
 
     def model(self, x: Tensor) -> Any:
         """Run the generative program."""
-        with self.scope(), WholeBatch(len(x)):
+        with self.scope(), WholeBatch(len(x)), Relative() if self.is_relative else nullcontext():
             return self._model(x)
 
     def guide(self, x: Tensor) -> Any:
         """Run the inference program."""
         with self.scope(), WholeBatch(len(x)):
             return self._guide(x)
+
+    @property
+    def relative(self) -> Pair:
+        """This pair with log-probabilities up to a constant where they are of a density whose log Z is unknown.
+
+        Only differences between data are right (see `zoo.distributions.unnormalised`). It shares all parameters.
+        """
+        other = copy(self)
+        other.__dict__.pop("unlabelled", None)  # it has one of its own
+        other.is_relative = True
+        return other
 
     @property
     def device(self) -> torch.device:
@@ -313,7 +326,7 @@ class Pair:
         """Run both programs once, so that parameters created on first use exist."""
         for word, program in (("model", self.model), ("guide", self.guide)):
             wrong = f"the {word} of {self.label} does not run on a batch of shape {tuple(x.shape)} ({self.event})"
-            with running(wrong, OTHER_SHAPE), self.evaluating(), pyro.poutine.block():
+            with running(wrong, OTHER_SHAPE), self.evaluating(), pyro.poutine.block(), Brief():
                 program(x)
         for name in stray_parameters(self.modules):
             raise ContractError(
@@ -323,5 +336,5 @@ class Pair:
 
     def _read_structure(self, datum: Tensor) -> Structure:
         wrong = f"model and guide of {self.label} do not run together on batches of {self.event}"
-        with running(wrong, OTHER_SHAPE), self.evaluating(), pyro.poutine.block(), seeded(0):
+        with running(wrong, OTHER_SHAPE), self.evaluating(), pyro.poutine.block(), Brief(), seeded(0):
             return read_structure(self.model, self.guide, datum)

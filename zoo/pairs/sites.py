@@ -11,7 +11,7 @@ from pyro.distributions import Delta, MaskedDistribution
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
-from zoo.distributions import Floor
+from zoo.distributions import Floor, Unnormalised
 from zoo.errors import ContractError
 from zoo.event import Event
 
@@ -182,6 +182,28 @@ def _observed_batch(msg: Any) -> torch.Size:
     if fn.batch_shape or not msg["is_observed"] or not isinstance(value, Tensor):
         return torch.Size(fn.batch_shape)
     return value.shape[: value.dim() - fn.event_dim]
+
+
+class Relative(poutine.messenger.Messenger):
+    """Inside, densities whose log Z is unknown have log-probabilities up to a constant, and do not refuse."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if isinstance(msg["fn"], Unnormalised):
+            msg["fn"] = msg["fn"].relative()
+
+
+class Brief(poutine.messenger.Messenger):
+    """Inside, draws of energies take one move, as only their shapes are read."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if isinstance(msg["fn"], Unnormalised):
+            msg["fn"] = msg["fn"].brief()
+
+
+def energies(sites: Iterable[tuple[str, Any]]) -> dict[str, Unnormalised]:
+    """Those of some named sites that are under densities of an energy, with these; log Z may be known or not."""
+    found = ((name, layer) for name, site in sites for layer in layers(site["fn"]))
+    return {name: fn for name, fn in found if isinstance(fn, Unnormalised)}
 
 
 def _sized(frame: Any, batch_shape: torch.Size) -> Any:

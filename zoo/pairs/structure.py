@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from zoo.errors import ContractError
-from zoo.pairs.sites import is_discrete, random_sites
+from zoo.pairs.sites import energies, is_discrete, random_sites
 from zoo.seeding import seeded
 
 Program = Callable[[Tensor], Any]
@@ -49,6 +49,8 @@ class Structure:
     """The guide's sites that have the same number of values whatever the batch."""
     mismatch: str = ""
     """Why the guide's sites do not match the model's latents; empty if they do."""
+    unnormalised: tuple[str, ...] = ()
+    """The model's sites under densities whose log Z is unknown (`zoo.distributions.Unnormalised`)."""
     no_density: str = ""
     """Why the guide's density is none of the latents; empty if it is one."""
 
@@ -159,6 +161,7 @@ def read_structure(model: Program, guide: Program, datum: Tensor) -> Structure:
             and any(_is_fixed(guided.get(name), len(x), plates) for x, (_, guided) in zip(batches, runs, strict=True))
         ),
         mismatch=_unplated(model_sites, plates) or _mismatch(latents, guide_sites, auxiliary, enumerated, plates),
+        unnormalised=tuple(n for n, fn in energies(model_sites.items()).items() if not fn.normalised),
         no_density=_no_density(latents, guide_sites, auxiliary, shared) or _reads_data(guide, batches[0], shared),
     )
     if not enumerated or structure.fixed or structure.mismatch:

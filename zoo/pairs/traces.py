@@ -18,6 +18,7 @@ from zoo.pairs.records import in_parts
 from zoo.pairs.sites import (
     data_first,
     dequantising_sites,
+    energies,
     is_discrete,
     latent_sites,
     observed_sites,
@@ -28,7 +29,7 @@ from zoo.pairs.sites import (
 from zoo.pairs.structure import listed
 from zoo.pairs.user_errors import running
 
-Likelihood = Literal["exact", "bound", "none"]
+Likelihood = Literal["exact", "bound", "unnormalised", "none"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class Capabilities:
     """What a pair can do, read off its traces (see `capabilities`)."""
 
     likelihood: Likelihood
-    """``"exact"``, ``"bound"`` if it is known by a lower bound only, ``"none"`` for an implicit model."""
+    """``"exact"``; ``"bound"`` if it is known by a lower bound only; ``"unnormalised"`` if it, or the bound, is known
+    up to a constant; ``"none"`` for an implicit model."""
     analytic: bool
     """The pair has a ``log_prob`` of its own."""
     latents: dict[str, tuple[int, ...]]
@@ -55,11 +57,14 @@ class Capabilities:
     """Latents that all data share, with their event shapes."""
     unguided: tuple[str, ...] = ()
     """Latents of a model with a likelihood that its guide does not sample: there is no bound without them."""
+    energies: tuple[str, ...] = ()
+    """Sites under densities that are known up to a constant (`zoo.distributions.Unnormalised`), exact or not."""
 
     @property
     def lossless(self) -> bool:
-        """The pair is a lossless code: all observed are discrete, none is dequantised, and no latent is shared."""
-        plain = not (self.dequantising or self.shared)
+        """The pair is a lossless code: all observed are discrete, with probabilities that are neither of noise that was
+        added nor of energies, and no latent is shared."""
+        plain = not (self.dequantising or self.shared or self.energies)
         return self.likelihood != "none" and self.discrete and plain
 
     def lossy(self, event: Event) -> bool:
@@ -113,6 +118,7 @@ def capabilities(pair: Pair, x: Tensor | None = None) -> Capabilities:
         enumerated={name: n for can in found for name, n in can.enumerated.items()},
         shared={name: shape for can in found for name, shape in can.shared.items()},
         unguided=tuple(dict.fromkeys(name for can in found for name in can.unguided)),
+        energies=tuple(dict.fromkeys(name for can in found for name in can.energies)),
     )
 
 
@@ -130,6 +136,7 @@ def _capabilities(pair: Pair) -> Capabilities:
     likelihood: Likelihood = "none"
     if observed:
         likelihood = "exact" if analytic or not (latents or structure.shared) else "bound"
+        likelihood = "unnormalised" if structure.unnormalised else likelihood
     return Capabilities(
         likelihood=likelihood,
         analytic=analytic,
@@ -141,6 +148,7 @@ def _capabilities(pair: Pair) -> Capabilities:
         enumerated=structure.enumerated,
         shared=structure.shared,
         unguided=tuple(unguided),
+        energies=tuple(energies(random_sites(model_trace))),
     )
 
 
@@ -240,6 +248,11 @@ def elbo_terms(pair: Pair, x: Tensor) -> dict[str, Tensor]:
 
 
 def _log_prob(pair: Pair, x: Tensor) -> Tensor:
+    if pair.structure.unnormalised and not pair.is_relative:
+        raise ContractError(
+            f"{pair.label} has log-probabilities up to a constant: log Z of {listed(pair.structure.unnormalised)} is "
+            "unknown; differences between data are right in zoo.log_prob(pair.relative, x)"
+        )
     if isinstance(pair.extras, HasLogProb):
         with pair.scope():
             value = pair.extras.log_prob(x)

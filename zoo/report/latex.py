@@ -39,6 +39,7 @@ def render(study: Study) -> str:
 
 def _table(study: Study, dataset: str, lines: Sequence[Member], shown: Sequence[Column]) -> str:
     quick = r" \textbf{A quick run, not to be quoted.}" if study.quick else ""
+    unmentioned = latex(f" {sentence}" if (sentence := tables.unmentioned(lines)) else "")
     shares = [(1 - FAMILY) * column.width / sum(each.width for each in shown) for column in shown]
     widths = "".join(_paragraph(share) for share in (FAMILY, *shares))
     rows = []
@@ -50,7 +51,7 @@ def _table(study: Study, dataset: str, lines: Sequence[Member], shown: Sequence[
         [
             r"\begin{table}",
             r"\centering\footnotesize\setlength{\tabcolsep}{0pt}",
-            rf"\caption{{{CAPTION % latex(dataset)}{quick}}}",
+            rf"\caption{{{CAPTION % latex(dataset)}{unmentioned}{quick}}}",
             rf"\begin{{tabular}}{{{widths}}}",
             r"\toprule",
             _row("Family", *(latex(column.title) for column in shown)),

@@ -40,6 +40,7 @@ def _dataset(study: Study, dataset: str) -> list[str]:
     if sentence := tables.source(study, dataset):
         parts.append(markdown(sentence))
     words = f"In italics the literature's verdicts; ≠ marks where a measured one differs. {LEGEND}"
+    words = " ".join(filter(None, [words, markdown(tables.unmentioned(lines))]))
     parts += [words, _verdicts(lines, columns(optional=False))]
     if more := tables.answered(lines, columns(optional=True)):
         parts += ["### More columns", _verdicts(lines, more)]

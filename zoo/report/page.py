@@ -146,6 +146,7 @@ def summary(study: Study) -> str:
             f"Of {_count(compared, 'verdict')} that have a counterpart in the literature's table, "
             f"{compared - apart} agree and {apart} {'differs' if apart == 1 else 'differ'}."
         )
+    sentences += [tables.unmentioned(lines)]
     sentences += [_best(tables.members(study, dataset)) for dataset in tables.datasets(study)]
     return " ".join(filter(None, sentences))
 
@@ -156,7 +157,7 @@ def _best(lines: Sequence[Member]) -> str:
     if not known:
         return ""
     line, score = min(known, key=lambda item: item[1].number)
-    bound = "at most " if score.kind == "lower bound" else ""
+    bound = {"lower bound": "at most ", "estimate": "about "}.get(score.kind, "")
     over = f" on {score.n} test data" if score.n else ""
     nats = text.plus_minus(score.number, score.stderr)
     return f"The best likelihood on {line.dataset} is {line.label}'s: {bound}{nats} nats per datum{over}."

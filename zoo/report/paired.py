@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 COLUMNS = ("suite", *PAIRED)
 """Of ``paired.csv``."""
-SIGNS = {"exact": "", "at most": "≤ ", "at least": "≥ ", "of bounds": "◁ "}
+SIGNS = {"exact": "", "at most": "≤ ", "at least": "≥ ", "of bounds": "◁ ", "estimate": "≈ "}
 KINDS = (
     "At most: the family's own value is a bound, and the true difference lies at the value or below it. At least: that "
-    "of the other is one, and it lies at the value or above it. Of bounds: both are, and it may lie on either side."
+    "of the other is one, and it lies at the value or above it. Of bounds: both are, and it may lie on either side. "
+    "Estimate: the normalising constant of either is an estimate, and it may lie on either side."
 )
 
 
@@ -40,6 +41,8 @@ def reading(row: Row) -> str:
         return "one datum"
     if row["low"] <= 0:
         return "not separated"
+    if row["kind"] == "estimate":
+        return "estimate is worse"
     return "worse" if row["kind"] in ("exact", "at least") else "bound is worse"
 
 

@@ -165,6 +165,13 @@ def repeated(sentences: Iterable[str]) -> dict[str, int]:
     return {sentence: number for number, sentence in enumerate(twice, 1)}
 
 
+def unmentioned(lines: Sequence[Member]) -> str:
+    """The sentence on groups without a verdict of the literature in any column; empty if there are none."""
+    cited = {group for column in columns() for group in column.literature}
+    found = [GROUPS[group] for group in GROUPS if group in {line.group for line in lines} - cited - {"", "floor"}]
+    return f"The literature's table has no row for the groups: {', '.join(found)}." if found else ""
+
+
 def comparisons(lines: Sequence[Member]) -> int:
     """Number of measured verdicts that have a counterpart in the literature."""
     return sum(line.agrees(column) is not None for line in lines for column in columns())

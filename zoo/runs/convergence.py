@@ -75,6 +75,8 @@ def converging(run: TrainedRun, settings: Settings, most: int = MOST) -> Converg
     if run.status != "finished":
         raise UnfitError(f"{pair.label} has no bound to follow: the run {run.status}")
     can = capabilities(pair, x)
+    if can.likelihood == "unnormalised":
+        raise UnfitError(f"{pair.label} has no bound to follow: log Z is unknown, and an estimate of it is no bound")
     if can.likelihood == "none" or not (can.latents or can.shared):
         why = "it observes nothing" if can.likelihood == "none" else "without latents its value is exact"
         raise UnfitError(f"{pair.label} has no bound to follow: {why}")

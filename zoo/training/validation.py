@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from zoo.metrics.bounds import elbo_draws, log_probs, particle_weights
 from zoo.metrics.mmd import features, mmd2
+from zoo.metrics.normaliser import estimate_normaliser
 from zoo.pairs.pair import HasElbo, Pair
 from zoo.pairs.traces import Capabilities, contexts, sample
 from zoo.seeding import seeded
@@ -28,14 +30,23 @@ SMALL = 500
 """So many validation data, or fewer, are always all scored."""
 FEWEST_SCORED = 200
 """The smallest part that is scored of more."""
+CHAINS, TEMPERATURES = 100, 200
+"""Of annealing, for log Z."""
 
 
 def validation_score(pair: Pair, x: Tensor, can: Capabilities, estimates: int, particles: int = 1) -> float:
     """The score for early stopping, the lower the better.
 
     Minus the log-probability, or minus the bound of ``particles`` weights that is trained (with one the ELBO), in nats
-    per datum; MMD² for implicit models. A bound is the mean of ``estimates`` for each datum.
+    per datum; MMD² for implicit models. A bound is the mean of ``estimates`` for each datum. Where log Z is unknown it
+    is estimated by short annealing from both sides, of which the greater value counts: chains from the base alone
+    flatter a model that has diverged.
     """
+    if can.likelihood == "unnormalised":
+        log_z = estimate_normaliser(pair, chains=CHAINS, temperatures=TEMPERATURES, seed=0)
+        of_relative = replace(can, likelihood="bound" if can.latents else "exact")
+        score = validation_score(pair.relative, x, of_relative, estimates, particles)
+        return score + max(log_z.forward.value, log_z.backward.value)
     if can.likelihood == "exact":
         return -float(log_probs(pair, x).mean())
     if isinstance(pair.extras, HasElbo):

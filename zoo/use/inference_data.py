@@ -136,6 +136,8 @@ def _require_draws(pair: Pair, can: Capabilities) -> None:
     """Refuse a pair whose draws are not those of a datum's own latents."""
     if can.likelihood == "none":
         raise ZooError(f"{pair.label} is an implicit model: it has no likelihood, and no guide to draw latents from")
+    if can.likelihood == "unnormalised":
+        raise ZooError(f"{pair.label} has log-probabilities up to a constant only, and ArviZ compares values")
     if pair.event.fields:
         raise ZooError(f"{pair.label} is of a record, {pair.event}; data for ArviZ are arrays, of one field")
     if left_out := can.enumerated or can.shared:

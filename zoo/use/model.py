@@ -171,6 +171,11 @@ class TrainedModel:
         likelihood = capabilities(self.pair, x).likelihood
         if likelihood == "none":
             raise ZooError(f"{self.pair.label} is an implicit model: it observes nothing, so it has no log-probability")
+        if likelihood == "unnormalised":
+            raise ZooError(
+                f"{self.pair.label} has log-probabilities up to a constant only, which `zoo evaluate -e likelihood` "
+                "estimates; differences between data are those of zoo.log_weights(pair.relative, x)"
+            )
         outside = outside_support(self.pair, x)
         if likelihood == "exact":
             value = (log_probs(self.pair, x, seed=seed) - self._log_scales(x)).masked_fill(outside, -torch.inf)
