@@ -59,7 +59,7 @@ def validation_score(pair: Pair, x: Tensor, can: Capabilities, estimates: int, p
 
 def estimates_per_datum(pair: Pair, can: Capabilities) -> int:
     """How many estimates of each datum's score are averaged, where all validation data are scored."""
-    if can.likelihood != "bound":
+    if can.likelihood in ("exact", "none") or not (can.latents or can.shared):
         return 1
     return VALIDATION_ESTIMATES if isinstance(pair.extras, HasElbo) else VALIDATION_PARTICLES
 
