@@ -48,9 +48,8 @@ def test_its_likelihood_is_a_bound_with_one_latent(vae: Pair) -> None:
     assert can.lossless == (vae.event.levels is not None)
 
 
-@pytest.mark.parametrize(("text", "hyper"), EVENTS)
-def test_the_contract_holds_for_every_likelihood(text: str, hyper: dict[str, str]) -> None:
-    assert [finding for finding in check("vae", Event.parse(text), hyper) if not finding.ok] == []
+def test_the_contract_holds_for_a_likelihood_that_is_not_the_default() -> None:
+    assert [each for each in check("vae", Event.parse("2x3:5"), {"likelihood": "logistic"}) if not each.ok] == []
 
 
 def test_it_starts_from_the_marginals(vae: Pair) -> None:
