@@ -16,14 +16,9 @@ from zoo.pairs.registry import families, load_shelves
 
 os.environ["ZOO_CALIBRATION"] = "off"
 torch.set_num_threads(1)
+gc.set_threshold(700, 10, 100)  # full passes over all that is imported took 7 % of the time
 hypothesis.settings.register_profile("zoo", deadline=None)  # no test asserts a time
 hypothesis.settings.load_profile("zoo")
-
-
-def pytest_collection_finish() -> None:
-    """Full passes of the garbage collector are rare, and leave out what was imported: they took 7 % of the time."""
-    gc.freeze()
-    gc.set_threshold(700, 10, 100)
 
 
 @pytest.fixture(autouse=True)
