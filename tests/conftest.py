@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 
@@ -15,6 +16,7 @@ from zoo.pairs.registry import families, load_shelves
 
 os.environ["ZOO_CALIBRATION"] = "off"
 torch.set_num_threads(1)
+gc.set_threshold(700, 10, 100)  # full passes over all that is imported took 7 % of the time
 hypothesis.settings.register_profile("zoo", deadline=None)  # no test asserts a time
 hypothesis.settings.load_profile("zoo")
 

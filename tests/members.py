@@ -1,8 +1,9 @@
-"""What the sweeps sweep over: every family on every support, every guide on one, all of them small."""
+"""What the sweeps sweep over: every family on every support, every guide on one family, all of them small."""
 
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -16,16 +17,21 @@ SMALL |= {"bottom": 3, "steps": 2, "timesteps": 3, "x": "independent", "sweeps":
 
 
 def members() -> list[tuple[str, str]]:
-    """Names with a support: each family on each support that it takes, and on one of them with every guide.
+    """Names with a support: each family on each support that it takes, and each guide on one family, by turns.
 
     Families of records are swept in tests/test_ssvae.py, those of sequences in tests/test_dmm.py.
     """
     load_shelves()
     found = [(family.name, support) for family in families for support in family.supports if support in SUPPORTS]
-    takers = [family for family in families if family.guide]
-    for family in takers:
-        found += [(f"{family.name}+{guide.name}", "levels") for guide in guides if guide.name != family.guide]
+    takers = itertools.cycle(family for family in families if family.guide)
+    found += [(f"{family.name}+{guide.name}", "levels") for guide, family in zip(guides, takers, strict=False)]
     return [(name, str(support)) for name, support in found]
+
+
+def combinations() -> list[tuple[str, str]]:
+    """Each family that takes guides from the shelf, with each of them, on levels."""
+    load_shelves()
+    return [(f"{family.name}+{guide.name}", "levels") for family in families if family.guide for guide in guides]
 
 
 def small(name: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from draws import data, every
-from members import default, members, small
+from members import combinations, default, members, small
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -91,7 +91,7 @@ def test_the_bound_is_below_the_exact_value(name: str, support: str) -> None:
     assert (tightened >= weights.mean(0)).all()
 
 
-@pytest.mark.parametrize(("name", "support"), MEMBERS)
+@pytest.mark.parametrize(("name", "support"), dict.fromkeys([*MEMBERS, *combinations()]))
 def test_it_can_be_built_for_an_oblong_shape(name: str, support: str) -> None:
     pair = build(name, Event((3, 5), EVENTS[support].levels or "real"), small(name))
     with seeded(0):

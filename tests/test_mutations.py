@@ -70,6 +70,7 @@ def test_a_wrong_pair_is_refused_or_its_number_is_right(mutation: Mutation, tmp_
     check_number(outcome, mutation.sees)
 
 
+@pytest.mark.process
 def test_compare_gives_a_wrong_pair_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     [scaled] = [each for each in MUTATIONS if str(each) == "factor: obs scaled"]

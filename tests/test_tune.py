@@ -18,6 +18,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from command import zoo
+from members import default
 from torch import Tensor, nn
 
 from zoo.cli.describe import example_event
@@ -205,16 +206,18 @@ def test_trials_with_different_bounds_are_refused(over: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_default_space_holds_what_the_family_can_be_made_with(name: str) -> None:
+    """From end to end, but for the steps in time: each is a pass of the same network."""
     event = example_event(families[name])
     rows = event.without_padding(torch.ones(6, *event.shape))
-    data = Dataset("ones", event, rows, rows, rows, "made up")
-    config = configured(name, data)
+    data, kept = Dataset("ones", event, rows, rows, rows, "made up"), default(name)
+    config = configure(name, DataSpec(name=data.name), data, hyper=kept)
     if not config.recipe.steps:
         with pytest.raises(ZooError, match="say what to vary by --over"):
             default_space(config)
         return
-    for space in (default_space(config), _turned(default_space(config))):
-        objective(config, space)
+    space = default_space(config, list(kept))
+    for each in (space, _turned(space)):
+        objective(config, each)
 
 
 def _turned(space: Any) -> dict[str, Any]:

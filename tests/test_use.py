@@ -12,7 +12,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from members import members, small
+from members import combinations, members, small
 from torch import Tensor
 
 import zoo
@@ -131,7 +131,7 @@ def test_a_loaded_model_answers_as_its_run_or_refuses(name: str, support: str, f
         assert fits(model.event, model.sample(2, z=torch.zeros(2, sum(Latents(model.pair).sizes))))
 
 
-@pytest.mark.parametrize("name", [name for name, _ in members() if "+" in name])
+@pytest.mark.parametrize("name", [name for name, _ in combinations()])
 def test_every_guide_encodes_and_decodes(name: str) -> None:
     pair = zoo.build(name, EVENTS["levels"], small(name))
     model, x = zoo.TrainedModel(pair), torch.as_tensor(numbers("levels", 5)).float()

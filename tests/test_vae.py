@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from draws import data
+from members import small
 
 from zoo.contract.check import check
 from zoo.data import load_data
@@ -16,8 +15,7 @@ from zoo.models.vae import VAE
 from zoo.pairs.build import build
 from zoo.pairs.pair import Pair
 from zoo.pairs.registry import guides, load_shelves
-from zoo.pairs.traces import capabilities, log_weights
-from zoo.seeding import seeded
+from zoo.pairs.traces import capabilities
 from zoo.training.loop import fit
 
 load_shelves()
@@ -50,9 +48,8 @@ def test_its_likelihood_is_a_bound_with_one_latent(vae: Pair) -> None:
     assert can.lossless == (vae.event.levels is not None)
 
 
-@pytest.mark.parametrize(("text", "hyper"), EVENTS)
-def test_the_contract_holds_for_every_likelihood(text: str, hyper: dict[str, str]) -> None:
-    assert [finding for finding in check("vae", Event.parse(text), hyper) if not finding.ok] == []
+def test_the_contract_holds_for_a_likelihood_that_is_not_the_default() -> None:
+    assert [each for each in check("vae", Event.parse("2x3:5"), {"likelihood": "logistic"}) if not each.ok] == []
 
 
 def test_it_starts_from_the_marginals(vae: Pair) -> None:
@@ -79,15 +76,11 @@ def test_a_likelihood_of_another_support_is_refused() -> None:
 def test_training_improves_the_bound_and_is_reproducible(guide: str) -> None:
     digits = load_data("digits")
 
-    def train(steps: int) -> tuple[Pair, float]:
-        pair = build(f"vae+{guide}", digits.event, {"latent": 4, "guide.hidden": 256}, seed=1)
-        return pair, fit(pair, digits, {"steps": steps, "lr": 3e-3, "checkpoints": 1}, seed=1, device="cpu").best_score
+    def trained(steps: int) -> float:
+        pair = build(f"vae+{guide}", digits.event, small(f"vae+{guide}") | {"hidden": 64, "guide.hidden": 64}, seed=1)
+        recipe = {"steps": steps, "batch": 50, "lr": 2e-2, "checkpoints": 1, "engine": "eager"}
+        return fit(pair, digits, recipe, seed=1, device="cpu").best_score
 
-    pair, score = train(40)
-    first, again = train(2)[1], train(2)[1]
+    first, again = trained(2), trained(2)
     assert first == again
-    assert score < first - 1
-    x = digits.validation[:20]
-    with pair.evaluating(), seeded(0):
-        log_w = torch.stack([log_weights(pair, x) for _ in range(32)])
-    assert (log_w.logsumexp(0) - math.log(32)).mean() > log_w.mean()
+    assert trained(60) < first - 1.5

@@ -30,7 +30,9 @@ def seeded(seed: int) -> Iterator[None]:
     """Seed torch, numpy and Python inside the block; afterwards their states are restored."""
     before = pyro.util.get_rng_state()
     devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    pyro.set_rng_seed(seed)
+    reseed(seed, torch.device("mps" if torch.backends.mps.is_available() else "cpu"))
+    if devices:
+        torch.cuda.manual_seed_all(seed)
     try:
         yield
     finally:
