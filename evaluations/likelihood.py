@@ -193,7 +193,7 @@ def _remarks(can: Capabilities, bound: Bounds | None) -> list[str]:
 def _of_weights(bound: Bounds | None, informative: bool, otherwise: str) -> list[Score]:
     """The scores of the importance weights; ``informative`` if a datum has latents besides its dequantisation."""
     if bound is None:
-        return _skipped(OF_WEIGHTS, "no latents: the value is exact and needs no bound")
+        return _skipped(OF_WEIGHTS, "no latents, so there are no importance weights")
     if bound.terms:
         terms = [mean_score(f"elbo_{name}", -term, "nats", "estimate") for name, term in bound.terms.items()]
         skipped = _skipped([name for name in OF_WEIGHTS if name != "elbo"], NO_WEIGHTS)
