@@ -24,7 +24,9 @@ def members() -> list[tuple[str, str]]:
     found = [(family.name, support) for family in families for support in family.supports if support in SUPPORTS]
     takers = [family for family in families if family.guide]
     for family in takers:
-        found += [(f"{family.name}+{guide.name}", "levels") for guide in guides if guide.name != family.guide]
+        space = guides[family.guide].space
+        fitting = [guide.name for guide in guides if family.prior or guide.space == space]
+        found += [(f"{family.name}+{name}", "levels") for name in fitting if name != family.guide]
     return [(name, str(support)) for name, support in found]
 
 

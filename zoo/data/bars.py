@@ -24,23 +24,27 @@ _SIZES = (10_000, 2000, 2000)
 
 @dataset("shifted-bars", about="bars seen by two eyes, real, drawn with the seed; y says which way they are shifted")
 def shifted_bars(
-    seed: int = 0, *, labels: int | str = 0, unlabelled: bool = True, width: int = 16, disparity: float = 2.0
+    seed: int = 0,
+    *,
+    labels: int | str = 0,
+    unlabelled: bool = True,
+    width: int = 16,
+    bars: int = 3,
+    disparity: float = 2.0,
+    noise: float = 0.1,
+    grid: bool = False,
 ) -> Dataset:
-    """Images ``(2, width)`` of `BARS` bars at random places; in the second they are shifted, left or right.
-
-    Positions are continuous and wrap around. The label, ``y``, is 0 where the shift is to the left, by ``disparity``
-    pixels, and 1 where it is to the right. It is in no pixel, and in no mean of pixels: only in which pixels of the two
-    images go together. After the simplified stereograms of Hinton & Ghahramani 1997, section 6.
-    """
     n, generator = sum(_SIZES), torch.Generator().manual_seed(seed)
     y = torch.randint(2, (n,), generator=generator)
-    place = width * torch.rand(n, 1, BARS, generator=generator)
-    height = 0.5 + torch.rand(n, 1, BARS, 1, generator=generator)
-    shift = disparity * torch.tensor([[0.0, -0.5], [0.0, 0.5]])[y] * 2
+    place = width * torch.rand(n, 1, bars, generator=generator)
+    if grid:
+        place = place.floor()
+    height = 0.5 + torch.rand(n, 1, bars, 1, generator=generator)
+    shift = disparity * torch.tensor([[0.0, -1.0], [0.0, 1.0]])[y]
     x = (height * profile(place + shift[:, :, None], width)).sum(2)
-    x = x + BAR_NOISE * torch.randn(x.shape, generator=generator)
+    x = x + noise * torch.randn(x.shape, generator=generator)
     sizes = "{} train, {} validation, {} test".format(*_SIZES)
-    story = f"{BARS} bars seen by two eyes {disparity:g} pixels apart, noise {BAR_NOISE}, drawn with seed {seed}: {sizes}."
+    story = f"drawn with seed {seed}: {sizes}."
     data = Dataset("shifted-bars", Event((2, width), "real"), *x.split(_SIZES), story)
     return with_labels(data, y.split(_SIZES), labels, unlabelled, seed)
 
