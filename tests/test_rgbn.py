@@ -59,7 +59,7 @@ def test_a_net_whose_units_have_no_weights_is_normal() -> None:
 
 def test_it_takes_every_guide_of_real_numbers_and_no_other() -> None:
     can = capabilities(build("rgbn+iaf", Event(4, "binary"), {"top": 2, "bottom": 3}))
-    assert (list(can.latents), can.likelihood) == (["y2", "y1"], "bound")
+    assert (list(can.latents), can.likelihood) == (["y1", "y2"], "bound")
     with pytest.raises(ZooError, match="'vmf' lies in the space 'sphere', the latents of 'rgbn' in 'real'"):
         build("rgbn+vmf", Event(4, "binary"))
 
