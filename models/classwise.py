@@ -201,6 +201,8 @@ class Tied(Classwise):
 
     def logits(self, x: Tensor, inside: Tensor) -> Tensor:
         """log p(x, y = k; theta) of real or dequantised ``inside``, shape ``(n, K)``."""
+        if self.dequantised:  # a draw of another density may lie beyond the levels, where this one has no support
+            inside = inside.clamp(0, self.data.levels)
         return self.log_joint(self.copies, self.shares + self.offsets[1], x, inside)
 
     def loss(self, batch: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ class RGBN(nn.Module):
         event: any shape and support.
         top: units of y2.
         bottom: units of y1.
-        bias: where b2 and b1 start; the more negative, the fewer units are active.
+        bias: where b1 starts, and b2 at zero; the more negative, the fewer units are active.
 
     Reference:
         Hinton & Ghahramani 1997, Generative models for discovering sparse distributed representations, Phil. Trans.
@@ -59,7 +59,7 @@ class RGBN(nn.Module):
     def __init__(self, event: Event, *, top: int = 16, bottom: int = 64, bias: float = -1.0) -> None:
         super().__init__()
         self.event = event
-        self.b2 = nn.Parameter(torch.full((top,), bias))
+        self.b2 = nn.Parameter(torch.zeros(top))
         self.between = nn.Linear(top, bottom)  # W2 and b1
         nn.init.constant_(self.between.bias, bias)
         if event.levels is None:

@@ -312,7 +312,12 @@ def test_other_events_are_refused(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["hybrid:x=realnvp,shared=True", "hybrid:x=independent", "classwise:x=independent", "classwise:x=realnvp,tie=0.1"],
+    [
+        "hybrid:x=realnvp,shared=True",
+        "hybrid:x=independent",
+        "classwise:x=independent",
+        "classwise:x=dense:layers=1,tie=0.1",
+    ],
 )
 def test_two_classes_are_learned_where_some_labels_are_missing(name: str) -> None:
     event = Event.parse("x=4:real,y=:2@label")

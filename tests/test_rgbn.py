@@ -37,10 +37,12 @@ def test_units_below_zero_have_no_effect() -> None:
 
 
 def test_the_bias_sets_the_share_of_active_units() -> None:
-    pair = build("rgbn", Event(4, "real"), {"top": 50, "bottom": 3, "bias": -1.0})
-    with seeded(0):
-        y2 = poutine.trace(pair.model).get_trace(torch.zeros(400, 4)).nodes["y2"]["value"]
-    assert float((y2 > 0).float().mean()) == pytest.approx(norm.sf(1.0), abs=0.01)
+    """Where no unit of y2 has an effect, y1 ~ N(bias, 1)."""
+    pair: Any = build("rgbn", Event(4, "real"), {"top": 3, "bottom": 50, "bias": -1.0})
+    with seeded(0), torch.no_grad():
+        pair.extras.between.weight.zero_()
+        y1 = poutine.trace(pair.model).get_trace(torch.zeros(400, 4)).nodes["y1"]["value"]
+    assert float((y1 > 0).float().mean()) == pytest.approx(norm.sf(1.0), abs=0.01)
 
 
 def test_a_net_whose_units_have_no_weights_is_normal() -> None:
