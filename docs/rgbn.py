@@ -1,7 +1,7 @@
 """How sparse the units of a trained ``rgbn`` are: ``python docs/rgbn.py RUN`` takes the folder of a run.
 
-For each layer it prints the share of units that are zero, y <= 0, given test data (by draws of the guide), and the share
-in draws of the model.
+For each layer it prints the share of units that are zero, y <= 0, given test data (by draws of the guide), and the
+share in draws of the model.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def test_a_wrong_entry_is_named(tmp_path: Path, text: str, message: str) -> None
         ({"family": "vea"}, "did you mean vae"),
         ({"family": "vae", "guide": "plana"}, "did you mean planar"),
         ({"family": "vae", "priors": "*"}, "no key 'priors'; it has: group, family, support, guide, .*, latent"),
-        ({"group": "energy"}, "chooses no family"),
+        ({"group": "energy", "support": "sequence"}, "chooses no family"),
         ({"family": "gan", "guide": "*"}, "chooses no family"),
         ({"group": "flow", "without": ["vae"]}, "does not choose vae, only .*realnvp"),
     ],
