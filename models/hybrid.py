@@ -60,8 +60,8 @@ def hybrid(
     of p(x) where the label is missing. Without ``shared`` or ``tie`` no parameter is in both terms of the loss, and the
     weight affects the optimiser only.
 
-    In Lasserre et al. p(y | x) follows by Bayes' rule from a copy of the same p(x, y), and not from a classifier: that is
-    ``classwise:tie=0.1``.
+    In Lasserre et al. p(y | x) follows by Bayes' rule from a copy of the same p(x, y), and not from a classifier. That
+    is ``classwise:tie=0.1``.
 
     Args:
         event: a record of a field of any shape and support, and of the label ``y``, a single number of K levels.
