@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -23,15 +22,22 @@ def members() -> list[tuple[str, str]]:
     """
     load_shelves()
     found = [(family.name, support) for family in families for support in family.supports if support in SUPPORTS]
-    takers = itertools.cycle(family for family in families if family.guide)
-    found += [(f"{family.name}+{guide.name}", "levels") for guide, family in zip(guides, takers, strict=False)]
+    for turn, guide in enumerate(guides):
+        own = [name for name, _ in combinations() if name.endswith(f"+{guide.name}")]
+        found.append((own[turn % len(own)], "levels"))
     return [(name, str(support)) for name, support in found]
 
 
 def combinations() -> list[tuple[str, str]]:
-    """Each family that takes guides from the shelf, with each of them, on levels."""
+    """Each family that takes guides from the shelf, with each of them that fits its latents, on levels."""
     load_shelves()
-    return [(f"{family.name}+{guide.name}", "levels") for family in families if family.guide for guide in guides]
+    takers = [family for family in families if family.guide]
+    return [
+        (f"{family.name}+{guide.name}", "levels")
+        for family in takers
+        for guide in guides
+        if family.prior or guide.space == guides[family.guide].space
+    ]
 
 
 def small(name: str) -> dict[str, Any]:

@@ -251,3 +251,12 @@ def test_orders_of_steps_are_pairs_of_a_split_and_its_reverse() -> None:
     assert sorted(black.tolist()) == list(range(16))
     assert torch.equal(white, black.flip(0))
     assert {(int(place) // 4 + int(place) % 4) % 2 for place in black[:8]} == {0}
+
+
+def test_a_logistic_number_that_is_infinite_is_no_datum(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A uniform number that is exactly zero."""
+    flow = build("dense", Event(4, 5), {"layers": 1}).extras
+    with torch.no_grad():
+        perturb(flow.parameters(), 0.1)
+    monkeypatch.setattr(dist.Logistic, "rsample", lambda base, shape: torch.full((*shape, 4), -math.inf))
+    assert flow.density().sample((3,)).isfinite().all()

@@ -199,10 +199,11 @@ def test_gradients_of_draws_alone_reach_every_parameter(name: str) -> None:
         assert grad.all() if key.endswith("bias") else grad.any(), key  # a bias: no unit is idle
 
 
-def test_later_latents_depend_on_earlier_ones(name: str) -> None:
+def test_latents_depend_on_those_after_them_in_the_model(name: str) -> None:
+    """A hierarchy is inferred from the bottom up."""
     guide, x = make(name, {"z1": (3,), "z2": (2, 2)}), data(4)
-    moved = poutine.condition(guide, {"z1": draw(guide, x)["z1"]["value"] + 1})
-    assert not torch.equal(draw(guide, x)["z2"]["value"], draw(moved, x)["z2"]["value"])
+    moved = poutine.condition(guide, {"z2": draw(guide, x)["z2"]["value"] + 1})
+    assert not torch.equal(draw(guide, x)["z1"]["value"], draw(moved, x)["z1"]["value"])
 
 
 def test_data_do_not_mix_and_seeds_fix_the_draws(name: str) -> None:

@@ -94,6 +94,7 @@ def test_nats_are_those_of_x_plus_those_of_the_label(name: str, support: str) ->
         ("hybrid", {"x": "vae:hidden=8,latent=2,prior=vamp", "shared": True}),
         ("classwise", {"x": FLOW}),
         ("classwise", {"x": "pixelcnn:width=8,blocks=1"}),
+        ("classwise", {"x": "dense:layers=1", "tie": 0.1}),
     ],
 )
 def test_the_contract_holds(name: str, hyper: dict[str, Any]) -> None:
@@ -219,6 +220,74 @@ def test_draws_of_a_class_are_of_its_copy() -> None:
     assert drawn[:, 2].unique().numel() == 3
 
 
+def tied(tie: float, gap: float = 0.0, x: str = "dense:layers=1") -> tuple[Any, Tensor]:
+    """Two copies that are ``gap`` apart in every parameter, and data that they were started from."""
+    event = Event.parse("x=4:real,y=:3@label")
+    pair: Any = build("classwise", event, {"x": x, "tie": tie}, seed=3)
+    batch = batch_of(event, 30)
+    pair.extras.initialise(batch)
+    with torch.no_grad():
+        for parameter in (*pair.extras.copy.parameters(), pair.extras.offsets[1]):
+            parameter += gap * torch.randn_like(parameter)
+    return pair, batch
+
+
+@pytest.mark.parametrize("x", ["dense:layers=1", "maf:layers=2,hidden=8", "independent"])
+def test_tied_copies_that_are_equal_are_the_generative_model(x: str) -> None:
+    """The limit s -> 0: p(y | x) p(x) is p(x, y), and so is the loss."""
+    pair, batch = tied(1e-3, x=x)
+    one: Any = build("classwise", pair.event, {"x": x}, seed=3)
+    one.extras.initialise(batch)
+    one.extras.x.load_state_dict(pair.extras.x.state_dict())
+    some = batch.clone()
+    some[::2, -1] = torch.nan
+    with pair.evaluating():
+        for rows in (batch, some):
+            assert torch.allclose(log_prob(pair, rows), log_prob(one, rows), atol=1e-4)
+            assert float(pair.extras.loss(rows)) == pytest.approx(float(one.extras.loss(rows)), rel=1e-4)
+
+
+def test_one_tied_copy_gives_the_label_by_bayes_rule_and_the_other_x() -> None:
+    pair, batch = tied(1.0, gap=0.5)
+    made, x, y = pair.extras, pair.event.main_of(batch), batch[:, -1].long()
+    with pair.evaluating():
+        shares = [(made.shares + offset).log_softmax(0) for offset in made.offsets]
+        own, other = (
+            torch.stack([log_prob(each, x) for each in pairs], 1) + share
+            for pairs, share in zip((made.pairs, made.copies), shares, strict=True)
+        )
+        posterior = log_joint(pair, batch, particles=1).log_softmax(1)
+        assert torch.allclose(posterior.exp().sum(1), torch.ones(30, dtype=torch.float64))
+        assert torch.allclose(posterior.float(), other - other.logsumexp(1, keepdim=True), atol=1e-4)
+        expected = own.logsumexp(1) + posterior[range(30), y].float()
+        assert torch.allclose(log_prob(pair, batch), expected, atol=1e-4)
+        assert torch.allclose(log_prob(pair.unlabelled, pair.event.drop_label(batch)), own.logsumexp(1), atol=1e-4)
+        assert not torch.allclose(own, other, atol=0.1)
+
+
+@pytest.mark.parametrize(("tie", "together"), [(math.inf, False), (1.0, True)])
+def test_copies_that_are_far_from_tied_share_no_gradient(tie: float, together: bool) -> None:
+    """Data without a label reach p(y | x) through the tie only; so does p(x) the labels."""
+    pair, batch = tied(tie, gap=0.5)
+    batch[:, -1] = torch.nan
+    pair.extras.loss(batch).backward()
+    reached = [p.grad is not None and bool(p.grad.any()) for p in pair.extras.copy.parameters()]
+    assert any(reached) == together
+    assert all(p.grad is not None for p in pair.extras.x.parameters())
+
+
+def test_the_tie_is_the_log_density_of_the_difference() -> None:
+    pair, _ = tied(0.3, gap=0.5)
+    made = pair.extras
+    theta, other = (
+        torch.cat([nn.utils.parameters_to_vector(half.parameters()), offset])
+        for half, offset in zip((made.copy, made.x), reversed(made.offsets), strict=True)
+    )
+    density = torch.distributions.Normal(torch.zeros(()), 0.3)
+    expected = (density.log_prob(torch.zeros_like(theta)) - density.log_prob(theta - other)).sum() / 30
+    assert made.penalty().item() == pytest.approx(expected.item(), rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ("name", "hyper", "sentence"),
     [
@@ -231,6 +300,7 @@ def test_draws_of_a_class_are_of_its_copy() -> None:
         ("hybrid", {"tie": 0.1, "shared": True}, "give one of them"),
         ("classwise", {"x": "vae"}, "vae has z: take a flow"),
         ("classwise", {"x": "nothing"}, "there is no family 'nothing'"),
+        ("classwise", {"tie": 0.0}, "tie is above 0 and up to inf, got 0.0; leave it out"),
     ],
 )
 def test_what_does_not_fit_is_refused(name: str, hyper: dict[str, Any], sentence: str) -> None:
@@ -245,7 +315,15 @@ def test_other_events_are_refused(name: str) -> None:
             build(name, Event.parse(text))
 
 
-@pytest.mark.parametrize("name", ["hybrid:x=realnvp,shared=True", "hybrid:x=independent", "classwise:x=independent"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hybrid:x=realnvp,shared=True",
+        "hybrid:x=independent",
+        "classwise:x=independent",
+        "classwise:x=dense:layers=1,tie=0.1",
+    ],
+)
 def test_two_classes_are_learned_where_some_labels_are_missing(name: str) -> None:
     event = Event.parse("x=4:real,y=:2@label")
     with seeded(0):

@@ -37,6 +37,9 @@ FLOW_RECIPE: dict[str, Any] = {
 }
 """The training recipe that flows share; a family overrides single entries: ``FLOW_RECIPE | {"steps": 300}``."""
 
+FARTHEST = 17.0
+"""Stands for an infinite z, which a logistic draws where a uniform number is exactly zero, once in 2^24."""
+
 Base = Callable[[Tensor, Tensor], Any]
 """A location-scale distribution of numbers, such as `pyro.distributions.Normal`."""
 
@@ -157,7 +160,8 @@ class FlowDensity(TorchDistribution):
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         shape = self._extended_shape(sample_shape)
-        return self.inverse(self.base.rsample((shape.numel() // self.event_shape.numel(),))).reshape(shape)
+        z = self.base.rsample((shape.numel() // self.event_shape.numel(),))
+        return self.inverse(z.nan_to_num(posinf=FARTHEST, neginf=-FARTHEST)).reshape(shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
         z, logdet = self.forward(value.reshape(-1, self.event_shape.numel()))

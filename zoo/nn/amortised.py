@@ -26,20 +26,23 @@ RAW_UNIT_SCALE = 0.5413
 
 
 class AmortizedGuide(nn.Module):
-    """A guide that draws the model's latent sites in their order, each given ``x`` and the latents before it.
+    """A guide that draws the model's latent sites from the last to the first, each given ``x`` and those drawn before.
 
-        q(z_1, ..., z_L | x) = prod_l q(z_l | x, z_1, ..., z_(l-1))
+        q(z_1, ..., z_L | x) = prod_l q(z_l | x, z_(l+1), ..., z_L)
+
+    The last latent of a hierarchy is the nearest to ``x``. What a latent further up stands for is a simpler function of
+    those below than of ``x`` itself, and is learned sooner.
 
     Args:
         event: shape and support of ``x``.
         latents: event shape of each latent site, by name.
-        make: ``make(inputs, size)`` is the network of one site, from ``(n, inputs)``, the scaled ``x`` and the earlier
-            latents, to a distribution of batch shape ``(n,)`` and event shape ``(size,)``, which is reshaped.
+        make: ``make(inputs, size)`` is the network of one site, from ``(n, inputs)``, the scaled ``x`` and the latents
+            drawn before, to a distribution of batch shape ``(n,)`` and event shape ``(size,)``, which is reshaped.
     """
 
     def __init__(self, event: Event, latents: Mapping[str, tuple[int, ...]], make: MakeSite) -> None:
         super().__init__()
-        self.event, self.latents = event, dict(latents)
+        self.event, self.latents = event, dict(reversed([*latents.items()]))
         sizes = [math.prod(shape) for shape in self.latents.values()]
         self.sites = nn.ModuleList(make(event.size + sum(sizes[:i]), size) for i, size in enumerate(sizes))
 

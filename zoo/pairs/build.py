@@ -85,6 +85,12 @@ def read_name(name: str) -> ParsedName:
 def _fitting(family: Family, guide: str, prior: str) -> tuple[str, str]:
     """A guide and a prior whose latents lie in one space; ``""`` stands for one that was not named."""
     one, other = guide or family.guide or "", prior or family.prior or ""
+    if family.guide and not family.prior and guides[one].space != guides[family.guide].space:
+        fit = [entry.name for entry in guides if entry.space == guides[family.guide].space]
+        raise ZooError(
+            f"guide {one!r} lies in the space {guides[one].space!r}, the latents of {family.name!r} in "
+            f"{guides[family.guide].space!r}; guides for them: {', '.join(fit)}"
+        )
     if family.prior is None or family.guide is None or guides[one].space == priors[other].space:
         return one, other
     takers = [entry.name for entry in guides if entry.space == priors[other].space]
