@@ -36,6 +36,8 @@ NO_LATENTS = "no latents of a datum, only shared ones: all of the ELBO is recons
 NO_WEIGHTS = "the family estimates its ELBO by terms at random, without importance weights: see elbo_..."
 CHAINS, TEMPERATURES = 100, 4
 """Of annealing, for log Z: chains, and temperatures for each particle."""
+SURE = 3.0
+"""Standard errors by which backward chains may be below forward ones before their starts count as not exact."""
 CONSERVATIVE = "at least log Z in expectation if the draws that its chains start from are exact: conservative"
 FLOORS = {"floor_uniform": "uniform", "floor_independent": "independent"}
 """Metric -> the family that every other should beat."""
@@ -171,7 +173,11 @@ def _of_log_z(log_z: Normaliser, nats: Tensor | None) -> list[Score]:
     ]
     if log_z.exact is not None:
         scores.append(Score("log_z", log_z.exact, "nats", kind="exact", reason="by enumeration"))
-    if nats is not None:
+    gap = log_z.forward.value - log_z.backward.value
+    if nats is not None and gap > SURE * math.hypot(log_z.forward.stderr, log_z.backward.stderr):
+        why = f"log Z backward is {gap:.2g} nats below forward, so the draws that its chains start from are not exact"
+        scores.append(Score.failed("nats_conservative", why))
+    elif nats is not None:
         other = nats + log_z.backward.value - log_z.forward.value
         conservative = mean_score("nats_conservative", other, "nats", "estimate")
         error = math.hypot(conservative.stderr or 0.0, log_z.backward.stderr)

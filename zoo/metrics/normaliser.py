@@ -78,7 +78,7 @@ def forward_log_z(fn: Unnormalised, *, chains: int, temperatures: int, seed: int
         >>> import zoo
         >>> machine = zoo.build("rbm", zoo.Event(6, "binary"), {"hidden": 4}).extras.machine()
         >>> found = forward_log_z(machine, chains=100, temperatures=50, seed=0)
-        >>> abs(found.value - float(machine.log_normaliser())) < 0.1
+        >>> abs(found.value - machine.log_normaliser().item()) < 0.1
         True
 
     Reference:
