@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import pyro
@@ -10,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.distributions.diffusion import DenoisingChain, NoisyPath
+from zoo.distributions.samplers import SAMPLERS, Sampler
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.nn.amortised import scaled
@@ -49,6 +52,7 @@ class DDPM(nn.Module):
     - ``"noise"`` (real data): the noise e of u_t, x' = u_t - v_t^(1/2) e.
 
     Training and scores use `elbo_terms`, which takes one random step of each datum; the programs have all T.
+    `samplers` draw in fewer passes.
 
     Args:
         event: any shape and support; of an image the network is convolutional.
@@ -134,6 +138,21 @@ class DDPM(nn.Module):
             "diffusion": -0.5 * self.timesteps * (1 / before - 1 / after) * gap,
             "prior": -0.5 * (signal + variance - 1 - variance.log()).sum(1),
         }
+
+    def samplers(self) -> Mapping[str, Callable[[int, int], Tensor]]:
+        """Ways to draw ``n`` data in a number of passes that need not be T, as the network is given log v_t.
+
+        ``ancestral`` in T passes is the model itself; ``ddim`` and ``dpm-solver`` are for few passes
+        (`zoo.distributions.samplers`). Each ends with a draw of p(x | z_0).
+        """
+        return {name: partial(self._draw, sampler) for name, sampler in SAMPLERS.items()}
+
+    def _draw(self, sampler: Sampler, n: int, passes: int) -> Tensor:
+        v = torch.linspace(float(self.v[0].log()), float(self.v[-1].log()), passes + 1, device=self.v.device).exp()
+        noise = torch.randn(n, self.event.size, device=v.device)
+        u = sampler(self.denoise, noise * (1 + v[-1]).sqrt(), v)
+        drawn: Tensor = self.likelihood(u / (1 + v[0]).sqrt()).sample()
+        return drawn
 
     def denoise(self, u: Tensor, v: Tensor) -> Tensor:
         """x' of data ``u``, shape ``(m, D)``, with noise of variance ``v``, shape ``(m,)``."""

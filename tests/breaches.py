@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from typing import Any
 
 import pyro
@@ -142,6 +143,11 @@ class ScalarLogProb(Good):
 class WrongElbo(Good):
     def elbo_terms(self, x: Tensor) -> dict[str, Tensor]:
         return {"all": x.new_full((len(x),), 7.0)}
+
+
+class SamplesNothing(Good):
+    def samplers(self) -> dict[str, Callable[[int, int], Tensor]]:
+        return {"quick": lambda n, passes: torch.full((n, 3), torch.nan)}
 
 
 class OtherName(Good):

@@ -109,6 +109,8 @@ def sample(
     options: RunOptions,
     out: Annotated[Path, typer.Option(help="A .png, .npy, .npz of fields, or .csv of a table.")] = Path("samples.png"),
     n: Annotated[int, typer.Option("-n", min=1, help="Number of samples.")] = 64,
+    sampler: Annotated[str, typer.Option(help="A faster sampler of a diffusion: ddim, dpm-solver.")] = "",
+    passes: Annotated[int, typer.Option(help="Network passes of the sampler.")] = 0,
     device: Device = "auto",
 ) -> None:
     """Draw samples of a family, which is trained first if needed, given what the test data are given, if anything."""
@@ -126,7 +128,8 @@ def sample(
         data = prepared.dataset.given_to(pair)
         with seeded(prepared.config.seed):
             given = contexts(pair.event, data.test, n)
-            drawn = data.restore(draw(pair, n, given=given).reshape(n, *data.event.shape).cpu())
+            drawn = draw(pair, n, given=given, sampler=sampler, passes=passes).reshape(n, *data.event.shape)
+            drawn = data.restore(drawn.cpu())
         save_samples(out, drawn, data.event, data.columns, data.names)
         if not options.quiet:
             typer.echo(out)

@@ -19,7 +19,7 @@ from zoo.errors import RunError
 from zoo.files import read_tensors, write_tensors
 from zoo.pairs.pair import Pair
 from zoo.pairs.sites import data_first, latent_sites, per_datum, random_sites
-from zoo.pairs.traces import capabilities, contexts, log_prob, log_weights, sample, traced
+from zoo.pairs.traces import capabilities, contexts, log_prob, log_weights, sample, samplers, traced
 from zoo.seeding import seeded
 
 TOLERANCE = 1e-4
@@ -49,9 +49,11 @@ def finite(case: Case) -> None:
 def samples_fit(case: Case) -> None:
     pair, n = case.pair, case.sizes[0]
     batches = [case.x(n, 1), other_data(case.event, case.x(n, 1))]
-    drawn = sample(pair, n, given=contexts(case.event, batches[0], n))
-    if not fits(case.event, drawn):
-        raise BrokenError(f"samples should be of {case.event}, got values {extent(drawn)}")
+    drawn = {"samples": sample(pair, n, given=contexts(case.event, batches[0], n))}
+    drawn |= {f"samples by {name!r}": sample(pair, n, sampler=name, passes=2) for name in samplers(pair)}
+    for word, values in drawn.items():
+        if not fits(case.event, values):
+            raise BrokenError(f"{word} should be of {case.event}, got values {extent(values)}")
     draws = []
     for x in batches:
         with pair.evaluating(), seeded(case.seed):
