@@ -11,6 +11,8 @@ from torch import Tensor
 import zoo
 from zoo.distributions.samplers import SAMPLERS, Sampler, ddim, dpm_solver
 from zoo.errors import ZooError
+from zoo.pairs.traces import samplers
+from zoo.runs.evaluation import Settings, TrainedRun, evaluate
 from zoo.seeding import seeded
 
 SPREAD = 0.5
@@ -64,3 +66,20 @@ def test_what_a_pair_cannot_sample_by_is_refused() -> None:
         zoo.sample(pair, 3, sampler="ddim", passes=5, latents={"z": torch.zeros(3, 3, 2)})
     with pytest.raises(ZooError, match="has no samplers"):
         zoo.sample(zoo.build("ppca", zoo.Event(2, "real"), {"latent": 1}), 3, passes=5)
+
+
+def test_a_sampler_that_takes_more_passes_than_asked_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo.evaluations.samplers.PASSES", (2,))
+    monkeypatch.setattr("zoo.evaluations.samplers.MOST", 3)
+    data = zoo.load_data("moons")
+    pair = zoo.build("ddpm", data.event, {"timesteps": 2, "width": 4, "blocks": 1})
+    own = samplers(pair)
+    wrong = {"once": own["ddim"], "twice": lambda n, passes: own["ddim"](n, 2 * passes)}
+    monkeypatch.setattr(pair.extras, "samplers", lambda: wrong)
+    found = evaluate("samplers", [TrainedRun(pair, data, seed=0, history=[])], Settings(samples=20))
+    assert {score.metric: score.reason for score in found if score.status == "failed"} == {
+        f"{metric}@twice:2": "it took 4 passes instead of 2" for metric in ("mmd2", "c2st")
+    }
+    assert [score.metric for score in found if score.status == "ok"] == [
+        f"{metric}@once:{passes}" for passes in (2, 3) for metric in ("mmd2", "c2st")
+    ]
