@@ -128,16 +128,21 @@ class DDPM(nn.Module):
         z_0 = (data + v[0].sqrt() * torch.randn_like(data)) / (1 + v[0]).sqrt()
         even = (torch.rand(1, device=x.device) + torch.arange(n, device=x.device) / n) % 1
         t = (even * self.timesteps).long().clamp(max=self.timesteps - 1) + 1
-        after, before = v[t], v[t - 1]
-        u = data + after.sqrt()[:, None] * torch.randn_like(data)
-        gap = (data - self.denoise(u, after)).square().sum(1)
         signal = data.square() / (1 + v[-1])
         variance = v[-1] / (1 + v[-1])
         return {
             "reconstruction": self.likelihood(z_0).log_prob(x),
-            "diffusion": -0.5 * self.timesteps * (1 / before - 1 / after) * gap,
+            "diffusion": self.timesteps * self.elbo_step(x, t),
             "prior": -0.5 * (signal + variance - 1 - variance.log()).sum(1),
         }
+
+    def elbo_step(self, x: Tensor, t: Tensor) -> Tensor:
+        """Estimate of -KL(q(z_(t-1) | z_t, x) || p(z_(t-1) | z_t)) of step ``t`` of each datum, shape ``(n,)``."""
+        data, v = scaled(self.event, x), self.v.to(x.dtype)
+        after, before = v[t], v[t - 1]
+        u = data + after.sqrt()[:, None] * torch.randn_like(data)
+        gap = (data - self.denoise(u, after)).square().sum(1)
+        return -0.5 * (1 / before - 1 / after) * gap
 
     def samplers(self) -> Mapping[str, Callable[[int, int], Tensor]]:
         """Ways to draw ``n`` data in a number of passes that need not be T, as the network is given log v_t.

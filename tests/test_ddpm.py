@@ -15,7 +15,10 @@ import zoo
 from zoo.contract.check import ground_laws
 from zoo.distributions.diffusion import NoisyPath
 from zoo.errors import ContractError, ZooError
-from zoo.metrics.bounds import bounds
+from zoo.metrics.bounds import bounds, elbo_steps
+from zoo.report.figures.steps import steps
+from zoo.runs.evaluation import Settings, TrainedRun
+from zoo.runs.steps import by_steps
 
 
 def test_the_density_of_a_path_is_that_of_brownian_motion() -> None:
@@ -68,3 +71,25 @@ def test_an_elbo_of_its_own_that_is_not_that_of_the_programs_is_refused(
 def test_predictions_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ZooError, match="predict=auto or noise"):
         zoo.build("ddpm", zoo.Event(2, "real"), {"predict": "levels"})
+
+
+def test_terms_by_step_are_those_in_closed_form_and_sum_to_the_total(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """x ~ N(0, I) as above: step t has D/2 (1 / v_(t-1) - 1 / v_t) v_t / (1 + v_t) nats."""
+    torch.manual_seed(0)
+    x = torch.randn(2000, 3)
+    pair = zoo.build("ddpm", zoo.Event(3, "real"), {"timesteps": 6, "width": 4, "blocks": 1})
+    monkeypatch.setattr(pair.extras, "denoise", lambda u, v: u / (1 + v)[:, None])
+    v, terms = pair.extras.v.double(), elbo_steps(pair, x, 4)
+    exact = -1.5 * (1 / v[:-1] - 1 / v[1:]) * v[1:] / (1 + v[1:])
+    assert torch.allclose(terms.mean(0), exact, rtol=0.05)
+    diffusion = bounds(pair, x, 24).terms["diffusion"]
+    error = (terms.sum(1) - diffusion).std() / len(x) ** 0.5
+    assert abs(float((terms.sum(1) - diffusion).mean())) < 4 * float(error)
+    data = zoo.Dataset("normal", pair.event, x[:50], x[:50], x[:50], "normal")
+    found = by_steps(TrainedRun(pair, data, seed=0, history=[]), Settings(particles=12))
+    assert set(found.others) == {"reconstruction", "prior"}
+    drawn = steps(found.nats.mean(0).tolist(), {name: float(term.mean()) for name, term in found.others.items()})
+    total = float((found.nats.sum(1) + sum(found.others.values())).mean())
+    assert f"{total:.4g} nats: diffusion" in drawn

@@ -58,7 +58,7 @@ def evaluate(
     against: Against = None,
     background: Background = 0.0,
     figure: Annotated[
-        bool, typer.Option("--figure", help="Also the bound by number of particles, k-hat and ESS, into the run.")
+        bool, typer.Option("--figure", help="Also the bound by particles, k-hat and ESS, or by step of a diffusion.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -94,9 +94,12 @@ def evaluate(
             for row in table:
                 typer.echo(f"{row['evaluation']:<11} {row['metric']:<21} {_value(row)}")
         if figure:
+            from zoo.pairs.pair import HasSteps
             from zoo.runs.convergence import write_convergence
+            from zoo.runs.steps import write_steps
 
-            for path in write_convergence(run, dataset, settings, device):
+            write = write_steps if isinstance(run.pair().extras, HasSteps) else write_convergence
+            for path in write(run, dataset, settings, device):
                 typer.echo(path, err=True)
         if any(row["status"] == "failed" for row in table):
             raise typer.Exit(1)

@@ -82,6 +82,18 @@ class HasElbo(Protocol):
 
 
 @runtime_checkable
+class HasSteps(Protocol):
+    """Optional beside `HasElbo`: the ELBO's term of each step t = 1 ... ``timesteps``, whose sum is ``diffusion``.
+
+    ``elbo_step(x, t)`` estimates without bias that of step ``t``, an integer for each datum, shape ``(n,)``, in nats.
+    """
+
+    timesteps: int
+
+    def elbo_step(self, x: Tensor, t: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
 class HasSamplers(Protocol):
     """Optional method: other ways to sample than to run the model, in a chosen number of network passes.
 

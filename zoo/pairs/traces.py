@@ -13,7 +13,7 @@ from torch import Tensor
 from zoo.errors import ContractError, ZooError
 from zoo.event import Event
 from zoo.pairs.enumeration import per_datum_parts, per_datum_weights
-from zoo.pairs.pair import HasElbo, HasLogProb, HasSamplers, Pair
+from zoo.pairs.pair import HasElbo, HasLogProb, HasSamplers, HasSteps, Pair
 from zoo.pairs.records import in_parts
 from zoo.pairs.sites import (
     data_first,
@@ -237,6 +237,23 @@ def elbo_terms(pair: Pair, x: Tensor) -> dict[str, Tensor]:
         if term.shape != (len(x),):
             raise ContractError(f"elbo_terms(x)[{name!r}] should have shape ({len(x)},), got {tuple(term.shape)}")
     return terms
+
+
+def elbo_step(pair: Pair, x: Tensor, t: int) -> Tensor:
+    """The ELBO's term of step ``t`` (`zoo.pairs.pair.HasSteps`), estimated for each datum: shape ``(n,)``, in nats.
+
+    Raises:
+        ContractError: the pair has no steps, or not this one, or a term is not one number for each datum.
+    """
+    if not isinstance(pair.extras, HasSteps):
+        raise ContractError(f"the ELBO of {pair.label} has no terms by step: it has no elbo_step(x, t)")
+    if not 1 <= t <= pair.extras.timesteps:
+        raise ContractError(f"{pair.label} has the steps 1 to {pair.extras.timesteps}, got {t}")
+    with pair.scope():
+        term = pair.extras.elbo_step(x, torch.full((len(x),), t, device=x.device))
+    if term.shape != (len(x),):
+        raise ContractError(f"elbo_step(x, t) should have shape ({len(x)},), got {tuple(term.shape)}")
+    return term
 
 
 def _log_prob(pair: Pair, x: Tensor) -> Tensor:
