@@ -12,15 +12,14 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 import zoo
-from zoo.codec import decode, encode
 from zoo.codec.grids import Grid
-from zoo.codec.lossless import why_not
 from zoo.codec.rules import code
 from zoo.codec.stack import Stack
 from zoo.contract.check import ground_laws
 from zoo.distributions.diffusion import DenoisingChain, NoisyPath
 from zoo.errors import ContractError, ZooError
 from zoo.metrics.bounds import bounds, elbo_steps
+from zoo.pairs.traces import elbo_terms
 from zoo.report.figures.steps import steps
 from zoo.runs.evaluation import Settings, TrainedRun
 from zoo.runs.steps import by_steps
@@ -116,9 +115,14 @@ def test_a_path_is_coded_in_about_its_log_density() -> None:
         assert stack.is_seed()
 
 
-def test_images_come_back_from_bits_back_over_all_steps() -> None:
-    pair = zoo.build("ddpm", zoo.Event((2, 2), 4), {"timesteps": 3, "width": 8, "blocks": 1})
-    x = torch.randint(4, (30, 2, 2), generator=torch.Generator().manual_seed(0)).float()
-    assert why_not(pair) == ""
-    packed = encode(pair, x)
-    assert torch.equal(torch.as_tensor(decode(pair, packed)).float(), x)
+def test_a_learned_schedule_rises_and_the_laws_hold_of_it() -> None:
+    pair = zoo.build("ddpm", zoo.Event(2, "real"), {"timesteps": 5, "width": 8, "blocks": 1, "schedule": "learned"})
+    with torch.no_grad():
+        pair.extras.schedule.shares.copy_(3 * torch.randn(16, generator=torch.Generator().manual_seed(0)))
+    v = pair.extras.noise(torch.zeros(()), 40)
+    assert bool((v.diff() > 0).all())
+    assert v[[0, -1]].log().tolist() == pytest.approx([-7.0, 5.0], abs=1e-4)
+    x = torch.randn(64, 2)
+    ground_laws(pair, x)
+    sum(elbo_terms(pair, x).values()).mean().backward()
+    assert all(float(each.grad.abs().sum()) > 0 for each in pair.extras.schedule.parameters())
