@@ -16,6 +16,7 @@ from zoo.codec.grids import Grid
 from zoo.codec.rules import code
 from zoo.codec.stack import Stack
 from zoo.contract.check import ground_laws
+from zoo.contract.values import fits
 from zoo.distributions.diffusion import DenoisingChain, NoisyPath
 from zoo.errors import ContractError, ZooError
 from zoo.metrics.bounds import bounds, elbo_steps
@@ -126,3 +127,17 @@ def test_a_learned_schedule_rises_and_the_laws_hold_of_it() -> None:
     ground_laws(pair, x)
     sum(elbo_terms(pair, x).values()).mean().backward()
     assert all(float(each.grad.abs().sum()) > 0 for each in pair.extras.schedule.parameters())
+
+
+@pytest.mark.parametrize("support", [256, "real"])
+def test_images_of_three_channels_are_trained_scored_and_sampled(support: int | str) -> None:
+    event = zoo.Event((3, 8, 8), support)
+    x = torch.rand(24, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    x = (256 * x).floor() if support == 256 else x
+    data = zoo.Dataset("colours", event, x[:16], x[16:20], x[20:], "uniform noise")
+    pair = zoo.build("ddpm", event, {"timesteps": 2, "width": 8, "blocks": 1})
+    assert zoo.fit(pair, data, {"steps": 1, "batch": 8, "checkpoints": 1}).status == "finished"
+    assert bool(bounds(pair, x[20:], 4).elbo.isfinite().all())
+    drawn = zoo.sample(pair, 3, sampler="dpm-solver", passes=2)
+    assert fits(event, drawn)
+    assert fits(event, zoo.sample(pair, 3))
