@@ -132,12 +132,14 @@ def test_a_learned_schedule_rises_and_the_laws_hold_of_it() -> None:
 @pytest.mark.parametrize("support", [256, "real"])
 def test_images_of_three_channels_are_trained_scored_and_sampled(support: int | str) -> None:
     event = zoo.Event((3, 8, 8), support)
-    x = torch.rand(24, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    x = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     x = (256 * x).floor() if support == 256 else x
-    data = zoo.Dataset("colours", event, x[:16], x[16:20], x[20:], "uniform noise")
     pair = zoo.build("ddpm", event, {"timesteps": 2, "width": 8, "blocks": 1})
-    assert zoo.fit(pair, data, {"steps": 1, "batch": 8, "checkpoints": 1}).status == "finished"
-    assert bool(bounds(pair, x[20:], 4).elbo.isfinite().all())
-    drawn = zoo.sample(pair, 3, sampler="dpm-solver", passes=2)
-    assert fits(event, drawn)
-    assert fits(event, zoo.sample(pair, 3))
+    optimiser, before = torch.optim.Adam(pair.parameters(), 1e-2), bounds(pair, x, 8).elbo
+    for _ in range(5):
+        optimiser.zero_grad()
+        (-sum(elbo_terms(pair, x).values()).mean()).backward()
+        optimiser.step()
+    assert float(bounds(pair, x, 8).elbo.mean()) > float(before.mean())
+    assert fits(event, zoo.sample(pair, 2))
+    assert fits(event, zoo.sample(pair, 2, sampler="dpm-solver", passes=2))
