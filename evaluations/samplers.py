@@ -34,6 +34,9 @@ def by_passes(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
 
     Returns:
         Two scores for each sampler and number of passes; one, skipped, of a pair without samplers.
+
+    Reference:
+        Gretton et al. 2012 (MMD); Lopez-Paz & Oquab 2017, arXiv:1610.06545 (C2ST).
     """
     (run,) = runs
     points = list(_points(run))
