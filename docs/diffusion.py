@@ -19,8 +19,9 @@ def main(run: str, *steps: str) -> None:
     x = model.data.test
     print("steps nats stderr monte_carlo reconstruction diffusion prior")
     for count in steps:
-        pair = zoo.build("ddpm", model.event, {"timesteps": int(count)}).train(False)
-        pair.extras.net.load_state_dict(model.pair.extras.net.state_dict())
+        pair = zoo.build("ddpm", model.event, {**model.run.config.hyper, "timesteps": int(count)}).train(False)
+        weights = {name: value for name, value in model.pair.state().items() if not name.endswith(".v")}
+        pair.load({**pair.state(), **weights})
         found = bounds(pair, x, DRAWS)
         error = (found.stderr.square().sum().sqrt() / len(x), *(-term.mean() for term in found.terms.values()))
         numbers = (-found.elbo.mean(), found.elbo.std() / len(x) ** 0.5, *error)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import pyro
@@ -142,6 +144,25 @@ class ScalarLogProb(Good):
 class WrongElbo(Good):
     def elbo_terms(self, x: Tensor) -> dict[str, Tensor]:
         return {"all": x.new_full((len(x),), 7.0)}
+
+
+class StepsOfTheWhole(Good):
+    timesteps = 3
+
+    @cached_property
+    def pair(self) -> zoo.Pair:
+        return zoo.Pair(REAL, self.model, self.guide)
+
+    def elbo_terms(self, x: Tensor) -> dict[str, Tensor]:
+        return {"diffusion": zoo.log_weights(self.pair, x)}
+
+    def elbo_step(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.elbo_terms(x)["diffusion"]
+
+
+class SamplesNothing(Good):
+    def samplers(self) -> dict[str, Callable[[int, int], Tensor]]:
+        return {"quick": lambda n, passes: torch.full((n, 3), torch.nan)}
 
 
 class OtherName(Good):

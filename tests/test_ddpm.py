@@ -12,10 +12,18 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 import zoo
+from zoo.codec.grids import Grid
+from zoo.codec.rules import code
+from zoo.codec.stack import Stack
 from zoo.contract.check import ground_laws
-from zoo.distributions.diffusion import NoisyPath
+from zoo.contract.values import fits
+from zoo.distributions.diffusion import DenoisingChain, NoisyPath
 from zoo.errors import ContractError, ZooError
-from zoo.metrics.bounds import bounds
+from zoo.metrics.bounds import bounds, elbo_steps
+from zoo.pairs.traces import elbo_terms
+from zoo.report.figures.steps import steps
+from zoo.runs.evaluation import Settings, TrainedRun
+from zoo.runs.steps import by_steps
 
 
 def test_the_density_of_a_path_is_that_of_brownian_motion() -> None:
@@ -68,3 +76,70 @@ def test_an_elbo_of_its_own_that_is_not_that_of_the_programs_is_refused(
 def test_predictions_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ZooError, match="predict=auto or noise"):
         zoo.build("ddpm", zoo.Event(2, "real"), {"predict": "levels"})
+
+
+def test_terms_by_step_are_those_in_closed_form_and_sum_to_the_total(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """x ~ N(0, I) as above: step t has D/2 (1 / v_(t-1) - 1 / v_t) v_t / (1 + v_t) nats."""
+    torch.manual_seed(0)
+    x = torch.randn(2000, 3)
+    pair = zoo.build("ddpm", zoo.Event(3, "real"), {"timesteps": 6, "width": 4, "blocks": 1})
+    monkeypatch.setattr(pair.extras, "denoise", lambda u, v: u / (1 + v)[:, None])
+    v, terms = pair.extras.v.double(), elbo_steps(pair, x, 4)
+    exact = -1.5 * (1 / v[:-1] - 1 / v[1:]) * v[1:] / (1 + v[1:])
+    assert torch.allclose(terms.mean(0), exact, rtol=0.05)
+    diffusion = bounds(pair, x, 24).terms["diffusion"]
+    error = (terms.sum(1) - diffusion).std() / len(x) ** 0.5
+    assert abs(float((terms.sum(1) - diffusion).mean())) < 4 * float(error)
+    data = zoo.Dataset("normal", pair.event, x[:50], x[:50], x[:50], "normal")
+    found = by_steps(TrainedRun(pair, data, seed=0, history=[]), Settings(particles=12))
+    assert set(found.others) == {"reconstruction", "prior"}
+    drawn = steps(found.nats.mean(0).tolist(), {name: float(term.mean()) for name, term in found.others.items()})
+    total = float((found.nats.sum(1) + sum(found.others.values())).mean())
+    assert f"{total:.4g} nats: diffusion" in drawn
+
+
+def test_a_path_is_coded_in_about_its_log_density() -> None:
+    """Bins of width w: -log p(z) - log w nats each; what was popped by the guide is pushed back to the same bits."""
+    torch.manual_seed(0)
+    v, grid = torch.tensor([0.2, 1.0, 5.0], dtype=torch.float64), Grid(8)
+    for fn in (
+        NoisyPath(torch.randn(200, 2).double(), v),
+        DenoisingChain(lambda u, noise: u / (1 + noise)[:, None], 200, 2, v),
+    ):
+        stack, path = Stack(seeded=True), code(fn, grid)
+        z = path.pop(stack)
+        drawn, nats = -stack.bits * math.log(2), float(-fn.log_prob(z).sum() - z.numel() * math.log(grid.width))
+        assert drawn == pytest.approx(nats, rel=0.01)
+        path.push(stack, z)
+        assert stack.is_seed()
+
+
+def test_a_learned_schedule_rises_and_the_laws_hold_of_it() -> None:
+    pair = zoo.build("ddpm", zoo.Event(2, "real"), {"timesteps": 5, "width": 8, "blocks": 1, "schedule": "learned"})
+    with torch.no_grad():
+        pair.extras.schedule.shares.copy_(3 * torch.randn(16, generator=torch.Generator().manual_seed(0)))
+    v = pair.extras.noise(torch.zeros(()), 40)
+    assert bool((v.diff() > 0).all())
+    assert v[[0, -1]].log().tolist() == pytest.approx([-7.0, 5.0], abs=1e-4)
+    x = torch.randn(64, 2)
+    ground_laws(pair, x)
+    sum(elbo_terms(pair, x).values()).mean().backward()
+    assert all(float(each.grad.abs().sum()) > 0 for each in pair.extras.schedule.parameters())
+
+
+@pytest.mark.parametrize("support", [256, "real"])
+def test_images_of_three_channels_are_trained_scored_and_sampled(support: int | str) -> None:
+    event = zoo.Event((3, 8, 8), support)
+    x = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    x = (256 * x).floor() if support == 256 else x
+    pair = zoo.build("ddpm", event, {"timesteps": 2, "width": 8, "blocks": 1})
+    optimiser, before = torch.optim.Adam(pair.parameters(), 1e-2), bounds(pair, x, 8).elbo
+    for _ in range(5):
+        optimiser.zero_grad()
+        (-sum(elbo_terms(pair, x).values()).mean()).backward()
+        optimiser.step()
+    assert float(bounds(pair, x, 8).elbo.mean()) > float(before.mean())
+    assert fits(event, zoo.sample(pair, 2))
+    assert fits(event, zoo.sample(pair, 2, sampler="dpm-solver", passes=2))

@@ -169,6 +169,16 @@ def test_rate_and_distortion_are_drawn_for_lossy_codecs_only() -> None:
     assert figures.rate_distortion(tables.members(study(), "digits"), 640) == ""
 
 
+def test_samplers_are_drawn_by_their_passes() -> None:
+    at = {"mmd2@ddim:10": 0.04, "mmd2@ddim:100": 0.01, "mmd2@ancestral:10": 0.09, "c2st@ddim:10": 0.7}
+    where = {"suite": "", "family": "ddpm", "guide": "", "group": "diffusion", "dataset": "digits", "seed": 0}
+    rows = [Score(each, value, kind="estimate").row(evaluation="samplers", **where) for each, value in at.items()]
+    drawn = figures.passes_and_quality([tables.Member("digits", "diffusion", "ddpm", "", tuple(rows))], 440)
+    assert "ddim: 10 passes 0.04, 100 passes 0.01; ancestral: 10 passes 0.09" in drawn
+    assert (drawn.count("<polyline"), drawn.count("<circle")) == (2, 3)
+    assert figures.passes_and_quality(tables.members(study(), "digits"), 440) == ""
+
+
 def test_a_curve_is_cut_where_it_leaves_the_frame() -> None:
     assert cut([(0.0, 0.0), (2.0, 4.0)], 1.0, 9.0) == pytest.approx((1.0, 2.0))
     assert cut([(0.0, 0.0), (2.0, 4.0)], 9.0, 1.0) == pytest.approx((0.5, 1.0))

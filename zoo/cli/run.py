@@ -59,7 +59,7 @@ def evaluate(
     against: Against = None,
     background: Background = 0.0,
     figure: Annotated[
-        bool, typer.Option("--figure", help="Also the bound by number of particles, k-hat and ESS, into the run.")
+        bool, typer.Option("--figure", help="Also the bound by particles, k-hat and ESS, or by step of a diffusion.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -95,9 +95,12 @@ def evaluate(
             for row in table:
                 typer.echo(f"{row['evaluation']:<11} {row['metric']:<21} {_value(row)}")
         if figure:
+            from zoo.pairs.pair import HasSteps
             from zoo.runs.convergence import write_convergence
+            from zoo.runs.steps import write_steps
 
-            for path in write_convergence(run, dataset, settings, device):
+            write = write_steps if isinstance(run.pair().extras, HasSteps) else write_convergence
+            for path in write(run, dataset, settings, device):
                 typer.echo(path, err=True)
         if any(row["status"] == "failed" for row in table):
             raise typer.Exit(1)
@@ -110,6 +113,8 @@ def sample(
     options: RunOptions,
     out: Annotated[Path, typer.Option(help="A .png, .npy, .npz of fields, or .csv of a table.")] = Path("samples.png"),
     n: Annotated[int, typer.Option("-n", min=1, help="Number of samples.")] = 64,
+    sampler: Annotated[str, typer.Option(help="A faster sampler of a diffusion: ddim, dpm-solver.")] = "",
+    passes: Annotated[int, typer.Option(help="Network passes of the sampler.")] = 0,
     device: Device = "auto",
 ) -> None:
     """Draw samples of a family, which is trained first if needed, given what the test data are given, if anything."""
@@ -127,7 +132,8 @@ def sample(
         data = prepared.dataset.given_to(pair)
         with seeded(prepared.config.seed):
             given = contexts(pair.event, data.test, n)
-            drawn = data.restore(draw(pair, n, given=given).reshape(n, *data.event.shape).cpu())
+            drawn = draw(pair, n, given=given, sampler=sampler, passes=passes).reshape(n, *data.event.shape)
+            drawn = data.restore(drawn.cpu())
         save_samples(out, drawn, data.event, data.columns, data.names)
         if not options.quiet:
             typer.echo(out)

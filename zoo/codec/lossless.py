@@ -26,6 +26,7 @@ from zoo.codec.handlers import Pop, Push, code_of, naming
 from zoo.codec.posterior import Choice, sampling
 from zoo.codec.stack import Stack, Words
 from zoo.distributions.autoregressive import Autoregressive
+from zoo.distributions.diffusion import DenoisingChain
 from zoo.errors import ContractError, RunError, ZooError
 from zoo.event import Event
 from zoo.pairs.pair import Pair
@@ -306,12 +307,14 @@ def precisely(pair: Pair) -> Iterator[None]:
 
 
 def _passes(trace: Any) -> int:
-    """None for a program without sites, else one, or one per entry of an event coded entry by entry.
+    """None for a program without sites, else one, or one per entry of an event, or step of a path, coded one by one.
 
     A latent that is summed takes one more for its posterior.
     """
     kinds = [site["fn"] for _, site in random_sites(trace)]
-    entries = sum(fn.event.size for fn in kinds if isinstance(fn, Autoregressive)) or min(len(kinds), 1)
+    entries = sum(fn.event.size for fn in kinds if isinstance(fn, Autoregressive))
+    entries += sum(fn.event_shape[0] - 1 for fn in kinds if isinstance(fn, DenoisingChain))
+    entries = entries or min(len(kinds), 1)
     return entries + sum(isinstance(layer, Choice) for fn in kinds for layer in layers(fn))
 
 

@@ -17,13 +17,27 @@ from zoo.contract.findings import BrokenError, NotApplicableError
 from zoo.contract.values import extent, fits, other_data
 from zoo.errors import RunError
 from zoo.files import read_tensors, write_tensors
-from zoo.pairs.pair import Pair
+from zoo.pairs.pair import HasElbo, HasSteps, Pair
 from zoo.pairs.sites import data_first, latent_sites, per_datum, random_sites
-from zoo.pairs.traces import capabilities, contexts, log_prob, log_weights, sample, traced
+from zoo.pairs.traces import (
+    capabilities,
+    contexts,
+    elbo_step,
+    elbo_terms,
+    log_prob,
+    log_weights,
+    sample,
+    samplers,
+    traced,
+)
 from zoo.seeding import seeded
 
 TOLERANCE = 1e-4
 """Relative and absolute, between equal values that were computed in different batches."""
+LEAST_DRAWS = 8
+"""Estimates of each step of each datum."""
+SURE = 4.5
+"""Standard errors by which two means of one value may differ."""
 
 
 def gradients_reach(case: Case) -> None:
@@ -46,12 +60,32 @@ def finite(case: Case) -> None:
             raise BrokenError(f"{word} should be finite, got {extent(values)}")
 
 
+def steps_add_up(case: Case) -> None:
+    pair = case.pair
+    if not (isinstance(pair.extras, HasSteps) and isinstance(pair.extras, HasElbo)):
+        return
+    timesteps, x = pair.extras.timesteps, case.x(case.sizes[0])
+    wide = x.repeat(max(1, LEAST_DRAWS * timesteps // len(x)), *(1 for _ in x.shape[1:]))
+    few = x.repeat(LEAST_DRAWS, *(1 for _ in x.shape[1:]))
+    with pair.evaluating(), seeded(case.seed):
+        sums = torch.stack([elbo_step(pair, few, t) for t in range(1, timesteps + 1)]).double().sum(0)
+        terms = elbo_terms(pair, wide)["diffusion"].double()
+    error = (sums.var() / len(sums) + terms.var() / len(terms)).sqrt() + TOLERANCE * (1 + sums.mean().abs())
+    if (sums.mean() - terms.mean()).abs() > SURE * error:
+        raise BrokenError(
+            f"elbo_step(x, t) should add up over its {timesteps} steps to the term 'diffusion' of elbo_terms(x); it is "
+            f"{float(sums.mean()):g} on average, and that term {float(terms.mean()):g}"
+        )
+
+
 def samples_fit(case: Case) -> None:
     pair, n = case.pair, case.sizes[0]
     batches = [case.x(n, 1), other_data(case.event, case.x(n, 1))]
-    drawn = sample(pair, n, given=contexts(case.event, batches[0], n))
-    if not fits(case.event, drawn):
-        raise BrokenError(f"samples should be of {case.event}, got values {extent(drawn)}")
+    drawn = {"samples": sample(pair, n, given=contexts(case.event, batches[0], n))}
+    drawn |= {f"samples by {name!r}": sample(pair, n, sampler=name, passes=2) for name in samplers(pair)}
+    for word, values in drawn.items():
+        if not fits(case.event, values):
+            raise BrokenError(f"{word} should be of {case.event}, got values {extent(values)}")
     draws = []
     for x in batches:
         with pair.evaluating(), seeded(case.seed):

@@ -35,8 +35,8 @@ PARTICLES = 200
 """Draws of the guide per datum for the bound that an analytic log-probability is compared with."""
 MOST_CHANGED = 500
 """Auxiliary numbers beyond which the determinant of their change of variables is not computed."""
-TRACES, ESTIMATES = 16, 40
-"""Of each datum, traces that a pair's own estimates of the ELBO are compared with, and estimates for each of them."""
+FEW, TRACES, ESTIMATES = 2, 16, 40
+"""Data, traces of each that a pair's own estimates of the ELBO are compared with, and estimates for each of these."""
 ERRORS = 4.0
 """Standard errors by which a bound may exceed what it bounds."""
 
@@ -246,7 +246,7 @@ def estimates_its_elbo(case: Case) -> None:
     pair = case.pair
     if not isinstance(pair.extras, HasElbo):
         return
-    x = case.x(case.sizes[0])
+    x = case.x(FEW)
     with pair.evaluating():
         traces = torch.stack([log_weights(pair, x) for _ in range(TRACES)]).cpu().double().mean(1)
         own = [sum(elbo_terms(pair, x.repeat(ESTIMATES, *(1 for _ in x.shape[1:]))).values()) for _ in range(TRACES)]

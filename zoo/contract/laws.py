@@ -1,6 +1,14 @@
 """The laws in the order in which they are checked: each with its text, its check and how to mend what breaks it."""
 
-from zoo.contract.behaviour import finite, gradients_reach, independent, repeats, samples_fit, survives_saving
+from zoo.contract.behaviour import (
+    finite,
+    gradients_reach,
+    independent,
+    repeats,
+    samples_fit,
+    steps_add_up,
+    survives_saving,
+)
 from zoo.contract.densities import densities_are_of_their_draws
 from zoo.contract.device import runs_elsewhere
 from zoo.contract.findings import Law
@@ -153,6 +161,12 @@ LAWS = (
         "losses and log-probabilities are finite",
         finite,
         "keep scales away from zero (softplus plus a small number), and logarithms and divisions off zero",
+    ),
+    Law(
+        "elbo_step adds up to elbo_terms",
+        steps_add_up,
+        "let elbo_step(x, t) return the term of step t of each datum, shape (n,), without the factor of elbo_terms(x), "
+        "which takes one step of many",
     ),
     Law(
         "samples are of the event",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,6 +15,9 @@ from zoo.pairs.registry import dataset
 
 MOON_NOISE = 0.1
 """Standard deviation of the moons' normal noise, in each coordinate."""
+
+MOON_NODES = 128
+"""Angles of each moon by which its density is integrated: a tenth of a radian, its noise, has about four of them."""
 
 RADII = (1.0, 2.0, 3.0)
 """Radii of the rings, which are equally likely."""
@@ -30,16 +34,44 @@ BLOB_NOISE = 0.6
 _SIZES = (20_000, 2000, 2000)
 
 
-@dataset("moons", about="two half circles in the plane, real, drawn with the seed")
+def moons_log_density(x: Tensor) -> Tensor:
+    """Log-density of the moons with respect to area: ``(n, 2)`` to ``(n,)``, in nats.
+
+        p(x) = 1/2 sum_m 1/pi integral over angles a from 0 to pi of N(x; c_m(a), s^2 I)
+
+    c_m(a) runs along the half circle m. The integral is a Gauss-Legendre sum of `MOON_NODES` terms.
+    """
+    nodes, weights = (torch.from_numpy(each).to(x) for each in np.polynomial.legendre.leggauss(MOON_NODES))
+    places = torch.cat(_half_circles(math.pi * (nodes + 1) / 2))
+    away = torch.cdist(x, places, compute_mode="donot_use_mm_for_euclid_dist").square()
+    normal = -away / (2 * MOON_NOISE**2) - math.log(2 * math.pi * MOON_NOISE**2)
+    log_density: Tensor = (normal + (weights / 4).log().repeat(2)).logsumexp(-1)
+    return log_density
+
+
+def draw_moons(n: int, generator: torch.Generator) -> Tensor:
+    """``n`` points of the moons, shape ``(n, 2)``."""
+    lower = torch.randint(2, (n,), generator=generator).bool()
+    upper_moon, lower_moon = _half_circles(math.pi * torch.rand(n, generator=generator))
+    noise = MOON_NOISE * torch.randn(n, 2, generator=generator)
+    return torch.where(lower[:, None], lower_moon, upper_moon) + noise
+
+
+def _half_circles(angle: Tensor) -> tuple[Tensor, Tensor]:
+    """Points of the upper and of the lower moon, without noise: shape ``(n, 2)`` each."""
+    upper = torch.stack([angle.cos(), angle.sin()], -1)
+    return upper, torch.stack([1 - angle.cos(), 0.5 - angle.sin()], -1)
+
+
+@dataset(
+    "moons",
+    about="two half circles in the plane, real, drawn with the seed",
+    log_density=moons_log_density,
+    sampler=draw_moons,
+)
 def moons(seed: int = 0) -> Dataset:
     """Two interleaved half circles of radius 1, with normal noise of standard deviation `MOON_NOISE`."""
-    n, generator = sum(_SIZES), torch.Generator().manual_seed(seed)
-    lower = torch.randint(2, (n,), generator=generator).bool()
-    angle = math.pi * torch.rand(n, generator=generator)
-    upper_moon = torch.stack([angle.cos(), angle.sin()], -1)
-    lower_moon = torch.stack([1 - angle.cos(), 0.5 - angle.sin()], -1)
-    noise = MOON_NOISE * torch.randn(n, 2, generator=generator)
-    points = torch.where(lower[:, None], lower_moon, upper_moon) + noise
+    points = draw_moons(sum(_SIZES), torch.Generator().manual_seed(seed))
     return _toy("moons", points, seed, f"two half circles with noise {MOON_NOISE}")
 
 

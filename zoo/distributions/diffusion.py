@@ -55,6 +55,13 @@ class NoisyPath(TorchDistribution):
         noise = torch.randn(len(self.x), *self.event_shape, device=self.x.device, dtype=self.x.dtype)
         return (self.x[:, None] + (steps * noise).cumsum(1)) / (1 + self.v).sqrt()[:, None]
 
+    def point(self, i: int, last: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of the point z_i, given the ``last`` that was drawn, z_(i-1): shape ``(n, D)``."""
+        v, scale = self.v[i], (1 + self.v[i]).sqrt()
+        if i == 0:
+            return self.x / scale, v / (1 + v)
+        return last * (1 + self.v[i - 1]).sqrt() / scale, (v - self.v[i - 1]) / (1 + v)
+
     def log_prob(self, value: Tensor) -> Tensor:
         u = value * (1 + self.v).sqrt()[:, None]
         steps = torch.cat([(u[:, 0] - self.x)[:, None], u.diff(dim=1)], 1)
@@ -113,6 +120,13 @@ class DenoisingChain(TorchDistribution):
         ratio, scale = (before / after)[:, None], (1 + before)[:, None]
         expected = self.denoise(u, after)
         return (expected + ratio * (u - expected)) / scale.sqrt(), before[:, None] * (1 - ratio) / scale
+
+    def point(self, i: int, last: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of the point z_(T-i), given the ``last`` that was drawn, z_(T-i+1): shape ``(n, D)``."""
+        if i == 0:
+            zero = self.v.new_zeros(*self.batch_shape, self.event_shape[1])
+            return zero, zero + 1
+        return self.step(last, len(self.v) - i)
 
     def log_prob(self, value: Tensor) -> Tensor:
         n, count, _ = value.shape

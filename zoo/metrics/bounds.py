@@ -13,10 +13,10 @@ from torch import Tensor
 
 from zoo.engine.private import DispatchMode
 from zoo.engine.scorer import compile_scores
-from zoo.errors import ZooError
-from zoo.pairs.pair import HasElbo, Pair
+from zoo.errors import ContractError, ZooError
+from zoo.pairs.pair import HasElbo, HasSteps, Pair
 from zoo.pairs.records import in_parts
-from zoo.pairs.traces import capabilities, elbo_terms, log_prob, weight_parts
+from zoo.pairs.traces import capabilities, elbo_step, elbo_terms, log_prob, weight_parts
 from zoo.scores import Kind
 from zoo.seeding import seeded
 
@@ -100,6 +100,20 @@ def elbo_draws(pair: Pair, x: Tensor, draws: int, *, memory: int = MEMORY, seed:
             for name, term in elbo_terms(pair, wide).items():
                 held = found.setdefault(name, torch.empty(len(x), draws, dtype=torch.float64))
                 held[data, some] = term.reshape(count, -1).T.cpu().double()
+    return found
+
+
+def elbo_steps(pair: Pair, x: Tensor, draws: int = 1, *, memory: int = MEMORY, seed: int = 0) -> Tensor:
+    """The ELBO's terms by step (`zoo.pairs.traces.elbo_step`), each of ``draws`` estimates: ``(n, steps)``, in nats."""
+    if not isinstance(pair.extras, HasSteps):
+        raise ContractError(f"the ELBO of {pair.label} has no terms by step: it has no elbo_step(x, t)")
+    found = torch.empty(len(x), pair.extras.timesteps, dtype=torch.float64)
+    with pair.evaluating(), seeded(seed):
+        rows = rows_within(memory, x, lambda part: elbo_step(pair, part, 1))
+        for t in range(1, found.shape[1] + 1):
+            wide = x.repeat_interleave(draws, 0).split(rows)
+            terms = torch.cat([elbo_step(pair, part, t).cpu().double() for part in wide])
+            found[:, t - 1] = terms.reshape(len(x), draws).mean(1)
     return found
 
 

@@ -16,12 +16,17 @@ RANDOM = ("bernoulli", "binomial", "multinomial", "normal", "poisson", "_standar
 """Functions whose results are data, even if they are given nothing but weights."""
 
 
-def sequential_passes(pair: Pair) -> int:
+def sequential_passes(pair: Pair, sampler: str = "", passes: int = 0) -> int:
     """How many network passes, one after the other, one sample needs.
 
     Counted while one sample is drawn: the number of times that the most used parameter (or a part of it) meets data.
     Masked weights and other functions of weights alone count as the weights. Compiled and scripted networks are not
     seen.
+
+    Args:
+        pair: any pair.
+        sampler: one of the pair's own, by name (see `zoo.sample`).
+        passes: how many the sampler is asked to take.
 
     Returns:
         The number of passes; 0 where no parameter meets data.
@@ -29,7 +34,7 @@ def sequential_passes(pair: Pair) -> int:
     given = contexts(pair.event, pair.event.zeros(1), 1)
     pair.layout  # noqa: B018 (learning it runs the model once more)
     with _Uses(pair) as seen:
-        sample(pair, 1, given=given)
+        sample(pair, 1, given=given, sampler=sampler, passes=passes)
     return max(seen.uses.values(), default=0)
 
 

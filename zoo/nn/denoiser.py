@@ -62,7 +62,7 @@ class ResidualBlock(nn.Module):
     def __init__(self, width: int, places: int, dropout: float) -> None:
         super().__init__()
         self.places = places
-        self.norm = nn.GroupNorm(4 if width % 4 == 0 else 1, width)
+        self.norm = nn.GroupNorm(4 if width > 4 and width % 4 == 0 else 1, width)
         layers = [nn.Conv2d(width, width, 3, padding=1) if places else nn.Linear(width, width) for _ in range(2)]
         self.one, self.two = layers
         self.noise, self.drop = nn.Linear(width, width), Dropout(dropout)

@@ -82,6 +82,29 @@ class HasElbo(Protocol):
 
 
 @runtime_checkable
+class HasSteps(Protocol):
+    """Optional beside `HasElbo`: the ELBO's term of each step t = 1 ... ``timesteps``, whose sum is ``diffusion``.
+
+    ``elbo_step(x, t)`` estimates without bias that of step ``t``, an integer for each datum, shape ``(n,)``, in nats.
+    """
+
+    timesteps: int
+
+    def elbo_step(self, x: Tensor, t: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class HasSamplers(Protocol):
+    """Optional method: other ways to sample than to run the model, in a chosen number of network passes.
+
+    ``samplers()`` gives them by name: each takes a number of data and of passes, and returns draws of shape
+    ``(n, *event.shape)``. ``zoo.sample(pair, n, sampler=name, passes=20)`` draws by one.
+    """
+
+    def samplers(self) -> Mapping[str, Callable[[int, int], Tensor]]: ...
+
+
+@runtime_checkable
 class HasPlayers(Protocol):
     """Optional method: an objective of its own, for a family that is not trained by an ELBO."""
 
@@ -120,7 +143,7 @@ class Pair:
         event: shape and support of one datum.
         model: the generative program; observes ``x`` (or, if it is implicit, returns it by ``pyro.deterministic``).
         guide: the inference program, empty for a model without latents.
-        extras: the object that may offer ``log_prob``, ``players`` and ``initialise``.
+        extras: the object that may offer ``log_prob`` and the other optional methods.
         family: name of the family, for the scores' columns (as is the attribute ``group``).
         guide_name: name of the guide, for the same.
         example: a batch on which both programs are run once, so that all parameters exist; zeros by default.

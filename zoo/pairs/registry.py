@@ -76,7 +76,8 @@ def family(
 
     It makes an object with ``model`` and, unless its latents are left to a guide from the shelf, ``guide``; or a tuple
     of these two programs. Keyword arguments of ``make`` are the family's hyper-parameters. The object may also have the
-    methods ``log_prob``, ``elbo_terms``, ``players`` and ``initialise`` (see `zoo.pairs.pair`).
+    methods ``log_prob``, ``elbo_terms``, ``elbo_step``, ``samplers``, ``players`` and ``initialise`` (see
+    `zoo.pairs.pair`).
 
     Args:
         name: unique among families.

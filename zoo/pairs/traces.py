@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
@@ -10,10 +10,10 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from zoo.errors import ContractError
+from zoo.errors import ContractError, ZooError
 from zoo.event import Event
 from zoo.pairs.enumeration import per_datum_parts, per_datum_weights
-from zoo.pairs.pair import HasElbo, HasLogProb, Pair
+from zoo.pairs.pair import HasElbo, HasLogProb, HasSamplers, HasSteps, Pair
 from zoo.pairs.records import in_parts
 from zoo.pairs.sites import (
     data_first,
@@ -247,6 +247,23 @@ def elbo_terms(pair: Pair, x: Tensor) -> dict[str, Tensor]:
     return terms
 
 
+def elbo_step(pair: Pair, x: Tensor, t: int) -> Tensor:
+    """The ELBO's term of step ``t`` (`zoo.pairs.pair.HasSteps`), estimated for each datum: shape ``(n,)``, in nats.
+
+    Raises:
+        ContractError: the pair has no steps, or not this one, or a term is not one number for each datum.
+    """
+    if not isinstance(pair.extras, HasSteps):
+        raise ContractError(f"the ELBO of {pair.label} has no terms by step: it has no elbo_step(x, t)")
+    if not 1 <= t <= pair.extras.timesteps:
+        raise ContractError(f"{pair.label} has the steps 1 to {pair.extras.timesteps}, got {t}")
+    with pair.scope():
+        term = pair.extras.elbo_step(x, torch.full((len(x),), t, device=x.device))
+    if term.shape != (len(x),):
+        raise ContractError(f"elbo_step(x, t) should have shape ({len(x)},), got {tuple(term.shape)}")
+    return term
+
+
 def _log_prob(pair: Pair, x: Tensor) -> Tensor:
     if pair.structure.unnormalised and not pair.is_relative:
         raise ContractError(
@@ -280,8 +297,10 @@ def sample(
     *,
     given: Mapping[str, Tensor] | None = None,
     latents: Mapping[str, Tensor] | None = None,
+    sampler: str = "",
+    passes: int = 0,
 ) -> Tensor:
-    """Draw data by running the model forwards, in evaluation mode and without gradients.
+    """Draw data in evaluation mode and without gradients: by running the model forwards, or by a sampler of the pair.
 
     Latents that all data share are drawn from the guide, separately for each datum, so that data are independent draws
     of the posterior predictive.
@@ -292,6 +311,9 @@ def sample(
         chunk: at most this many are drawn at once, which bounds the memory.
         given: the fields that the model is given, each of shape ``(n, *field.shape)``.
         latents: values of latents of each datum by site, each of shape ``(n, *shape)``; the others are drawn.
+        sampler: one of the pair's own, by name (`zoo.pairs.pair.HasSamplers`). Its draws are not those of the
+            likelihood's model, only close to them.
+        passes: network passes of the sampler, one after the other.
 
     Returns:
         Shape ``(n, *event.shape)``, within the event's support. A record is packed, with the fields that were given.
@@ -299,12 +321,18 @@ def sample(
     Raises:
         ContractError: the model draws something that is not ``n`` data of the event's shape, or ``given`` are not the
             fields that it is given.
+        ZooError: the pair does not have the sampler, or it is given no passes, fields or latents.
 
     Example:
         >>> from zoo import Event, build, sample
         >>> sample(build("independent", Event((2, 2), 5)), 3).shape
         torch.Size([3, 2, 2])
     """
+    if sampler or passes:
+        if given or latents:
+            raise ZooError("a sampler draws all latents itself and is given no fields: leave out given and latents")
+        with pair.evaluating():
+            return _draw_by(pair, sampler, passes, n, chunk)
     event, values = pair.event, dict(given or {})
     needed = {field.name: (n, *field.shape) for field in event.fields if field.role == "given"}
     if {name: tuple(value.shape) for name, value in values.items()} != needed:
@@ -319,6 +347,28 @@ def sample(
     parts = [{name: z[first : first + chunk] for name, z in (latents or {}).items()} for first in range(0, n, chunk)]
     with pair.evaluating():
         return torch.cat([_draw(pair, *each) for each in zip(x.to(pair.device).split(chunk), parts, strict=True)])
+
+
+def samplers(pair: Pair) -> Mapping[str, Callable[[int, int], Tensor]]:
+    """The samplers of a pair by name (`zoo.pairs.pair.HasSamplers`); empty if it has none."""
+    return pair.extras.samplers() if isinstance(pair.extras, HasSamplers) else {}
+
+
+def _draw_by(pair: Pair, name: str, passes: int, n: int, chunk: int) -> Tensor:
+    known = samplers(pair)
+    if not known:
+        raise ZooError(f"{pair.label} samples by running its model and has no samplers: leave out sampler and passes")
+    if name not in known or passes < 1:
+        raise ZooError(
+            f"{pair.label} takes sampler={' or '.join(known)} with passes=1 or more, got sampler={name!r} and "
+            f"passes={passes}"
+        )
+    sizes = [min(chunk, n - first) for first in range(0, n, chunk)]
+    with pair.scope():
+        drawn = torch.cat([known[name](size, passes) for size in sizes])
+    if drawn.shape != (n, *pair.event.shape):
+        raise ContractError(f"sampler {name!r} should give shape {(n, *pair.event.shape)}, got {tuple(drawn.shape)}")
+    return drawn.to(torch.get_default_dtype())
 
 
 def contexts(event: Event, x: Tensor, n: int) -> dict[str, Tensor]:

@@ -29,6 +29,7 @@ OF_FAMILIES = {
     "brackets": (figures.brackets, 880.0),
     "speed-likelihood": (figures.speed_and_likelihood, 440.0),
     "speed-quality": (figures.speed_and_quality, 440.0),
+    "passes-quality": (figures.passes_and_quality, 440.0),
     "rate-distortion": (figures.rate_distortion, 640.0),
 }
 """Name of a figure with all families of a data set -> how it is drawn, and its width on a large screen."""

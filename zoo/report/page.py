@@ -197,7 +197,7 @@ def _chapter(study: Study, dataset: str, place: str) -> dict[str, Any]:
         "neighbours_shown": neighbours_shown(shown, groups) if shown else [],
         "speed": [
             drawn
-            for draw in (figures.speed_and_likelihood, figures.speed_and_quality)
+            for draw in (figures.speed_and_likelihood, figures.speed_and_quality, figures.passes_and_quality)
             if (drawn := _for_screens(draw, lines, 440))
         ],
         "rates": _for_screens(figures.rate_distortion, lines, 640),

@@ -193,7 +193,15 @@ class TrainedModel:
         found = found if entries is None else found & entries.flatten(1).cpu()
         return self.units.log_scales(x, found)
 
-    def sample(self, n: int, given: Mapping[str, Any] | None = None, z: Any = None, seed: int | None = None) -> Batch:
+    def sample(
+        self,
+        n: int,
+        given: Mapping[str, Any] | None = None,
+        z: Any = None,
+        seed: int | None = None,
+        sampler: str = "",
+        passes: int = 0,
+    ) -> Batch:
         """Draw ``n`` data.
 
         Args:
@@ -201,9 +209,11 @@ class TrainedModel:
             given: the fields that a record's other fields depend on, each of shape ``(n, *field.shape)``.
             z: latents, shape ``(n, d)`` or by site, instead of draws of the prior.
             seed: of the draws; by default torch's own stream goes on.
+            sampler: one of the pair's own, such as ``"ddim"``, instead of running its model (see `zoo.sample`).
+            passes: network passes of the sampler.
 
         Raises:
-            ZooError: a model without latents was given some, or fields are missing.
+            ZooError: a model without latents was given some, fields are missing, or there is no such sampler.
         """
         if n < 1:
             raise ZooError(f"a sample has one datum or more, got n={n}")
@@ -219,7 +229,8 @@ class TrainedModel:
             latents = self._latents.split(codes)
         fields = {name: self._given(name, torch.as_tensor(value)) for name, value in (given or {}).items()}
         with nullcontext() if seed is None else seeded(seed):
-            return self._out(sample(self.pair, n, given=fields, latents=latents), form)
+            drawn = sample(self.pair, n, given=fields, latents=latents, sampler=sampler, passes=passes)
+            return self._out(drawn, form)
 
     def encode(self, x: Any, draws: int = DRAWS, seed: int = 0) -> Encoding:
         """The latents of each datum: mean, deviation and draws of its approximate posterior.

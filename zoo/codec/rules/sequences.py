@@ -1,6 +1,6 @@
 """Codes of events whose parts depend on the parts before them: entry by entry, or block by block.
 
-The rules here are those of autoregressive and integer-transformed distributions and of Markov chains.
+The rules here are those of autoregressive and integer-transformed distributions, of Markov chains and diffusions.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from zoo.codec.rules.finite import Mapped
 from zoo.codec.rules.registry import Code, code, codes
 from zoo.codec.stack import Stack
 from zoo.distributions.autoregressive import Autoregressive
+from zoo.distributions.diffusion import DenoisingChain, NoisyPath
 from zoo.distributions.integer_transformed import Blocks, IntegerTransformed
 from zoo.distributions.markov import MarkovNormal
 
@@ -96,6 +97,27 @@ def _autoregressive(fn: Autoregressive, grid: Grid | None) -> Code:
 @codes(MarkovNormal)
 def _markov_normal(fn: MarkovNormal, grid: Grid | None) -> Code:
     return Stepwise(fn, grid)
+
+
+@codes(NoisyPath)
+def _noisy_path(fn: NoisyPath, grid: Grid | None) -> Code:
+    return Mapped(_path(fn, grid), lambda z: z.flatten(1), lambda z: z.reshape(fn.shape()))
+
+
+@codes(DenoisingChain)
+def _denoising_chain(fn: DenoisingChain, grid: Grid | None) -> Code:
+    return Mapped(_path(fn, grid), lambda z: z.flip(1).flatten(1), lambda z: z.reshape(fn.shape()).flip(1))
+
+
+def _path(fn: NoisyPath | DenoisingChain, grid: Grid | None) -> Code:
+    """The points of a path in the order in which they are drawn, each given the one before it."""
+    count, size = fn.event_shape
+
+    def block(i: int, before: Tensor) -> Any:
+        mean, variance = fn.point(i, before[:, -size:])
+        return Normal(mean, variance.sqrt().expand_as(mean)).to_event(1)
+
+    return Blockwise(fn.batch_shape.numel(), [size] * count, block, grid)
 
 
 @codes(IntegerTransformed)
