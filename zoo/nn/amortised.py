@@ -31,7 +31,7 @@ class AmortizedGuide(nn.Module):
         q(z_1, ..., z_L | x) = prod_l q(z_l | x, z_(l+1), ..., z_L)
 
     The last latent of a hierarchy is the nearest to ``x``. What a latent further up stands for is a simpler function of
-    those below than of ``x`` itself, and is learned sooner.
+    those below than of ``x`` itself.
 
     Args:
         event: shape and support of ``x``.
