@@ -38,6 +38,8 @@ CHAINS, TEMPERATURES = 100, 4
 """Of annealing, for log Z: chains, and temperatures for each particle."""
 SURE = 3.0
 """Standard errors by which backward chains may be below forward ones before their starts count as not exact."""
+APART = 1.0
+"""Nats between forward and backward chains from which on the value says how far they are apart."""
 CONSERVATIVE = "at least log Z in expectation if the draws that its chains start from are exact: conservative"
 FLOORS = {"floor_uniform": "uniform", "floor_independent": "independent"}
 """Metric -> the family that every other should beat."""
@@ -147,8 +149,10 @@ def _of_pair(run: TrainedRun, settings: Settings) -> list[Score]:
     ]
     if log_z and unknown:
         found = [_of_estimate(each, log_z.forward, values) for each in found]
+        gap = log_z.backward.value - log_z.forward.value
         of_z = f"log Z by {CHAINS} chains of {temperatures} temperatures, optimistic: see nats_conservative"
-        remark = "; ".join(filter(None, [remark, of_z]))
+        apart = f"chains back from the model's draws differ by {gap:+.2g} nats" if abs(gap) > APART else ""
+        remark = "; ".join(filter(None, [remark, of_z, apart]))
     found = [replace(each, reason=remark) if each.metric in OF_DATA and each.status == "ok" else each for each in found]
     return [*found, *(_of_log_z(log_z, values if unknown else None) if log_z else [])]
 

@@ -31,7 +31,7 @@ def probe(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
     """The accuracy of logistic regression from latents to labels, trained on the train split, on the test split.
 
     Latents are means over 8 draws of the guide, which is not given the label; of a flow, z = f(x). The model need not
-    know of labels: a registered data set that can be had with ``labels=all`` brings its own.
+    know of labels: a registered data set that takes ``labels=all`` brings its own.
 
     - ``probe``: from all latents of a datum. ``probe_SITE``: from those of each site, where there are several.
     - ``probe_x``: from the data themselves, for comparison.

@@ -165,6 +165,29 @@ def test_its_nats_are_an_estimate_with_both_sides() -> None:
     assert (scores["nats"].stderr or 0) > float((2 * data.test.square().sum(1)).std()) / 10
 
 
+class Stuck(Bell):
+    """Its chains do not move, and those back start at one place."""
+
+    place = 0.0
+
+    def move(self, x: Tensor, b: float) -> Tensor:
+        return x
+
+    def settled(self, n: int) -> Tensor:
+        return torch.full((n, 2), self.place)
+
+
+@pytest.mark.parametrize("place", [0.0, 3.0])
+def test_chains_that_disagree_are_not_hidden(place: float) -> None:
+    made = type("Made", (Stuck,), {"place": place})
+    run = TrainedRun(bell(made=made), plane(), seed=0, history=[])
+    scores = {score.metric: score for score in evaluate("likelihood", [run], Settings())}
+    back = float(made(torch.tensor(4.0)).log_path(torch.full((2,), place), 1.0)) + place**2 + math.log(2 * math.pi)
+    gap = back - (scores["log_z_forward"].value or 0.0)
+    assert f"differ by {gap:+.2g} nats" in scores["nats"].reason
+    assert (scores["nats_conservative"].status == "failed") == (gap < 0)
+
+
 def machine(visible: int = 5, hidden: int = 4, levels: int = 2) -> BoltzmannMachine:
     pair = zoo.build("rbm", Event(visible, levels), {"hidden": hidden, "sweeps": 50}).extras
     perturb(pair.parameters(), 1.0)

@@ -12,6 +12,7 @@ computes from other numbers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
@@ -161,7 +162,7 @@ class FlowDensity(TorchDistribution):
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         shape = self._extended_shape(sample_shape)
         z = self.base.rsample((shape.numel() // self.event_shape.numel(),))
-        return self.inverse(z.nan_to_num(posinf=FARTHEST, neginf=-FARTHEST)).reshape(shape)
+        return self.inverse(z.nan_to_num(math.nan, FARTHEST, -FARTHEST)).reshape(shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
         z, logdet = self.forward(value.reshape(-1, self.event_shape.numel()))

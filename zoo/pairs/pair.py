@@ -83,7 +83,7 @@ class HasElbo(Protocol):
 
 @runtime_checkable
 class HasSteps(Protocol):
-    """Optional beside `HasElbo`: the ELBO's term of each step t = 1 ... ``timesteps``, whose sum is ``diffusion``.
+    """Optional, with `HasElbo`: the ELBO's term of each step t = 1 ... ``timesteps``, whose sum is ``diffusion``.
 
     ``elbo_step(x, t)`` estimates without bias that of step ``t``, an integer for each datum, shape ``(n,)``, in nats.
     """

@@ -152,12 +152,13 @@ def summary(study: Study) -> str:
 
 
 def _best(lines: Sequence[Member]) -> str:
+    """The lowest nats that are exact or a bound: an estimate by an unknown log Z may be too low."""
     scored = [(line, line.pool("likelihood", "nats")) for line in lines if line.group != "floor"]
-    known = [(line, score) for line, score in scored if score.state == "ok"]
+    known = [(line, score) for line, score in scored if score.state == "ok" and score.kind != "estimate"]
     if not known:
         return ""
     line, score = min(known, key=lambda item: item[1].number)
-    bound = {"lower bound": "at most ", "estimate": "about "}.get(score.kind, "")
+    bound = "at most " if score.kind == "lower bound" else ""
     over = f" on {score.n} test data" if score.n else ""
     nats = text.plus_minus(score.number, score.stderr)
     return f"The best likelihood on {line.dataset} is {line.label}'s: {bound}{nats} nats per datum{over}."

@@ -25,7 +25,7 @@ FILES = ("steps.csv", "steps.svg")
 
 
 @dataclass(frozen=True)
-class Steps:
+class ElboSteps:
     """Minus the ELBO of the test data and its parts, in nats.
 
     Attributes:
@@ -38,7 +38,7 @@ class Steps:
     others: Mapping[str, Tensor]
 
 
-def by_steps(run: TrainedRun, settings: Settings) -> Steps:
+def by_steps(run: TrainedRun, settings: Settings) -> ElboSteps:
     """The terms of a pair that has them by step (`zoo.pairs.pair.HasSteps`), of the test data.
 
     About ``particles`` passes of each datum are spread over all steps, at least one of each.
@@ -56,7 +56,7 @@ def by_steps(run: TrainedRun, settings: Settings) -> Steps:
     terms = bounds(pair, x, settings.particles, memory=memory, seed=seed).terms
     others = {name: -term for name, term in terms.items() if name != "diffusion"}
     shift = run.data.log_scale(pair, x)
-    return Steps(nats, {**others, "units": shift} if bool(shift.any()) else others)
+    return ElboSteps(nats, {**others, "units": shift} if bool(shift.any()) else others)
 
 
 def write_steps(run: Run, data: Dataset, settings: Settings, device: str = "auto") -> list[Path]:
