@@ -16,7 +16,8 @@ from zoo.metrics.bounds import log_probs, particle_weights
 from zoo.pairs.pair import Pair
 from zoo.pairs.records import dimensions
 from zoo.pairs.registry import column, evaluation
-from zoo.pairs.traces import capabilities, contexts
+from zoo.pairs.sampling import contexts
+from zoo.pairs.traces import capabilities
 from zoo.report.verdicts import NOT_ASKED, Pooled, Row, Verdict, pool, yes_or_poor
 from zoo.runs.evaluation import Settings, TrainedRun, attempt, unmeasurable
 from zoo.scores import Score

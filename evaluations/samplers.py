@@ -9,7 +9,7 @@ from zoo.metrics.mmd import features, mmd2
 from zoo.metrics.passes import sequential_passes
 from zoo.metrics.two_sample import FOLDS, c2st
 from zoo.pairs.registry import evaluation
-from zoo.pairs.traces import sample, samplers
+from zoo.pairs.sampling import sample, samplers
 from zoo.runs.evaluation import Settings, TrainedRun, attempt, unmeasurable
 from zoo.scores import Score
 from zoo.seeding import seeded

@@ -17,7 +17,7 @@ from zoo.metrics.two_sample import FOLDS, c2st, precision_recall
 from zoo.pairs.build import build
 from zoo.pairs.pair import Pair
 from zoo.pairs.registry import column, evaluation
-from zoo.pairs.traces import contexts, sample
+from zoo.pairs.sampling import contexts, sample
 from zoo.report.verdicts import Pooled, Row, Verdict
 from zoo.runs.evaluation import Settings, TrainedRun, attempt, unmeasurable
 from zoo.scores import Score

@@ -16,7 +16,7 @@ from torch import Tensor
 from zoo import Event, Pair
 from zoo.codec import decode
 from zoo.contract.values import random_data
-from zoo.pairs.traces import contexts
+from zoo.pairs.sampling import contexts
 from zoo.seeding import seeded
 
 PUBLISHED = Path(__file__).parent / "programs" / "published"

@@ -198,6 +198,12 @@ def test_families_with_continuous_latents_are_enclosed(name: str) -> None:
     assert float(gap.mean()) > -3 * float(gap.std()) / math.sqrt(12)
 
 
+def test_a_path_that_is_too_long_is_not_annealed() -> None:
+    event, settings = zoo.Event((4, 4), 5), small("ddpm")
+    assert why_not(zoo.build("ddpm", event, settings)) == ""
+    assert "5,616 latent dimensions" in why_not(zoo.build("ddpm", event, settings | {"timesteps": 350}))
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [("gan", "implicit"), ("independent", "no latents"), ("vae+vmf", "surface"), ("ssvae", "records")],

@@ -17,7 +17,8 @@ from zoo.contract.check import ground_laws
 from zoo.errors import ContractError
 from zoo.event import Event
 from zoo.pairs.pair import Pair
-from zoo.pairs.traces import log_prob, sample
+from zoo.pairs.sampling import sample
+from zoo.pairs.traces import log_prob
 from zoo.seeding import seeded
 
 EVENT = Event((2, 3), 7)

@@ -25,7 +25,7 @@ from zoo.errors import RunError, UnfitError
 from zoo.metrics.bounds import log_probs, particle_weights
 from zoo.pairs.records import dimensions
 from zoo.pairs.registry import families, load_shelves
-from zoo.pairs.traces import contexts, sample
+from zoo.pairs.sampling import contexts, sample
 from zoo.runs.evaluation import Settings, TrainedRun, evaluate
 from zoo.seeding import seeded
 

@@ -22,7 +22,7 @@ from zoo.metrics.shifted import SHIFTS
 from zoo.pairs.build import build
 from zoo.pairs.pair import Pair
 from zoo.pairs.registry import datasets, families, load_shelves
-from zoo.pairs.traces import sample
+from zoo.pairs.sampling import sample
 from zoo.runs.evaluation import Settings, TrainedRun, evaluate
 from zoo.scores import Score
 from zoo.seeding import seeded

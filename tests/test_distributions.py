@@ -37,7 +37,8 @@ from zoo.distributions.von_mises_fisher import SphereUniform, VonMisesFisher
 from zoo.event import Event
 from zoo.flows.integer import Arrange
 from zoo.pairs.pair import Pair
-from zoo.pairs.traces import capabilities, log_weights, sample
+from zoo.pairs.sampling import sample
+from zoo.pairs.traces import capabilities, log_weights
 from zoo.seeding import seeded
 
 BELOW_ONE = 1 - 2**-24

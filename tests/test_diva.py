@@ -16,7 +16,8 @@ from zoo.data.rotated import ANGLES, rotate
 from zoo.errors import UnfitError, ZooError
 from zoo.event import Event
 from zoo.pairs.build import build
-from zoo.pairs.traces import capabilities, log_weights, sample
+from zoo.pairs.sampling import sample
+from zoo.pairs.traces import capabilities, log_weights
 from zoo.runs.evaluation import Settings, TrainedRun, evaluate
 from zoo.seeding import seeded
 from zoo.training.loop import fit

@@ -19,7 +19,7 @@ from zoo.event import Event
 from zoo.metrics.bounds import bounds
 from zoo.pairs.build import build
 from zoo.pairs.registry import families
-from zoo.pairs.traces import sample
+from zoo.pairs.sampling import sample
 from zoo.seeding import seeded
 
 EVENTS = ["x=5x6:binary~n,n=:6@given", "x=4x2x3:7~n,n=:5@given", "x=6:real~n,n=:7@given"]

@@ -38,7 +38,8 @@ from zoo.errors import ContractError, ZooError
 from zoo.metrics.bounds import bounds
 from zoo.pairs.enumeration import misread_sites
 from zoo.pairs.pair import no_guide
-from zoo.pairs.traces import capabilities, log_prob, log_weights, sample, weight_parts
+from zoo.pairs.sampling import sample
+from zoo.pairs.traces import capabilities, log_prob, log_weights, weight_parts
 from zoo.runs.evaluation import TrainedRun, evaluate
 from zoo.seeding import seeded
 

@@ -11,7 +11,8 @@ from zoo.data import load_data
 from zoo.event import Event
 from zoo.pairs.build import build
 from zoo.pairs.pair import Pair
-from zoo.pairs.traces import capabilities, log_prob, sample
+from zoo.pairs.sampling import sample
+from zoo.pairs.traces import capabilities, log_prob
 from zoo.training.loop import fit
 
 

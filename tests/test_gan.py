@@ -9,7 +9,8 @@ import torch
 from zoo.data import load_data
 from zoo.event import Event
 from zoo.pairs.build import build
-from zoo.pairs.traces import capabilities, sample
+from zoo.pairs.sampling import sample
+from zoo.pairs.traces import capabilities
 from zoo.training.loop import fit
 from zoo.training.validation import discrepancy
 

@@ -33,7 +33,8 @@ from zoo.engine.objectives import elbo, importance_weighted
 from zoo.errors import ContractError, ZooError
 from zoo.metrics.bounds import bounds
 from zoo.pairs.pair import no_guide
-from zoo.pairs.traces import capabilities, log_prob, log_weights, sample
+from zoo.pairs.sampling import sample
+from zoo.pairs.traces import capabilities, log_prob, log_weights
 from zoo.runs.evaluation import Settings, TrainedRun, evaluate
 from zoo.seeding import seeded
 

@@ -21,7 +21,8 @@ from zoo.pairs.build import build
 from zoo.pairs.declarations import SUPPORTS
 from zoo.pairs.pair import HasPlayers
 from zoo.pairs.registry import families, load_shelves
-from zoo.pairs.traces import capabilities, log_prob, log_weights, sample
+from zoo.pairs.sampling import sample
+from zoo.pairs.traces import capabilities, log_prob, log_weights
 from zoo.runs.evaluation import Settings, TrainedRun, evaluate
 from zoo.seeding import seeded
 from zoo.training.loop import fit

@@ -19,7 +19,8 @@ from zoo.flows.integer import Shift, coarse_to_fine, shifted
 from zoo.pairs.build import build
 from zoo.pairs.pair import Pair
 from zoo.pairs.registry import families
-from zoo.pairs.traces import capabilities, log_prob, sample
+from zoo.pairs.sampling import sample
+from zoo.pairs.traces import capabilities, log_prob
 from zoo.training.loop import fit
 
 EVENT = Event((1, 3), 4)

@@ -18,7 +18,8 @@ from zoo.data import Dataset
 from zoo.event import Event
 from zoo.pairs.build import build
 from zoo.pairs.pair import HasInitialise, Pair
-from zoo.pairs.traces import capabilities, log_prob, log_weights, sample
+from zoo.pairs.sampling import sample
+from zoo.pairs.traces import capabilities, log_prob, log_weights
 from zoo.seeding import seeded
 from zoo.training.loop import fit
 from zoo.training.recipe import Recipe

@@ -18,7 +18,8 @@ from zoo.contract.check import ground_laws
 from zoo.errors import ContractError
 from zoo.event import Event
 from zoo.pairs.pair import Pair
-from zoo.pairs.traces import capabilities, log_prob, log_weights, sample
+from zoo.pairs.sampling import sample
+from zoo.pairs.traces import capabilities, log_prob, log_weights
 from zoo.seeding import seeded
 
 PLANE = Event(2, "real")

@@ -14,7 +14,7 @@ from strangers import PROGRAMS, Outcome, come_out
 from torch import Tensor
 
 from zoo.metrics.bounds import bounds
-from zoo.pairs.traces import sample
+from zoo.pairs.sampling import sample
 from zoo.seeding import seeded
 
 HONEST = sorted(path.stem for path in (PROGRAMS / "honest").glob("*.py"))

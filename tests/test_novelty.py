@@ -25,7 +25,8 @@ from zoo.metrics.detection import auroc
 from zoo.metrics.shifted import shifted
 from zoo.pairs.build import build
 from zoo.pairs.registry import datasets, load_shelves
-from zoo.pairs.traces import capabilities, sample
+from zoo.pairs.sampling import sample
+from zoo.pairs.traces import capabilities
 from zoo.runs.config import DataSpec, configure
 from zoo.runs.evaluation import evaluate
 from zoo.runs.nats import kept_nats

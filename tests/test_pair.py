@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from zoo.errors import ContractError, RunError
 from zoo.event import Event
 from zoo.pairs.pair import Pair
-from zoo.pairs.traces import log_weights, sample
+from zoo.pairs.sampling import sample
+from zoo.pairs.traces import log_weights
 from zoo.seeding import seeded
 
 EVENT = Event(3, "real")

@@ -13,7 +13,8 @@ from zoo.event import Event
 from zoo.pairs.build import build, find
 from zoo.pairs.plugins import load_families
 from zoo.pairs.registry import datasets, evaluations, families, guides, priors
-from zoo.pairs.traces import capabilities, log_weights, sample
+from zoo.pairs.sampling import sample
+from zoo.pairs.traces import capabilities, log_weights
 from zoo.seeding import seeded
 from zoo.training.loop import fit
 

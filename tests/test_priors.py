@@ -21,7 +21,8 @@ from zoo.experiments.suite import Suite
 from zoo.pairs.build import build, read_name
 from zoo.pairs.pair import HasInitialise, NeedsEncoder
 from zoo.pairs.registry import guides, load_shelves, priors
-from zoo.pairs.traces import log_weights, sample
+from zoo.pairs.sampling import sample
+from zoo.pairs.traces import log_weights
 from zoo.runs.config import DataSpec, configure
 from zoo.runs.run import Run, find_runs
 from zoo.seeding import seeded

@@ -21,7 +21,8 @@ from zoo.event import Event
 from zoo.metrics.bounds import bounds, log_probs
 from zoo.pairs.pair import Pair
 from zoo.pairs.records import density
-from zoo.pairs.traces import capabilities, log_prob, log_weights, sample
+from zoo.pairs.sampling import sample
+from zoo.pairs.traces import capabilities, log_prob, log_weights
 from zoo.seeding import seeded
 from zoo.training.loop import Batches, fit
 

@@ -13,7 +13,8 @@ from zoo.data import load_data
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.pairs.build import build
-from zoo.pairs.traces import capabilities, sample
+from zoo.pairs.sampling import sample
+from zoo.pairs.traces import capabilities
 from zoo.seeding import seeded
 
 

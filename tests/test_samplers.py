@@ -11,7 +11,7 @@ from torch import Tensor
 import zoo
 from zoo.distributions.samplers import SAMPLERS, Sampler, ddim, dpm_solver
 from zoo.errors import ZooError
-from zoo.pairs.traces import samplers
+from zoo.pairs.sampling import samplers
 from zoo.runs.evaluation import Settings, TrainedRun, evaluate
 from zoo.seeding import seeded
 

@@ -22,7 +22,8 @@ from zoo.errors import ContractError, ZooError
 from zoo.event import Event
 from zoo.metrics.bounds import bounds, log_probs
 from zoo.pairs.pair import Pair
-from zoo.pairs.traces import capabilities, sample
+from zoo.pairs.sampling import sample
+from zoo.pairs.traces import capabilities
 from zoo.runs.evaluation import Settings, TrainedRun, evaluate
 from zoo.seeding import seeded
 

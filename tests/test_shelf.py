@@ -23,7 +23,8 @@ from zoo.event import EXAMPLES
 from zoo.metrics.bounds import bounds
 from zoo.pairs.build import amortise, build
 from zoo.pairs.registry import families, guides, load_shelves
-from zoo.pairs.traces import capabilities, log_weights, sample
+from zoo.pairs.sampling import sample
+from zoo.pairs.traces import capabilities, log_weights
 from zoo.seeding import seeded
 
 PLANE = Event(2, "real")

@@ -20,7 +20,8 @@ from zoo.event import Event
 from zoo.pairs.build import build
 from zoo.pairs.pair import Pair
 from zoo.pairs.registry import families
-from zoo.pairs.traces import capabilities, log_weights, sample
+from zoo.pairs.sampling import sample
+from zoo.pairs.traces import capabilities, log_weights
 from zoo.runs.evaluation import Settings, TrainedRun, evaluate
 from zoo.scores import Score
 from zoo.seeding import seeded

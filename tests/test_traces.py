@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from zoo.errors import ContractError
 from zoo.event import Event
 from zoo.pairs.pair import Pair, no_guide
+from zoo.pairs.sampling import sample
 from zoo.pairs.sites import observed_sites, per_datum
-from zoo.pairs.traces import capabilities, log_prob, log_weights, sample, tempered, traced
+from zoo.pairs.traces import capabilities, log_prob, log_weights, tempered, traced
 from zoo.seeding import seeded
 
 PLANE = Event(2, "real")

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from zoo.pairs.registry import family as family
     from zoo.pairs.registry import guide as guide
     from zoo.pairs.registry import prior as prior
+    from zoo.pairs.sampling import sample as sample
     from zoo.pairs.traces import capabilities as capabilities
     from zoo.pairs.traces import log_prob as log_prob
     from zoo.pairs.traces import log_weights as log_weights
-    from zoo.pairs.traces import sample as sample
     from zoo.runs.evaluation import Settings as Settings
     from zoo.runs.evaluation import TrainedRun as TrainedRun
     from zoo.runs.evaluation import mean_score as mean_score
@@ -55,7 +55,8 @@ _HOMES = {
     "zoo.pairs.build": ("amortise", "build"),
     "zoo.pairs.pair": ("Pair", "Player"),
     "zoo.pairs.registry": ("acquisition", "column", "dataset", "evaluation", "family", "guide", "prior"),
-    "zoo.pairs.traces": ("capabilities", "log_prob", "log_weights", "sample"),
+    "zoo.pairs.sampling": ("sample",),
+    "zoo.pairs.traces": ("capabilities", "log_prob", "log_weights"),
     "zoo.runs.evaluation": ("Settings", "TrainedRun", "mean_score"),
     "zoo.scores": ("Score",),
     "zoo.training.loop": ("fit",),

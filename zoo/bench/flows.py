@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from zoo.bench.task import Contenders, Entrant, SkippedError, Task
 from zoo.nn.mlp import MLP
-from zoo.pairs.traces import log_prob, sample
+from zoo.pairs.sampling import sample
+from zoo.pairs.traces import log_prob
 
 
 @dataclass(frozen=True)

@@ -121,8 +121,8 @@ def sample(
     with answering():
         from zoo.cli.samples import check_place, save_samples
         from zoo.devices import pick_device
-        from zoo.pairs.traces import contexts
-        from zoo.pairs.traces import sample as draw
+        from zoo.pairs.sampling import contexts
+        from zoo.pairs.sampling import sample as draw
         from zoo.seeding import seeded
 
         prepared = Prepared.of(name, options)

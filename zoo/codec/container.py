@@ -40,7 +40,7 @@ from zoo.errors import RunError, ZooError
 from zoo.event import Event
 from zoo.files import checksum
 from zoo.pairs.pair import Pair
-from zoo.pairs.traces import contexts
+from zoo.pairs.sampling import contexts
 
 MAGIC, VERSION = b"\x89ZOO", 2
 CHECKSUM = 8

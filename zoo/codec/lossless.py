@@ -31,8 +31,9 @@ from zoo.errors import ContractError, RunError, ZooError
 from zoo.event import Event
 from zoo.pairs.pair import Pair
 from zoo.pairs.records import cut, pair_for, scored
+from zoo.pairs.sampling import contexts
 from zoo.pairs.sites import latent_sites, layers, random_sites
-from zoo.pairs.traces import capabilities, contexts, traced
+from zoo.pairs.traces import capabilities, traced
 
 Watch = Callable[[int], None]
 """A callback with the number of data done so far."""

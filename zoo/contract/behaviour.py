@@ -18,18 +18,9 @@ from zoo.contract.values import extent, fits, other_data
 from zoo.errors import RunError
 from zoo.files import read_tensors, write_tensors
 from zoo.pairs.pair import HasElbo, HasSteps, Pair
+from zoo.pairs.sampling import contexts, sample, samplers
 from zoo.pairs.sites import data_first, latent_sites, per_datum, random_sites
-from zoo.pairs.traces import (
-    capabilities,
-    contexts,
-    elbo_step,
-    elbo_terms,
-    log_prob,
-    log_weights,
-    sample,
-    samplers,
-    traced,
-)
+from zoo.pairs.traces import capabilities, elbo_step, elbo_terms, log_prob, log_weights, traced
 from zoo.seeding import seeded
 
 TOLERANCE = 1e-4

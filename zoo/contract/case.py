@@ -18,8 +18,8 @@ from zoo.event import Event
 from zoo.pairs.enumeration import enumerated_elbo
 from zoo.pairs.pair import HasInitialise, HasPlayers, Pair, Player
 from zoo.pairs.records import cut, pair_for
+from zoo.pairs.sampling import contexts, sample
 from zoo.pairs.sites import observed_sites
-from zoo.pairs.traces import contexts, sample
 from zoo.seeding import seeded
 
 STEPS, BATCH = 4, 16

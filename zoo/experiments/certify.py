@@ -11,7 +11,8 @@ from torch import Tensor
 from zoo.metrics.ais import anneal, simulated, why_not
 from zoo.metrics.bounds import bounds, log_probs
 from zoo.metrics.closed_forms import ClosedForm, closed_forms
-from zoo.pairs.traces import capabilities, sample
+from zoo.pairs.sampling import sample
+from zoo.pairs.traces import capabilities
 from zoo.seeding import seeded
 
 LARGEST_ERROR = 4.0

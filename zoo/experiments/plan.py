@@ -103,13 +103,14 @@ def plan(suite: Suite, options: Options) -> list[Entry]:
 
 def _entries(suite: Suite, options: Options) -> Iterator[Entry]:
     names = suite.names()
-    for name in [*suite.hyper, *suite.recipes]:
+    for name in [*suite.hyper, *suite.recipes, *suite.one_seed]:
         if name not in names:
             raise ZooError(f"the suite has settings for {name!r}; its families are {', '.join(names)}")
     for spec, dataset in _datasets(suite, options):
         for name in names:
-            for seed in suite.seeds:
-                yield _entry(suite, options, name, spec, dataset, seed)
+            seeds = suite.seeds[:1] if name in suite.one_seed else suite.seeds
+            for seed in seeds:
+                yield _entry(suite, options, name, spec, dataset, seed, len(seeds))
 
 
 def _datasets(suite: Suite, options: Options) -> Iterator[tuple[DataSpec, Dataset]]:
@@ -122,7 +123,7 @@ def _datasets(suite: Suite, options: Options) -> Iterator[tuple[DataSpec, Datase
         yield spec, dataset
 
 
-def _entry(suite: Suite, options: Options, name: str, spec: DataSpec, dataset: Dataset, seed: int) -> Entry:
+def _entry(suite: Suite, options: Options, name: str, spec: DataSpec, dataset: Dataset, seed: int, runs: int) -> Entry:
     parsed = read_name(name)
     dataset = dataset if parsed.family.event is None else dataset.in_own_units()
     where = parsed.variant, parsed.guide, dataset, seed
@@ -135,4 +136,4 @@ def _entry(suite: Suite, options: Options, name: str, spec: DataSpec, dataset: D
     if "steps" not in options.recipe:
         steps = round(config.recipe.steps * suite.share)
         config = config.model_copy(update={"recipe": config.recipe.updated({"steps": steps})})
-    return Entry(*where, Planned(config, Run.of(config, options.runs), len(suite.seeds)))
+    return Entry(*where, Planned(config, Run.of(config, options.runs), runs))

@@ -37,6 +37,8 @@ from zoo.seeding import seeded
 LEAPFROGS = 2
 FARTHEST = math.pi / 2
 """Most of a step: a quarter period at b = 0. At half a period a chain would come back to where it was, mirrored."""
+MOST_LATENTS = 5000
+"""Latent dimensions of a datum that are annealed: a diffusion of T steps has T + 1 times those of the data."""
 PILOTS = 2
 """Chains of a pilot run for each datum."""
 WANTED, RATE, WARM = 0.65, 0.5, 8
@@ -75,6 +77,8 @@ def why_not(pair: Pair) -> str:
         return "no latents: its likelihood is exact"
     if can.enumerated or can.shared or not pair.structure.plain:
         return "latents that are summed, shared by all data or auxiliary"
+    if (count := sum(torch.Size(shape).numel() for shape in can.latents.values())) > MOST_LATENTS:
+        return f"{count:,} latent dimensions of a datum, more than the {MOST_LATENTS:,} that are annealed"
     with pair.evaluating():
         _, guide = traced(pair, pair.event.zeros(2).to(pair.device))
     for name in can.latents:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from zoo.pairs.pair import Pair
-from zoo.pairs.traces import contexts, sample
+from zoo.pairs.sampling import contexts, sample
 
 RANDOM = ("bernoulli", "binomial", "multinomial", "normal", "poisson", "_standard_gamma", "_sample_dirichlet")
 """Functions whose results are data, even if they are given nothing but weights."""

@@ -17,7 +17,7 @@ from zoo.errors import RunError
 from zoo.event import Event
 from zoo.files import cached_tensors, digest_of, read_json, read_tensors, write_json
 from zoo.metrics import plane
-from zoo.pairs.traces import contexts, sample
+from zoo.pairs.sampling import contexts, sample
 from zoo.runs.evaluation import KEPT, Settings, TrainedRun, evaluate
 from zoo.runs.run import Run
 from zoo.scores import Score

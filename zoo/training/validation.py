@@ -12,7 +12,8 @@ from zoo.metrics.bounds import elbo_draws, log_probs, particle_weights
 from zoo.metrics.mmd import features, mmd2
 from zoo.metrics.normaliser import estimate_normaliser
 from zoo.pairs.pair import HasElbo, Pair
-from zoo.pairs.traces import Capabilities, contexts, sample
+from zoo.pairs.sampling import contexts, sample
+from zoo.pairs.traces import Capabilities
 from zoo.seeding import seeded
 from zoo.training.recipe import Recipe
 

@@ -11,8 +11,9 @@ from pyro import poutine
 from torch import Tensor
 
 from zoo.pairs.pair import Pair
+from zoo.pairs.sampling import sample
 from zoo.pairs.sites import entries_of, random_sites
-from zoo.pairs.traces import capabilities, log_prob, sample
+from zoo.pairs.traces import capabilities, log_prob
 from zoo.seeding import seeded
 
 PROBES = 8

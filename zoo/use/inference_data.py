@@ -21,9 +21,10 @@ from zoo.errors import ZooError
 from zoo.files import write_bytes
 from zoo.metrics.bounds import FEWEST_PARTICLES, LARGEST_KHAT, MEMORY, log_probs, rows_within, summarise
 from zoo.pairs.pair import Pair
+from zoo.pairs.sampling import sample
 from zoo.pairs.sites import data_first, dequantising_sites, latent_sites, observed_sites, per_datum
 from zoo.pairs.structure import listed
-from zoo.pairs.traces import Capabilities, capabilities, sample, traced
+from zoo.pairs.traces import Capabilities, capabilities, traced
 from zoo.seeding import seeded
 from zoo.use.load import load
 from zoo.use.model import TrainedModel

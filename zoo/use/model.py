@@ -23,7 +23,8 @@ from zoo.metrics.bounds import MEMORY, bounds, log_probs, rows_within
 from zoo.metrics.labels import with_likely_labels
 from zoo.pairs.pair import Pair
 from zoo.pairs.records import counted, density
-from zoo.pairs.traces import capabilities, sample
+from zoo.pairs.sampling import sample
+from zoo.pairs.traces import capabilities
 from zoo.runs.laws import UNCHECKED
 from zoo.runs.lookup import dataset_of
 from zoo.runs.run import Run
