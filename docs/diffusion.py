@@ -1,17 +1,20 @@
 """The bound of a trained ``ddpm`` by its number of steps in time: its network knows the noise, not the number of steps.
 
 ``python docs/diffusion.py RUN 20 50 100 1000`` takes a run's folder and prints, for each number of steps, the nats of
-the test split with their standard error over data, the Monte Carlo error, and the terms.
+the test split with their standard error over data, the Monte Carlo error, and the terms. Up to 20 steps also the bound
+by importance weights of whole paths, `PARTICLES` for each datum.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 
 import zoo
-from zoo.metrics.bounds import bounds
+from zoo.metrics.bounds import bounds, particle_weights
 
 DRAWS = 96
+PARTICLES, FEW_STEPS = 64, 20
 
 
 def main(run: str, *steps: str) -> None:
@@ -26,6 +29,10 @@ def main(run: str, *steps: str) -> None:
         error = (found.stderr.square().sum().sqrt() / len(x), *(-term.mean() for term in found.terms.values()))
         numbers = (-found.elbo.mean(), found.elbo.std() / len(x) ** 0.5, *error)
         print(count, *(f"{float(number):.2f}" for number in numbers), flush=True)
+        if int(count) <= FEW_STEPS:
+            nats = math.log(PARTICLES) - particle_weights(pair, x, PARTICLES).logsumexp(1)
+            error = float(nats.std()) / len(x) ** 0.5
+            print(count, f"{PARTICLES} paths: {float(nats.mean()):.2f} {error:.2f}", flush=True)
 
 
 if __name__ == "__main__":
