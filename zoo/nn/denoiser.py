@@ -11,13 +11,16 @@ from zoo.nn.dropout import Dropout
 
 FREQUENCIES = 16
 """Sines and cosines of the level of noise."""
+FINE = (1.0, 2.0, 4.0, 8.0)
+"""Frequencies of the sines and cosines of real data, in radians: where little noise is left, small moves matter."""
 
 
 class Denoiser(nn.Module):
     """From noisy data ``(m, D)`` and the log of its signal-to-noise ratio ``(m,)`` to ``(m, D, count)``.
 
     Residual blocks: of an image convolutions of 3x3, each block also mixing all places; of other data linear layers.
-    Each block adds an embedding of the noise.
+    Each block adds an embedding of the noise. Real data come with their sines and cosines at `FINE` frequencies
+    (Kingma et al. 2021, arXiv:2107.00630, appendix C).
 
     Args:
         event: shape ``(height, width)`` or ``(channels, height, width)`` is an image.
@@ -35,10 +38,12 @@ class Denoiser(nn.Module):
         super().__init__()
         self.image = event.shape if len(event.shape) == 3 else (1, *event.shape) if len(event.shape) == 2 else ()
         self.count = count
+        self.fine = FINE if event.levels is None else ()
         channels = self.image[0] if self.image else event.size
+        inputs = channels * (1 + 2 * len(self.fine))
         self.embed = nn.Sequential(nn.Linear(2 * FREQUENCIES, width), nn.SiLU())
         places = self.image[1] * self.image[2] if self.image else 0
-        self.first = nn.Conv2d(channels, width, 3, padding=1) if self.image else nn.Linear(channels, width)
+        self.first = nn.Conv2d(inputs, width, 3, padding=1) if self.image else nn.Linear(inputs, width)
         self.blocks = nn.ModuleList(ResidualBlock(width, places, dropout) for _ in range(blocks))
         last = channels * count
         self.last = nn.Conv2d(width, last, 1) if self.image else nn.Linear(width, last)
@@ -49,7 +54,8 @@ class Denoiser(nn.Module):
     def forward(self, z: Tensor, log_snr: Tensor) -> Tensor:
         angles = log_snr[:, None] * torch.arange(1, FREQUENCIES + 1, device=z.device) * 0.25
         noise = self.embed(torch.cat([angles.sin(), angles.cos()], 1))
-        h = self.first(z.reshape(-1, *self.image) if self.image else z)
+        h = z.reshape(-1, *self.image) if self.image else z
+        h = self.first(torch.cat([h, *(wave(f * h) for f in self.fine for wave in (torch.sin, torch.cos))], 1))
         for block in self.blocks:
             h = block(h, noise)
         out = self.last(F.silu(h)).reshape(len(z), self.count, -1)
