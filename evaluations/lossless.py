@@ -12,8 +12,8 @@ from torch import Tensor
 from zoo.codec.baselines import standard_codes
 from zoo.codec.container import decode_counting, encode, unpack
 from zoo.codec.lossless import passes, precisely, why_not
-from zoo.metrics.bounds import log_probs, particle_weights
-from zoo.pairs.pair import Pair
+from zoo.metrics.bounds import elbo_draws, log_probs, particle_weights
+from zoo.pairs.pair import HasElbo, Pair
 from zoo.pairs.records import dimensions
 from zoo.pairs.registry import column, evaluation
 from zoo.pairs.sampling import contexts
@@ -126,6 +126,9 @@ def _ideal_bits(pair: Pair, x: Tensor, settings: Settings) -> float:
     if capabilities(pair, x).likelihood == "exact":
         with precisely(pair):
             nats = log_probs(pair, x.double())
+    elif isinstance(pair.extras, HasElbo):
+        terms = elbo_draws(pair, x.to(pair.device), settings.particles, seed=settings.seed)
+        nats = torch.stack([term.mean(1) for term in terms.values()]).sum(0)
     else:
         nats = particle_weights(pair, x.to(pair.device), PARTICLES, seed=settings.seed).mean(1)
     return -float(nats.sum()) / math.log(2)
