@@ -121,8 +121,6 @@ class Suite(BaseModel):
     evaluations."""
     data: list[str] = Field(default=["digits"], min_length=1)
     seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
-    one_seed: list[str] = []
-    """Families of which the first seed alone is run, as they are costly."""
     evaluations: list[str] = ["likelihood", "stability", "sampling"]
     once: dict[str, PositiveInt] = {}
     """Evaluation -> the most test data and samples that it takes (`zoo.runs.evaluation.Settings.samples`): asked of the
