@@ -40,15 +40,6 @@ def test_two_data_sets_of_one_name_are_refused(tmp_path: Path) -> None:
 def test_settings_for_a_family_outside_the_suite_are_refused() -> None:
     with pytest.raises(ZooError, match="settings for 'vea'"):
         plan(Suite(name="own", families=["vae"], recipes={"vea": {"steps": 1}}), Options())
-    with pytest.raises(ZooError, match="settings for 'vea'"):
-        plan(Suite(name="own", families=["vae"], one_seed=["vea"]), Options())
-
-
-def test_of_a_costly_family_the_first_seed_alone_is_run() -> None:
-    suite = Suite(name="own", families=["vae", "ppca"], data=["moons"], seeds=[3, 4], one_seed=["vae"])
-    found = plan(suite, Options())
-    assert [(entry.family, entry.seed) for entry in found] == [("vae", 3), ("ppca", 3), ("ppca", 4)]
-    assert [entry.planned and entry.planned.runs for entry in found] == [1, 2, 2]
 
 
 def test_the_name_of_a_comparison_must_be_a_folder_name() -> None:

@@ -103,14 +103,13 @@ def plan(suite: Suite, options: Options) -> list[Entry]:
 
 def _entries(suite: Suite, options: Options) -> Iterator[Entry]:
     names = suite.names()
-    for name in [*suite.hyper, *suite.recipes, *suite.one_seed]:
+    for name in [*suite.hyper, *suite.recipes]:
         if name not in names:
             raise ZooError(f"the suite has settings for {name!r}; its families are {', '.join(names)}")
     for spec, dataset in _datasets(suite, options):
         for name in names:
-            seeds = suite.seeds[:1] if name in suite.one_seed else suite.seeds
-            for seed in seeds:
-                yield _entry(suite, options, name, spec, dataset, seed, len(seeds))
+            for seed in suite.seeds:
+                yield _entry(suite, options, name, spec, dataset, seed)
 
 
 def _datasets(suite: Suite, options: Options) -> Iterator[tuple[DataSpec, Dataset]]:
@@ -123,7 +122,7 @@ def _datasets(suite: Suite, options: Options) -> Iterator[tuple[DataSpec, Datase
         yield spec, dataset
 
 
-def _entry(suite: Suite, options: Options, name: str, spec: DataSpec, dataset: Dataset, seed: int, runs: int) -> Entry:
+def _entry(suite: Suite, options: Options, name: str, spec: DataSpec, dataset: Dataset, seed: int) -> Entry:
     parsed = read_name(name)
     dataset = dataset if parsed.family.event is None else dataset.in_own_units()
     where = parsed.variant, parsed.guide, dataset, seed
@@ -136,4 +135,4 @@ def _entry(suite: Suite, options: Options, name: str, spec: DataSpec, dataset: D
     if "steps" not in options.recipe:
         steps = round(config.recipe.steps * suite.share)
         config = config.model_copy(update={"recipe": config.recipe.updated({"steps": steps})})
-    return Entry(*where, Planned(config, Run.of(config, options.runs), runs))
+    return Entry(*where, Planned(config, Run.of(config, options.runs), len(suite.seeds)))
