@@ -51,6 +51,8 @@ def _of_run(run: TrainedRun, settings: Settings) -> list[Score]:
     known = capabilities(run.pair).likelihood
     if known == "none":
         return [Score.skipped("kl", "an implicit model: it observes nothing, so it has no density")]
+    if known == "unnormalised":
+        return [Score.skipped("kl", "its density is known up to a constant, and an estimate of that is no bound")]
     count = DRAWS if known == "exact" else OF_BOUNDS
     x = toy.sampler(count, torch.Generator().manual_seed(settings.seed + FRESH))
     given = run.data.standardise(x.reshape(-1, *run.data.event.shape))

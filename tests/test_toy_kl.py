@@ -49,6 +49,8 @@ def test_kl_of_another_density_is_positive() -> None:
 def test_unknown_truths_and_implicit_models_are_skipped() -> None:
     assert "density of digits is not known" in kl("digits").reason
     assert "no density" in kl("rings", "gan").reason
+    assert "up to a constant" in kl("rings", "ebm").reason
+    assert {kl("digits").status, kl("rings", "gan").status, kl("rings", "ebm").status} == {"skipped"}
 
 
 def test_a_bound_on_the_likelihood_bounds_the_divergence_from_above() -> None:
