@@ -168,7 +168,8 @@ class BoltzmannMachine(Unnormalised):
             v = biases.sigmoid().bernoulli()
         else:
             odds = F.pad(biases.unflatten(-1, (-1, self.levels - 1)), (1, 0)).softmax(-1)
-            v = odds.flatten(0, 1).multinomial(1).reshape(len(biases), -1).to(biases)
+            below = odds.cumsum(-1)[..., :-1]  # inverted: multinomial takes most of a step's time
+            v = (below < torch.rand_like(below[..., :1])).sum(-1).to(biases)
         return v.reshape(-1, *self.event_shape)
 
     def _log_states(self) -> Iterator[Tensor]:
