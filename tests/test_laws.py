@@ -47,7 +47,7 @@ def each_weight(pair: Pair, x: Tensor, particles: int) -> Tensor:
         return log_weights(pair, x.repeat_interleave(particles, 0)).reshape(len(x), particles).T
 
 
-@pytest.mark.parametrize(("name", "support"), MEMBERS)
+@pytest.mark.parametrize(("name", "support"), dict.fromkeys([*MEMBERS, *combinations()]))
 def test_the_contract_holds(name: str, support: str) -> None:
     """Of each family at its default size on one support; small elsewhere."""
     hyper = small(name) if "+" in name or support != "levels" else default(name)
