@@ -333,7 +333,7 @@ def test_disagreements_are_counted_and_listed(tmp_path: Path) -> None:
 
 
 def test_groups_that_the_literature_does_not_have_are_named(tmp_path: Path) -> None:
-    sentence = "has no row for the groups: Energy-based, Diffusion"
+    sentence = "has no row for the groups Energy-based, Diffusion"
     added = [MadeUp("steps", group="diffusion"), MadeUp("energy", group="energy", kind="estimate", nats=90.0)]
     for folder, families, found in (("with", [*FAMILIES, *added], True), ("without", FAMILIES, False)):
         write_report(study(seeds=1, families=families), tmp_path / folder)

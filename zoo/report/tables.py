@@ -169,7 +169,8 @@ def unmentioned(lines: Sequence[Member]) -> str:
     """The sentence on groups without a verdict of the literature in any column; empty if there are none."""
     cited = {group for column in columns() for group in column.literature}
     found = [GROUPS[group] for group in GROUPS if group in {line.group for line in lines} - cited - {"", "floor"}]
-    return f"The literature's table has no row for the groups: {', '.join(found)}." if found else ""
+    groups = "group" if len(found) == 1 else "groups"
+    return f"The literature's table has no row for the {groups} {', '.join(found)}." if found else ""
 
 
 def comparisons(lines: Sequence[Member]) -> int:
