@@ -1,0 +1,187 @@
+"""An LSTM over the entries of a discrete event, as a distribution of it and as what reads it."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.distributions.autoregressive import Autoregressive, Stream, levels
+from zoo.errors import ZooError
+from zoo.event import Event
+from zoo.nn.dropout import Dropout
+
+CHUNK = 256
+"""Entries of which logits are computed at once: with 10,000 levels a step took 0.6 of the time that it took at once."""
+
+
+class LSTMDecoder(nn.Module):
+    """p(x | c) entry by entry in row-major order, each given those before it and a context c.
+
+        p(x | c) = prod_i Categorical(x_i; softmax(b + E A h_i)),  h_i = LSTM(E[x_{i-1}] + e_i + C c, h_{i-1})
+
+    The embeddings E are the output layer's weights too (Press & Wolf 2017), e_i is a learned vector of the position.
+
+    Data may be sequences of several lengths, whose level 0 ends them and fills the rest. `initialise` finds out: level
+    0 occurs, and only 0 follows it. Entries after the first 0 are then 0 with certainty, and cost no output layer; a
+    datum with another entry there has probability zero.
+
+    Args:
+        event: any shape, binary or of K levels.
+        width: dimensions of an embedding.
+        hidden: size of the LSTM's state.
+        context: dimensions of c, 0 for none.
+        dropout: share of the LSTM's inputs and outputs that is dropped in training.
+        word_dropout: share of the entries that the LSTM is not given as inputs, in training (Bowman et al. 2016, section
+            3.1). With 1 it is given none of them in evaluation either: the entries are independent given c, but for
+            the end.
+
+    Raises:
+        ZooError: a real event, or a share that is none.
+
+    Reference:
+        Press & Wolf 2017, arXiv:1608.05859; Bowman et al. 2016, arXiv:1511.06349.
+    """
+
+    ends: Tensor
+    """Whether level 0 ends a datum, shape ``()``."""
+
+    def __init__(
+        self,
+        event: Event,
+        *,
+        width: int = 128,
+        hidden: int = 256,
+        context: int = 0,
+        dropout: float = 0.0,
+        word_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if not 0 <= word_dropout <= 1:
+            raise ZooError(f"word_dropout is a share from 0 to 1, got {word_dropout!r}")
+        self.event, self.word_dropout = event, word_dropout
+        self.embed = nn.Embedding(levels(event), width)
+        nn.init.normal_(self.embed.weight, std=0.1)
+        self.place = nn.Parameter(0.1 * torch.randn(event.size, width))
+        self.enter = nn.Linear(context, width, bias=False) if context else None
+        self.lstm = nn.LSTM(width, hidden, batch_first=True)
+        self.out = nn.Linear(hidden, width)
+        self.bias = nn.Parameter(torch.zeros(levels(event)))
+        self.dropout = Dropout(dropout)
+        self.register_buffer("ends", torch.tensor(False))
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor) -> None:
+        """Find out whether level 0 ends a datum of the training data ``x``, and start from the levels' frequencies."""
+        flat = x.flatten(1)
+        after, scored = flat[:, :-1] == 0, flat == flat
+        if after.any() and not (after & (flat[:, 1:] != 0)).any():
+            self.ends.fill_(True)
+            scored = _before_the_end(flat)
+        counts = torch.bincount(flat[scored].long(), minlength=len(self.bias)) + 1.0
+        self.bias.copy_((counts / counts.sum()).log())
+
+    def forward(self, context: Tensor | None = None) -> Autoregressive:
+        """p(x | c) for ``context`` of shape ``(n, context)``: batch shape ``(n,)``; without, batch shape ``()``."""
+        return Autoregressive(
+            self.event,
+            lambda x: self.logits(x, context),
+            lambda n: self.stream(n, context),
+            () if context is None else (len(context),),
+            total=lambda x: self.log_prob(x, context),
+        )
+
+    def scored(self, x: Tensor) -> Tensor | None:
+        """Which entries are not certain, shape ``(n, size)``; ``None`` if all are, as on the meta device."""
+        return None if self.ends.is_meta or not self.ends else _before_the_end(x.flatten(1))
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """log p(x | c), ``(n, *event.shape)`` to ``(n,)``, in nats."""
+        flat, scored = x.flatten(1).long(), self.scored(x)
+        if scored is None:
+            nats = self._nats(self.states(flat, context).flatten(0, 1), flat.flatten())
+            return -nats.reshape(len(x), -1).sum(1)
+        steps = int(scored.sum(1).max())
+        states = self.states(flat[:, :steps], context)
+        data, entry = scored.nonzero(as_tuple=True)
+        nats = self._nats(states[data, entry], flat[data, entry])
+        total = -nats.new_zeros(len(x)).index_add(0, data, nats)
+        return total.masked_fill((flat.bool() & ~scored).any(1), -math.inf)
+
+    def _nats(self, states: Tensor, entries: Tensor) -> Tensor:
+        """-log p of entries, shape ``(m,)``, from the states before them, ``(m, hidden)``."""
+        parts = zip(states.split(CHUNK), entries.split(CHUNK), strict=True)
+        return torch.cat([F.cross_entropy(self.head(h), entry, reduction="none") for h, entry in parts])
+
+    def head(self, states: Tensor) -> Tensor:
+        """Logits of an entry from the state before it, ``(..., hidden)`` to ``(..., levels)``."""
+        return F.linear(self.out(self.dropout(states)), self.embed.weight, self.bias)
+
+    def states(self, flat: Tensor, context: Tensor | None) -> Tensor:
+        """The LSTM's states before each entry, ``(n, steps)`` to ``(n, steps, hidden)``."""
+        before = F.pad(self._given(self.embed(flat[:, :-1])), (0, 0, 1, 0))
+        return self.lstm(self.dropout(before + self._always(context, len(flat), flat.shape[1])))[0]
+
+    def _given(self, embedded: Tensor) -> Tensor:
+        """Embeddings of entries, without those that are dropped."""
+        if self.word_dropout == 1:
+            return torch.zeros_like(embedded)
+        if not (self.training and self.word_dropout):
+            return embedded
+        return embedded * (torch.rand_like(embedded[..., :1]) >= self.word_dropout)
+
+    def _always(self, context: Tensor | None, n: int, steps: int) -> Tensor:
+        """The part of the LSTM's inputs that does not depend on entries, shape ``(n, steps, width)``."""
+        places = self.place[:steps].expand(n, -1, -1)
+        return places if context is None or self.enter is None else places + self.enter(context)[:, None]
+
+    def logits(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """The logits of all entries, ``(n, *event.shape)`` to ``(n, *event.shape, levels)``."""
+        found, scored = self.head(self.states(x.flatten(1).long(), context)), self.scored(x)
+        if scored is not None:
+            found = torch.where(scored[..., None], found, _certain(found))
+        return found.reshape(*x.shape, -1)
+
+    def stream(self, n: int, context: Tensor | None = None) -> Stream:
+        """The same logits entry by entry, for ``n`` data (see `zoo.distributions.autoregressive`)."""
+        constant = self._always(context, n, self.event.size)
+        before, state, alive = torch.zeros_like(constant[:, 0]), None, None
+        for i in range(self.event.size):
+            h, state = self.lstm((before + constant[:, i])[:, None], state)
+            logits = self.head(h[:, 0])
+            entry = yield logits if alive is None else torch.where(alive[:, None], logits, _certain(logits))
+            before = self._given(self.embed(entry.long()))
+            if not self.ends.is_meta and self.ends:
+                alive = (entry != 0) if alive is None else alive & (entry != 0)
+
+
+class LSTMEncoder(nn.Module):
+    """What an LSTM that reads a datum holds at its end, ``(n, *event.shape)`` to ``(n, hidden)``.
+
+    It reads the embeddings of a decoder, and up to the end of a datum where there are ends.
+    """
+
+    def __init__(self, decoder: LSTMDecoder, hidden: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(decoder.embed.embedding_dim, hidden, batch_first=True)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor, decoder: LSTMDecoder) -> Tensor:
+        flat, scored = x.flatten(1).long(), decoder.scored(x)
+        if scored is None:
+            return self.lstm(self.dropout(decoder.embed(flat)))[0][:, -1]
+        last = scored.sum(1) - 1
+        states = self.lstm(self.dropout(decoder.embed(flat[:, : int(last.max()) + 1])))[0]
+        return states[torch.arange(len(x), device=x.device), last]
+
+
+def _before_the_end(flat: Tensor) -> Tensor:
+    """Entries up to the first 0 of each row, it included: shape of ``flat``, bool."""
+    return F.pad((flat != 0)[:, :-1], (1, 0), value=True).cumprod(1).bool()
+
+
+def _certain(logits: Tensor) -> Tensor:
+    """Logits by which level 0 is certain, of the shape of ``logits``."""
+    return torch.where(torch.arange(logits.shape[-1], device=logits.device) == 0, 0.0, -torch.inf).expand_as(logits)
