@@ -12,24 +12,29 @@ from zoo.nn.lstm import LSTMDecoder, LSTMEncoder
 from zoo.pairs.registry import family
 
 
+PAPER = "Bowman et al. 2016, arXiv:1511.06349"
+RECIPE = {
+    "steps": 6000,
+    "batch": 64,
+    "optimiser": "adamw",
+    "lr": 4e-3,
+    "weight_decay": 0.05,
+    "schedule": "onecycle",
+    "clip": 5.0,
+    "average": 0.995,
+    "kl_warmup": 1000,
+    "checkpoints": 12,
+}
+
+
 @family(
-    "sentence-vae",
+    "sentence-vae-freebits",
     group="prescribed",
-    paper="Bowman et al. 2016, arXiv:1511.06349",
+    paper=f"{PAPER}; Kingma et al. 2016, arXiv:1606.04934",
     supports=("binary", "levels"),
-    recipe={
-        "steps": 6000,
-        "batch": 64,
-        "optimiser": "adamw",
-        "lr": 4e-3,
-        "weight_decay": 0.05,
-        "schedule": "onecycle",
-        "clip": 5.0,
-        "average": 0.995,
-        "kl_warmup": 1000,
-        "checkpoints": 12,
-    },
+    recipe={**RECIPE, "kl_warmup": 0, "free_bits": 4.0},
 )
+@family("sentence-vae", group="prescribed", paper=PAPER, supports=("binary", "levels"), recipe=RECIPE)
 class SentenceVAE(nn.Module):
     """A latent vector of a whole sequence, and entries in order given it and those before them.
 
@@ -38,7 +43,8 @@ class SentenceVAE(nn.Module):
         q(z | x) = N(m(g), diag s(g)^2),  g the last state of an LSTM that reads x
 
     The decoder can do without z, and then the posterior is the prior: KL 0, as after plain training, even with the KL
-    term annealed (``kl_warmup``). The objective's ``free_bits`` keep the KL up; ``word_dropout`` weakens the decoder.
+    term annealed (``kl_warmup``). The objective's ``free_bits`` keep the KL up: ``sentence-vae-freebits`` is the same
+    pair with a recipe that has them. ``word_dropout`` weakens the decoder.
 
     Args:
         event: any shape, binary or of K levels; see `zoo.nn.lstm.LSTMDecoder` for sentences.

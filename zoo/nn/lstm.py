@@ -12,9 +12,7 @@ from zoo.distributions.autoregressive import Autoregressive, Stream, levels
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.nn.dropout import Dropout
-
-CHUNK = 256
-"""Entries of which logits are computed at once: with 10,000 levels a step took 0.6 of the time that it took at once."""
+from zoo.nn.softmax import GroupedSoftmax
 
 
 class LSTMDecoder(nn.Module):
@@ -22,7 +20,9 @@ class LSTMDecoder(nn.Module):
 
         p(x | c) = prod_i Categorical(x_i; softmax(b + E A h_i)),  h_i = LSTM(E[x_{i-1}] + e_i + C c, h_{i-1})
 
-    The embeddings E are the output layer's weights too (Press & Wolf 2017), e_i is a learned vector of the position.
+    The embeddings E are the output layer's weights too (Press & Wolf 2017), and e_i is a learned vector of the position.
+    With more than 2,000 levels, which should then be in order of frequency, the rare ones are scored in groups (see
+    `zoo.nn.softmax.GroupedSoftmax`).
 
     Data may be sequences of several lengths, whose level 0 ends them and fills the rest. `initialise` finds out: level
     0 occurs, and only 0 follows it. Entries after the first 0 are then 0 with certainty, and cost no output layer; a
@@ -62,13 +62,11 @@ class LSTMDecoder(nn.Module):
         if not 0 <= word_dropout <= 1:
             raise ZooError(f"word_dropout is a share from 0 to 1, got {word_dropout!r}")
         self.event, self.word_dropout = event, word_dropout
-        self.embed = nn.Embedding(levels(event), width)
-        nn.init.normal_(self.embed.weight, std=0.1)
+        self.softmax = GroupedSoftmax(levels(event), width)
         self.place = nn.Parameter(0.1 * torch.randn(event.size, width))
         self.enter = nn.Linear(context, width, bias=False) if context else None
         self.lstm = nn.LSTM(width, hidden, batch_first=True)
         self.out = nn.Linear(hidden, width)
-        self.bias = nn.Parameter(torch.zeros(levels(event)))
         self.dropout = Dropout(dropout)
         self.register_buffer("ends", torch.tensor(False))
 
@@ -80,8 +78,7 @@ class LSTMDecoder(nn.Module):
         if after.any() and not (after & (flat[:, 1:] != 0)).any():
             self.ends.fill_(True)
             scored = _before_the_end(flat)
-        counts = torch.bincount(flat[scored].long(), minlength=len(self.bias)) + 1.0
-        self.bias.copy_((counts / counts.sum()).log())
+        self.softmax.initialise(torch.bincount(flat[scored].long(), minlength=levels(self.event)))
 
     def forward(self, context: Tensor | None = None) -> Autoregressive:
         """p(x | c) for ``context`` of shape ``(n, context)``: batch shape ``(n,)``; without, batch shape ``()``."""
@@ -101,27 +98,23 @@ class LSTMDecoder(nn.Module):
         """log p(x | c), ``(n, *event.shape)`` to ``(n,)``, in nats."""
         flat, scored = x.flatten(1).long(), self.scored(x)
         if scored is None:
-            nats = self._nats(self.states(flat, context).flatten(0, 1), flat.flatten())
+            nats = self.softmax.nats(self.features(self.states(flat, context)).flatten(0, 1), flat.flatten())
             return -nats.reshape(len(x), -1).sum(1)
         steps = int(scored.sum(1).max())
         states = self.states(flat[:, :steps], context)
         data, entry = scored.nonzero(as_tuple=True)
-        nats = self._nats(states[data, entry], flat[data, entry])
+        nats = self.softmax.nats(self.features(states[data, entry]), flat[data, entry])
         total = -nats.new_zeros(len(x)).index_add(0, data, nats)
         return total.masked_fill((flat.bool() & ~scored).any(1), -math.inf)
 
-    def _nats(self, states: Tensor, entries: Tensor) -> Tensor:
-        """-log p of entries, shape ``(m,)``, from the states before them, ``(m, hidden)``."""
-        parts = zip(states.split(CHUNK), entries.split(CHUNK), strict=True)
-        return torch.cat([F.cross_entropy(self.head(h), entry, reduction="none") for h, entry in parts])
-
-    def head(self, states: Tensor) -> Tensor:
-        """Logits of an entry from the state before it, ``(..., hidden)`` to ``(..., levels)``."""
-        return F.linear(self.out(self.dropout(states)), self.embed.weight, self.bias)
+    def features(self, states: Tensor) -> Tensor:
+        """What the softmax is given, from the state before an entry, ``(..., hidden)`` to ``(..., width)``."""
+        features: Tensor = self.out(self.dropout(states))
+        return features
 
     def states(self, flat: Tensor, context: Tensor | None) -> Tensor:
         """The LSTM's states before each entry, ``(n, steps)`` to ``(n, steps, hidden)``."""
-        before = F.pad(self._given(self.embed(flat[:, :-1])), (0, 0, 1, 0))
+        before = F.pad(self._given(self.softmax.embed(flat[:, :-1])), (0, 0, 1, 0))
         return self.lstm(self.dropout(before + self._always(context, len(flat), flat.shape[1])))[0]
 
     def _given(self, embedded: Tensor) -> Tensor:
@@ -139,7 +132,7 @@ class LSTMDecoder(nn.Module):
 
     def logits(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """The logits of all entries, ``(n, *event.shape)`` to ``(n, *event.shape, levels)``."""
-        found, scored = self.head(self.states(x.flatten(1).long(), context)), self.scored(x)
+        found, scored = self.softmax.logits(self.features(self.states(x.flatten(1).long(), context))), self.scored(x)
         if scored is not None:
             found = torch.where(scored[..., None], found, _certain(found))
         return found.reshape(*x.shape, -1)
@@ -150,9 +143,9 @@ class LSTMDecoder(nn.Module):
         before, state, alive = torch.zeros_like(constant[:, 0]), None, None
         for i in range(self.event.size):
             h, state = self.lstm((before + constant[:, i])[:, None], state)
-            logits = self.head(h[:, 0])
+            logits = self.softmax.logits(self.features(h[:, 0]))
             entry = yield logits if alive is None else torch.where(alive[:, None], logits, _certain(logits))
-            before = self._given(self.embed(entry.long()))
+            before = self._given(self.softmax.embed(entry.long()))
             if not self.ends.is_meta and self.ends:
                 alive = (entry != 0) if alive is None else alive & (entry != 0)
 
@@ -165,15 +158,15 @@ class LSTMEncoder(nn.Module):
 
     def __init__(self, decoder: LSTMDecoder, hidden: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(decoder.embed.embedding_dim, hidden, batch_first=True)
+        self.lstm = nn.LSTM(decoder.softmax.embed.embedding_dim, hidden, batch_first=True)
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, decoder: LSTMDecoder) -> Tensor:
         flat, scored = x.flatten(1).long(), decoder.scored(x)
         if scored is None:
-            return self.lstm(self.dropout(decoder.embed(flat)))[0][:, -1]
+            return self.lstm(self.dropout(decoder.softmax.embed(flat)))[0][:, -1]
         last = scored.sum(1) - 1
-        states = self.lstm(self.dropout(decoder.embed(flat[:, : int(last.max()) + 1])))[0]
+        states = self.lstm(self.dropout(decoder.softmax.embed(flat[:, : int(last.max()) + 1])))[0]
         return states[torch.arange(len(x), device=x.device), last]
 
 
