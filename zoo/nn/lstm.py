@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.distributions.autoregressive import Autoregressive, Stream, levels
+from zoo.distributions.levels import before_end
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.nn.dropout import Dropout
@@ -20,9 +21,9 @@ class LSTMDecoder(nn.Module):
 
         p(x | c) = prod_i Categorical(x_i; softmax(b + E A h_i)),  h_i = LSTM(E[x_{i-1}] + e_i + C c, h_{i-1})
 
-    The embeddings E are the output layer's weights too (Press & Wolf 2017), and e_i is a learned vector of the position.
-    With more than 2,000 levels, which should then be in order of frequency, the rare ones are scored in groups (see
-    `zoo.nn.softmax.GroupedSoftmax`).
+    The embeddings E are the output layer's weights too (Press & Wolf 2017), and e_i is a learned vector of the
+    position. With more than 2,000 levels, which should then be in order of frequency, the rare ones are scored in
+    groups (see `zoo.nn.softmax.GroupedSoftmax`).
 
     Data may be sequences of several lengths, whose level 0 ends them and fills the rest. `initialise` finds out: level
     0 occurs, and only 0 follows it. Entries after the first 0 are then 0 with certainty, and cost no output layer; a
@@ -34,8 +35,8 @@ class LSTMDecoder(nn.Module):
         hidden: size of the LSTM's state.
         context: dimensions of c, 0 for none.
         dropout: share of the LSTM's inputs and outputs that is dropped in training.
-        word_dropout: share of the entries that the LSTM is not given as inputs, in training (Bowman et al. 2016, section
-            3.1). With 1 it is given none of them in evaluation either: the entries are independent given c, but for
+        word_dropout: share of the entries that the LSTM is not given as inputs, in training (Bowman et al. 2016,
+            section 3.1). With 1 it is given none of them in evaluation either: the entries are independent given c, but for
             the end.
 
     Raises:
@@ -77,7 +78,7 @@ class LSTMDecoder(nn.Module):
         after, scored = flat[:, :-1] == 0, flat == flat
         if after.any() and not (after & (flat[:, 1:] != 0)).any():
             self.ends.fill_(True)
-            scored = _before_the_end(flat)
+            scored = before_end(flat)
         self.softmax.initialise(torch.bincount(flat[scored].long(), minlength=levels(self.event)))
 
     def forward(self, context: Tensor | None = None) -> Autoregressive:
@@ -92,7 +93,7 @@ class LSTMDecoder(nn.Module):
 
     def scored(self, x: Tensor) -> Tensor | None:
         """Which entries are not certain, shape ``(n, size)``; ``None`` if all are, as on the meta device."""
-        return None if self.ends.is_meta or not self.ends else _before_the_end(x.flatten(1))
+        return None if self.ends.is_meta or not self.ends else before_end(x.flatten(1))
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """log p(x | c), ``(n, *event.shape)`` to ``(n,)``, in nats."""
@@ -168,11 +169,6 @@ class LSTMEncoder(nn.Module):
         last = scored.sum(1) - 1
         states = self.lstm(self.dropout(decoder.softmax.embed(flat[:, : int(last.max()) + 1])))[0]
         return states[torch.arange(len(x), device=x.device), last]
-
-
-def _before_the_end(flat: Tensor) -> Tensor:
-    """Entries up to the first 0 of each row, it included: shape of ``flat``, bool."""
-    return F.pad((flat != 0)[:, :-1], (1, 0), value=True).cumprod(1).bool()
 
 
 def _certain(logits: Tensor) -> Tensor:

@@ -72,7 +72,7 @@ class GroupedSoftmax(nn.Module):
         return nats
 
     def logits(self, h: Tensor) -> Tensor:
-        """Unnormalised log-probabilities of all levels, ``(..., width)`` to ``(..., levels)``; normalised with groups."""
+        """Log-probabilities of all levels, ``(..., width)`` to ``(..., levels)``; without groups unnormalised."""
         head = self._head(h)
         if not self.groups:
             return head

@@ -64,6 +64,7 @@ def numbers(lines: Sequence[Member]) -> dict[str, Table]:
         "noisy": _noisy(lines),
         "imputation": _imputation(lines),
         "labels": _labels(lines),
+        "sentences": _sentences(lines),
         "stability": _stability(lines),
         "sampling": _sampling(lines),
         "lossy": _lossy(lines),
@@ -154,6 +155,26 @@ def _labels(lines: Sequence[Member]) -> Table:
         ("errors of the model", "error", percent),
         ("errors of the guide", "guide_error", percent),
         ("-log p(y | x), nats", "label_nats", estimate),
+    )
+
+
+def _sentences(lines: Sequence[Member]) -> Table:
+    return table(
+        "Sentences in numbers",
+        "Nats of a sentence, and the perplexity of its words and its end, where a bound on the nats makes it one. KL = "
+        "mutual information of sentence and latents under the guide + the distance of the aggregated posterior from "
+        "the prior. A unit is active if its posterior mean has a variance above 0.01. Unigram: independent words by "
+        "their frequency.",
+        "sentences",
+        [line for line in lines if line.pool("sentences", "perplexity").state not in ("skipped", "missing")],
+        ("kind", "sentence_nats", _kind),
+        ("nats per sentence", "sentence_nats", estimate),
+        ("perplexity", "perplexity", estimate),
+        ("unigram, nats", "unigram", estimate),
+        ("KL, nats", "kl", estimate),
+        ("mutual information", "information", estimate),
+        ("aggregate to prior", "marginal_kl", estimate),
+        ("active units", "active_units", _value(text.number)),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
+from zoo.data.words import sentences
 from zoo.event import Event
 from zoo.metrics.plane import POSTERIOR, PRIOR, frame
 from zoo.report import figures
@@ -21,6 +22,8 @@ from zoo.report.study import TRUTH
 REAL = "real data"
 SHEET_IMAGES = 48
 """The most images on a sheet."""
+SENTENCES = 12
+"""The most sentences of a family."""
 SHEET_WIDTH = 216
 """Width of a sheet in px; it is enlarged by an integer factor, so that all pixels have one size."""
 
@@ -46,13 +49,23 @@ def pictures(shown: Mapping[str, Any], groups: Mapping[str, str]) -> list[Pictur
     low, high = _range(known, event)
     around = frame(known) if _in_the_plane(event) else None
 
+    words = shown.get("words")
+
     def draw(label: str, batch: np.ndarray) -> Markup:
+        if words:
+            return listed(sentences(batch[:SENTENCES], words))
         if around is None:
             return _sheet(batch, low, high, label)
         class_ = "ink-dots" if label == REAL else figures.colour(groups.get(label, ""))
         return Markup(figures.scatter([(batch, class_)], around, label))
 
     return [Picture(label, draw(label, batch) if len(batch) else None) for label, batch in batches.items()]
+
+
+def listed(lines: Sequence[str]) -> Markup:
+    """Lines of text as a list."""
+    items = Markup("").join(Markup("<li>{}</li>").format(line) for line in lines)
+    return Markup('<ul class="text">{}</ul>').format(items)
 
 
 def densities(shown: Mapping[str, Any], groups: Mapping[str, str]) -> list[Picture]:
@@ -97,7 +110,7 @@ def strips(shown: Mapping[str, Any], words: Callable[[str, str], str]) -> dict[s
     """
     event = Event.parse(shown["event"])
     real = _array(shown["real"], event)
-    if not len(real) or _in_the_plane(event):
+    if not len(real) or _in_the_plane(event) or "words" in shown:
         return {}
     low, high = _range(real, event)
     found = {}
