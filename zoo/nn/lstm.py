@@ -35,9 +35,9 @@ class LSTMDecoder(nn.Module):
         hidden: size of the LSTM's state.
         context: dimensions of c, 0 for none.
         dropout: share of the LSTM's inputs and outputs that is dropped in training.
-        word_dropout: share of the entries that the LSTM is not given as inputs, in training (Bowman et al. 2016,
-            section 3.1). With 1 it is given none of them in evaluation either: the entries are independent given c, but for
-            the end.
+        word_dropout: share of entries that the LSTM is not given as inputs, in training (Bowman et al. 2016,
+            section 3.1). With 1 it is given none in evaluation either: entries are independent given c, but for the
+            end.
 
     Raises:
         ZooError: a real event, or a share that is none.
