@@ -13,15 +13,16 @@ from zoo.pairs.registry import family
 
 PAPER = "Bowman et al. 2016, arXiv:1511.06349"
 RECIPE = {
-    "steps": 6000,
+    "steps": 4000,
     "batch": 64,
     "optimiser": "adamw",
-    "lr": 4e-3,
+    "lr": 8e-3,
     "weight_decay": 0.05,
     "schedule": "onecycle",
     "clip": 5.0,
+    "engine": "eager",
     "average": 0.995,
-    "kl_warmup": 1000,
+    "kl_warmup": 800,
     "checkpoints": 12,
 }
 

@@ -12,13 +12,15 @@ from zoo.event import Event
 from zoo.experiments.plan import Options, plan
 from zoo.experiments.suite import Selector, Suite, load_suite, suite_names
 from zoo.pairs.build import build, read_name
-from zoo.pairs.registry import families, guides, priors
+from zoo.pairs.registry import datasets, families, guides, priors
 
 
 def test_every_suite_of_the_zoo_reads_and_can_be_planned() -> None:
     for name in suite_names():
         suite = load_suite(name).quickened()
         assert suite.name == name
+        if any(datasets[data.partition(":")[0]].packages for data in suite.data):
+            suite = suite.changed(data=["digits"])  # tests read no package
         assert {entry.seed for entry in plan(suite, Options())} == {0}
 
 

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from zoo.data.files import table_of
+from zoo.data.words import sentences, words_of
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.files import write_bytes, write_text
@@ -30,11 +31,14 @@ def save_samples(
     """Write samples ``x``, shape ``(n, *event.shape)``, to a file that `check_place` accepts.
 
     A ``.npz`` holds the fields by name, a ``.npy`` the main field as it is, a ``.csv`` the ``columns`` of a table with
-    the ``names`` of levels, and a ``.png`` a grid of images or a scatter plot of points.
+    the ``names`` of levels, a ``.png`` a grid of images or a scatter plot of points, and a ``.txt`` a sentence a line.
     """
     buffer = io.BytesIO()
     if path.suffix == ".csv":
         write_text(path, table_of(x, columns, names or {}).to_csv(index=False))
+        return
+    if path.suffix == ".txt":
+        write_text(path, "".join(f"{line}\n" for line in sentences(x, words_of(event, names or {}))))
         return
     if path.suffix == ".npz":
         fields = {name: value.numpy() for name, value in event.unpack(x).items() if value is not None}
