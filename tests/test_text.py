@@ -14,6 +14,7 @@ from draws import every
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.cli.samples import check_place, save_samples
 from zoo.data import Dataset
 from zoo.data.brown import distinct, of_sentences
 from zoo.data.words import sentences, words_of
@@ -224,3 +225,12 @@ def test_data_that_go_on_after_their_end_have_no_perplexity(toy: Dataset) -> Non
     assert "1 of" in found["perplexity"].reason
     plain = scores_of(pair, Dataset("toy", toy.event, toy.train, toy.validation, toy.test, "Levels."))
     assert {score.status for score in plain.values()} == {"skipped"}
+
+
+def test_samples_of_text_are_written_a_sentence_a_line(tmp_path: Path, toy: Dataset) -> None:
+    path, words = tmp_path / "x.txt", toy.names["x"]
+    check_place(path, toy.event, names=toy.names)
+    save_samples(path, torch.tensor([[2.0, 1.0, 0.0, 0.0, 0.0], [3.0, 0.0, 0.0, 0.0, 0.0]]), toy.event, (), toy.names)
+    assert path.read_text() == f"{words[2]} <unk>\n{words[3]}\n"
+    with pytest.raises(ZooError, match="no text"):
+        check_place(path, toy.event)

@@ -111,7 +111,7 @@ def evaluate(
 def sample(
     name: Name,
     options: RunOptions,
-    out: Annotated[Path, typer.Option(help="A .png, .npy, .npz of fields, or .csv of a table.")] = Path("samples.png"),
+    out: Annotated[Path, typer.Option(help="A .png, .npy, .npz, .csv, or .txt of text.")] = Path("samples.png"),
     n: Annotated[int, typer.Option("-n", min=1, help="Number of samples.")] = 64,
     sampler: Annotated[str, typer.Option(help="A faster sampler of a diffusion: ddim, dpm-solver.")] = "",
     passes: Annotated[int, typer.Option(help="Network passes of the sampler.")] = 0,
@@ -126,7 +126,7 @@ def sample(
         from zoo.seeding import seeded
 
         prepared = Prepared.of(name, options)
-        check_place(out, prepared.dataset.event, prepared.dataset.columns)
+        check_place(out, prepared.dataset.event, prepared.dataset.columns, prepared.dataset.names)
         prepared.train(device, options.quiet)
         pair = prepared.run.pair().to(pick_device(device))
         data = prepared.dataset.given_to(pair)

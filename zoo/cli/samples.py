@@ -54,16 +54,20 @@ def save_samples(
     write_bytes(path, buffer.getvalue())
 
 
-def check_place(path: Path, event: Event, columns: Sequence[str] = ()) -> None:
+def check_place(
+    path: Path, event: Event, columns: Sequence[str] = (), names: Mapping[str, Sequence[str]] | None = None
+) -> None:
     """Whether samples of ``event`` can be written to ``path``.
 
     Raises:
-        ZooError: another ending, data that are neither images nor points in the plane for ``.png``, or that are no
-            table for ``.csv``.
+        ZooError: another ending, data that are neither images nor points in the plane for ``.png``, that are no table
+            for ``.csv``, or no text for ``.txt``.
     """
-    event = event.array
-    if path.suffix not in (".npy", ".npz", ".png", ".csv"):
-        raise ZooError(f"samples are written to a .png, .npy, .npz or .csv, got {path.name!r}")
+    text, event = words_of(event, names or {}), event.array
+    if path.suffix not in (".npy", ".npz", ".png", ".csv", ".txt"):
+        raise ZooError(f"samples are written to a .png, .npy, .npz, .csv or .txt, got {path.name!r}")
+    if path.suffix == ".txt" and not text:
+        raise ZooError(f"data of {event} that are no text make no sentences; write samples to a .npy")
     if path.suffix == ".csv":
         if not columns:
             raise ZooError(f"data of {event} that are no table have no columns; write samples to a .npy")
