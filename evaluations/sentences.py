@@ -32,7 +32,7 @@ ROWS = 64
 """Draws that are compared with all posteriors at once."""
 PAIRS, POINTS = 8, 7
 """Interpolations, and points on each with its ends."""
-LENGTHS = 5, 12
+LENGTHS = 4, 12
 """Words of the sentences that are interpolated and reconstructed."""
 SHOWN = 12
 """Sentences that are reconstructed, and drawn from the prior."""

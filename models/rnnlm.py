@@ -16,7 +16,7 @@ from zoo.pairs.registry import family
     paper="Mikolov et al. 2010, Interspeech",
     supports=("binary", "levels"),
     recipe={
-        "steps": 4000,
+        "steps": 2600,
         "batch": 64,
         "optimiser": "adamw",
         "lr": 8e-3,

@@ -13,7 +13,7 @@ from zoo.pairs.registry import family
 
 PAPER = "Bowman et al. 2016, arXiv:1511.06349"
 RECIPE = {
-    "steps": 4000,
+    "steps": 2600,
     "batch": 64,
     "optimiser": "adamw",
     "lr": 8e-3,
@@ -22,7 +22,7 @@ RECIPE = {
     "clip": 5.0,
     "engine": "eager",
     "average": 0.995,
-    "kl_warmup": 800,
+    "kl_warmup": 500,
     "checkpoints": 12,
 }
 

@@ -11,6 +11,8 @@ import pyro.distributions as dist
 import pytest
 import torch
 from draws import every
+from make_believe import MadeUp
+from markupsafe import escape
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,12 +24,16 @@ from zoo.distributions.levels import before_end
 from zoo.engine.objectives import elbo, free_bits
 from zoo.errors import ZooError
 from zoo.event import Event
+from zoo.experiments.compare import _over_seeds, _real
+from zoo.files import read_tensors
 from zoo.nn.softmax import GroupedSoftmax
 from zoo.pairs.build import build
 from zoo.pairs.pair import Pair
 from zoo.pairs.sampling import sample
 from zoo.pairs.traces import log_prob
-from zoo.runs.evaluation import Settings, TrainedRun, evaluate
+from zoo.report.page import render, render_use
+from zoo.report.study import Study
+from zoo.runs.evaluation import KEPT, Settings, TrainedRun, evaluate
 from zoo.scores import Score
 from zoo.seeding import seeded
 from zoo.training.loop import fit
@@ -234,3 +240,25 @@ def test_samples_of_text_are_written_a_sentence_a_line(tmp_path: Path, toy: Data
     assert path.read_text() == f"{words[2]} <unk>\n{words[3]}\n"
     with pytest.raises(ZooError, match="no text"):
         check_place(path, toy.event)
+
+
+def test_the_report_prints_sentences_and_what_lies_between_them(toy: Dataset, tmp_path: Path) -> None:
+    """From an evaluation of a VAE that keeps its interpolations, as a suite does."""
+    pair = build("sentence-vae", toy.event, SMALL | {"latent": 2})
+    pair.extras.initialise(toy.train)
+    run = TrainedRun(pair, toy, seed=0, history=[], folder=tmp_path / "run")
+    scores = evaluate("sentences", [run], Settings(particles=2))
+    kept, _ = read_tensors(tmp_path / "run" / KEPT / "sentences.safetensors")
+    ends = kept["interpolations"][:, [0, -1]].reshape(-1, 5)
+    assert (ends[:, None] == toy.test[None]).all(-1).any(1).all()
+    member = MadeUp("sentence-vae", group="prescribed")
+    rows = [member.row(score, "toy", 0, "sentences") for score in scores]
+    shown = _real(toy) | {"samples": {"sentence-vae": toy.train[:3].tolist()}}
+    uses = {"toy": {"sentence-vae": {"sentences": _over_seeds([kept])}}}
+    study = Study("text", False, {}, rows, [], {"toy": shown}, uses=uses)
+    page, use = render(study), render_use(study)
+    words = toy.names["x"]
+    assert f"<li>{escape(sentences(toy.train[:1], words)[0])}</li>" in page
+    assert "Sentences in numbers" in page
+    for line in sentences(kept["interpolations"][0], words):
+        assert f"<li>{escape(line)}</li>" in use
