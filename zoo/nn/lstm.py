@@ -25,9 +25,9 @@ class LSTMDecoder(nn.Module):
     position. With more than 2,000 levels, which should then be in order of frequency, the rare ones are scored in
     groups (see `zoo.nn.softmax.GroupedSoftmax`).
 
-    Data may be sequences of several lengths, whose level 0 ends them and fills the rest. `initialise` finds out: level
-    0 occurs, and only 0 follows it. Entries after the first 0 are then 0 with certainty, and cost no output layer; a
-    datum with another entry there has probability zero.
+    Flat events of more than two levels may be sequences of several lengths, whose level 0 ends them and fills the rest.
+    `initialise` finds out: level 0 occurs, and only 0 follows it. Entries after the first 0 are then 0 with certainty,
+    and cost no output layer; a datum with another entry there has probability zero.
 
     Args:
         event: any shape, binary or of K levels.
@@ -63,6 +63,7 @@ class LSTMDecoder(nn.Module):
         if not 0 <= word_dropout <= 1:
             raise ZooError(f"word_dropout is a share from 0 to 1, got {word_dropout!r}")
         self.event, self.word_dropout = event, word_dropout
+        self.may_end = len(event.shape) == 1 and levels(event) > 2
         self.softmax = GroupedSoftmax(levels(event), width)
         self.place = nn.Parameter(0.1 * torch.randn(event.size, width))
         self.enter = nn.Linear(context, width, bias=False) if context else None
@@ -76,7 +77,7 @@ class LSTMDecoder(nn.Module):
         """Find out whether level 0 ends a datum of the training data ``x``, and start from the levels' frequencies."""
         flat = x.flatten(1)
         after, scored = flat[:, :-1] == 0, flat == flat
-        if after.any() and not (after & (flat[:, 1:] != 0)).any():
+        if self.may_end and after.any() and not (after & (flat[:, 1:] != 0)).any():
             self.ends.fill_(True)
             scored = before_end(flat)
         self.softmax.initialise(torch.bincount(flat[scored].long(), minlength=levels(self.event)))
@@ -93,7 +94,12 @@ class LSTMDecoder(nn.Module):
 
     def scored(self, x: Tensor) -> Tensor | None:
         """Which entries are not certain, shape ``(n, size)``; ``None`` if all are, as on the meta device."""
-        return None if self.ends.is_meta or not self.ends else before_end(x.flatten(1))
+        return before_end(x.flatten(1)) if self._ended else None
+
+    @property
+    def _ended(self) -> bool:
+        """`ends`, read where it may be true only: a step that reads no value can be recorded as a graph."""
+        return self.may_end and not self.ends.is_meta and bool(self.ends)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """log p(x | c), ``(n, *event.shape)`` to ``(n,)``, in nats."""
@@ -147,7 +153,7 @@ class LSTMDecoder(nn.Module):
             logits = self.softmax.logits(self.features(h[:, 0]))
             entry = yield logits if alive is None else torch.where(alive[:, None], logits, _certain(logits))
             before = self._given(self.softmax.embed(entry.long()))
-            if not self.ends.is_meta and self.ends:
+            if self._ended:
                 alive = (entry != 0) if alive is None else alive & (entry != 0)
 
 
