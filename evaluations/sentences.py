@@ -11,7 +11,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from zoo.data.words import words_of
+from zoo.data.words import UNKNOWN, words_of
 from zoo.distributions.autoregressive import Autoregressive, greedy
 from zoo.distributions.levels import before_end
 from zoo.errors import UnfitError
@@ -51,8 +51,8 @@ def sentences(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
       q(z) = (1/n) sum_i q(z|x_i) is of all n test data, so that the information is at most log n.
     - ``active_units``: dimensions of z whose posterior mean has a variance over data above 0.01.
 
-    Kept for figures: the likeliest words, greedily, at points between the posterior means of two test sentences; those
-    at the mean of a sentence, and a draw for a draw of its posterior; and those of draws from the prior.
+    Kept for figures: the likeliest words but <unk>, greedily, at points between the posterior means of two test
+    sentences; those at the mean of a sentence, and a draw for a draw of its posterior; and those of draws of the prior.
 
     Args:
         runs: one run.
@@ -150,23 +150,24 @@ def _latent(pair: Pair) -> str:
 
 def _pictured(run: TrainedRun, name: str, q: Any, x: Tensor) -> dict[str, Tensor]:
     """Sentences for the report: interpolations, reconstructions and draws of the prior; none of other likelihoods."""
-    pair, words = run.pair, before_end(x).sum(1) - 1
-    few = ((words >= LENGTHS[0]) & (words <= LENGTHS[1])).nonzero()[: max(SHOWN, 2 * PAIRS), 0]
+    pair, length = run.pair, before_end(x).sum(1) - 1
+    unknown = [level for level, word in enumerate(words_of(run.data.event, run.data.names)) if word == UNKNOWN]
+    few = ((length >= LENGTHS[0]) & (length <= LENGTHS[1])).nonzero()[: max(SHOWN, 2 * PAIRS), 0]
     if len(few) < 2 or not isinstance(_given(pair, name, q.mean[few[:1]]), Autoregressive):
         return {}
     means, draws = q.mean[few], q.sample()[few]
     pairs = len(few) // 2
     first, last = means[0 : 2 * pairs : 2, None], means[1 : 2 * pairs : 2, None]
     way = torch.linspace(0, 1, POINTS, device=x.device)[:, None]
-    between = greedy(_given(pair, name, (first + way * (last - first)).flatten(0, 1))).reshape(pairs, POINTS, -1)
+    between = greedy(_given(pair, name, (first + way * (last - first)).flatten(0, 1)), unknown)
     ends = x[few[: 2 * pairs]].reshape(pairs, 2, -1)
-    again = greedy(_given(pair, name, means[:SHOWN])), _given(pair, name, draws[:SHOWN]).sample()
+    again = greedy(_given(pair, name, means[:SHOWN]), unknown), _given(pair, name, draws[:SHOWN]).sample()
     with poutine.block():
         prior = poutine.trace(poutine.uncondition(pair.model)).get_trace(x[:SHOWN]).nodes[name]["value"]
     return {
-        "interpolations": torch.cat([ends[:, :1], between, ends[:, 1:]], 1)[:PAIRS],
+        "interpolations": torch.cat([ends[:, :1], between.reshape(pairs, POINTS, -1), ends[:, 1:]], 1)[:PAIRS],
         "reconstructions": torch.stack([x[few[:SHOWN]], *again], 1),
-        "prior": greedy(_given(pair, name, prior)),
+        "prior": greedy(_given(pair, name, prior), unknown),
     }
 
 

