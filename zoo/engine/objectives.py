@@ -116,7 +116,7 @@ def free_bits(nats: float, particles: int = 1) -> Objective:
         particles: draws of the guide for each datum.
 
     Reference:
-        Kingma et al. 2016, arXiv:1606.04934, section 2.2 and appendix C.8.
+        Kingma et al. 2016, arXiv:1606.04934, appendix C.8.
     """
 
     def objective(pair: Pair, x: Tensor, beta: Tensor | float) -> tuple[Tensor, Tensor]:
