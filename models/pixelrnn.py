@@ -99,20 +99,19 @@ class DiagonalBiLSTM(nn.Module):
     def stream(self, n: int, columns: int) -> PixelStream:
         (enter_right, enter_left), (right, left) = self.inputs, self.states
         zero = self.states.new_zeros(n, self.hidden)
-        above = above_left = [zero] * columns  # both LSTMs' states in the row above
+        above, above_left = [zero] * columns, [zero] * columns  # both LSTMs' states in the row above
         x = yield zero
         while True:
-            h, c, row, row_left, entered = zero, zero, [], [], []
+            h, c, entered = zero, zero, []
             for j in range(columns):
                 h, c = cell(enter_right(x) + torch.cat([h, above[j]], -1) @ right, c)
-                row.append(h)
                 entered.append(x)
+                above[j] = h
                 x = yield x + self.out(h + above_left[j])
             h, c = zero, zero
             for j in reversed(range(columns)):
                 h, c = cell(enter_left(entered[j]) + torch.cat([h, above_left[j]], -1) @ left, c)
-                row_left.insert(0, h)
-            above, above_left = row, row_left
+                above_left[j] = h
 
 
 LAYERS: dict[str, Any] = {"diagonal": DiagonalBiLSTM, "row": RowLSTM}
@@ -182,7 +181,7 @@ class PixelRNN(PixelNetwork):
         super().__init__(event, width, reach, "pixelrnn")
         height, columns = self.grid
         self.place = nn.Parameter(0.1 * torch.randn(width, height, columns + 1))
-        self.layers = nn.ModuleList(LAYERS[kind](width, hidden, dropout) for _ in range(blocks))
+        self.layers: Any = nn.ModuleList(LAYERS[kind](width, hidden, dropout) for _ in range(blocks))
         last = nn.Linear(width, levels(event))
         nn.init.normal_(last.weight, std=0.01)
         self.head = nn.Sequential(nn.ReLU(), nn.Linear(width, width), nn.ReLU(), Dropout(dropout), last)
