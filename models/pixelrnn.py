@@ -67,9 +67,9 @@ class DiagonalBiLSTM(nn.Module):
 
         (i, f, o, g) = K_in x[r, c] + K_state (h[r, c-1], h[r-1, c])
 
-    The cell's memory is that of the pixel to the left. The second LSTM reads each row from right to left; what it says
-    of a pixel comes from the pixel above it, so no pixel depends on a later one. In skewed maps, whose row r is moved
-    by r columns, a column is a diagonal of the image, and both LSTMs take it in one step.
+    The cell's memory is that of the pixel to the left. The second LSTM reads each row from right to left, and its
+    output is moved down by one row, so no pixel depends on a later one. In skewed maps, whose row r is moved by r
+    columns, a column is a diagonal of the image, and both LSTMs take it in one step.
 
     ``(n, height, columns, width)`` to the same shape.
     """
@@ -140,9 +140,12 @@ class PixelRNN(PixelNetwork):
 
     A first convolution sees ``reach`` rows above and ``reach`` columns to either side, without the pixel itself
     (mask A). Residual LSTM layers follow, and two layers of one pixel each. ``kind="diagonal"`` has two LSTMs in a
-    layer, one from either upper corner: every earlier pixel is seen. ``kind="row"`` has one LSTM down the rows. With B
-    blocks it sees a triangle: in its own row ``reach + blocks`` pixels to the left, and D rows above columns
-    ``j - D - blocks - reach`` to ``j + D + reach - 1``. It has fewer steps: one for each row, not each diagonal.
+    layer, one from either upper corner: every earlier pixel is seen. ``kind="row"`` has one LSTM down the rows, which
+    takes fewer steps and sees a triangle: ``reach + blocks`` pixels to the left of (i, j), and in row i - D the columns
+    j - D - ``blocks`` - ``reach`` to j + D + ``reach`` - 1.
+
+    The maps have one column more than the image, at the end of each row. There the first convolution sees the whole
+    row; without it, the last pixel of the row above is out of sight of the second LSTM, since mask A hides it.
 
     Levels enter as cosine features, the position of a pixel as a learned vector, and b starts at the log-frequencies
     of the training data, so training starts from independent pixels. A draw keeps each layer's states in the row above
