@@ -123,7 +123,7 @@ LAYERS: dict[str, Any] = {"diagonal": DiagonalBiLSTM, "row": RowLSTM}
     paper="van den Oord et al. 2016, arXiv:1601.06759",
     supports=("binary", "levels"),
     recipe={
-        "steps": 1200,
+        "steps": 800,
         "batch": 25,
         "optimiser": "adamw",
         "lr": 3e-3,
@@ -174,10 +174,10 @@ class PixelRNN(PixelNetwork):
         *,
         kind: str = "diagonal",
         width: int = 64,
-        hidden: int = 32,
+        hidden: int = 64,
         blocks: int = 3,
-        reach: int = 3,
-        dropout: float = 0.4,
+        reach: int = 2,
+        dropout: float = 0.5,
     ) -> None:
         if kind not in LAYERS:
             raise ZooError(f"pixelrnn takes kind={' or '.join(LAYERS)}, got kind={kind!r}")
