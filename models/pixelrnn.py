@@ -123,11 +123,11 @@ LAYERS: dict[str, Any] = {"diagonal": DiagonalBiLSTM, "row": RowLSTM}
     paper="van den Oord et al. 2016, arXiv:1601.06759",
     supports=("binary", "levels"),
     recipe={
-        "steps": 800,
+        "steps": 700,
         "batch": 25,
         "optimiser": "adamw",
         "lr": 3e-3,
-        "weight_decay": 1.0,
+        "weight_decay": 0.5,
         "schedule": "onecycle",
         "clip": 1.0,
         "average": 0.995,
@@ -174,10 +174,10 @@ class PixelRNN(PixelNetwork):
         *,
         kind: str = "diagonal",
         width: int = 64,
-        hidden: int = 64,
+        hidden: int = 48,
         blocks: int = 3,
         reach: int = 2,
-        dropout: float = 0.5,
+        dropout: float = 0.4,
     ) -> None:
         if kind not in LAYERS:
             raise ZooError(f"pixelrnn takes kind={' or '.join(LAYERS)}, got kind={kind!r}")
