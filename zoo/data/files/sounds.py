@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import wave
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def read_sound(path: Path, *, window: int = 0, encoding: str = "mulaw", channel:
     rates: dict[str, int] = {}
     rest = 0
     for file in files:
-        samples, rates[file.name] = _samples(file, channel)
+        samples, rates[file.name] = read_pcm(file, channel)
         count, left = divmod(len(samples), window)
         rest += left
         windows.append(samples[: count * window].reshape(count, window))
@@ -54,8 +55,12 @@ def read_sound(path: Path, *, window: int = 0, encoding: str = "mulaw", channel:
     return Contents(path, {"": ENCODINGS[encoding](pcm)}, levels={"": LEVELS}, groups=groups, note=note)
 
 
-def _samples(path: Path, channel: int | None) -> tuple[NDArray[np.int16], int]:
-    """The samples of one channel, and their rate."""
+def read_pcm(path: Path, channel: int | None = None) -> tuple[NDArray[np.int16], int]:
+    """The samples of one channel of a recording of 16-bit PCM, shape ``(n,)``, and their rate in Hz.
+
+    Raises:
+        ZooError: it is no such recording, is cut off, or has several channels and none is chosen.
+    """
     try:
         with wave.open(str(path), "rb") as file:
             width, channels, rate = file.getsampwidth(), file.getnchannels(), file.getframerate()
@@ -85,6 +90,31 @@ def mulaw(pcm: NDArray[np.int16]) -> NDArray[np.uint8]:
     x = pcm / _FULL
     companded = np.sign(x) * np.log1p((LEVELS - 1) * np.abs(x)) / np.log(LEVELS)
     return np.floor((companded + 1) / 2 * (LEVELS - 1) + 0.5).astype(np.uint8)
+
+
+def expanded(levels: NDArray[np.uint8]) -> NDArray[np.int16]:
+    """The sample in the middle of each level of `mulaw`, which gives the level back.
+
+    Example:
+        >>> expanded(np.array([0, 127, 128, 255], np.uint8)).tolist()
+        [-32768, -3, 3, 32767]
+        >>> bool((mulaw(expanded(np.arange(256, dtype=np.uint8))) == np.arange(256)).all())
+        True
+    """
+    y = 2 * levels.astype(np.float64) / (LEVELS - 1) - 1
+    x = np.sign(y) * np.expm1(np.abs(y) * np.log(LEVELS)) / (LEVELS - 1)
+    return np.clip(np.rint(_FULL * x), -_FULL, _FULL - 1).astype(np.int16)
+
+
+def wav_bytes(pcm: NDArray[np.int16], rate: int) -> bytes:
+    """A ``.wav`` file of one channel: samples ``(n,)`` at ``rate`` Hz."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(rate)
+        writer.writeframes(pcm.astype("<i2").tobytes())
+    return file.getvalue()
 
 
 def linear(pcm: NDArray[np.int16]) -> NDArray[np.uint8]:
