@@ -121,8 +121,8 @@ class WaveNetSound(nn.Module):
             or (speaker is not None and (speaker.shape or not speaker.levels))
         ):
             raise UnfitError(
-                f"wavenet-sound takes a record such as x=2048:256,past=1024:256@given, got {event}; see speech, or take "
-                "wavenet for short events of levels"
+                f"wavenet-sound takes a record such as x=2048:256,past=1024:256@given, got {event}; see speech, or "
+                "take wavenet for short events of levels"
             )
         self.event, self.sound, self.field = event, event.array, past.size if field is None else field
         if not 1 <= self.field <= past.size or min(width, skip, taps, longest) < 1:

@@ -1,4 +1,4 @@
-"""Spoken prompts of a telephone exchange, from the packages of Asterisk: windows of mu-law samples, and what was before."""
+"""Spoken prompts of a telephone exchange, from the packages of Asterisk: windows of samples, given those before."""
 
 from __future__ import annotations
 
