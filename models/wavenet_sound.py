@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyro
 import torch
 from torch import Tensor, nn
@@ -102,6 +104,8 @@ class WaveNetSound(nn.Module):
         van den Oord et al. 2016, arXiv:1609.03499, section 2.
     """
 
+    cosines: Tensor
+
     def __init__(
         self,
         event: Event,
@@ -134,7 +138,7 @@ class WaveNetSound(nn.Module):
         self.dilations = dilations(self.field - min(taps, self.field), longest)
         self.encode = CosineFeatures(self.sound)
         self.enter = nn.Conv1d(self.encode.size, width, min(taps, self.field))
-        self.layers = nn.ModuleList(GatedConvolution(width, skip, each, speakers) for each in self.dilations)
+        self.layers: Any = nn.ModuleList(GatedConvolution(width, skip, each, speakers) for each in self.dilations)
         self.first = nn.Conv1d(width, skip, 1)
         self.head = nn.Sequential(nn.GELU(), nn.Conv1d(skip, skip, 1), nn.GELU())
         self.smooth, self.free = nn.Conv1d(skip, SMOOTH, 1), nn.Conv1d(skip, levels, 1)

@@ -105,7 +105,8 @@ def decompress(
             return
         if out.suffix not in (".npy", ".npz", ".csv"):
             raise ZooError(
-                f"data are written to a .npy file, a record to an .npz, a table to a .csv, a recording to a .wav; got {out.name!r}"
+                "data are written to a .npy file, a record to an .npz, a table to a .csv, a recording to a .wav; got "
+                f"{out.name!r}"
             )
         content = file.read_bytes()
         header, _ = unpack(content)
