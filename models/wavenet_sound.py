@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pyro
@@ -26,34 +27,34 @@ class GatedConvolution(nn.Module):
 
     def __init__(self, width: int, skip: int, dilation: int, speakers: int) -> None:
         super().__init__()
-        self.dilation, self.width = dilation, width
+        self.dilation = dilation
         self.taps = nn.Conv1d(width, 2 * width, 2, dilation=dilation)
-        self.out = nn.Conv1d(width, width + skip, 1)
-        self.speaker = (
-            nn.Embedding.from_pretrained(torch.zeros(speakers, 2 * width), freeze=False) if speakers else None
-        )
+        self.keep, self.skip = nn.Conv1d(width, width, 1), nn.Conv1d(width, skip, 1)
+        self.speakers: nn.Embedding | None = None
+        if speakers:
+            self.speakers = nn.Embedding.from_pretrained(torch.zeros(speakers, 2 * width), freeze=False)
 
     def forward(self, h: Tensor, size: int, speaker: Tensor | None) -> tuple[Tensor, Tensor]:
-        """From ``(n, width, length)`` to the next input, ``dilation`` shorter, and the skip connections of the last
-        ``size`` samples."""
-        z = self._gate(self.taps(h), speaker)
-        last = F.conv1d(z[..., -size:], self.out.weight[self.width :], self.out.bias[self.width :])
-        residual = F.conv1d(z, self.out.weight[: self.width], self.out.bias[: self.width])
-        return h[..., self.dilation :] + residual, last
+        """From ``(n, width, length)`` to the next input, ``dilation`` shorter, and the skip connection of the last
+        ``size`` samples: ``(n, skip, size)``."""
+        z = self._gated(self.taps(h), speaker)
+        return h[..., self.dilation :] + self.keep(z), self.skip(z[..., -size:])
 
     def step(self, past: Tensor, now: Tensor, speaker: Tensor | None) -> tuple[Tensor, Tensor]:
         """The same for one sample, of the inputs ``dilation`` samples ago and now: each ``(n, width)``."""
-        taps = torch.cat([past, now], 1) @ self.taps.weight.movedim(2, 1).flatten(1).T + self.taps.bias
-        residual, skip = F.linear(
-            self._gate(taps[..., None], speaker)[..., 0], self.out.weight[..., 0], self.out.bias
-        ).split([self.width, len(self.out.bias) - self.width], 1)
-        return now + residual, skip
+        z = self._gated(at_one_place(self.taps, torch.stack([past, now], 2))[..., None], speaker)
+        return now + at_one_place(self.keep, z), at_one_place(self.skip, z)
 
-    def _gate(self, taps: Tensor, speaker: Tensor | None) -> Tensor:
-        if self.speaker is not None and speaker is not None:
-            taps = taps + self.speaker(speaker)[..., None]
+    def _gated(self, taps: Tensor, speaker: Tensor | None) -> Tensor:
+        if self.speakers is not None and speaker is not None:
+            taps = taps + self.speakers(speaker)[..., None]
         signal, gate = taps.chunk(2, 1)
         return signal.tanh() * gate.sigmoid()
+
+
+def at_one_place(convolution: nn.Conv1d, inputs: Tensor) -> Tensor:
+    """A convolution where its kernel fits once, ``(n, channels, taps)`` to ``(n, outputs)``: a matrix product."""
+    return F.linear(inputs.flatten(1), convolution.weight.flatten(1), convolution.bias)
 
 
 @family(
@@ -139,12 +140,11 @@ class WaveNetSound(nn.Module):
         self.encode = CosineFeatures(self.sound)
         self.enter = nn.Conv1d(self.encode.size, width, min(taps, self.field))
         self.layers: Any = nn.ModuleList(GatedConvolution(width, skip, each, speakers) for each in self.dilations)
-        self.first = nn.Conv1d(width, skip, 1)
+        self.last = nn.Conv1d(width, skip, 1)
         self.head = nn.Sequential(nn.GELU(), nn.Conv1d(skip, skip, 1), nn.GELU())
         self.smooth, self.free = nn.Conv1d(skip, SMOOTH, 1), nn.Conv1d(skip, levels, 1)
-        for last in (self.smooth, self.free):
-            nn.init.normal_(last.weight, std=0.01)
-            nn.init.zeros_(last.bias)
+        for each in (self.smooth, self.free):
+            nn.init.normal_(each.weight, std=0.01)
         angles = torch.pi / levels * torch.outer(torch.arange(levels) + 0.5, torch.arange(1.0, SMOOTH + 1))
         self.register_buffer("cosines", angles.cos()[..., None], persistent=False)
         self.bias = nn.Parameter(torch.zeros(levels))
@@ -172,29 +172,25 @@ class WaveNetSound(nn.Module):
         """``(n, samples)`` to ``(n, samples, levels)``, all samples at once; those of a sample see those before it."""
         seen = torch.cat([past[:, past.shape[1] - self.field :], x[:, :-1]], 1)
         h, size = self.enter(self.encode(seen).movedim(-1, 1)), x.shape[1]
-        total = self.first(h[..., -size:])
+        skips = []
         for layer in self.layers:
             h, skip = layer(h, size, speaker)
-            total = total + skip
-        return self._read(total).movedim(1, -1)
+            skips.append(skip)
+        return self._read(sum(skips, self.last(h))).movedim(1, -1)
 
     def stream(self, past: Tensor, speaker: Tensor | None = None) -> Stream:
         """The same logits sample by sample, without end (see `zoo.distributions.autoregressive`)."""
-        taps = self.enter.kernel_size[0]
-        window = self.encode(past[:, past.shape[1] - taps :])
+        window = self.encode(past[:, past.shape[1] - self.enter.kernel_size[0] :]).movedim(-1, 1)
         rings = [list(h.unbind(-1)) for h in self._before(past, speaker)]
-        t = 0
-        while True:
-            now = F.linear(window.flatten(1), self.enter.weight.movedim(2, 1).flatten(1), self.enter.bias)
-            total = F.linear(now, self.first.weight[..., 0], self.first.bias)
+        for t in itertools.count():
+            now = at_one_place(self.enter, window)
+            skips = []
             for layer, ring in zip(self.layers, rings, strict=True):
-                slot = t % layer.dilation
-                (now, skip), entered = layer.step(ring[slot], now, speaker), now
-                ring[slot] = entered
-                total = total + skip
-            value = yield self._read(total[..., None])[..., 0]
-            window = torch.cat([window[:, 1:], self.encode(value)[:, None]], 1)
-            t += 1
+                slot = t % len(ring)
+                (now, skip), ring[slot] = layer.step(ring[slot], now, speaker), now
+                skips.append(skip)
+            value = yield self._read(sum(skips, at_one_place(self.last, now))[..., None])[..., 0]
+            window = torch.cat([window[..., 1:], self.encode(value)[..., None]], 2)
 
     def _before(self, past: Tensor, speaker: Tensor | None) -> list[Tensor]:
         """The last ``dilation`` inputs of each layer before the last sample of the past: ``(n, width, dilation)``."""
