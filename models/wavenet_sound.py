@@ -64,13 +64,13 @@ def at_one_place(convolution: nn.Conv1d, inputs: Tensor) -> Tensor:
     supports=("record",),
     example="x=32:256,past=64:256@given",
     recipe={
-        "steps": 6000,
+        "steps": 4500,
         "batch": 4,
-        "optimiser": "adamw",
         "lr": 4e-3,
         "schedule": "onecycle",
         "clip": 1.0,
         "average": 0.998,
+        "checkpoints": 5,
     },
 )
 class WaveNetSound(nn.Module):
@@ -78,12 +78,12 @@ class WaveNetSound(nn.Module):
 
         p(x | past) = prod_t Categorical(x_t | softmax(b + f(x_{t-1}, ..., x_{t-field})))
 
-    The first of the samples that f sees are in the given ``past``, so f has its whole receptive field at every sample
-    that is scored. f begins with a causal convolution of ``taps`` samples, and goes on by gated residual layers of
-    dilations 1, 2, 4, ..., ``longest``, and again from 1 on, until it sees ``field`` samples; the last dilation is
-    what is left. The skip connections of all layers are summed. Levels enter as cosine features and logits leave as
-    cosines of the level, which makes near levels alike, besides a free weight for each. b starts at the log-frequencies
-    of the training data. Where a ``speaker`` is given, each layer adds a vector of the speaker.
+    What f sees before the first sample is in the given ``past``, so it has its whole receptive field at every sample
+    that is scored. f is a stack of gated residual layers of dilations 1, 2, 4, ..., ``longest``, and again from 1 on,
+    until it sees ``field`` samples; the last dilation is what is left. The skip connections of all layers are summed.
+    Levels enter as cosine features and logits leave as cosines of the level, which makes near levels alike, besides a
+    free weight for each. b starts at the log-frequencies of the training data. Where a ``speaker`` is given, each layer
+    adds a vector of the speaker.
 
     A draw keeps a ring buffer of the last ``dilation`` inputs of each layer, filled from the past by one parallel pass,
     so a new sample costs one pass of one sample through each layer.
@@ -94,7 +94,6 @@ class WaveNetSound(nn.Module):
         field: how many samples f sees; by default as many as ``past`` has.
         width: channels of the residual path.
         skip: channels of the skip path.
-        taps: samples that the first convolution sees; fewer if ``field`` is smaller.
         longest: dilation after which the series begins again.
 
     Raises:
@@ -112,10 +111,9 @@ class WaveNetSound(nn.Module):
         event: Event,
         *,
         field: int | None = None,
-        width: int = 64,
-        skip: int = 128,
-        taps: int = 32,
-        longest: int = 512,
+        width: int = 48,
+        skip: int = 96,
+        longest: int = 256,
     ) -> None:
         super().__init__()
         given = {each.name: each for each in event.fields if each.role == "given"}
@@ -126,19 +124,19 @@ class WaveNetSound(nn.Module):
             or (speaker is not None and (speaker.shape or not speaker.levels))
         ):
             raise UnfitError(
-                f"wavenet-sound takes a record such as x=2048:256,past=1024:256@given, got {event}; see speech, or "
+                f"wavenet-sound takes a record such as x=2048:256,past=1023:256@given, got {event}; see speech, or "
                 "take wavenet for short events of levels"
             )
         self.event, self.sound, self.field = event, event.array, past.size if field is None else field
-        if not 1 <= self.field <= past.size or min(width, skip, taps, longest) < 1:
+        if not 1 <= self.field <= past.size or min(width, skip, longest) < 1:
             raise ZooError(
-                f"field is from 1 to the {past.size} samples of the past, and width, skip, taps and longest are 1 or "
-                f"more; got field={field}, width={width}, skip={skip}, taps={taps}, longest={longest}"
+                f"field is from 1 to the {past.size} samples of the past, and width, skip and longest are 1 or more; "
+                f"got field={field}, width={width}, skip={skip}, longest={longest}"
             )
         levels, speakers = x.levels, (speaker.levels or 0) if speaker else 0
-        self.dilations = dilations(self.field - min(taps, self.field), longest)
+        self.dilations = dilations(self.field - 1, longest)
         self.encode = CosineFeatures(self.sound)
-        self.enter = nn.Conv1d(self.encode.size, width, min(taps, self.field))
+        self.enter = nn.Conv1d(self.encode.size, width, 1)
         self.layers: Any = nn.ModuleList(GatedConvolution(width, skip, each, speakers) for each in self.dilations)
         self.last = nn.Conv1d(width, skip, 1)
         self.head = nn.Sequential(nn.GELU(), nn.Conv1d(skip, skip, 1), nn.GELU())
@@ -180,17 +178,15 @@ class WaveNetSound(nn.Module):
 
     def stream(self, past: Tensor, speaker: Tensor | None = None) -> Stream:
         """The same logits sample by sample, without end (see `zoo.distributions.autoregressive`)."""
-        window = self.encode(past[:, past.shape[1] - self.enter.kernel_size[0] :]).movedim(-1, 1)
-        rings = [list(h.unbind(-1)) for h in self._before(past, speaker)]
+        value, rings = past[:, -1], [list(h.unbind(-1)) for h in self._before(past, speaker)]
         for t in itertools.count():
-            now = at_one_place(self.enter, window)
+            now = at_one_place(self.enter, self.encode(value))
             skips = []
             for layer, ring in zip(self.layers, rings, strict=True):
                 slot = t % len(ring)
                 (now, skip), ring[slot] = layer.step(ring[slot], now, speaker), now
                 skips.append(skip)
             value = yield self._read(sum(skips, at_one_place(self.last, now))[..., None])[..., 0]
-            window = torch.cat([window[..., 1:], self.encode(value)[..., None]], 2)
 
     def _before(self, past: Tensor, speaker: Tensor | None) -> list[Tensor]:
         """The last ``dilation`` inputs of each layer before the last sample of the past: ``(n, width, dilation)``."""

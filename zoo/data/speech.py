@@ -47,10 +47,10 @@ Samples = NDArray[np.uint8]
 
 @dataset(
     "speech",
-    about="spoken prompts at 8 kHz, 256 mu-law levels, given the samples before: window=2048,past=1024,languages=en+fr",
+    about="spoken prompts at 8 kHz, 256 mu-law levels, given the samples before: window=2048,past=1023,languages=en+fr",
     packages=tuple(PACKAGES.values()),
 )
-def speech(data_dir: Path | None = None, *, window: int = 2048, past: int = 1024, languages: str = "en") -> Dataset:
+def speech(data_dir: Path | None = None, *, window: int = 2048, past: int = 1023, languages: str = "en") -> Dataset:
     """The prompts of the Asterisk exchange, one speaker for a language: see `of_utterances`.
 
     Args:

@@ -27,7 +27,7 @@ class Parts:
     """How long sequences are cut into data of an event: ``window`` entries each, given the ``past`` entries before.
 
     Args:
-        event: a record such as ``x=2048:256,past=1024:256@given``; further fields that are given are alike for all
+        event: a record such as ``x=2048:256,past=1023:256@given``; further fields that are given are alike for all
             parts of a sequence.
 
     Raises:
@@ -54,7 +54,7 @@ class Parts:
         ):
             raise ZooError(
                 "a sequence is cut into parts given what is before them, of a record such as "
-                f"x=2048:256,past=1024:256@given; got {self.event}"
+                f"x=2048:256,past=1023:256@given; got {self.event}"
             )
 
     @property
