@@ -23,7 +23,7 @@ from zoo.runs.evaluation import Settings, TrainedRun, attempt, ratio_score, unme
 from zoo.scores import Score
 from zoo.seeding import seeded
 
-BITS = ("bits", "bits_sounding", "bits_silent", "silence")
+BITS = ("field", "bits", "bits_sounding", "bits_silent", "silence")
 FLOORS = ("floor_unigram", "floor_order1", "bz2", "flac")
 SPEEDS = ("drawn_cached", "drawn_naive")
 QUIET, NEAR = 0.04, 128
@@ -33,6 +33,8 @@ ADDED = 0.02
 """To each count of a pair of levels."""
 CACHED, NAIVE = 400, 10
 """Samples drawn to measure speed."""
+FEW = 8
+"""Windows from which the receptive field is read."""
 CHUNK = 16
 """Windows in a pass."""
 
@@ -41,6 +43,7 @@ CHUNK = 16
 def sound(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
     """Bits a sample of the test split, each given the samples before it; of a record with a given ``past``.
 
+    - ``field``: how many samples before it the distribution of a sample depends on, by the gradient.
     - ``bits``: -log2 p, exact, with the standard error of the mean over windows. ``bits_sounding`` and ``bits_silent``
       are of the samples that are not of silence, and of those that are: all levels from 128 samples before them to 128
       after are within 4 % of the middle. ``silence`` is their share, which makes ``bits`` small.
@@ -89,6 +92,20 @@ def bits_of(pair: Pair, x: Tensor) -> Tensor:
     return torch.cat(found)
 
 
+def receptive_field(pair: Pair, windows: Tensor) -> int:
+    """How many samples before it the last sample of packed windows depends on, by the gradient of its logits."""
+    with pair.evaluating(), torch.enable_grad():
+        windows = windows.detach().clone().requires_grad_()
+        last = entrywise(pair, windows).logits(pair.event.main_of(windows))[:, -1]
+        weights = torch.linspace(-1, 1, last.shape[1]).to(last)
+        (gradient,) = torch.autograd.grad((last @ weights).sum(), windows)
+    past = pair.event.unpack(gradient)[PAST]
+    assert past is not None  # it is given
+    before = torch.cat([past, pair.event.main_of(gradient)[:, :-1]], 1)
+    seen = before.abs().amax(0).nonzero()
+    return before.shape[1] - int(seen.min()) if len(seen) else 0
+
+
 def silent(x: Tensor, levels: int) -> Tensor:
     """Which samples are of silence, shape of ``x``, ``(n, samples)``.
 
@@ -111,7 +128,14 @@ def _bits(run: TrainedRun) -> list[Score]:
         else Score.skipped(name, "there are no such samples")
         for name, chosen in parts.items()
     ]
-    return [*scores, ratio_score("silence", quiet.sum(1).double(), torch.full((len(x),), x.shape[1]), "share", "exact")]
+    seen = Score(
+        "field", receptive_field(pair, run.data.test[:FEW]), "samples", kind="exact", n=len(run.data.test[:FEW])
+    )
+    return [
+        seen,
+        *scores,
+        ratio_score("silence", quiet.sum(1).double(), torch.full((len(x),), x.shape[1]), "share", "exact"),
+    ]
 
 
 def _floor(name: str, run: TrainedRun) -> list[Score]:

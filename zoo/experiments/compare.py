@@ -294,6 +294,7 @@ def _real(data: Dataset) -> dict[str, Any]:
         densities[TRUTH] = _rounded(source.log_density(around).reshape(SIDE, SIDE))
     real = _nested(data, data.test[: sample_count(data.event)])
     shown: dict[str, Any] = {"event": str(data.event.array), "real": real, "samples": {}, "coded": {}}
+    shown |= {"rate": data.rate} if data.rate else {}
     return shown | {"densities": densities, "latents": {}, "neighbours": {}}
 
 
