@@ -110,6 +110,8 @@ def decompress(
             )
         content = file.read_bytes()
         header, _ = unpack(content)
+        if header.entries:
+            raise ZooError(f"the file holds one recording, which is written to a .wav; got {out.name!r}")
         kind = ".npz" if Event.parse(header.event).fields else ".npy"
         if out.suffix not in (kind, ".csv"):
             raise ZooError(f"the file is of {header.event}, which is written to a {kind} file; got {out.name!r}")

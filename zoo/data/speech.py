@@ -101,22 +101,21 @@ def of_utterances(
     if several:
         fields.append(Field("speaker", (), len(utterances), "given"))
     event, parts = Event.record(*fields), dict[str, list[Tensor]](train=[], validation=[], test=[])
-    counts, scored, short, total = dict.fromkeys(parts, 0), 0, 0, 0
+    scored, total = 0, 0
     for speaker, own in enumerate(utterances.values()):
         for word, names in drawn(sorted(own)).items():
             for name in names:
                 cut = windows(own[name], window, past)
                 total += len(own[name])
                 scored += len(cut) * window
-                short += not len(cut)
-                counts[word] += bool(len(cut))
-                values = {"x": cut[:, past:], "past": cut[:, :past]}
-                given = {"speaker": torch.full((len(cut),), float(speaker))} if several else {}
-                parts[word].append(event.pack(values | given))
+                if len(cut):
+                    given = {"speaker": torch.full((len(cut),), float(speaker))} if several else {}
+                    parts[word].append(event.pack({"x": cut[:, past:], "past": cut[:, :past], **given}))
     splits = {word: torch.cat(each) if each else torch.zeros(0, event.size) for word, each in parts.items()}
     if empty := [word for word, split in splits.items() if not len(split)]:
         raise ZooError(f"no utterance of {', '.join(empty)} has {window} samples: choose a smaller window")
-    about = ", ".join(f"{counts[word]} utterances ({len(splits[word])} windows) {word}" for word in splits)
+    about = ", ".join(f"{len(parts[word])} utterances ({len(splits[word])} windows) {word}" for word in splits)
+    short = sum(map(len, utterances.values())) - sum(map(len, parts.values()))
     return Dataset(
         "speech",
         event,
