@@ -31,6 +31,7 @@ from zoo.pairs.traces import log_prob
 from zoo.report.figures import bits_by_field
 from zoo.report.tables import Member
 from zoo.runs.evaluation import TrainedRun, evaluate
+from zoo.scores import Score
 from zoo.seeding import seeded
 
 ALONE, SPOKEN = "x=20:16,past=30:16@given", "x=12:9,past=23:9@given,speaker=:3@given"
@@ -257,21 +258,12 @@ def test_other_pairs_have_no_bits_of_sound(coins: Dataset) -> None:
 
 def test_the_figure_takes_two_fields_or_more() -> None:
     def line(field: float) -> Member:
-        rows = [
-            {
-                "evaluation": "sound",
-                "metric": metric,
-                "value": value,
-                "status": "ok",
-                "kind": "exact",
-                "seed": 0,
-                "stderr": None,
-                "n": 1,
-                "reason": "",
-            }
-            for metric, value in (("field", field), ("bits", 5 - field / 10), ("floor_order1", 6.0))
-        ]
-        return Member("data", f"wavenet-sound:field={field}", "", "autoregressive", rows)  # type: ignore[call-arg]
+        family = f"wavenet-sound:field={field:g}"
+        where = {"dataset": "speech", "group": "autoregressive", "family": family, "guide": ""}
+        values = {"field": field, "bits": 5 - field / 10, "floor_order1": 6.0}
+        scores = [Score(metric, value, kind="exact") for metric, value in values.items()]
+        rows = tuple(score.row(suite="", evaluation="sound", seed=0, **where) for score in scores)
+        return Member(rows=rows, **where)
 
     assert bits_by_field([line(2), line(2)], 600) == ""
     assert "2 samples 4.8 bits, 8 samples 4.2 bits" in bits_by_field([line(8), line(2)], 600)
@@ -300,5 +292,5 @@ def test_train_sample_compress_and_decompress(tmp_path: Path, monkeypatch: pytes
     with wave.open("back.wav") as back:
         assert back.getframerate() == 8000
     assert np.array_equal(read_pcm(Path("back.wav"))[0], expanded(mulaw(read_pcm(source)[0])))
-    assert "is written to a .wav" in zoo("decompress", "x.zoo", "-o", "x.npz", code=1).stderr
-    assert "no sound" in zoo("sample", "ppca", "--data", "moons", "--out", "x.wav", code=1).stderr
+    assert "is written to a .wav" in zoo("decompress", "x.zoo", "-o", "x.npz", code=2).stderr
+    assert "no sound" in zoo("sample", "ppca", "--data", "moons", "--out", "x.wav", code=2).stderr
