@@ -130,7 +130,7 @@ def sample(
         from zoo.pairs.sampling import sample as draw
         from zoo.seeding import seeded
 
-        prepared = Prepared.of(name, options)
+        prepared = Prepared.of(name, options, example=True)
         rate = prepared.dataset.rate
         check_place(out, prepared.dataset.event, prepared.dataset.columns, rate)
         if seconds and out.suffix != ".wav":
