@@ -23,7 +23,7 @@ def spectrograms(levels: NDArray[np.floating]) -> NDArray[np.floating]:
         >>> tone = 128 + 100 * np.sin(2 * np.pi * np.arange(1024) / 8)
         >>> picture = spectrograms(tone[None].round())[0]
         >>> picture.shape, int(picture.mean(1).argmax())
-        ((128, 25), 95)
+        ((128, 25), 96)
     """
     pcm = expanded(levels.round().clip(0, 255).astype(np.uint8)) / 2**15
     if pcm.shape[1] < FRAME:
