@@ -55,7 +55,7 @@ def load_file(
       folder with a folder for each class, the class is the label ``y``. Settings: ``mode=grey`` or ``rgb``,
       ``size=32``. Of a folder with ``.wav`` files: as of one.
     - ``.wav``: windows of a recording, with 256 levels (see `zoo.data.files.sounds.read_sound`). Settings:
-      ``window=256``, ``past=1023`` for records with the samples before, ``encoding=mulaw`` or ``linear``, ``channel=0``.
+      ``window=256``, ``past=1023`` for records with the samples before, ``encoding=mulaw`` or ``linear``, ``channel=``.
     - ``.txt``: lines, which are sequences of characters, or windows (see `zoo.data.files.texts.read_text`). Settings:
       ``cut=100``, ``window=256``.
 
