@@ -293,4 +293,7 @@ def test_train_sample_compress_and_decompress(tmp_path: Path, monkeypatch: pytes
         assert back.getframerate() == 8000
     assert np.array_equal(read_pcm(Path("back.wav"))[0], expanded(mulaw(read_pcm(source)[0])))
     assert "is written to a .wav" in zoo("decompress", "x.zoo", "-o", "x.npz", code=2).stderr
+    for wrong in ("en+xx", "en+en"):
+        said = zoo("train", "wavenet-sound", "--data", f"speech:languages={wrong}", "--data-dir", "data", code=2).stderr
+        assert "different ones of en, fr" in said
     assert "no sound" in zoo("sample", "ppca", "--data", "moons", "--out", "x.wav", code=2).stderr

@@ -63,14 +63,12 @@ def speech(data_dir: Path | None = None, *, window: int = 2048, past: int = 1023
         ZooError: an unknown language, a package that is not on this machine, or sizes below 1.
     """
     names = languages.split("+")
-    if unknown := [name for name in names if name not in FOLDERS] or len(set(names)) < len(names):
-        raise ZooError(
-            f"languages are different ones of {', '.join(FOLDERS)}, joined by +; got {languages!r}: {unknown}"
-        )
+    if not set(names) <= set(FOLDERS) or len(set(names)) < len(names):
+        raise ZooError(f"languages are different ones of {', '.join(FOLDERS)}, joined by +; got {languages!r}")
     if min(window, past) < 1:
         raise ZooError(f"window and past are 1 sample or more, got window={window}, past={past}")
     utterances = {name: dict(_utterances(PACKAGES[name].folder(data_dir) / SOUNDS / FOLDERS[name])) for name in names}
-    story = f"Prompts of the Asterisk exchange ({', '.join(f'{FOLDERS[name]}' for name in names)}, version 1.6.1)"
+    story = f"Prompts of the Asterisk exchange ({', '.join(FOLDERS[name] for name in names)}, version 1.6.1)"
     return of_utterances(utterances, window, past, story)
 
 
