@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import math
+import re
 import wave
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ import pytest
 import torch
 from command import zoo
 from draws import every
+from PIL import Image
 from torch import Tensor
 
 from zoo.codec.container import decode, unpack
@@ -29,6 +33,7 @@ from zoo.pairs.continuing import Parts, continued, sequence_nats
 from zoo.pairs.pair import Pair
 from zoo.pairs.traces import log_prob
 from zoo.report.figures import bits_by_field
+from zoo.report.pictures import REAL, pictures
 from zoo.report.tables import Member
 from zoo.runs.evaluation import TrainedRun, evaluate
 from zoo.scores import Score
@@ -267,6 +272,20 @@ def test_the_figure_takes_two_fields_or_more() -> None:
 
     assert bits_by_field([line(2), line(2)], 600) == ""
     assert "2 samples 4.8 bits, 8 samples 4.2 bits" in bits_by_field([line(8), line(2)], 600)
+
+
+def test_reports_show_sounds_as_spectrograms() -> None:
+    """Darkest at the frequency of a tone; the same numbers without a rate are a strip."""
+    tone = (128 + 100 * np.sin(2 * np.pi * np.arange(1024) / 8)).round()
+    shown = {"event": "1024:256", "real": [tone.tolist()] * 3, "samples": {"a": [tone.tolist()]}, "coded": {}}
+    (real, drawn) = pictures(shown | {"rate": 8000}, {"a": "autoregressive"})
+    assert (real.label, drawn.label) == (REAL, "a")
+    content = re.search(r"base64,([^\"]+)", str(drawn.html))
+    assert content
+    with Image.open(io.BytesIO(base64.b64decode(content[1]))) as image:
+        pixels = np.asarray(image.convert("L"), float)
+    assert pixels.shape == (128, 25)
+    assert pixels.mean(1).argmin() == 128 - 32
 
 
 # -------------------------------------------------------------------------------------------------------- by commands
