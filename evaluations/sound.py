@@ -173,7 +173,7 @@ def flac_bytes(samples: bytes) -> int:
         raise ZooError("the program flac is not on the path: install it (Debian package flac) for this comparison")
     form = ("--force-raw-format", "--endian=little", "--sign=unsigned")
     shape = ("--channels=1", "--bps=8", "--sample-rate=8000")
-    code = _run("flac", "--best", "--silent", "--stdout", *form, *shape, "-", given=samples)
+    code = _run("flac", "--best", "--no-padding", "--silent", "--stdout", *form, *shape, "-", given=samples)
     if _run("flac", "--decode", "--silent", "--stdout", *form, "-", given=code) != samples:
         raise ZooError("flac did not decode to what it encoded")
     return len(code)
