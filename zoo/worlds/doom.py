@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,30 @@ SKILL = 4
 BUTTONS = ((False, False), (True, False), (False, True))
 """Of the actions: stay, move left, move right."""
 
+MISSING = "DoomTakeCover is in the package vizdoom: pip install 'pyro-zoo[worlds]'"
+
 Frame = NDArray[np.uint8]
+
+
+def note(skill: int = SKILL) -> dict[str, Any]:
+    """What an episode depends on besides its seed and actions.
+
+    Raises:
+        ZooError: vizdoom is not installed.
+    """
+    try:
+        installed = version("vizdoom")
+    except PackageNotFoundError:
+        raise ZooError(MISSING) from None
+    return {
+        "scenario": "take_cover",
+        "vizdoom": installed,
+        "skill": skill,
+        "actions": len(BUTTONS),
+        "skip": SKIP,
+        "side": SIDE,
+        "most": LONGEST,
+    }
 
 
 class TakeCover:
@@ -42,7 +66,7 @@ class TakeCover:
         try:
             import vizdoom
         except ImportError:
-            raise ZooError("DoomTakeCover is in the package vizdoom: pip install 'pyro-zoo[worlds]'") from None
+            raise ZooError(MISSING) from None
         if not 1 <= skill <= 5:
             raise ZooError(f"the difficulty is from 1 to 5, got {skill}")
         self.game: Any = vizdoom.DoomGame()
@@ -55,6 +79,8 @@ class TakeCover:
         self.game.set_mode(vizdoom.Mode.PLAYER)
         self.game.set_episode_timeout(LONGEST)
         self.game.init()
+        self.actions = len(BUTTONS)
+        self.note = note(skill)
 
     def reset(self, seed: int) -> Frame:
         """Begin the episode of that seed: its first frame, shape ``(SIDE, SIDE, 3)``."""
@@ -62,19 +88,21 @@ class TakeCover:
         self.game.new_episode()
         return self._frame()
 
-    def step(self, action: int) -> tuple[Frame | None, int]:
+    def step(self, action: int) -> tuple[Frame | None, int, bool]:
         """Hold an action for `SKIP` tics.
 
         Args:
             action: 0 to stay, 1 for left, 2 for right.
 
         Returns:
-            The next frame, ``None`` if the episode has ended; and how many tics went by.
+            The next frame, ``None`` if the episode has ended; how many tics went by; and whether it ended in death.
         """
         before = self.game.get_episode_time()
         self.game.make_action(list(BUTTONS[action]), SKIP)
         tics = self.game.get_episode_time() - before
-        return (None if self.game.is_episode_finished() else self._frame()), tics
+        if self.game.is_episode_finished():
+            return None, tics, bool(self.game.is_player_dead())
+        return self._frame(), tics, False
 
     def close(self) -> None:
         """End the game's process."""
