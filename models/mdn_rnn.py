@@ -98,7 +98,11 @@ class MDNRNN(nn.Module):
 
     def advance(self, state: State, z: Tensor, a: Tensor) -> State:
         """The state after one more step: z_t of shape ``(n, L)`` and a_t of shape ``(n,)``."""
-        inputs = torch.cat([z, self.codes(a)], -1).unsqueeze(1)
+        return self.move(state, z, self.codes(a))
+
+    def move(self, state: State, z: Tensor, codes: Tensor) -> State:
+        """`advance` with the actions one-hot, shape ``(n, actions)``."""
+        inputs = torch.cat([z, codes], -1).unsqueeze(1)
         _, (h, c) = self.lstm(inputs, (state[0].unsqueeze(0), state[1].unsqueeze(0)))
         return h[0], c[0]
 
@@ -128,11 +132,13 @@ class MDNRNN(nn.Module):
         flat, rate = z[within], (done[within].sum() + 0.5) / (within.sum() + 1)
         mean, scale = flat.mean(0), flat.std(0, correction=0).clamp(min=1e-3)
         places = torch.linspace(-1, 1, self.components).to(x) if self.components > 1 else x.new_zeros(1)
-        bias = torch.stack([
-            x.new_zeros(self.latent, self.components),
-            mean[:, None] + scale[:, None] * places,
-            scale.log()[:, None].expand(-1, self.components),
-        ])
+        bias = torch.stack(
+            [
+                x.new_zeros(self.latent, self.components),
+                mean[:, None] + scale[:, None] * places,
+                scale.log()[:, None].expand(-1, self.components),
+            ]
+        )
         self.mixture.bias.copy_(bias.reshape(-1))
         self.end.bias.fill_(rate.logit())
 
@@ -141,7 +147,8 @@ class Steps(TorchDistribution):
     """All z of a sequence, each given those before it and the actions.
 
     Steps are the last dimension of the batch, so that a mask can hide those beyond the length of a sequence, although
-    they are not independent: ``log_prob`` gives log p(z_t | z_1, ..., z_{t-1}) for each t, and a draw goes step by step.
+    they are not independent: ``log_prob`` gives log p(z_t | z_1, ..., z_{t-1}) for each t, and draws go step by
+    step.
 
     Args:
         net: the network.
@@ -178,12 +185,13 @@ class Steps(TorchDistribution):
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
         lead, steps = torch.Size(sample_shape) + self.batch_shape[:-1], self.batch_shape[-1]
-        codes = self.codes.expand(*lead, steps, -1).reshape(-1, steps, self.codes.shape[-1]).argmax(-1)
+        codes = self.codes.expand(*lead, steps, -1)
+        codes = codes.reshape(lead.numel(), *codes.shape[-2:])
         state, drawn = self.net.begin(len(codes)), list[Tensor]()
         with torch.no_grad():
             for t in range(steps):
                 drawn.append(self.net.imagine(state, 1.0))
-                state = self.net.advance(state, drawn[-1], codes[:, t])
+                state = self.net.move(state, drawn[-1], codes[:, t])
         return torch.stack(drawn, 1).reshape(*lead, steps, -1)
 
 

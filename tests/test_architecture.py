@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 SHELVES = ("models", "guides", "evaluations")
 ROOMS = (
     *("", "distributions", "nn", "pairs", "flows", "data", "contract", "codec", "engine", "metrics", "training"),
-    *("report", "runs", "use", "experiments", "bench", "cli"),
+    *("report", "runs", "use", "experiments", "worlds", "bench", "cli"),
 )
 """Bottom up: a room imports from itself and from rooms before it. The first holds the modules of ``zoo/`` itself."""
 DOORS = {"zoo/__init__.py", "zoo/__main__.py"}
@@ -190,7 +190,7 @@ def test_every_import_is_declared_and_every_dependency_imported() -> None:
         {re.match(r"[\w-]+", text)[0] for text in texts}  # type: ignore[index] # each begins with a name
         for texts in (
             project["dependencies"],
-            extras["bench"] + extras["figures"] + extras["music"] + extras["tune"],
+            extras["bench"] + extras["figures"] + extras["music"] + extras["tune"] + extras["worlds"],
             chain.from_iterable(extras.values()),
         )
     )

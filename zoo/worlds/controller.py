@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +74,9 @@ def evolve(
     Reference:
         Hansen 2016, The CMA evolution strategy, arXiv:1604.00772.
     """
-    try:
-        import cma
-    except ImportError:
-        raise ZooError("the controller is found by the package cma: pip install 'pyro-zoo[worlds]'") from None
+    require_cma()
+    import cma
+
     generator = np.random.default_rng(seed)
     options = {"seed": np.nan, "randn": lambda *shape: generator.standard_normal(shape), "verbose": -9}
     search: Any = cma.CMAEvolutionStrategy(np.zeros(size), sigma, options | {"popsize": population})
@@ -97,3 +97,13 @@ def evolve(
             watch(generation, float(np.mean(known[-1])), float(np.max(known[-1])))
         search.tell(list(solutions), [-each for each in known[generation]])
     return torch.from_numpy(search.mean.copy()).float()
+
+
+def require_cma() -> None:
+    """Refuse to go on without the package cma.
+
+    Raises:
+        ZooError: it is not installed.
+    """
+    if find_spec("cma") is None:
+        raise ZooError("the controller is found by the package cma: pip install 'pyro-zoo[worlds]'")

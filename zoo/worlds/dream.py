@@ -67,8 +67,6 @@ def lasted(
 ) -> Tensor:
     """How many decisions each of the `rollouts` lasts, shape ``(n,)``, int64."""
     total = torch.zeros(len(z), dtype=torch.long)
-    for rows, _ in rollouts(
-        memory, weights, z, temperature=temperature, longest=longest, generator=generator
-    ):
+    for rows, _ in rollouts(memory, weights, z, temperature=temperature, longest=longest, generator=generator):
         total[rows] += 1
     return total

@@ -35,8 +35,10 @@ class World(Protocol):
     def note(self) -> Mapping[str, Any]: ...
     def reset(self, seed: int) -> np.ndarray[Any, Any]:
         """Begin the episode of that seed: its first frame, shape ``(height, width, channels)``, uint8."""
+
     def step(self, action: int) -> tuple[np.ndarray[Any, Any] | None, int, bool]:
         """The next frame, ``None`` after the last; the reward of the step; whether the episode ended in death."""
+
     def close(self) -> None:
         """Free what the world holds."""
 
@@ -107,7 +109,7 @@ def collect(
                 nonlocal world
                 world = world or make()
                 played = [play(world, RandomPolicy(world.actions, seed), seed) for seed in part]
-                watch(f"episodes of the random policy: {first + len(part)} of {len(seeds)}")
+                watch(f"random policy: episodes of the seeds {part[0]} to {part[-1]}")
                 return _packed(played)
 
             path = folder / f"episodes-{part[0]}-{part[-1]}.safetensors"

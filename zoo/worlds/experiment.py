@@ -303,7 +303,9 @@ class Experiment:
 
         def fitness(solutions: Tensor, generation: int) -> Tensor:
             n = len(solutions)
-            found = self.dreamt(solutions.repeat_interleave(search.rollouts, 0), temperature, f"generation {generation}")
+            found = self.dreamt(
+                solutions.repeat_interleave(search.rollouts, 0), temperature, f"generation {generation}"
+            )
             return found.reshape(n, search.rollouts).mean(1)
 
         def watch(generation: int, mean: float, best: float) -> None:

@@ -71,9 +71,9 @@ def frames_of(name: str, chunks: Iterable[Sequence[Episode]], count: int, frames
         whole = torch.cat(each)
         parts.append(whole[torch.linspace(0, len(whole) - 1, min(most, len(whole))).long()].float())
     source = (
-        f"Frames of {count} episodes of a random policy, {'x'.join(map(str, parts[0].shape[1:]))} pixels of 256 levels: "
-        f"{', '.join(str(len(part)) for part in parts)} of the {', '.join(map(str, total))} in train, validation and "
-        "test, which are split by episode."
+        f"Frames of {count} episodes of a random policy, {'x'.join(map(str, parts[0].shape[1:]))} numbers of 256 "
+        f"levels: {', '.join(str(len(part)) for part in parts)} of the {', '.join(map(str, total))} in train, "
+        "validation and test, which are split by episode."
     )
     return Dataset(name, Event(tuple(parts[0].shape[1:]), 256), parts[0], parts[1], parts[2], source)
 
