@@ -110,4 +110,4 @@ class TakeCover:
 
     def _frame(self) -> Frame:
         screen = Image.fromarray(self.game.get_state().screen_buffer)
-        return np.asarray(screen.resize((SIDE, SIDE), Image.Resampling.BOX))
+        return np.array(screen.resize((SIDE, SIDE), Image.Resampling.BOX))

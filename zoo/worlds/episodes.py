@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,8 +121,10 @@ def collect(
 
 
 def _packed(episodes: Sequence[Episode]) -> dict[str, Tensor]:
+    frames = torch.cat([each.frames for each in episodes])
     return {
-        "frames": torch.cat([each.frames for each in episodes]),
+        "frames": torch.frombuffer(bytearray(zlib.compress(frames.numpy().tobytes(), 1)), dtype=torch.uint8),
+        "shape": torch.tensor(frames.shape),
         "actions": torch.cat([each.actions for each in episodes]).to(torch.uint8),
         "lengths": torch.tensor([len(each.actions) for each in episodes]),
         "died": torch.tensor([each.died for each in episodes]),
@@ -131,6 +134,8 @@ def _packed(episodes: Sequence[Episode]) -> dict[str, Tensor]:
 
 def _unpacked(tensors: Mapping[str, Tensor]) -> list[Episode]:
     lengths = tensors["lengths"].tolist()
-    parts = zip(tensors["frames"].split(lengths), tensors["actions"].long().split(lengths), strict=True)
+    pixels = torch.frombuffer(bytearray(zlib.decompress(tensors["frames"].numpy().tobytes())), dtype=torch.uint8)
+    frames = pixels.reshape(tensors["shape"].tolist())
+    parts = zip(frames.split(lengths), tensors["actions"].long().split(lengths), strict=True)
     ends = zip(tensors["died"].tolist(), tensors["rewards"].tolist(), strict=True)
     return [Episode(*part, *end) for part, end in zip(parts, ends, strict=True)]

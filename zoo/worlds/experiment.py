@@ -231,15 +231,19 @@ class Experiment:
         return frames_of("frames", self.episodes(), self.plan.episodes, self.plan.frames)
 
     @cached_property
+    def vision_run(self) -> Run:
+        """The run of the vision, trained."""
+        return self._trained("vision", self.plan.vision, self.frames)
+
+    @cached_property
     def vision(self) -> Pair:
         """The vision, trained."""
-        return self._trained("vision", self.plan.vision, self.frames).pair()
+        return self.vision_run.pair()
 
     @cached_property
     def latents(self) -> list[Seen]:
         """The episodes as latents."""
-        vision = self._trained("vision", self.plan.vision, self.frames)
-        note = {"vision": vision.config.digest, "draws": self.plan.draws, "episodes": self.plan.episodes}
+        note = {"vision": self.vision_run.config.digest, "draws": self.plan.draws, "episodes": self.plan.episodes}
 
         def made() -> dict[str, Tensor]:
             self.watch("latents of all frames")
