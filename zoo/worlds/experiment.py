@@ -204,16 +204,16 @@ class Experiment:
         self.watch(f"random policy: {collected.mean:.0f} ± {collected.stderr:.0f} over {collected.n} episodes")
         nats = {
             "memory": predicted(self.memory_run.pair(), self.sequences),
-            "memory without actions": predicted(self.blind_run.pair(), self.blind_sequences),
             "normal around the last frame": floor(self.sequences),
         }
-        for name, each in nats.items():
-            self.watch(f"nats per test frame, {name}: {each.nats:.2f} ± {each.stderr:.2f}")
         tempered = tuple(self.tempered(temperature) for temperature in self.plan.temperatures)
         chosen = max(tempered, key=lambda each: each.choosing.mean).temperature
         chance = Survival.of(
             self.real("random", REPORTED, self.plan.reported, lambda seed: RandomPolicy(self.actions, seed))
         )
+        nats["memory without actions"] = predicted(self.blind_run.pair(), self.blind_sequences)
+        for name, each in nats.items():
+            self.watch(f"nats per test frame, {name}: {each.nats:.2f} ± {each.stderr:.2f}")
         return Outcome(collected, chance, tempered, chosen, nats, (self.frames.source, self.sequences.source))
 
     def episodes(self) -> Iterator[list[Episode]]:
