@@ -278,7 +278,7 @@ def test_plans_are_read_with_their_quick_part() -> None:
     assert take_cover().temperatures == (1.0, 1.15, 1.25, 1.3)
     assert take_cover(quick=True).episodes < take_cover().episodes
     with pytest.raises(ZooError, match=r"plan of a world, episodes: Input should be"):
-        WorldPlan.read(PLAN.replace("30", "-1"))
+        WorldPlan.read(PLAN.replace("episodes = 20", "episodes = -1"))
 
 
 def test_a_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
