@@ -26,6 +26,7 @@ def _zoo(context: typer.Context, with_: With = None) -> None:
     if with_:  # before the command as well as after it: zoo --with mine.py list
         given = {"with_": [str(path) for path in with_]}
         context.default_map = dict.fromkeys(context.command.list_commands(context), given)  # type: ignore[attr-defined]
+        context.default_map["data"] = {"fetch": given}
 
 
 @contextmanager

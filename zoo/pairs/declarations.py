@@ -78,6 +78,7 @@ class Source(Declaration):
     about: str = ""
     log_density: Callable[[Any], Any] | None = None
     sampler: Callable[[int, Any], Any] | None = None
+    packages: tuple[Any, ...] = ()
 
     def load(self, data_dir: Path | None, seed: int, settings: Mapping[str, Any] | None = None) -> Any:
         """Call ``make`` with those of the two arguments that its signature names, and with its keyword ``settings``.

