@@ -21,7 +21,7 @@ from zoo.worlds.dream import rollouts
 from zoo.worlds.episodes import play
 from zoo.worlds.experiment import REPORTED, Agent, Experiment, Outcome, Survival, mixed
 
-SHOWN = 250
+SHOWN = 150
 """Most decisions that the video shows."""
 ENLARGED = 3
 MARGIN = 4
