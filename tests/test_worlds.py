@@ -266,6 +266,8 @@ def test_a_stopped_experiment_gives_the_numbers_of_one_that_was_not(tmp_path: Pa
     resumed = experiment("stopped")
     assert asdict(resumed.run()) == asdict(outcome)
     assert {each.temperature for each in outcome.tempered} == {1.0, 1.3}
+    (resumed.home / "search-1.3.json").unlink()
+    assert torch.equal(experiment("stopped").controller(1.3), whole.controller(1.3))  # which is kept itself
     assert 4 <= outcome.random.mean <= 40
     first = write_page(whole, outcome, {"seed": 0})
     second = write_page(resumed, outcome, {"seed": 0})

@@ -302,7 +302,7 @@ class Experiment:
         return torch.cat([self.latents[number].z[:, 0] for number in split(self.plan.episodes)[0]])
 
     def controller(self, temperature: float) -> Tensor:
-        """Weights of the controller that is trained in the dream at a temperature."""
+        """Weights of the controller that is trained in the dream at a temperature, kept in a file."""
         search, size = self.plan.controller, self.starts.shape[1] + self.memory.begin(1)[0].shape[1] + 1
 
         def fitness(solutions: Tensor, generation: int) -> Tensor:
@@ -315,16 +315,21 @@ class Experiment:
         def watch(generation: int, mean: float, best: float) -> None:
             self.watch(f"dream at {temperature}, generation {generation + 1}: mean {mean:.0f}, best {best:.0f} tics")
 
-        return evolve(
-            size,
-            fitness,
-            population=search.population,
-            generations=search.generations,
-            sigma=search.sigma,
-            seed=mixed(self.plan.seed, f"search {temperature}"),
-            path=self.home / f"search-{temperature}.json",
-            watch=watch,
-        )
+        def found() -> dict[str, Tensor]:
+            weights = evolve(
+                size,
+                fitness,
+                population=search.population,
+                generations=search.generations,
+                sigma=search.sigma,
+                seed=mixed(self.plan.seed, f"search {temperature}"),
+                path=self.home / f"search-{temperature}.json",
+                watch=watch,
+            )
+            return {"weights": weights}
+
+        note = {"temperature": temperature, "memory": self.memory_run.config.digest, "search": search.model_dump()}
+        return cached_tensors(self.home / f"controller-{temperature}.safetensors", note, found)["weights"]
 
     def dreamt(self, weights: Tensor, temperature: float, purpose: str) -> Tensor:
         """The reward of a rollout in the dream by each controller, shape ``(n,)``."""

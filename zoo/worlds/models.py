@@ -59,23 +59,28 @@ def frames_of(name: str, chunks: Iterable[Sequence[Episode]], count: int, frames
     """
     kept: tuple[list[Tensor], ...] = ([], [], [])
     splits, number = split(count), 0
-    total = [0, 0, 0]
     for chunk in chunks:
         for episode in chunk:
-            (place,) = (place for place, numbers in enumerate(splits) if number in numbers)
+            place = next(place for place, numbers in enumerate(splits) if number in numbers)
             kept[place].append(episode.frames)
-            total[place] += len(episode.frames)
             number += 1
-    parts = []
-    for each, most in zip(kept, (frames, frames // 8, frames // 8), strict=True):
-        whole = torch.cat(each)
-        parts.append(whole[torch.linspace(0, len(whole) - 1, min(most, len(whole))).long()].float())
+    total = [sum(map(len, each)) for each in kept]
+    parts = [_spread(each, most).float() for each, most in zip(kept, (frames, frames // 8, frames // 8), strict=True)]
     source = (
         f"Frames of {count} episodes of a random policy, {'x'.join(map(str, parts[0].shape[1:]))} numbers of 256 "
         f"levels: {', '.join(str(len(part)) for part in parts)} of the {', '.join(map(str, total))} in train, "
         "validation and test, which are split by episode."
     )
     return Dataset(name, Event(tuple(parts[0].shape[1:]), 256), parts[0], parts[1], parts[2], source)
+
+
+def _spread(episodes: Sequence[Tensor], most: int) -> Tensor:
+    """At most so many of all their frames, at even distances."""
+    ends = torch.tensor([len(each) for each in episodes]).cumsum(0)
+    total = int(ends[-1])
+    places = torch.linspace(0, total - 1, min(most, total)).long()
+    owners, starts = torch.searchsorted(ends, places, right=True), torch.cat([ends.new_zeros(1), ends[:-1]])
+    return torch.cat([each[places[owners == i] - starts[i]] for i, each in enumerate(episodes)])
 
 
 @torch.no_grad()
