@@ -25,7 +25,7 @@ from zoo.training.callbacks import Progress
 from zoo.worlds.controller import choose, evolve
 from zoo.worlds.doom import TakeCover
 from zoo.worlds.dream import State, lasted
-from zoo.worlds.episodes import play
+from zoo.worlds.episodes import Sweep, play
 from zoo.worlds.experiment import Experiment, WorldPlan, take_cover
 from zoo.worlds.models import per_frame
 from zoo.worlds.page import write_page
@@ -99,6 +99,11 @@ def test_a_dream_with_the_real_transitions_gives_the_real_return() -> None:
             return int(action)
 
         assert play(world, act, seed).reward == 4 * int(found[seed])
+
+
+def test_a_sweep_goes_to_one_side_and_to_the_other() -> None:
+    policy, frame = Sweep(2), np.zeros((1, 1, 3), np.uint8)
+    assert [policy(frame) for _ in range(6)] == [1, 1, 2, 2, 1, 1]
 
 
 EVENT = Event.parse("z=3x2:real~n,done=3:binary~n,a=3:2~n@given,n=:4@given")
@@ -228,6 +233,7 @@ frames = 40
 draws = 2
 window = 6
 temperatures = [1.0, 1.3]
+periods = [2, 3]
 choosing = 3
 reported = 4
 vision = { name = "vae-conv:latent=2,width=2", recipe = { steps = 3, batch = 8, engine = "eager" } }
@@ -268,6 +274,7 @@ def test_a_stopped_experiment_gives_the_numbers_of_one_that_was_not(tmp_path: Pa
     assert {each.temperature for each in outcome.tempered} == {1.0, 1.3}
     (resumed.home / "search-1.3.json").unlink()
     assert torch.equal(experiment("stopped").controller(1.3), whole.controller(1.3))  # which is kept itself
+    assert set(outcome.sweeps) == {"2", "3"}
     assert 4 <= outcome.random.mean <= 40
     first = write_page(whole, outcome, {"seed": 0})
     second = write_page(resumed, outcome, {"seed": 0})

@@ -89,6 +89,17 @@ class RandomPolicy:
         return self.action
 
 
+class Sweep:
+    """Left and right by turns, each for ``period`` decisions, whatever is seen: what an agent has to beat."""
+
+    def __init__(self, period: int) -> None:
+        self.period, self.decisions = period, 0
+
+    def __call__(self, frame: np.ndarray[Any, Any]) -> int:
+        self.decisions += 1
+        return 1 + (self.decisions - 1) // self.period % 2
+
+
 def collect(
     make: Callable[[], World], note: Mapping[str, Any], folder: Path, seeds: Sequence[int], watch: Watch
 ) -> Iterator[list[Episode]]:

@@ -29,7 +29,7 @@ from zoo.seeding import seeded
 from zoo.training.callbacks import Callback
 from zoo.worlds.controller import choose, evolve
 from zoo.worlds.dream import Memory, State, lasted
-from zoo.worlds.episodes import Episode, RandomPolicy, Watch, World, collect, play
+from zoo.worlds.episodes import Episode, RandomPolicy, Sweep, Watch, World, collect, play
 from zoo.worlds.models import PerFrame, Seen, floor, frames_of, predicted, see, seen, sequences_of, split, trained
 
 CHOOSING, REPORTED = 1_000_000, 2_000_000
@@ -68,6 +68,7 @@ class WorldPlan(BaseModel):
     draws: PositiveInt
     window: PositiveInt
     temperatures: tuple[float, ...]
+    periods: tuple[PositiveInt, ...]
     choosing: PositiveInt
     reported: PositiveInt
     vision: Trained
@@ -139,6 +140,8 @@ class Outcome:
     Attributes:
         collected: episodes of the random policy that the models were trained on.
         random: the random policy on the reported episodes' seeds.
+        sweeps: agents that see nothing (see `zoo.worlds.episodes.Sweep`), by period, on the choosing episodes.
+        sweep: the one with the highest mean of these, on the reported episodes.
         tempered: the controllers, by temperature.
         chosen: the temperature with the highest mean of its choosing episodes.
         nats: of memory per test frame, by model.
@@ -147,6 +150,8 @@ class Outcome:
 
     collected: Survival
     random: Survival
+    sweeps: Mapping[str, Survival]
+    sweep: Survival
     tempered: tuple[Tempered, ...]
     chosen: float
     nats: Mapping[str, PerFrame]
@@ -211,10 +216,14 @@ class Experiment:
         chance = Survival.of(
             self.real("random", REPORTED, self.plan.reported, lambda seed: RandomPolicy(self.actions, seed))
         )
+        sweeps = {str(period): self.sweep(period, CHOOSING, self.plan.choosing) for period in self.plan.periods}
+        best = max(sweeps, key=lambda period: sweeps[period].mean)
+        sweep = self.sweep(int(best), REPORTED, self.plan.reported)
         nats["memory without actions"] = predicted(self.blind_run.pair(), self.blind_sequences)
         for name, each in nats.items():
             self.watch(f"nats per test frame, {name}: {each.nats:.2f} ± {each.stderr:.2f}")
-        return Outcome(collected, chance, tempered, chosen, nats, (self.frames.source, self.sequences.source))
+        sources = (self.frames.source, self.sequences.source)
+        return Outcome(collected, chance, sweeps, sweep, tempered, chosen, nats, sources)
 
     def episodes(self) -> Iterator[list[Episode]]:
         """Those of the random policy, chunk by chunk."""
@@ -354,6 +363,10 @@ class Experiment:
             for first, count in ((CHOOSING, self.plan.choosing), (REPORTED, self.plan.reported))
         ]
         return Tempered(temperature, dream, *real)
+
+    def sweep(self, period: int, first: int, count: int) -> Survival:
+        """An agent that sees nothing, on ``count`` real episodes of the seeds from ``first`` on."""
+        return Survival.of(self.real(f"sweep of {period}", first, count, lambda seed: Sweep(period)))
 
     def real(
         self, name: str, first: int, count: int, policy: Callable[[int], Callable[[np.ndarray[Any, Any]], int]]

@@ -59,6 +59,17 @@ def table(outcome: Outcome) -> list[list[str]]:
         ["policy", "in the dream", "in the world, for the choice", "in the world, reported", "± standard deviation"]
     ]
     lines.append(["random", "", "", said(outcome.random), f"± {outcome.random.deviation:.0f}"])
+    best = max(outcome.sweeps, key=lambda period: outcome.sweeps[period].mean)
+    blind = f"left and right by turns, {best} decisions each, chosen of {', '.join(outcome.sweeps)}"
+    lines.append(
+        [
+            blind,
+            "",
+            said(outcome.sweeps[best]),
+            said(outcome.sweep),
+            f"± {outcome.sweep.deviation:.0f}",
+        ]
+    )
     for each in outcome.tempered:
         name = f"dreamt at {each.temperature:g}" + ", chosen" * (each.temperature == outcome.chosen)
         lines.append(
@@ -97,7 +108,8 @@ def markdown(outcome: Outcome, facts: Mapping[str, Any], skip: float) -> str:
     lines += [
         "",
         "Tics survived, ± standard error of the mean (number of episodes); the last column is the standard deviation "
-        "of the reported episodes. The temperature is chosen by episodes that are not reported. " + PUBLISHED,
+        "of the reported episodes. Temperature and period are chosen by episodes that are not reported; the agent that "
+        "goes left and right by turns sees nothing. " + PUBLISHED,
         "",
     ]
     lines += _grid(
