@@ -174,6 +174,6 @@ def animated(columns: Sequence[Tensor], milliseconds: float) -> bytes:
         pictures.append(image.resize((ENLARGED * image.width, ENLARGED * image.height), Image.Resampling.NEAREST))
     buffer = io.BytesIO()
     pictures[0].save(
-        buffer, "WEBP", save_all=True, append_images=pictures[1:], duration=round(milliseconds), loop=0, quality=60
+        buffer, "WEBP", save_all=True, append_images=pictures[1:], duration=round(milliseconds), loop=0, quality=40
     )
     return buffer.getvalue()
