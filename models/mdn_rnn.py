@@ -77,7 +77,7 @@ class MDNRNN(nn.Module):
         """Observe ``z``, shape ``(batch, T, L)``, and ``done``, shape ``(batch, T)``, up to the lengths ``n``."""
         within = torch.arange(self.steps, device=n.device) < n[:, None]
         with pyro.plate("data", len(z)):
-            steps = Steps(self, self.codes(n.new_zeros(within.shape) if a is None else a))
+            steps = LatentSteps(self, self.codes(n.new_zeros(within.shape) if a is None else a))
             z = pyro.sample("z", steps.mask(within).to_event(1), obs=z)
             ends = dist.Bernoulli(logits=self.end(steps.outputs(z))[..., 0])
             pyro.sample("done", ends.mask(within).to_event(1), obs=done)
@@ -143,7 +143,7 @@ class MDNRNN(nn.Module):
         self.end.bias.fill_(rate.logit())
 
 
-class Steps(TorchDistribution):
+class LatentSteps(TorchDistribution):
     """All z of a sequence, each given those before it and the actions.
 
     Steps are the last dimension of the batch, so that a mask can hide those beyond the length of a sequence, although
@@ -166,8 +166,8 @@ class Steps(TorchDistribution):
     def support(self) -> Any:
         return constraints.independent(constraints.real, 1)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> Steps:
-        return Steps(self.net, self.codes.expand(*batch_shape, -1), self._validate_args)
+    def expand(self, batch_shape: Any, _instance: Any = None) -> LatentSteps:
+        return LatentSteps(self.net, self.codes.expand(*batch_shape, -1), self._validate_args)
 
     def outputs(self, z: Tensor) -> Tensor:
         """The LSTM's output after each step, shape ``(..., T, hidden)``; of the value seen last it is kept."""

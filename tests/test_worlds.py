@@ -177,8 +177,7 @@ def test_draws_of_the_memory_follow_their_actions() -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
-    [str(EVENT), "z=4x1:real~n,done=4:binary~n,n=:5@given", "z=2x3:real~n,done=2:binary~n,a=2:5~n@given,n=:3@given"],
+    "text", ["z=4x1:real~n,done=4:binary~n,n=:5@given", "z=2x3:real~n,done=2:binary~n,a=2:5~n@given,n=:3@given"]
 )
 def test_the_memory_keeps_the_contract(text: str) -> None:
     found = check("mdn-rnn", Event.parse(text), {"hidden": 6, "components": 2})
@@ -266,7 +265,7 @@ def test_a_stopped_experiment_gives_the_numbers_of_one_that_was_not(tmp_path: Pa
 
     whole = experiment("whole")
     outcome = whole.run()
-    for lines in (2, 11):
+    for lines in (11,):
         with pytest.raises(Stopped):
             experiment("stopped", lines).run()
     resumed = experiment("stopped")

@@ -40,7 +40,7 @@ STORED = 10
 """Real episodes after which their rewards are stored."""
 
 
-class Trained(BaseModel):
+class FamilySpec(BaseModel):
     """A family by name, with its settings behind a colon, and training settings that differ from its own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -71,8 +71,8 @@ class WorldPlan(BaseModel):
     periods: tuple[PositiveInt, ...]
     choosing: PositiveInt
     reported: PositiveInt
-    vision: Trained
-    memory: Trained
+    vision: FamilySpec
+    memory: FamilySpec
     controller: Search
 
     @classmethod
@@ -394,7 +394,7 @@ class Experiment:
         settings = self.plan.model_dump(include={"seed", "controller"}) | {"memory": self.memory_run.config.digest}
         return self.folder / f"controllers-{digest_of(settings | self.note)[:8]}"
 
-    def _trained(self, role: str, wanted: Trained, data: Dataset) -> Run:
+    def _trained(self, role: str, wanted: FamilySpec, data: Dataset) -> Run:
         self.watch(f"{role}: {wanted.name} on {data.source}")
         return trained(wanted.name, data, wanted.recipe, self.plan.seed, self.folder / "runs", self.callback)
 
