@@ -122,6 +122,13 @@ def test_every_command_takes_a_model_by_its_name(registry: Path, monkeypatch: py
     assert not Path("runs").exists()
 
 
+def test_the_name_of_a_family_is_looked_up_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZOO_REGISTRY", "http://127.0.0.1:9")
+    assert published_run("vae+iaf") is None
+    with pytest.raises(zoo.ZooError, match=r"127\.0\.0\.1:9/index\.json cannot be read"):
+        published_run("vae-digits")
+
+
 def test_a_sample_needs_no_data(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(*args: object, **kwargs: object) -> None:
         raise zoo.ZooError("the data are on another machine")

@@ -24,6 +24,7 @@ from zoo.data import Dataset
 from zoo.errors import RunError, ZooError
 from zoo.event import Event
 from zoo.files import digest_of, folder_name, read_tensors, write_bytes, write_json, write_tensors, write_text
+from zoo.pairs.registry import families, load_shelves
 from zoo.runs.config import RunConfig
 from zoo.runs.run import Run
 
@@ -170,7 +171,8 @@ def example_of(run: Run) -> Dataset | None:
 def published_run(text: str) -> Run | None:
     """The run of a published model, by its name or by the address of its registry and its name.
 
-    A name alone is looked up in ``$ZOO_REGISTRY``, if that is set, and among the models that the package ships.
+    A name alone that is no family's is looked up in ``$ZOO_REGISTRY``, if that is set, and among the models that the
+    package ships.
 
     Args:
         text: ``pixelcnn-digits``, ``FOLDER/pixelcnn-digits``, ``https://HOST/FOLDER/pixelcnn-digits`` or
@@ -186,6 +188,9 @@ def published_run(text: str) -> Run | None:
     if place and ("://" in place or (Path(text).expanduser() / FILE).is_file()):
         return ModelRegistry(place).run(name)
     if place or not re.fullmatch(r"[\w.+-]+", text) or Path(text).exists():
+        return None
+    load_shelves()
+    if text.partition("+")[0] in families:
         return None
     registry = next((each for each in registries() if text in each.models()), None)
     return registry.run(text) if registry else None
