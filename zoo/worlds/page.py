@@ -29,7 +29,7 @@ MARGIN = 4
 SECOND = 35.0
 """Tics."""
 PUBLISHED = (
-    "Published (Ha & Schmidhuber 2018, table 2; Doom through another wrapper, so tics need not compare): random policy "
+    "Published (Ha & Schmidhuber 2018; Doom through another wrapper, so tics need not compare): random policy "
     "210 ± 108, best controller 1092 ± 556 at temperature 1.15, both ± standard deviation over 100 episodes; 750 "
     "counts as solved."
 )
