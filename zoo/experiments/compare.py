@@ -297,6 +297,7 @@ def _real(data: Dataset) -> dict[str, Any]:
     shown: dict[str, Any] = {"event": str(data.event.array), "real": real, "samples": {}, "coded": {}}
     if words := words_of(data.event, data.names):
         shown["words"] = list(words)
+    shown |= {"rate": data.rate} if data.rate else {}
     return shown | {"densities": densities, "latents": {}, "neighbours": {}}
 
 

@@ -65,6 +65,7 @@ def numbers(lines: Sequence[Member]) -> dict[str, Table]:
         "imputation": _imputation(lines),
         "labels": _labels(lines),
         "sentences": _sentences(lines),
+        "sound": _sound(lines),
         "stability": _stability(lines),
         "sampling": _sampling(lines),
         "lossy": _lossy(lines),
@@ -175,6 +176,29 @@ def _sentences(lines: Sequence[Member]) -> Table:
         ("mutual information", "information", estimate),
         ("aggregate to prior", "marginal_kl", estimate),
         ("active units", "active_units", _value(text.number)),
+    )
+
+
+def _sound(lines: Sequence[Member]) -> Table:
+    return table(
+        "Sound in numbers",
+        "Bits a sample of test data given the samples before: of all, of those that are not of silence and of those "
+        "that are, and the share of these. Field: samples before that are seen. Beside them the frequencies of levels "
+        "and of levels given the level before, and one file of all samples by bz2 and FLAC. Samples of one sound drawn "
+        "in a second with the caches, and by whole passes.",
+        "sound",
+        [line for line in lines if line.pool("sound", "bits").state not in ("skipped", "missing")],
+        ("field", "field", _value(text.count)),
+        ("bits", "bits", estimate),
+        ("sounding", "bits_sounding", estimate),
+        ("silent", "bits_silent", estimate),
+        ("silence", "silence", percent),
+        ("levels", "floor_unigram", estimate),
+        ("pairs of levels", "floor_order1", estimate),
+        ("bz2", "bz2", _format(".3g")),
+        ("FLAC", "flac", _format(".3g")),
+        ("1/s, cached", "drawn_cached", _value(text.count)),
+        ("1/s, whole passes", "drawn_naive", _value(text.count)),
     )
 
 

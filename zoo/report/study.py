@@ -19,7 +19,7 @@ from zoo.scores import COLUMNS
 FILE = "scores.json"
 CURVE = {"family", "guide", "dataset", "seed", "step", "metric", "value"}
 PICTURE = {"event", "real", "samples"}
-MORE = {"coded", "densities", "latents", "neighbours", "words"}
+MORE = {"coded", "densities", "latents", "neighbours", "rate", "words"}
 """Optional keys of pictures."""
 PAIRED = (
     *("dataset", "family", "guide", "than_family", "than_guide", "difference", "stderr_data", "stderr_seeds"),
