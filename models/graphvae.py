@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.distributions.graphs import pairs_of, square
+from zoo.distributions.graphs import graph_fields, square
 from zoo.distributions.levels import Levels, level_counts
-from zoo.errors import UnfitError
 from zoo.event import Event
 from zoo.nn.amortised import diagonal_normal
 from zoo.nn.mlp import MLP
@@ -69,15 +68,8 @@ class GraphVAE(nn.Module):
         self, event: Event, *, latent: int = 40, hidden: int = 512, width: int = 64, rounds: int = 4
     ) -> None:
         super().__init__()
-        fields = {field.name: field for field in event.fields}
-        atoms, bonds = fields.get("atoms"), fields.get("bonds")
-        if (
-            len(fields) != 2
-            or (atoms is None or atoms.levels is None or atoms.role != "observed" or atoms.length)
-            or (bonds is None or bonds.levels is None or bonds.role != "observed" or bonds.length)
-            or bonds.size != pairs_of(atoms.size)
-        ):
-            raise UnfitError(f"graphvae takes a record such as atoms=9:5,bonds=36:4, got {event}; see qm9")
+        atoms, bonds = graph_fields(event, "graphvae")
+        assert atoms.levels and bonds.levels  # which graphs have
         self.event, self.latent, self.rounds, self.nodes = event, latent, rounds, atoms.size
         self.levels = (atoms.levels, bonds.levels)
         self.sizes = [atoms.size * atoms.levels, bonds.size * bonds.levels]
@@ -118,8 +110,8 @@ class GraphVAE(nn.Module):
         """Start from the marginals of packed training data ``x``, shape ``(n, event.size)``."""
         values = self.event.unpack(x)
         counts = [
-            (level_counts(levels, part) + 0.5).log()
+            level_counts(levels, part) + 0.5
             for levels, name in zip(self.levels, ("atoms", "bonds"), strict=True)
             if (part := values[name]) is not None
         ]
-        self.decoder.out.bias.copy_(torch.cat([each.log_softmax(-1).flatten() for each in counts]))
+        self.decoder.out.bias.copy_(torch.cat([each.log().log_softmax(-1).flatten() for each in counts]))

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from zoo.errors import ZooError
+from zoo.errors import UnfitError, ZooError
+from zoo.event import Event, Field
 
 MOST_EXACT = 7
 """Nodes of the largest graph of which all orders are summed: 5,040."""
@@ -149,6 +150,27 @@ class ProbabilisticGraph:
 def pairs_of(nodes: int) -> int:
     """N (N - 1) / 2."""
     return nodes * (nodes - 1) // 2
+
+
+def graph_fields(event: Event, who: str) -> tuple[Field, Field]:
+    """The fields ``atoms`` and ``bonds`` of an event of graphs.
+
+    Args:
+        event: a record of ``atoms``, of N entries of finitely many levels, and ``bonds``, of N (N - 1) / 2.
+        who: needs it, for the message.
+
+    Raises:
+        UnfitError: another event.
+
+    Example:
+        >>> print(*graph_fields(Event.parse("atoms=9:5,bonds=36:4"), "graphvae"))
+        atoms=9:5 bonds=36:4
+    """
+    found = {field.name: field for field in event.fields if field.levels and field.role == "observed"}
+    atoms, bonds = found.get("atoms"), found.get("bonds")
+    if len(event.fields) != 2 or atoms is None or bonds is None or bonds.size != pairs_of(atoms.size):
+        raise UnfitError(f"{who} takes graphs, a record such as atoms=9:5,bonds=36:4; got {event}; see qm9 and atlas")
+    return atoms, bonds
 
 
 def square(bonds: Tensor, nodes: int) -> Tensor:

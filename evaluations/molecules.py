@@ -1,0 +1,173 @@
+"""Are sampled graphs molecules, and new ones?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from zoo.data.molecules import chemistry, keys_of, molecule_of
+from zoo.distributions.graphs import graph_fields
+from zoo.errors import UnfitError, ZooError
+from zoo.files import cached_tensors
+from zoo.metrics.two_sample import Share
+from zoo.pairs.pair import Pair
+from zoo.pairs.registry import evaluation
+from zoo.pairs.sites import entries_of
+from zoo.runs.evaluation import Settings, TrainedRun, attempt, unmeasurable
+from zoo.scores import Score
+from zoo.seeding import seeded
+
+DRAWS = 10_000
+"""Of the prior, as published scores take; each is decoded in both ways."""
+CHUNK = 1000
+SHOWN = 24
+"""Molecules that a figure shows of the data and of each way to decode."""
+DECODINGS = ("sampled", "argmax")
+METRICS = tuple(f"{word}_{way}" for way in DECODINGS for word in ("valid", "unique", "novel", "vun"))
+
+
+@evaluation("molecules")
+def molecules(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
+    """Shares of 10,000 draws of the prior that are valid, unique and novel molecules.
+
+    Each draw of the latents is decoded by a draw of atoms and bonds (``_sampled``, the model's own draws) and by the
+    most probable level of each (``_argmax``). With standard errors of shares of so many:
+
+    - ``valid``: of the draws. rdkit sanitises the molecule, all its atoms hang together and no bond leads to an absent
+      one. Loose fragments are not valid.
+    - ``unique``: different canonical SMILES, of the valid. It falls with the number of draws.
+    - ``novel``: not among the data, all three splits, of those that are different.
+    - ``vun``: valid, different and novel, of the draws.
+
+    Args:
+        runs: one run.
+        settings: ``seed``.
+
+    Returns:
+        The scores above; all skipped for data that are no molecules, and without rdkit.
+
+    Reference:
+        Simonovsky & Komodakis 2018, arXiv:1802.03480, section 4.2.
+    """
+    (run,) = runs
+    return unmeasurable(run, METRICS) or attempt(METRICS, _of_pair, run, settings)
+
+
+def _of_pair(run: TrainedRun, settings: Settings) -> list[Score]:
+    try:
+        atoms, _ = graph_fields(run.pair.event, "molecules")
+        elements = _elements(run)
+        chemistry()
+    except ZooError as error:
+        return [Score.skipped(metric, str(error)) for metric in METRICS]
+    with seeded(settings.seed):
+        drawn = draws(run.pair, DRAWS)
+    known, scores, shown = _known(run, atoms.size, elements), list[Score](), dict[str, Tensor]()
+    everything = torch.cat([run.data.validation, run.data.test])
+    shown |= _drawable("real", everything[:SHOWN].cpu(), atoms.size, elements)
+    for way in DECODINGS:
+        keys = keys_of(drawn[way][:, : atoms.size], drawn[way][:, atoms.size :], elements)
+        scores += shares(way, keys, known)
+        shown |= _drawable(way, drawn[way][:SHOWN], atoms.size, elements)
+    run.keep("molecules", shown, settings)
+    return scores
+
+
+def shares(way: str, keys: Tensor, known: Tensor) -> list[Score]:
+    """The four shares of molecules by their keys; -1 is the key of what is not valid."""
+    valid = keys[keys >= 0]
+    unique = valid.unique()
+    novel = int((~torch.isin(unique, known)).sum())
+    counts = {
+        "valid": (len(valid), len(keys)),
+        "unique": (len(unique), len(valid)),
+        "novel": (novel, len(unique)),
+        "vun": (novel, len(keys)),
+    }
+    scores = []
+    for word, (count, of) in counts.items():
+        if not of:
+            scores.append(Score.skipped(f"{word}_{way}", f"none of {len(keys)} draws is valid"))
+            continue
+        share = Share(count / of, of)
+        scores.append(Score(f"{word}_{way}", share.value, "share", share.stderr, "estimate", of))
+    return scores
+
+
+def draws(pair: Pair, n: int) -> Mapping[str, Tensor]:
+    """Packed draws of the prior, decoded in both ways: shape ``(n, event.size)`` each, on the CPU.
+
+    Raises:
+        ZooError: the pair does not observe ``atoms`` and ``bonds``, independent given its latents.
+    """
+    found: dict[str, list[Tensor]] = {way: [] for way in DECODINGS}
+    with pair.evaluating():
+        for part in torch.zeros(n, *pair.event.shape, device=pair.device).split(CHUNK):
+            nodes = poutine.trace(poutine.uncondition(pair.model)).get_trace(part).nodes
+            values: dict[str, dict[str, Tensor]] = {way: {} for way in DECODINGS}
+            for name in ("atoms", "bonds"):
+                fn = entries_of(nodes[name]["fn"])
+                if not isinstance(fn, (dist.Categorical, dist.Bernoulli)):
+                    raise ZooError(f"{name} should have independent categorical entries, got {type(fn).__name__}")
+                values["sampled"][name] = nodes[name]["value"]
+                bernoulli = isinstance(fn, dist.Bernoulli)
+                values["argmax"][name] = fn.logits > 0 if bernoulli else fn.logits.argmax(-1)
+            for way in DECODINGS:
+                found[way].append(pair.event.pack(values[way]).cpu())
+    return {way: torch.cat(parts) for way, parts in found.items()}
+
+
+def _elements(run: TrainedRun) -> Sequence[str]:
+    """The names of an atom's levels, from absence on.
+
+    Raises:
+        UnfitError: they are no elements.
+    """
+    names = run.data.names.get("atoms", ())
+    atoms, bonds = graph_fields(run.data.event, "molecules")
+    symbols = chemistry().GetPeriodicTable() if names else None
+    try:
+        for name in names[1:]:
+            symbols.GetAtomicNumber(name)
+    except RuntimeError:
+        names = ()
+    if len(names) != atoms.levels or (bonds.levels or 0) > 4:
+        raise UnfitError(
+            "molecules are graphs whose atoms have the names of elements, and whose bonds are none, single, double or "
+            f"triple, as in qm9; got {run.data.event} with atoms {', '.join(names) or 'without names'}"
+        )
+    return names
+
+
+def _known(run: TrainedRun, atoms: int, elements: Sequence[str]) -> Tensor:
+    """The keys of the molecules of all three splits."""
+    everything = torch.cat([run.data.train, run.data.validation, run.data.test]).cpu()
+    note = {"data": run.data.fingerprint, "rdkit": version("rdkit")}
+    path = run.file("molecules", shared=True)
+    return cached_tensors(path, note, lambda: {"keys": keys_of(everything[:, :atoms], everything[:, atoms:], elements)})[
+        "keys"
+    ]
+
+
+def _drawable(way: str, x: Tensor, atoms: int, elements: Sequence[str]) -> dict[str, Tensor]:
+    """Atomic numbers, orders of bonds and places in the plane of molecules; what is not valid has no place (NaN)."""
+    chem = chemistry()
+    from rdkit.Chem import AllChem
+
+    table = chem.GetPeriodicTable()
+    numbers = torch.tensor([0, *(table.GetAtomicNumber(name) for name in elements[1:])])
+    levels = x.long()
+    places = torch.full((len(x), atoms, 2), torch.nan)
+    for row, each in enumerate(levels.tolist()):
+        molecule = molecule_of(each[:atoms], each[atoms:], elements)
+        if molecule is None:
+            continue
+        AllChem.Compute2DCoords(molecule)
+        flat = torch.from_numpy(molecule.GetConformer().GetPositions()[:, :2]).float()
+        places[row, levels[row, :atoms] > 0] = flat
+    return {f"{way}_numbers": numbers[levels[:, :atoms]], f"{way}_orders": levels[:, atoms:], f"{way}_places": places}
