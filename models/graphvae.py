@@ -23,7 +23,7 @@ from zoo.pairs.registry import family
     supports=("record",),
     example="atoms=4:3,bonds=6:3",
     recipe={
-        "steps": 12000,
+        "steps": 10000,
         "batch": 128,
         "optimiser": "adamw",
         "lr": 2e-3,
@@ -31,7 +31,7 @@ from zoo.pairs.registry import family
         "schedule": "onecycle",
         "clip": 10.0,
         "average": 0.999,
-        "checkpoints": 12,
+        "checkpoints": 10,
     },
 )
 class GraphVAE(nn.Module):
@@ -65,7 +65,7 @@ class GraphVAE(nn.Module):
     """
 
     def __init__(
-        self, event: Event, *, latent: int = 40, hidden: int = 512, width: int = 64, rounds: int = 4
+        self, event: Event, *, latent: int = 40, hidden: int = 512, width: int = 64, rounds: int = 3
     ) -> None:
         super().__init__()
         atoms, bonds = graph_fields(event, "graphvae")
@@ -77,8 +77,8 @@ class GraphVAE(nn.Module):
         self.embed = nn.Embedding(atoms.levels, width)
         self.messages = nn.Linear(width, (bonds.levels - 1) * width, bias=False)
         self.update = nn.GRUCell(width, width)
-        self.gate, self.value = nn.Linear(2 * width, 4 * width), nn.Linear(2 * width, 4 * width)
-        self.posterior = MLP(4 * width, (hidden,), 2 * latent)
+        self.gate, self.value = nn.Linear(2 * width, 2 * width), nn.Linear(2 * width, 2 * width)
+        self.posterior = MLP(2 * width, (hidden,), 2 * latent)
 
     def model(self, atoms: Tensor, bonds: Tensor) -> None:
         """Draw z, atoms and bonds, observing ``atoms``, shape ``(n, N)``, and ``bonds``, ``(n, N (N - 1) / 2)``."""
@@ -94,7 +94,7 @@ class GraphVAE(nn.Module):
             pyro.sample("z", diagonal_normal(*self.posterior(self.pooled(atoms, bonds)).chunk(2, -1)))
 
     def pooled(self, atoms: Tensor, bonds: Tensor) -> Tensor:
-        """The sum over places of gated states, shape ``(n, 4 width)``, the same for any order of a graph."""
+        """The sum over places of gated states, shape ``(n, 2 width)``, the same for any order of a graph."""
         start = self.embed(atoms.long())
         state, n = start, len(atoms)
         kinds = F.one_hot(square(bonds.long(), self.nodes), self.levels[1])[..., 1:].to(start.dtype)
