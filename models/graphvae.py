@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zoo.distributions.canonical import canonical_orders
 from zoo.distributions.graphs import graph_fields, square
 from zoo.distributions.levels import Levels, level_counts
 from zoo.event import Event
@@ -23,15 +24,16 @@ from zoo.pairs.registry import family
     supports=("record",),
     example="atoms=4:3,bonds=6:3",
     recipe={
-        "steps": 10000,
+        "steps": 12000,
         "batch": 128,
         "optimiser": "adamw",
-        "lr": 2e-3,
+        "lr": 4e-3,
         "weight_decay": 1e-3,
         "schedule": "onecycle",
         "clip": 10.0,
+        "kl_warmup": 1000,
         "average": 0.999,
-        "checkpoints": 10,
+        "checkpoints": 12,
     },
 )
 class GraphVAE(nn.Module):
@@ -41,9 +43,11 @@ class GraphVAE(nn.Module):
         a_k | z ~ Cat(f_k(z)), k = 1 ... N      b_ij | z ~ Cat(f_ij(z)), i < j      f an MLP
         q(z | a, b) = N(m, diag s^2), of the sum over atoms of gated states, whatever their order
 
-    The guide's states start at an embedding of the atom and pass messages over bonds: h_k becomes GRU(h_k, sum_j
-    W[b_kj] h_j), ``rounds`` times. Their sum is of sigmoid(u(h_k)) tanh(v(h_k)), so equal graphs in two orders have the
-    same posterior.
+    The guide's states start at h_k, an embedding of the atom and one of its rank in an order that the guide finds
+    itself (`zoo.distributions.canonical`). They pass messages over bonds, h_k becomes GRU(h_k, sum_j W[b_kj] h_j),
+    ``rounds`` times; and what is summed is sigmoid(u(h_k)) v(h_k). So equal graphs in two orders have the same
+    posterior. Without ranks the guide has to learn from sums which atom of its graph the decoder takes for which: after
+    seven times as many steps its bound is 2.8 nats worse on QM9.
 
     The programs score a graph in the order that the data have, so scores are bounds on the probability of that one
     order, and with it on that of the graph in any order, which is a sum over them. The evaluation ``matching`` reports
@@ -65,7 +69,7 @@ class GraphVAE(nn.Module):
     """
 
     def __init__(
-        self, event: Event, *, latent: int = 40, hidden: int = 512, width: int = 64, rounds: int = 3
+        self, event: Event, *, latent: int = 40, hidden: int = 512, width: int = 48, rounds: int = 1
     ) -> None:
         super().__init__()
         atoms, bonds = graph_fields(event, "graphvae")
@@ -74,11 +78,11 @@ class GraphVAE(nn.Module):
         self.levels = (atoms.levels, bonds.levels)
         self.sizes = [atoms.size * atoms.levels, bonds.size * bonds.levels]
         self.decoder = MLP(latent, (hidden, hidden), sum(self.sizes))
-        self.embed = nn.Embedding(atoms.levels, width)
+        self.embed, self.rank = nn.Embedding(atoms.levels, width), nn.Embedding(self.nodes, width)
         self.messages = nn.Linear(width, (bonds.levels - 1) * width, bias=False)
         self.update = nn.GRUCell(width, width)
-        self.gate, self.value = nn.Linear(2 * width, 2 * width), nn.Linear(2 * width, 2 * width)
-        self.posterior = MLP(2 * width, (hidden,), 2 * latent)
+        self.gate, self.value = nn.Linear(2 * width, 4 * width), nn.Linear(2 * width, 4 * width)
+        self.posterior = MLP(4 * width, (hidden,), 2 * latent)
 
     def model(self, atoms: Tensor, bonds: Tensor) -> None:
         """Draw z, atoms and bonds, observing ``atoms``, shape ``(n, N)``, and ``bonds``, ``(n, N (N - 1) / 2)``."""
@@ -94,16 +98,16 @@ class GraphVAE(nn.Module):
             pyro.sample("z", diagonal_normal(*self.posterior(self.pooled(atoms, bonds)).chunk(2, -1)))
 
     def pooled(self, atoms: Tensor, bonds: Tensor) -> Tensor:
-        """The sum over places of gated states, shape ``(n, 2 width)``, the same for any order of a graph."""
-        start = self.embed(atoms.long())
-        state, n = start, len(atoms)
+        """The sum over places of gated states, shape ``(n, 4 width)``, the same for any order of a graph."""
+        ranks = canonical_orders(atoms, bonds).argsort(1)
+        start, n = self.embed(atoms.long()) + self.rank(ranks), len(atoms)
         kinds = F.one_hot(square(bonds.long(), self.nodes), self.levels[1])[..., 1:].to(start.dtype)
-        joined = kinds.reshape(n, self.nodes, -1)  # of node k: to node j by a bond of each level
+        state, joined = start, kinds.reshape(n, self.nodes, -1)  # of node k: to node j by a bond of each level
         for _ in range(self.rounds):
             sent = self.messages(state).reshape(n, joined.shape[-1], -1)
             state = self.update((joined @ sent).flatten(0, 1), state.flatten(0, 1)).reshape(start.shape)
         both = torch.cat([start, state], -1)
-        return (self.gate(both).sigmoid() * self.value(both).tanh()).sum(1)
+        return (self.gate(both).sigmoid() * self.value(both)).sum(1)
 
     @torch.no_grad()
     def initialise(self, x: Tensor) -> None:

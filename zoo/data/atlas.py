@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from zoo.data.dataset import Dataset
-from zoo.distributions.graphs import pairs_of
+from zoo.distributions.canonical import canonical_orders
+from zoo.distributions.graphs import pairs_of, reordered
 from zoo.event import Event, Field
 from zoo.pairs.registry import dataset
 
@@ -20,8 +21,8 @@ HELD_OUT = 21
 def atlas() -> Dataset:
     """The connected graphs of up to six nodes, each once: ``atoms=6:binary,bonds=15:binary``.
 
-    A place holds a node or none (behind all nodes), a pair of places an edge or none, in the order of the atlas that
-    networkx brings. Small enough to sum over all orders, they show what a bound of an unlabelled graph is worth.
+    A place holds a node or none (behind all nodes), a pair of places an edge or none, in the order of
+    `zoo.distributions.canonical`. Small enough to sum over all orders, they show what a bound of an unlabelled graph is worth.
 
     Reference:
         Read & Wilson 1998, An Atlas of Graphs.
@@ -29,7 +30,9 @@ def atlas() -> Dataset:
     import networkx
 
     graphs = (graph for graph in networkx.graph_atlas_g() if 0 < len(graph) <= NODES and networkx.is_connected(graph))
-    x = torch.stack([_row(len(graph), [*graph.edges]) for graph in graphs])
+    rows = torch.stack([_row(len(graph), [*graph.edges]) for graph in graphs])
+    levels = rows.split([NODES, pairs_of(NODES)], 1)
+    x = torch.cat([part[:, 0] for part in reordered(*levels, canonical_orders(*levels)[:, None])], 1)
     event = Event.record(Field("atoms", NODES, "binary"), Field("bonds", pairs_of(NODES), "binary"))
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(SPLIT_SEED))
     train, validation, test = x[order].split([len(x) - 2 * HELD_OUT, HELD_OUT, HELD_OUT])

@@ -13,7 +13,8 @@ from torch import Tensor
 from zoo.data.dataset import Dataset
 from zoo.data.molecules import BONDS, ELEMENTS, chemistry, graphs_of
 from zoo.data.packages import Package
-from zoo.distributions.graphs import pairs_of
+from zoo.distributions.canonical import canonical_orders
+from zoo.distributions.graphs import pairs_of, reordered
 from zoo.event import Event, Field
 from zoo.files import cached_tensors
 from zoo.pairs.registry import dataset
@@ -24,6 +25,8 @@ PLACES = 9
 TRAIN, VALIDATION = 100_000, 5_000
 """Molecules of the first two splits; the others are the test split."""
 SPLIT_SEED = 0
+CHUNK = 1000
+"""Graphs whose order is found at once."""
 LONGEST_FIELD = 2**20
 """Characters: the coordinates of a molecule are one field of the file."""
 
@@ -33,8 +36,8 @@ def qm9(data_dir: Path | None = None) -> Dataset:
     """The molecules of C, N, O and F in QM9 as graphs: ``atoms=9:5,bonds=36:4``.
 
     From the package qm9pack, 130,831 molecules of up to 9 heavy atoms. A place holds one of `ELEMENTS` or nothing, and
-    a pair of places i < j one of `BONDS`, Kekulé's; atoms are in the order of rdkit's canonical SMILES, behind them the
-    empty places. Hydrogen and stereochemistry are left out; molecules that are equal without are held once, and those
+    a pair of places i < j one of `BONDS`, Kekulé's; atoms are in the order of `zoo.distributions.canonical`, behind
+    them the empty places. Hydrogen and stereochemistry are left out; molecules that are equal without are held once, and those
     with charged atoms, which such a graph does not say, not at all. They are read once, in about two minutes, and kept
     in the user's cache.
 
@@ -49,8 +52,8 @@ def qm9(data_dir: Path | None = None) -> Dataset:
     folder = PACKAGE.folder(data_dir)
     chemistry()  # refuses without rdkit
     path = Path(pooch.os_cache("zoo")) / "qm9.safetensors"
-    note = {"qm9pack": PACKAGE.version, "rdkit": version("rdkit"), "places": PLACES}
-    held = cached_tensors(path, note, lambda: {"graphs": graphs_of(read_smiles(folder), PLACES)[0]})
+    note = {"qm9pack": PACKAGE.version, "rdkit": version("rdkit"), "places": PLACES, "order": 2}
+    held = cached_tensors(path, note, lambda: {"graphs": in_order(graphs_of(read_smiles(folder), PLACES)[0])})
     return of_graphs(held["graphs"])
 
 
@@ -65,6 +68,16 @@ def read_smiles(folder: Path) -> Iterator[str]:
         csv.field_size_limit(before)
 
 
+def in_order(graphs: Tensor) -> Tensor:
+    """Graphs of `PLACES` atoms with these in their canonical order: shape ``(n, 45)``, uint8."""
+    found = [torch.zeros(0, graphs.shape[1], dtype=torch.uint8)]
+    for part in graphs.split(CHUNK):
+        levels = part.split([PLACES, pairs_of(PLACES)], 1)
+        atoms, bonds = reordered(*levels, canonical_orders(*levels)[:, None])
+        found.append(torch.cat([atoms[:, 0], bonds[:, 0]], 1))
+    return torch.cat(found)
+
+
 def of_graphs(graphs: Tensor, train: int = TRAIN, validation: int = VALIDATION) -> Dataset:
     """The data set of graphs of levels of `PLACES` atoms and of their bonds: shape ``(n, 45)``."""
     event = Event.record(
@@ -74,7 +87,7 @@ def of_graphs(graphs: Tensor, train: int = TRAIN, validation: int = VALIDATION) 
     splits = graphs[order].float().split([train, validation, len(graphs) - train - validation])
     about = (
         f"QM9 from qm9pack {PACKAGE.version}: {len(graphs):,} molecules without charges, equal ones but for stereochemistry "
-        f"once, as graphs in the order of canonical SMILES; {', '.join(f'{len(split):,}' for split in splits)} train, "
+        f"once, as graphs whose atoms are in a canonical order; {', '.join(f'{len(split):,}' for split in splits)} train, "
         f"validation and test, drawn with seed {SPLIT_SEED}."
     )
     names = {"atoms": ELEMENTS, "bonds": BONDS}

@@ -9,16 +9,18 @@ from zoo.distributions.graphs import square
 
 FACTOR, FIRST, SECOND = 0x1E3779B97F4A7C15, 0x3F58476D1CE4E5B9, 0x14D049BB133111EB
 """Odd numbers that mix bits."""
-ROUNDS_AFTER = 2
+ROUNDS_AFTER = 3
 """Of refinement after each node that is placed; it has the whole graph refined by then."""
-HASH_BITS, LEVEL_BITS, DEGREE_BITS = 42, 8, 8
+HASH_BITS, FIELD_BITS = 30, 8
+"""Of a key: the colour's, and of each number before it."""
 
 
 def canonical_orders(atoms: Tensor, bonds: Tensor) -> Tensor:
     """For each graph an order of its nodes, so that equal graphs become equal arrays (`zoo.distributions.graphs`).
 
-    A depth-first walk: from the node of the least colour to its neighbour of the least colour, back where there is none
-    left, and on to another component; absent nodes come last. Colours are refined: a node's is a hash of its own and of
+    A depth-first walk: from the least node to its least neighbour, back where there is none left, and on to another
+    component; absent nodes come last. Nodes are compared by the number of their bonds, their level, the sum of the levels
+    of their bonds, and then by their colour. Colours are refined: a node's is a hash of its own and of
     those of its neighbours with their bonds, and among nodes of one colour the first given is taken and recoloured. So
     the result is the same for every order that is given if nodes of one colour, given those that are placed, are always
     images of each other under an automorphism. Molecules that break this are few (docs/graphs.md), as are graphs of few
@@ -41,14 +43,15 @@ def canonical_orders(atoms: Tensor, bonds: Tensor) -> Tensor:
     n, nodes = atoms.shape
     levels, kinds = atoms.long(), square(bonds.long(), nodes)
     bonded, rows = kinds > 0, torch.arange(n, device=atoms.device)
-    fixed = (levels == 0).long() << DEGREE_BITS | bonded.sum(-1)
-    fixed = (fixed << LEVEL_BITS | levels) << HASH_BITS
+    fixed = (levels == 0).long()
+    for number in (bonded.sum(-1), levels, kinds.sum(-1)):
+        fixed = fixed << FIELD_BITS | number
     colours = _refined(_mixed(levels + 1), kinds, nodes)
     met = torch.zeros_like(levels)  # the step after which a node was last seen from a placed one; 0: never
     placed, order = torch.zeros_like(bonded[:, 0]), list[Tensor]()
     for step in range(1, nodes + 1):
         depth = met.masked_fill(placed, -1)
-        key = fixed | (colours & ((1 << HASH_BITS) - 1))
+        key = fixed << HASH_BITS | (colours & ((1 << HASH_BITS) - 1))
         key = key.masked_fill(depth < depth.amax(1, keepdim=True), torch.iinfo(torch.int64).max)
         node = key.argmin(1)
         order.append(node)
