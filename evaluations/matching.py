@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from zoo.distributions.graphs import MOST_EXACT, ProbabilisticGraph, graph_fields
 from zoo.errors import UnfitError, ZooError
+from zoo.event import Event
 from zoo.metrics.bounds import summarise
 from zoo.pairs.pair import Pair
 from zoo.pairs.registry import evaluation
@@ -103,7 +104,7 @@ def match(pair: Pair, x: Tensor, particles: int, seed: int = 0) -> Matched:
             prior, posterior = (per_datum(each, len(part), names) for each in (model_trace, guide_trace))
             latents = (prior - posterior).cpu().double()
             graph = ProbabilisticGraph(*(_log_probs(model_trace, name, len(part)) for name in ("atoms", "bonds")))
-            levels = part.cpu().split([atoms.size, part.shape[1] - atoms.size], 1)
+            levels = _levels(pair.event, part.cpu())
             ordered = graph.ordered(*levels)
             theirs = (per_datum(model_trace, len(part)) - prior).cpu().double()
             if not torch.allclose(ordered, theirs, rtol=ROUNDING, atol=ROUNDING):
@@ -150,6 +151,13 @@ def _of_pair(run: TrainedRun, settings: Settings) -> list[Score]:
         mean_score("moved_share", moved, "share", "estimate"),
         Score("matching_ms", each, "ms", kind="estimate", n=found.ordered.numel()),
     ]
+
+
+def _levels(event: Event, x: Tensor) -> tuple[Tensor, Tensor]:
+    values = event.unpack(x)
+    atoms, bonds = values["atoms"], values["bonds"]
+    assert atoms is not None and bonds is not None  # no field of a graph is a label
+    return atoms, bonds
 
 
 def _log_probs(model_trace: Any, name: str, n: int) -> Tensor:

@@ -25,7 +25,7 @@ from zoo.seeding import seeded
 DRAWS = 10_000
 """Of the prior, as published scores take; each is decoded in both ways."""
 CHUNK = 1000
-SHOWN = 24
+SHOWN = 12
 """Molecules that a figure shows of the data and of each way to decode."""
 DECODINGS = ("sampled", "argmax")
 METRICS = tuple(f"{word}_{way}" for way in DECODINGS for word in ("valid", "unique", "novel", "vun"))
@@ -60,20 +60,19 @@ def molecules(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
 
 def _of_pair(run: TrainedRun, settings: Settings) -> list[Score]:
     try:
-        atoms, _ = graph_fields(run.pair.event, "molecules")
+        graph_fields(run.pair.event, "molecules")
         elements = _elements(run)
         chemistry()
     except ZooError as error:
         return [Score.skipped(metric, str(error)) for metric in METRICS]
     with seeded(settings.seed):
         drawn = draws(run.pair, DRAWS)
-    known, scores, shown = _known(run, atoms.size, elements), list[Score](), dict[str, Tensor]()
-    everything = torch.cat([run.data.validation, run.data.test])
-    shown |= _drawable("real", everything[:SHOWN].cpu(), atoms.size, elements)
+    known, scores = _known(run, elements), list[Score]()
+    shown = _drawable("real", run.data.event.unpack(run.data.test[:SHOWN].cpu()), elements)
     for way in DECODINGS:
-        keys = keys_of(drawn[way][:, : atoms.size], drawn[way][:, atoms.size :], elements)
-        scores += shares(way, keys, known)
-        shown |= _drawable(way, drawn[way][:SHOWN], atoms.size, elements)
+        levels = run.pair.event.unpack(drawn[way])
+        scores += shares(way, keys_of(*_both(levels), elements), known)
+        shown |= _drawable(way, {name: value[:SHOWN] for name, value in levels.items() if value is not None}, elements)
     run.keep("molecules", shown, settings)
     return scores
 
@@ -144,30 +143,36 @@ def _elements(run: TrainedRun) -> Sequence[str]:
     return names
 
 
-def _known(run: TrainedRun, atoms: int, elements: Sequence[str]) -> Tensor:
+def _known(run: TrainedRun, elements: Sequence[str]) -> Tensor:
     """The keys of the molecules of all three splits."""
-    everything = torch.cat([run.data.train, run.data.validation, run.data.test]).cpu()
-    note = {"data": run.data.fingerprint, "rdkit": version("rdkit")}
-    path = run.file("molecules", shared=True)
-    return cached_tensors(path, note, lambda: {"keys": keys_of(everything[:, :atoms], everything[:, atoms:], elements)})[
-        "keys"
-    ]
+
+    def make() -> dict[str, Tensor]:
+        everything = torch.cat([run.data.train, run.data.validation, run.data.test]).cpu()
+        return {"keys": keys_of(*_both(run.data.event.unpack(everything)), elements)}
+
+    note = {"data": run.data.fingerprint, "rdkit": version("rdkit"), "elements": list(elements)}
+    return cached_tensors(run.file("molecules", shared=True), note, make)["keys"]
 
 
-def _drawable(way: str, x: Tensor, atoms: int, elements: Sequence[str]) -> dict[str, Tensor]:
+def _both(values: Mapping[str, Tensor | None]) -> tuple[Tensor, Tensor]:
+    atoms, bonds = values["atoms"], values["bonds"]
+    assert atoms is not None and bonds is not None  # no field of a graph is a label
+    return atoms, bonds
+
+
+def _drawable(way: str, values: Mapping[str, Tensor | None], elements: Sequence[str]) -> dict[str, Tensor]:
     """Atomic numbers, orders of bonds and places in the plane of molecules; what is not valid has no place (NaN)."""
     chem = chemistry()
-    from rdkit.Chem import AllChem
+    from rdkit.Chem.rdDepictor import Compute2DCoords
 
     table = chem.GetPeriodicTable()
     numbers = torch.tensor([0, *(table.GetAtomicNumber(name) for name in elements[1:])])
-    levels = x.long()
-    places = torch.full((len(x), atoms, 2), torch.nan)
-    for row, each in enumerate(levels.tolist()):
-        molecule = molecule_of(each[:atoms], each[atoms:], elements)
-        if molecule is None:
-            continue
-        AllChem.Compute2DCoords(molecule)
-        flat = torch.from_numpy(molecule.GetConformer().GetPositions()[:, :2]).float()
-        places[row, levels[row, :atoms] > 0] = flat
-    return {f"{way}_numbers": numbers[levels[:, :atoms]], f"{way}_orders": levels[:, atoms:], f"{way}_places": places}
+    atoms, bonds = (part.long() for part in _both(values))
+    places = torch.full((*atoms.shape, 2), torch.nan)
+    for row, graph in enumerate(zip(atoms.tolist(), bonds.tolist(), strict=True)):
+        molecule = molecule_of(*graph, elements)
+        if molecule is not None:
+            Compute2DCoords(molecule)
+            flat = torch.from_numpy(molecule.GetConformer().GetPositions()[:, :2]).float()
+            places[row, atoms[row] > 0] = flat
+    return {f"{way}_numbers": numbers[atoms], f"{way}_orders": bonds, f"{way}_places": places}

@@ -71,9 +71,9 @@ class ProbabilisticGraph:
         return of_atoms.sum(-1) + of_bonds.sum(-1)
 
     def in_orders(self, atoms: Tensor, bonds: Tensor, orders: Tensor) -> Tensor:
-        """log p of graphs in each of ``m`` orders, shape ``(n, m, N)``: shape ``(n, m)``."""
+        """log p of graphs in each of ``m`` orders, shape ``(n, m, N)`` or ``(1, m, N)``: shape ``(n, m)``."""
         wide = ProbabilisticGraph(self.atoms.unsqueeze(-3), self.bonds.unsqueeze(-3))
-        return wide._expanded(*orders.shape[:2]).ordered(*reordered(atoms, bonds, orders))
+        return wide._expanded(len(atoms), orders.shape[1]).ordered(*reordered(atoms, bonds, orders))
 
     def unlabelled(self, atoms: Tensor, bonds: Tensor) -> Tensor:
         """log of the sum of p over the different orders of each graph, exact, shape ``(n,)``.

@@ -55,6 +55,25 @@ def pictures(shown: Mapping[str, Any], groups: Mapping[str, str]) -> list[Pictur
     return [Picture(label, draw(label, batch) if len(batch) else None) for label, batch in batches.items()]
 
 
+def molecules(kept: Mapping[str, Mapping[str, Any]], groups: Mapping[str, str]) -> list[Picture]:
+    """Molecules of the data and, by label, of each way to decode; empty if no evaluation has kept any.
+
+    Args:
+        kept: of each label, what the evaluation ``molecules`` keeps.
+        groups: label -> group, in the order that is shown.
+    """
+    found = dict[str, Picture]()
+    for label in (label for label in groups if label in kept):
+        for way in (name.removesuffix("_numbers") for name in kept[label] if name.endswith("_numbers")):
+            title = REAL if way == "real" else f"{label}, {way}"
+            parts = (kept[label][f"{way}_{part}"] for part in ("numbers", "orders"))
+            levels = [np.asarray(part, int).tolist() for part in parts]
+            places = np.asarray(kept[label][f"{way}_places"], float)
+            drawn = figures.molecules(list(zip(*levels, places, strict=True)), title)
+            found.setdefault(title, Picture(title, Markup(drawn)))
+    return sorted(found.values(), key=lambda picture: picture.label != REAL)
+
+
 def densities(shown: Mapping[str, Any], groups: Mapping[str, str]) -> list[Picture]:
     """Learnt densities in the plane, the true one first where it is known; empty if there are none.
 

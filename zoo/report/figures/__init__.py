@@ -6,6 +6,7 @@ from zoo.report.figures.elbos import elbo_parts as elbo_parts
 from zoo.report.figures.learning import learning as learning
 from zoo.report.figures.likelihoods import floors as floors
 from zoo.report.figures.likelihoods import ranking as ranking
+from zoo.report.figures.molecules import molecules as molecules
 from zoo.report.figures.passes import passes_and_quality as passes_and_quality
 from zoo.report.figures.plane import scatter as scatter
 from zoo.report.figures.rates import rate_distortion as rate_distortion
