@@ -33,7 +33,7 @@ PARTICLES = 16
 CHUNK = 4000
 """Graphs that are matched at once."""
 ROUNDING = 1e-3
-"""Nats, relative to 1 and to the value, by which a graph's log-probability may differ from that of the model's sites."""
+"""Relative to 1 and to the value: by how many nats a graph's log-probability may differ from that of the sites."""
 ORDERED = "p(G) in the order of the data: also a bound of the unlabelled graph's"
 MATCHED = "p of the unlabelled graph, by the best order found for each particle"
 SUMMED = "p of the unlabelled graph, all orders summed"
@@ -156,7 +156,8 @@ def _of_pair(run: TrainedRun, settings: Settings) -> list[Score]:
 def _levels(event: Event, x: Tensor) -> tuple[Tensor, Tensor]:
     values = event.unpack(x)
     atoms, bonds = values["atoms"], values["bonds"]
-    assert atoms is not None and bonds is not None  # no field of a graph is a label
+    assert atoms is not None
+    assert bonds is not None
     return atoms, bonds
 
 

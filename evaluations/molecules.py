@@ -129,10 +129,10 @@ def _elements(run: TrainedRun) -> Sequence[str]:
     """
     names = run.data.names.get("atoms", ())
     atoms, bonds = graph_fields(run.data.event, "molecules")
-    symbols = chemistry().GetPeriodicTable() if names else None
+    table = chemistry().GetPeriodicTable()
     try:
         for name in names[1:]:
-            symbols.GetAtomicNumber(name)
+            table.GetAtomicNumber(name)
     except RuntimeError:
         names = ()
     if len(names) != atoms.levels or (bonds.levels or 0) > 4:
@@ -156,7 +156,8 @@ def _known(run: TrainedRun, elements: Sequence[str]) -> Tensor:
 
 def _both(values: Mapping[str, Tensor | None]) -> tuple[Tensor, Tensor]:
     atoms, bonds = values["atoms"], values["bonds"]
-    assert atoms is not None and bonds is not None  # no field of a graph is a label
+    assert atoms is not None
+    assert bonds is not None
     return atoms, bonds
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from zoo.data.dataset import Dataset
 from zoo.distributions.canonical import canonical_orders
-from zoo.distributions.graphs import pairs_of, reordered
+from zoo.distributions.graphs import in_order, pairs_of
 from zoo.event import Event, Field
 from zoo.pairs.registry import dataset
 
@@ -22,7 +22,8 @@ def atlas() -> Dataset:
     """The connected graphs of up to six nodes, each once: ``atoms=6:binary,bonds=15:binary``.
 
     A place holds a node or none (behind all nodes), a pair of places an edge or none, in the order of
-    `zoo.distributions.canonical`. Small enough to sum over all orders, they show what a bound of an unlabelled graph is worth.
+    `zoo.distributions.canonical`. They are small enough to sum over all orders, which shows what a bound of an
+    unlabelled graph is worth.
 
     Reference:
         Read & Wilson 1998, An Atlas of Graphs.
@@ -31,8 +32,8 @@ def atlas() -> Dataset:
 
     graphs = (graph for graph in networkx.graph_atlas_g() if 0 < len(graph) <= NODES and networkx.is_connected(graph))
     rows = torch.stack([_row(len(graph), [*graph.edges]) for graph in graphs])
-    levels = rows.split([NODES, pairs_of(NODES)], 1)
-    x = torch.cat([part[:, 0] for part in reordered(*levels, canonical_orders(*levels)[:, None])], 1)
+    atoms, bonds = rows[:, :NODES], rows[:, NODES:]
+    x = torch.cat(in_order(atoms, bonds, canonical_orders(atoms, bonds)), 1)
     event = Event.record(Field("atoms", NODES, "binary"), Field("bonds", pairs_of(NODES), "binary"))
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(SPLIT_SEED))
     train, validation, test = x[order].split([len(x) - 2 * HELD_OUT, HELD_OUT, HELD_OUT])

@@ -146,7 +146,5 @@ def graphs_of(smiles: Iterable[str], places: int) -> tuple[Tensor, Tensor]:
 
 def keys_of(atoms: Tensor, bonds: Tensor, elements: Sequence[str] = ELEMENTS) -> Tensor:
     """The `key_of` the molecule of each graph, and -1 for a graph that is not valid: shape ``(n,)``, int64."""
-    found = (
-        molecule_of(*graph, elements) for graph in zip(atoms.int().tolist(), bonds.int().tolist(), strict=True)
-    )
+    found = (molecule_of(*graph, elements) for graph in zip(atoms.int().tolist(), bonds.int().tolist(), strict=True))
     return torch.tensor([-1 if each is None else key_of(canonical(each)) for each in found], dtype=torch.int64)

@@ -14,7 +14,7 @@ from zoo.data.dataset import Dataset
 from zoo.data.molecules import BONDS, ELEMENTS, chemistry, graphs_of
 from zoo.data.packages import Package
 from zoo.distributions.canonical import canonical_orders
-from zoo.distributions.graphs import pairs_of, reordered
+from zoo.distributions.graphs import in_order, pairs_of
 from zoo.event import Event, Field
 from zoo.files import cached_tensors
 from zoo.pairs.registry import dataset
@@ -37,9 +37,9 @@ def qm9(data_dir: Path | None = None) -> Dataset:
 
     From the package qm9pack, 130,831 molecules of up to 9 heavy atoms. A place holds one of `ELEMENTS` or nothing, and
     a pair of places i < j one of `BONDS`, Kekulé's; atoms are in the order of `zoo.distributions.canonical`, behind
-    them the empty places. Hydrogen and stereochemistry are left out; molecules that are equal without are held once, and those
-    with charged atoms, which such a graph does not say, not at all. They are read once, in about two minutes, and kept
-    in the user's cache.
+    them the empty places. Hydrogen and stereochemistry are left out; molecules that are equal without them are held
+    once, and those with charged atoms, which such a graph does not express, not at all. They are read once, in about a
+    minute, and kept in the user's cache.
 
     Raises:
         ZooError: the package is not unpacked, or rdkit not installed.
@@ -53,7 +53,7 @@ def qm9(data_dir: Path | None = None) -> Dataset:
     chemistry()  # refuses without rdkit
     path = Path(pooch.os_cache("zoo")) / "qm9.safetensors"
     note = {"qm9pack": PACKAGE.version, "rdkit": version("rdkit"), "places": PLACES, "order": 2}
-    held = cached_tensors(path, note, lambda: {"graphs": in_order(graphs_of(read_smiles(folder), PLACES)[0])})
+    held = cached_tensors(path, note, lambda: {"graphs": canonically(graphs_of(read_smiles(folder), PLACES)[0])})
     return of_graphs(held["graphs"])
 
 
@@ -68,27 +68,24 @@ def read_smiles(folder: Path) -> Iterator[str]:
         csv.field_size_limit(before)
 
 
-def in_order(graphs: Tensor) -> Tensor:
+def canonically(graphs: Tensor) -> Tensor:
     """Graphs of `PLACES` atoms with these in their canonical order: shape ``(n, 45)``, uint8."""
     found = [torch.zeros(0, graphs.shape[1], dtype=torch.uint8)]
     for part in graphs.split(CHUNK):
-        levels = part.split([PLACES, pairs_of(PLACES)], 1)
-        atoms, bonds = reordered(*levels, canonical_orders(*levels)[:, None])
-        found.append(torch.cat([atoms[:, 0], bonds[:, 0]], 1))
+        atoms, bonds = part[:, :PLACES], part[:, PLACES:]
+        found.append(torch.cat(in_order(atoms, bonds, canonical_orders(atoms, bonds)), 1))
     return torch.cat(found)
 
 
 def of_graphs(graphs: Tensor, train: int = TRAIN, validation: int = VALIDATION) -> Dataset:
     """The data set of graphs of levels of `PLACES` atoms and of their bonds: shape ``(n, 45)``."""
-    event = Event.record(
-        Field("atoms", PLACES, len(ELEMENTS)), Field("bonds", pairs_of(PLACES), len(BONDS))
-    )
+    event = Event.record(Field("atoms", PLACES, len(ELEMENTS)), Field("bonds", pairs_of(PLACES), len(BONDS)))
     order = torch.randperm(len(graphs), generator=torch.Generator().manual_seed(SPLIT_SEED))
     splits = graphs[order].float().split([train, validation, len(graphs) - train - validation])
     about = (
-        f"QM9 from qm9pack {PACKAGE.version}: {len(graphs):,} molecules without charges, equal ones but for stereochemistry "
-        f"once, as graphs whose atoms are in a canonical order; {', '.join(f'{len(split):,}' for split in splits)} train, "
-        f"validation and test, drawn with seed {SPLIT_SEED}."
+        f"QM9 from qm9pack {PACKAGE.version}: {len(graphs):,} molecules without charges, those that differ in "
+        "stereochemistry alone held once, as graphs whose atoms are in a canonical order; "
+        f"{', '.join(f'{len(split):,}' for split in splits)} train, validation and test, drawn with seed {SPLIT_SEED}."
     )
     names = {"atoms": ELEMENTS, "bonds": BONDS}
     return Dataset("qm9", event, splits[0], splits[1], splits[2], about, names=names)

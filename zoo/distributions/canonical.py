@@ -19,12 +19,13 @@ def canonical_orders(atoms: Tensor, bonds: Tensor) -> Tensor:
     """For each graph an order of its nodes, so that equal graphs become equal arrays (`zoo.distributions.graphs`).
 
     A depth-first walk: from the least node to its least neighbour, back where there is none left, and on to another
-    component; absent nodes come last. Nodes are compared by the number of their bonds, their level, the sum of the levels
-    of their bonds, and then by their colour. Colours are refined: a node's is a hash of its own and of
-    those of its neighbours with their bonds, and among nodes of one colour the first given is taken and recoloured. So
-    the result is the same for every order that is given if nodes of one colour, given those that are placed, are always
-    images of each other under an automorphism. Molecules that break this are few (docs/graphs.md), as are graphs of few
-    nodes; a guide that is told apart by such ties is a guide still, and its bound a bound.
+    component; absent nodes come last. Nodes are compared by the number of their bonds, their level, the sum of the
+    levels of their bonds, and then by their colour. Colours are refined: a node's is a hash of its own and of those of
+    its neighbours with their bonds. Among nodes of one colour the first given is taken, and recoloured.
+
+    So the result is the same for every order that is given if nodes of one colour are images of each other under an
+    automorphism that keeps the placed ones. That holds for all connected graphs of up to six nodes and nearly all small
+    molecules (docs/graphs.md). Where it does not, a guide that uses this order gives a bound all the same.
 
     Args:
         atoms: levels of the nodes, shape ``(n, N)``; 0 is absence.

@@ -214,6 +214,12 @@ def reordered(atoms: Tensor, bonds: Tensor, orders: Tensor) -> tuple[Tensor, Ten
     return atoms.unsqueeze(1).expand(-1, m, -1).gather(2, orders), full.gather(2, place)
 
 
+def in_order(atoms: Tensor, bonds: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
+    """`reordered` with one order of each graph, shape ``(n, N)``: levels of the shapes of ``atoms`` and ``bonds``."""
+    first, second = reordered(atoms, bonds, order[:, None])
+    return first[:, 0], second[:, 0]
+
+
 def every_order(nodes: int) -> Tensor:
     """All orders of N nodes: shape ``(N!, N)``."""
     return torch.tensor(list(itertools.permutations(range(nodes))))

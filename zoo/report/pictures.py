@@ -19,6 +19,8 @@ from zoo.report import figures
 from zoo.report.study import TRUTH
 
 REAL = "real data"
+WAYS = ("real", "sampled", "argmax")
+"""Of molecules: those of the data, and how graphs are decoded."""
 SHEET_IMAGES = 48
 """The most images on a sheet."""
 SHEET_WIDTH = 216
@@ -64,14 +66,14 @@ def molecules(kept: Mapping[str, Mapping[str, Any]], groups: Mapping[str, str]) 
     """
     found = dict[str, Picture]()
     for label in (label for label in groups if label in kept):
-        for way in (name.removesuffix("_numbers") for name in kept[label] if name.endswith("_numbers")):
+        for way in (way for way in WAYS if f"{way}_numbers" in kept[label]):
             title = REAL if way == "real" else f"{label}, {way}"
             parts = (kept[label][f"{way}_{part}"] for part in ("numbers", "orders"))
             levels = [np.asarray(part, int).tolist() for part in parts]
             places = np.asarray(kept[label][f"{way}_places"], float)
             drawn = figures.molecules(list(zip(*levels, places, strict=True)), title)
             found.setdefault(title, Picture(title, Markup(drawn)))
-    return sorted(found.values(), key=lambda picture: picture.label != REAL)
+    return list(found.values())
 
 
 def densities(shown: Mapping[str, Any], groups: Mapping[str, str]) -> list[Picture]:

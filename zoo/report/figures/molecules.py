@@ -16,10 +16,8 @@ LONGEST_BOND = 17.0
 """In px: a small molecule does not fill its cell."""
 BESIDE = 1.6
 """Px from a bond's axis to each of the outer lines of a double or triple one."""
-SYMBOLS = (
-    "H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr Rb Sr Y Zr Nb Mo "
-    "Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe"
-).split()
+SYMBOLS = {1: "H", 5: "B", 6: "C", 7: "N", 8: "O", 9: "F", 14: "Si", 15: "P", 16: "S", 17: "Cl", 35: "Br", 53: "I"}
+"""Of the elements that occur in organic molecules; others are shown by their number."""
 CARBON = 6
 
 Molecule = tuple[Sequence[int], Sequence[int], np.ndarray]
@@ -61,6 +59,6 @@ def _drawn(numbers: Sequence[int], orders: Sequence[int], places: np.ndarray, x:
         if numbers[i] == CARBON and len(present) > 1:
             continue
         cx, cy = at[i].tolist()
-        symbol = SYMBOLS[numbers[i] - 1] if numbers[i] <= len(SYMBOLS) else str(numbers[i])
+        symbol = SYMBOLS.get(numbers[i], str(numbers[i]))
         parts += [tag("circle", cx=cx, cy=cy, r=5.0, class_="halo"), label(cx, cy + 3.5, symbol, "atom", "middle")]
     return parts
