@@ -6,7 +6,6 @@ import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from zoo.distributions.canonical import canonical_orders
 from zoo.distributions.graphs import graph_fields, square
@@ -34,6 +33,7 @@ from zoo.pairs.registry import family
         "kl_warmup": 1000,
         "average": 0.999,
         "checkpoints": 12,
+        "engine": "eager",  # the guide's order is hundreds of small operations, which take minutes to compile
     },
 )
 class GraphVAE(nn.Module):
@@ -99,7 +99,8 @@ class GraphVAE(nn.Module):
         """The sum over places of gated states, shape ``(n, 4 width)``, the same for any order of a graph."""
         ranks = canonical_orders(atoms, bonds).argsort(1)
         start, n = self.embed(atoms.long()) + self.rank(ranks), len(atoms)
-        kinds = F.one_hot(square(bonds.long(), self.nodes), self.levels[1])[..., 1:].to(start.dtype)
+        present = torch.arange(1, self.levels[1], device=bonds.device)
+        kinds = (square(bonds, self.nodes).unsqueeze(-1) == present).to(start.dtype)
         state, joined = start, kinds.reshape(n, self.nodes, -1)  # of node k: to node j by a bond of each level
         for _ in range(self.rounds):
             sent = self.messages(state).reshape(n, joined.shape[-1], -1)
