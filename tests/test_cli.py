@@ -72,7 +72,7 @@ def test_show_gives_what_is_read_off_the_programs() -> None:
         (["train", "vae", "--event", "9x9:17"], "64"),
         (
             ["compare", "tabel1"],
-            "suites: blobs, certificates, decisions, diffusion, domains, energy, everything, flows, labels, novelty",
+            "suites: blobs, certificates, decisions, diffusion, domains, energy, everything, flows, graphs, labels",
         ),
         (["compare", "nowhere.toml"], "cannot be read"),
         (["report", "nothing"], "zoo compare"),

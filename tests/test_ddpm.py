@@ -9,11 +9,16 @@ import pytest
 import torch
 from linear import Linear, pair_of, reals
 from torch import Tensor
-from torch.distributions import MultivariateNormal
+from torch.distributions import MultivariateNormal, Normal
 
 import zoo
-from zoo.codec.grids import Grid
+from zoo import log_weights
+from zoo.codec.container import decode, encode, unpack
+from zoo.codec.grids import Grid, fit_grid
+from zoo.codec.lossless import precisely, push_batch
+from zoo.codec.paths import path_site
 from zoo.codec.rules import code
+from zoo.codec.rules.latents import Binned, Window
 from zoo.codec.stack import Stack
 from zoo.contract.check import ground_laws
 from zoo.contract.values import fits
@@ -24,6 +29,39 @@ from zoo.pairs.traces import elbo_terms
 from zoo.report.figures.steps import steps
 from zoo.runs.evaluation import Settings, TrainedRun
 from zoo.runs.steps import by_steps
+
+
+def test_a_path_is_coded_point_by_point() -> None:
+    """The first datum takes the seed bits of a point, and data about those of the ELBO."""
+    event, steps, n = zoo.Event((2, 2), 5), 12, 20
+    pair = zoo.build("ddpm", event, {"timesteps": steps, "width": 4, "blocks": 1}).train(False)
+    assert path_site(pair) == "z"
+    x = torch.randint(5, (n, 2, 2), generator=torch.Generator().manual_seed(0)).float()
+    with precisely(pair):
+        grid, stack = fit_grid(pair, x.double()), Stack(seeded=True)
+        push_batch(pair, stack, x[:1].double(), grid)
+        nats = -log_weights(pair, x.double().repeat(40, 1, 1)).mean()
+    points = event.size * math.log2(1 / grid.width)  # bits of a point that lies anywhere from -1/2 to 1/2
+    assert stack.needed < 6 * points < steps * points
+    file = encode(pair, x)
+    assert torch.equal(decode(pair, file), x)
+    _, words = unpack(file)
+    assert 32 * len(words) - 6 * points < 1.1 * n * float(nats) / math.log(2)
+
+
+def test_a_point_is_popped_near_its_mean() -> None:
+    fn, grid = Normal(torch.linspace(-30, 30, 500).double(), 0.01), Grid(8)
+    rule = Binned(fn, Window.around(fn, grid))
+    value = grid.centre(grid.index(fn.sample()))
+    stack = Stack()
+    rule.push(stack, value)
+    assert torch.equal(rule.pop(stack), value)
+    rule.push(stack, value)
+    ideal = -float(fn.log_prob(value).sum()) / math.log(2) - len(value) * math.log2(grid.width)
+    assert stack.bits == pytest.approx(ideal, rel=0.05)
+    # Of all bins of the grid one in 2^24 is popped at random, wherever it lies; the window has none far away.
+    far = torch.tensor([0.0, float(rule.bins.bins - 1)]).double()[:, None].expand(2, 500)
+    assert ((rule.bins.centre(far) - fn.mean).abs() < 20 * 0.01).all()
 
 
 def test_the_density_of_a_path_is_that_of_brownian_motion() -> None:

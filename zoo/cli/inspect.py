@@ -16,11 +16,12 @@ from zoo.errors import ZooError
 
 @app.command("list")
 def list_(with_: With = None, as_json: Json = False) -> None:
-    """List the families, guides, priors, evaluations, acquisitions, data sets and suites."""
+    """List the families, guides, priors, evaluations, acquisitions, data sets, published models and suites."""
     with answering():
         from zoo.experiments.suite import load_suite, suite_names
         from zoo.pairs.plugins import load_families
         from zoo.pairs.registry import acquisitions, columns, datasets, evaluations, families, guides, priors
+        from zoo.runs.published import registries
 
         load_families(with_ or [])
         shelves: dict[str, list[dict[str, Any]]] = {
@@ -40,6 +41,11 @@ def list_(with_: With = None, as_json: Json = False) -> None:
             "columns": [{"name": c.name, "about": _first(c.doc)} for c in columns],
             "acquisitions": [{"name": a.name, "about": _first(a.doc)} for a in acquisitions],
             "data": [{"name": d.name, "about": d.about} for d in datasets],
+            "models": [
+                {"name": name, "about": _of_model(entry)}
+                for registry in registries()
+                for name, entry in registry.models().items()
+            ],
             "suites": [{"name": name, "about": load_suite(name).about} for name in suite_names()],
         }
         if as_json:
@@ -144,6 +150,11 @@ def new(
         write_text(path, text)
         hint = text.partition("Next: ")[2].partition("\n")[0]
         typer.echo(f"{path}\nnext: {hint.replace(path.name, str(path))}")
+
+
+def _of_model(entry: dict[str, Any]) -> str:
+    nats = "" if entry["nats"] is None else f", {entry['nats']:.5g} ± {entry['stderr']:.2g} nats ({entry['kind']})"
+    return f"{entry['family']} on {entry['data']}{nats}"
 
 
 def _first(doc: str) -> str:

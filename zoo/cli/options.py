@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from zoo.runs.config import DataSpec
 
 Name = Annotated[
-    str, typer.Argument(help="A family (vae), a family with a guide (vae+iaf), a Python file, or a run's folder.")
+    str,
+    typer.Argument(
+        help="A family (vae), a family with a guide (vae+iaf), a Python file, a run's folder, or a published model."
+    ),
 ]
 With = Annotated[list[Path] | None, typer.Option("--with", help="Your own Python files: families, guides, data sets.")]
 Data = Annotated[

@@ -33,18 +33,20 @@ def names_of(names: Sequence[str], with_: list[Path] | None) -> list[str]:
 
 
 def stored_run(name: str, with_: list[Path] | None) -> Run | None:
-    """The run that ``name`` is a folder of, or a file in the folder of; ``None`` for the name of a family.
+    """The run of a folder, of a file in it, or of a published model; ``None`` for the name of a family.
 
     Raises:
         RunError: there is no such run, or several.
     """
     from zoo.pairs.plugins import load_families
     from zoo.runs.lookup import find_run, is_place
+    from zoo.runs.published import published_run
 
     load_families(with_ or [])
-    if not is_place(name):
+    run = published_run(name)
+    if run is None and not is_place(name):
         return None
-    run = find_run(name)
+    run = run or find_run(name)
     load_families([Path(file) for file in run.config.files])
     return run
 
@@ -102,14 +104,19 @@ class Prepared:
     dataset: Dataset
 
     @classmethod
-    def of(cls, name: str, options: RunOptions) -> Prepared:
-        """The run in the folder ``name``, of the family of that name, or of the only family in a Python file."""
+    def of(cls, name: str, options: RunOptions, example: bool = False) -> Prepared:
+        """The run in the folder ``name``, of the family of that name, or of the only family in a Python file.
+
+        With ``example``, a published model comes with its example data in place of its data set.
+        """
         from zoo.runs.config import configure
         from zoo.runs.lookup import dataset_of
+        from zoo.runs.published import example_of
         from zoo.runs.run import Run
 
         if run := named_run(name, options):
-            return cls(run, run.config, dataset_of(run, options.data_dir))
+            data = example_of(run) if example else None
+            return cls(run, run.config, data or dataset_of(run, options.data_dir))
         names = names_of([name], options.with_)
         if len(names) != 1:
             raise ZooError(

@@ -125,7 +125,7 @@ def sample(
         from zoo.pairs.sampling import sample as draw
         from zoo.seeding import seeded
 
-        prepared = Prepared.of(name, options)
+        prepared = Prepared.of(name, options, example=True)
         check_place(out, prepared.dataset.event, prepared.dataset.columns)
         prepared.train(device, options.quiet)
         pair = prepared.run.pair().to(pick_device(device))

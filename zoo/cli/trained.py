@@ -1,4 +1,4 @@
-"""Commands on trained models: runs, score, export."""
+"""Commands on trained models: runs, score, export, publish."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ def runs_(runs: Runs = Path("runs"), as_json: Json = False) -> None:
 
 @app.command()
 def score(
-    model: Annotated[str, typer.Argument(help="A run's folder, a file in it, or a family that has one run.")],
+    model: Annotated[
+        str, typer.Argument(help="A run's folder, a file in it, a family that has one run, or a published model.")
+    ],
     data: Annotated[str, typer.Option(help="The rows to score: a file or folder as for zoo train.")],
     out: Annotated[Path | None, typer.Option("-o", "--out", help="The .csv to write; by default printed.")] = None,
     rate: Annotated[float | None, typer.Option(help="False-alarm rate of the flags; 0.01 if data allow it.")] = None,
@@ -91,7 +93,9 @@ def score(
 
 @app.command()
 def export(
-    model: Annotated[str, typer.Argument(help="A run's folder, a file in it, or a family that has one run.")],
+    model: Annotated[
+        str, typer.Argument(help="A run's folder, a file in it, a family that has one run, or a published model.")
+    ],
     arviz: Annotated[Path, typer.Option(help="The .nc to write, which arviz.from_netcdf reads.")],
     data: Annotated[int, typer.Option(min=1, help="Number of test data.")] = 10,
     draws: Annotated[int, typer.Option(min=1, help="Draws of the guide for each of them.")] = 512,
@@ -120,6 +124,28 @@ def export(
             if "sample_stats" in found:
                 loose = int((found.sample_stats["khat"] > LARGEST_KHAT).sum())
                 typer.echo(f"k-hat above {LARGEST_KHAT}: {loose} of {n} data")
+
+
+@app.command()
+def publish(
+    run: Annotated[str, typer.Argument(help="A run's folder, or a file in it.")],
+    to: Annotated[Path, typer.Option(help="The registry: a folder, which is made.")],
+    name: Annotated[str, typer.Option(help="Name of the model; by default of the family and the data.")] = "",
+    particles: Particles = 512,
+    with_: With = None,
+    data_dir: DataDir = None,
+    quiet: Quiet = False,
+) -> None:
+    """Publish a trained run with its scores and a card: one file that zoo.load and all commands take by its name."""
+    with answering():
+        from zoo.pairs.plugins import load_families
+        from zoo.runs.lookup import find_run
+        from zoo.runs.publishing import publish as write
+
+        load_families(with_ or [])
+        folder = write(find_run(run), to, name, particles, data_dir)
+        if not quiet:
+            typer.echo(f"{folder}: zoo.load({str(folder)!r})")
 
 
 def _wait() -> bool:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from zoo.codec.grids import Grid, fit_grid, space_of
 from zoo.codec.handlers import Pop, Push, code_of, naming
+from zoo.codec.paths import path_site, pop_path, push_path
 from zoo.codec.posterior import Choice, sampling
 from zoo.codec.stack import Stack, Words
 from zoo.distributions.autoregressive import Autoregressive
@@ -209,6 +210,9 @@ def push_batch(pair: Pair, stack: Stack, x: Tensor, grid: Grid) -> None:
     """Encode one batch: the data with a label, then those without."""
     for _, part in cut(pair.event, x):
         own, values = sampling(pair_for(pair, part)), (part.double() + 0.0).contiguous()
+        if name := path_site(own):
+            push_path(own, stack, values, grid, name)
+            continue
         with poutine.trace() as latents, Pop(stack, grid):
             own.guide(values)
         with Push(stack, grid):
@@ -220,11 +224,14 @@ def pop_batch(pair: Pair, stack: Stack, known: Tensor, grid: Grid) -> Tensor:
     x = known.double() + 0.0
     for places, part in reversed(cut(pair.event, x)):
         own = pair_for(pair, part)
-        with poutine.trace() as drawn, Pop(stack, grid):
-            poutine.uncondition(own.model)(part)
-        found = own.layout.assemble(drawn.trace, part)
-        with Push(stack, grid):
-            poutine.replay(sampling(own).guide, trace=drawn.trace)(found)
+        if name := path_site(own):
+            found = pop_path(own, stack, part, grid, name)
+        else:
+            with poutine.trace() as drawn, Pop(stack, grid):
+                poutine.uncondition(own.model)(part)
+            found = own.layout.assemble(drawn.trace, part)
+            with Push(stack, grid):
+                poutine.replay(sampling(own).guide, trace=drawn.trace)(found)
         x[places] = found if own.event is pair.event else pair.event.pack(pair.event.unpack(found)).to(x)
     return x
 

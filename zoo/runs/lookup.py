@@ -10,6 +10,7 @@ from zoo.data import Dataset
 from zoo.errors import RunError
 from zoo.files import read_json
 from zoo.pairs.build import read_name
+from zoo.runs.published import published_run
 from zoo.runs.run import Run, find_runs
 from zoo.scores import label
 
@@ -29,7 +30,8 @@ def find_run(text: str | Path, runs: Path = Path("runs")) -> Run:
     """The run of a folder, of a file in it, or the only run of a family's name.
 
     Args:
-        text: a run's folder, a file in it, a folder above one run (``runs/digits/vae``), or a name such as ``vae+iaf``.
+        text: a run's folder, a file in it, a folder above one run (``runs/digits/vae``), or a name such as ``vae+iaf``;
+            or the name or place of a published model (see `zoo.runs.published.published_run`).
         runs: where a name is looked up.
 
     Raises:
@@ -37,6 +39,8 @@ def find_run(text: str | Path, runs: Path = Path("runs")) -> Run:
         RunError: no run, or several.
     """
     path = Path(text).expanduser()
+    if published := published_run(str(text)):
+        return published
     if path.is_file() and (path.parent / "config.json").is_file():
         path = path.parent
     if (path / "config.json").is_file():

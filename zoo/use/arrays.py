@@ -25,6 +25,7 @@ from zoo.files import read_tensors, write_bytes, write_text
 from zoo.pairs.pair import Pair
 from zoo.pairs.records import dimensions
 from zoo.runs.config import RunConfig
+from zoo.runs.published import published_runs
 from zoo.runs.run import Run, find_runs
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -238,12 +239,12 @@ def _decoded(pair: Pair, file: bytes, given: Arrays, watch: Watch, units: Units 
 
 
 def run_of(header: Header, runs: Path) -> Run:
-    """The run under ``runs`` that a coded file belongs to.
+    """The run under ``runs``, or the published model, that a coded file belongs to.
 
     Raises:
         RunError: there is none.
     """
-    for run in find_runs(runs, header.family):
+    for run in [*find_runs(runs, header.family), *published_runs(header.family)]:
         try:
             weights, _ = read_tensors(run.folder / "weights.safetensors")
         except RunError:  # unfinished or damaged

@@ -8,6 +8,7 @@ from zoo.devices import pick_device
 from zoo.errors import RunError
 from zoo.runs.laws import laws_noted, require_laws
 from zoo.runs.lookup import dataset_of, find_run
+from zoo.runs.published import example_of
 from zoo.use.model import TrainedModel
 
 
@@ -17,7 +18,8 @@ def load(
     """The trained model of a run.
 
     Args:
-        model: a run's folder, a file in it, or the name of a family that has one run under ``runs``.
+        model: a run's folder, a file in it, or the name of a family that has one run under ``runs``; or a published
+            model: ``pixelcnn-digits``, or with the address of its registry, ``hf://OWNER/REPOSITORY/NAME``.
         runs: the folder of the runs.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         data_dir: where to look for the files of MNIST.
@@ -41,5 +43,6 @@ def load(
         raise RunError(f"{run.folder} is no trained model ({status['status']}: {reason})")
     pair = run.pair()
     if not (run.config.unchecked or laws_noted(run.folder)):
-        require_laws(lambda: pair, dataset_of(run, data_dir).given_to(pair).validation, run.folder)
+        data = example_of(run) or dataset_of(run, data_dir).given_to(pair)  # a published model needs no data to load
+        require_laws(lambda: pair, data.validation, run.folder)
     return TrainedModel(pair.to(pick_device(device)), run=run, data_dir=data_dir)

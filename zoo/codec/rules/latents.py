@@ -5,6 +5,7 @@ The rules here are those of multivariate normals.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -19,6 +20,8 @@ from zoo.errors import ZooError
 
 BASE = 32
 """A bin's number is coded digit by digit in this base, which keeps tables short."""
+REACH = 8.0
+"""Deviations from the mean within which a normal number is coded by a `Window`: 1e-15 of its mass lies beyond them."""
 MIN_CELL_MASS = 1e-30
 """Added to every cell's mass: far in a tail the ``cdf`` is flat in floating point."""
 
@@ -81,6 +84,40 @@ class Binned:
         below = self.fn.cdf(self.bins.edge(index)).double()
         below = torch.where(index <= 0, 0.0, torch.where(index >= self.bins.bins, 1.0, below))
         return (below.diff(dim=0).clamp(min=0) + MIN_CELL_MASS).reshape(cells, -1).T
+
+
+@dataclass(frozen=True)
+class Window:
+    """Some of a grid's bins around each of some numbers; the two outermost take all others.
+
+    Args:
+        grid: the bins.
+        first: the number of the first of them for each number, any shape.
+        bins: how many, a power of two.
+    """
+
+    grid: Grid
+    first: Tensor
+    bins: int
+
+    @classmethod
+    def around(cls, fn: Any, grid: Grid) -> Window:
+        """Those of a normal's numbers, up to `REACH` deviations from the mean."""
+        half = REACH * float(fn.stddev.max()) / grid.width + 1
+        bins = 2 ** math.ceil(math.log2(2 * half))
+        return cls(grid, grid.index(fn.mean) - bins // 2, bins)
+
+    def index(self, value: Tensor) -> Tensor:
+        """The number of the bin around ``value``, from 0: float64, same shape."""
+        return (self.grid.index(value) - self.first).clamp(0, self.bins - 1)
+
+    def centre(self, index: Tensor) -> Tensor:
+        """The value that stands for a bin."""
+        return self.grid.centre(index + self.first)
+
+    def edge(self, index: Tensor) -> Tensor:
+        """The lower edge of a bin."""
+        return self.grid.edge(index + self.first)
 
 
 class CholeskyNormal:
