@@ -12,8 +12,8 @@ from zoo.report.figures.svg import drawing, label, line, tag
 
 COLUMNS, CELL, MARGIN = 3, 72.0, 9.0
 """Molecules in a row; the side of each one's cell and the margin in it, in px."""
-LONGEST_BOND = 17.0
-"""In px: a small molecule does not fill its cell."""
+BOND = 16.0
+"""Px of a molecule's median bond: a small one does not fill its cell."""
 BESIDE = 1.6
 """Px from a bond's axis to each of the outer lines of a double or triple one."""
 SYMBOLS = {1: "H", 5: "B", 6: "C", 7: "N", 8: "O", 9: "F", 14: "Si", 15: "P", 16: "S", 17: "Cl", 35: "Br", 53: "I"}
@@ -45,7 +45,7 @@ def _drawn(numbers: Sequence[int], orders: Sequence[int], places: np.ndarray, x:
     bonds = [(i, j, order) for (i, j), order in zip(combinations(range(len(numbers)), 2), orders, strict=True) if order]
     lengths = [float(np.linalg.norm(centred[i] - centred[j])) for i, j, _ in bonds] or [1.0]
     reach = max(float(np.abs(centred[present]).max()), 1e-9)
-    scale = min((CELL / 2 - MARGIN) / reach, LONGEST_BOND / max(lengths))
+    scale = min((CELL / 2 - MARGIN) / reach, BOND / float(np.median(lengths)))
     at = centred * scale + (x, y)
     parts = []
     for i, j, order in bonds:
