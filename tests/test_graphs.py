@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from make_believe import MadeUp, study
 from members import small
 from torch import Tensor
 
@@ -25,6 +26,7 @@ from zoo.pairs.build import build
 from zoo.pairs.pair import Pair
 from zoo.pairs.registry import evaluations
 from zoo.pairs.traces import log_prob
+from zoo.report.page import render, used
 from zoo.runs.evaluation import Settings, TrainedRun, evaluate
 from zoo.scores import Score
 from zoo.seeding import seeded
@@ -286,3 +288,19 @@ def test_draws_of_molecules_are_scored_and_drawn(tmp_path: Path, monkeypatch: py
     assert [picture.label for picture in pictures] == ["real data", "independent, sampled", "independent, argmax"]
     assert "not valid" in str(pictures[1].html)
     assert "not valid" not in str(pictures[0].html)
+
+
+def test_the_report_shows_molecules_among_its_pictures() -> None:
+    """Carbon monoxide and a graph that is none, from stored numbers alone, and no second page for them."""
+    numbers, orders = [[6, 8, 0], [6, 6, 0]], [[3, 0, 0], [0, 0, 0]]
+    places = [[[0.0, 0.0], [1.5, 0.0], [None, None]], [[None, None]] * 3]
+    made = study(seeds=1, families=[MadeUp("ppca", group="prescribed", kind="exact", nats=98.3)])
+    kept = {f"{way}_{part}": value for way in ("real", "sampled", "argmax") for part, value in (
+        ("numbers", numbers), ("orders", orders), ("places", places),
+    )}  # fmt: skip
+    made.uses = {"digits": {"ppca": {"molecules": kept}}}
+    made.scores = [row for row in made.scores if row["evaluation"] != "novelty"]  # which is a use
+    page = render(made)
+    assert not used(made)
+    assert [page.count(word) for word in ('class="bond"', ">not valid<", "2 graphs, 1 of them molecules")] == [9, 3, 3]
+    assert "<h4>ppca, argmax</h4>" in page.replace("<wbr>", "")
