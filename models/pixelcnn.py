@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import pyro
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.distributions.autoregressive import Autoregressive, CosineFeatures, Stream, levels, marginal_logits
-from zoo.event import Event, image_size
+from zoo.distributions.autoregressive import Stream, levels
+from zoo.event import Event
 from zoo.nn.dropout import Dropout
+from zoo.nn.pixels import PixelNetwork, window
 from zoo.pairs.registry import family
 
 
@@ -50,7 +50,7 @@ class Right(nn.Module):
     def pixel(self, left: Tensor, h: Tensor, linked: Tensor) -> Tensor:
         """The same for one pixel: ``left`` and ``h`` ``(n, width)``, ``linked`` ``(n, 2 width)``."""
         columns = torch.stack([left, h], 2)
-        return h + F.glu(_window(self.left, self.dropout(F.elu(columns))) + linked, 1)
+        return h + F.glu(window(self.left, self.dropout(F.elu(columns))) + linked, 1)
 
 
 @family(
@@ -69,7 +69,7 @@ class Right(nn.Module):
         "average": 0.995,
     },
 )
-class PixelCNN(nn.Module):
+class PixelCNN(PixelNetwork):
     """Masked two-dimensional convolutions over an image, pixel by pixel in row-major order; exact.
 
         p(x) = prod_ij Categorical(x_ij | softmax(b_ij + f_ij(rows above i, pixels left of j in row i)))
@@ -99,12 +99,7 @@ class PixelCNN(nn.Module):
     """
 
     def __init__(self, event: Event, *, width: int = 32, blocks: int = 5, reach: int = 3, dropout: float = 0.4) -> None:
-        super().__init__()
-        self.event, self.width, self.reach = event, width, reach
-        self.grid = image_size(event, "pixelcnn", "reshape the event, or take wavenet, which fits any shape")
-        self.encode = CosineFeatures(event)
-        self.above = nn.Conv2d(self.encode.size, width, (reach, 2 * reach + 1), padding=(0, reach))
-        self.left = nn.Conv2d(self.encode.size, width, (1, reach))
+        super().__init__(event, width, reach, "pixelcnn")
         self.place_above = nn.Parameter(0.1 * torch.randn(width, *self.grid))
         self.place_left = nn.Parameter(0.1 * torch.randn(width, *self.grid))
         self.down = nn.ModuleList(Down(width, dropout) for _ in range(blocks))
@@ -114,20 +109,10 @@ class PixelCNN(nn.Module):
         self.head: Any = nn.Sequential(nn.ELU(), Dropout(dropout), last)
         self.bias = nn.Parameter(torch.zeros(levels(event), *self.grid))
 
-    def model(self, x: Tensor) -> Tensor:
-        """Observe ``x``, shape ``(n, *event.shape)``; the guide is empty."""
-        with pyro.plate("data", len(x)):
-            return pyro.sample("x", Autoregressive(self.event, self.logits, self.stream), obs=x)
-
-    def initialise(self, x: Tensor) -> None:
-        """Start from the marginals of the training data."""
-        self.bias.copy_(marginal_logits(self.event, x).reshape(*self.grid, -1).movedim(-1, 0))
-
     def logits(self, x: Tensor) -> Tensor:
         """``(n, *event.shape)`` to ``(n, *event.shape, levels)``, all pixels at once."""
-        seen = self.encode(x.reshape(-1, *self.grid)).movedim(-1, 1)
-        v = self.above(F.pad(seen, (0, 0, self.reach, 0))[:, :, :-1]) + self.place_above
-        h = self.left(F.pad(seen, (self.reach, 0))[..., :-1]) + self.place_left
+        above, left = self.features(self.pixels(x))
+        v, h = above + self.place_above, left + self.place_left
         for down, right in zip(self.down, self.right, strict=True):
             v, linked = down(F.pad(v, (0, 0, 1, 0)))
             h = right(F.pad(h, (1, 0)), linked)
@@ -135,38 +120,29 @@ class PixelCNN(nn.Module):
 
     def stream(self, n: int) -> Stream:
         """The same logits pixel by pixel, for ``n`` data (see `zoo.distributions.autoregressive`)."""
-        (height, width), reach = self.grid, self.reach
-        seen = self.bias.new_zeros(n, self.encode.size, reach + height, reach + width)
+        height, width = self.grid
+        seen = self.blank(n, width)
         above = [self.bias.new_zeros(n, self.width, 1, width) for _ in self.down]
         for i in range(height):
-            links = self._row(i, seen[:, :, i : i + reach, reach:], above)
+            links = self._row(i, self.row_features(seen, i), above)
             left = [self.bias.new_zeros(n, self.width) for _ in self.right]
             for j in range(width):
-                value = yield self._pixel(i, j, seen[:, :, reach + i, j : j + reach], left, links)
-                seen[:, :, reach + i, reach + j] = self.encode(value)
+                self.enter(seen, i, j, (yield self._pixel(i, j, self.pixel_features(seen, i, j), left, links)))
 
-    def _row(self, i: int, seen: Tensor, above: list[Tensor]) -> list[Tensor]:
+    def _row(self, i: int, features: Tensor, above: list[Tensor]) -> list[Tensor]:
         """The vertical stack's links to row ``i``; replaces ``above``, each layer's input in the row above."""
-        v, links = self.above(seen) + self.place_above[:, i, None], []
+        v, links = features + self.place_above[:, i, None], []
         for layer, down in enumerate(self.down):
             rows, above[layer] = torch.cat([above[layer], v], 2), v
             v, linked = down(rows)
             links.append(linked)
         return links
 
-    def _pixel(self, i: int, j: int, seen: Tensor, left: list[Tensor], links: list[Tensor]) -> Tensor:
+    def _pixel(self, i: int, j: int, features: Tensor, left: list[Tensor], links: list[Tensor]) -> Tensor:
         """The logits of pixel ``(i, j)``; replaces ``left``, each layer's input at the pixel to the left."""
-        h = _window(self.left, seen) + self.place_left[:, i, j]
+        h = features + self.place_left[:, i, j]
         for layer, right in enumerate(self.right):
             before, left[layer] = left[layer], h
             h = right.pixel(before, h, links[layer][:, :, 0, j])
         elu, dropout, last = self.head
-        return _window(last, dropout(elu(h))) + self.bias[:, i, j]
-
-
-def _window(convolution: nn.Conv2d, seen: Tensor) -> Tensor:
-    """A convolution at one place, ``(n, channels, ...)`` of the kernel's size to ``(n, outputs)``.
-
-    A matrix product, a tenth of the cost of so small a convolution.
-    """
-    return F.linear(seen.flatten(1), convolution.weight.flatten(1), convolution.bias)
+        return window(last, dropout(elu(h))) + self.bias[:, i, j]

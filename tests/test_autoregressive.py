@@ -1,5 +1,6 @@
-"""The autoregressive distribution, and the two networks that give it its logits."""
+"""The autoregressive distribution, and the networks that give it its logits."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,10 +14,14 @@ from zoo.distributions.autoregressive import Autoregressive, CosineFeatures, dra
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.models.pixelcnn import PixelCNN
+from zoo.models.pixelrnn import PixelRNN
 from zoo.models.wavenet import WaveNet
 from zoo.seeding import seeded
 
-MAKERS = pytest.mark.parametrize("make", [WaveNet, PixelCNN])
+DiagonalRNN = partial(PixelRNN, hidden=8, blocks=2)
+RowRNN = partial(DiagonalRNN, kind="row")
+EVERY = [WaveNet, PixelCNN, DiagonalRNN, RowRNN]
+MAKERS = pytest.mark.parametrize("make", EVERY)
 SMALL = Event((2, 2), 3)
 
 
@@ -65,7 +70,13 @@ def test_log_prob_is_the_sum_of_the_streams_conditionals(make: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "event"), [(WaveNet, Event((8, 8), 17)), (PixelCNN, Event((8, 8), 17)), (WaveNet, Event(100, 3))]
+    ("make", "event"),
+    [
+        (WaveNet, Event((8, 8), 17)),
+        (PixelCNN, Event((8, 8), 17)),
+        (WaveNet, Event(100, 3)),
+        (partial(DiagonalRNN, reach=1, blocks=1), Event((8, 9), 3)),
+    ],
 )
 def test_logits_depend_on_every_entry_before_and_on_none_after(make: Any, event: Event) -> None:
     seen = influence(network(make, event), event)
@@ -82,9 +93,18 @@ def test_pixelcnn_sees_all_of_its_receptive_field() -> None:
     assert torch.equal(seen[i, j], before & (rows >= i - field) & ((columns - j).abs() <= field))
 
 
-@settings(max_examples=15, deadline=None)
+def test_row_lstm_sees_a_triangle_above_the_pixel() -> None:
+    event, blocks, reach = Event((6, 13), 3), 2, 1
+    seen = influence(network(RowRNN, event, blocks=blocks, reach=reach), event).reshape(6, 13, 6, 13)
+    (i, j), columns = (5, 7), torch.arange(13)
+    above = i - torch.arange(6)[:, None]
+    triangle = (columns >= j - above - blocks - reach) & (columns < j + above + reach)
+    assert torch.equal(seen[i, j], torch.where(above > 0, triangle, (columns >= j - blocks - reach) & (columns < j)))
+
+
+@settings(max_examples=20, deadline=None)
 @given(
-    make=st.sampled_from([WaveNet, PixelCNN]),
+    make=st.sampled_from(EVERY),
     shape=st.tuples(st.integers(1, 7), st.integers(1, 7)),
     levels=st.integers(2, 30),
     n=st.integers(1, 5),
@@ -137,9 +157,15 @@ def test_any_number_of_axes_and_levels(make: Any, shape: Any, levels: int) -> No
     assert made.log_prob(x).isfinite().all()
 
 
-def test_pixelcnn_refuses_events_that_are_no_image() -> None:
-    with pytest.raises(ZooError, match=r"height, width.*wavenet"):
-        PixelCNN(Event((3, 8, 8), 17))
+@pytest.mark.parametrize("make", [PixelCNN, PixelRNN])
+def test_pixel_networks_refuse_events_that_are_no_image(make: Any) -> None:
+    with pytest.raises(ZooError, match=r"pixel.* height, width.*wavenet"):
+        make(Event((3, 8, 8), 17))
+
+
+def test_pixelrnn_refuses_an_unknown_kind() -> None:
+    with pytest.raises(ZooError, match="kind=diagonal or row, got kind='column'"):
+        PixelRNN(SMALL, kind="column")
 
 
 def test_a_real_event_is_refused() -> None:
