@@ -46,6 +46,18 @@ def test_a_recording_is_read_as_written(encoding: str, encode: Callable[..., np.
     assert load_data(f"{path}:window=10,encoding={encoding}", seed=1).fingerprint == data.fingerprint
 
 
+def test_windows_are_given_the_samples_before(tmp_path: Path) -> None:
+    samples = np.random.default_rng(0).integers(-(2**15), 2**15, size=205)
+    data = load_data(f"{wav(tmp_path / 'speech.wav', samples)}:window=10,past=15")
+    assert str(data.event) == "x=10:256,past=15:256@given"
+    levels = torch.from_numpy(mulaw(np.concatenate([np.zeros(15, int), samples]))).float()
+    rows = torch.cat([data.train, data.validation, data.test])
+    assert torch.equal(torch.cat([rows[:, 10:], rows[:, :10]], 1), levels[:215].unfold(0, 25, 10))
+    assert data.rate == 8000
+    with pytest.raises(ZooError, match="from 0 on"):
+        load_data(f"{tmp_path / 'speech.wav'}:window=10,past=-1")
+
+
 @pytest.mark.parametrize("encode", [linear, mulaw])
 def test_encodings_use_all_levels_in_order(encode: Callable[..., np.ndarray]) -> None:
     levels = encode(EVERY).astype(int)

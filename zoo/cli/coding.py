@@ -23,7 +23,7 @@ def compress(
         typer.Argument(
             metavar="DATA",
             help="One array (.npy), a datum a row; the fields of a record by name (.npz); or a table (.csv) of words, "
-            "levels or, for a model trained with --quantise, numbers.",
+            "levels or, for a model trained with --quantise, numbers; or a recording (.wav).",
         ),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="The file to write.")],
@@ -38,8 +38,9 @@ def compress(
         from zoo.files import write_bytes
         from zoo.use.arrays import compress as code
         from zoo.use.arrays import is_table, read_arrays, read_table
+        from zoo.use.recordings import compress_recording, is_recording
 
-        arrays, note = ({}, "") if is_table(values) else (read_arrays(values), "")
+        arrays, note = ({}, "") if is_table(values) or is_recording(values) else (read_arrays(values), "")
         quiet = options.quiet or as_json
         run = named_run(name, options)
         if run is None or not run.done:
@@ -48,9 +49,14 @@ def compress(
             run = prepared.run
         if is_table(values):
             arrays, note = read_table(values, run.config)
-        total = max((len(array) for array in arrays.values() if array.ndim), default=0)
-        with _progress(total, quiet) as watch:
-            file, count, size = code(run.pair(), arrays, watch, run.config.unchecked, run.config.data_units)
+        if is_recording(values):
+            with _progress(None, quiet) as watch:
+                file, size = compress_recording(run.pair(), values, watch, run.config.unchecked)
+            count, note = 1, "of the samples rounded to 256 mu-law levels"
+        else:
+            total = max((len(array) for array in arrays.values() if array.ndim), default=0)
+            with _progress(total, quiet) as watch:
+                file, count, size = code(run.pair(), arrays, watch, run.config.unchecked, run.config.data_units)
         write_bytes(out, file)
         bits = 8 * len(file) / size
         if as_json:
@@ -66,7 +72,10 @@ def compress(
 def decompress(
     file: Annotated[Path, typer.Argument(metavar="FILE.ZOO", help="What zoo compress wrote.")],
     out: Annotated[
-        Path, typer.Option("-o", "--out", help="The file to write: .npy, .npz for a record, .csv for a table.")
+        Path,
+        typer.Option(
+            "-o", "--out", help="The file to write: .npy, .npz for a record, .csv for a table, .wav for a recording."
+        ),
     ],
     given: Annotated[
         Path | None,
@@ -82,11 +91,27 @@ def decompress(
         from zoo.event import Event
         from zoo.use.arrays import decompress as code
         from zoo.use.arrays import is_table, read_arrays, run_of, write_arrays, write_table
+        from zoo.use.recordings import decompress_recording, is_recording
 
+        if is_recording(out):
+            from zoo.files import write_bytes
+
+            content = file.read_bytes()
+            entries = unpack(content)[0].entries
+            with _progress(entries or None, quiet) as watch:
+                write_bytes(out, decompress_recording(content, runs, lambda done: watch("decompressing", done)))
+            if not quiet:
+                typer.echo(f"{out}: {entries} samples")
+            return
         if out.suffix not in (".npy", ".npz", ".csv"):
-            raise ZooError(f"data are written to a .npy file, a record to an .npz, a table to a .csv; got {out.name!r}")
+            raise ZooError(
+                "data are written to a .npy file, a record to an .npz, a table to a .csv, a recording to a .wav; got "
+                f"{out.name!r}"
+            )
         content = file.read_bytes()
         header, _ = unpack(content)
+        if header.entries:
+            raise ZooError(f"the file holds one recording, which is written to a .wav; got {out.name!r}")
         kind = ".npz" if Event.parse(header.event).fields else ".npy"
         if out.suffix not in (kind, ".csv"):
             raise ZooError(f"the file is of {header.event}, which is written to a {kind} file; got {out.name!r}")
@@ -103,7 +128,7 @@ def decompress(
 
 
 @contextmanager
-def _progress(total: int, quiet: bool) -> Iterator[Callable[[str, int], None]]:
+def _progress(total: int | None, quiet: bool) -> Iterator[Callable[[str, int], None]]:
     """One progress bar for each stage on a terminal, nothing elsewhere."""
     from rich.console import Console
     from rich.progress import Progress

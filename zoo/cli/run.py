@@ -111,30 +111,42 @@ def evaluate(
 def sample(
     name: Name,
     options: RunOptions,
-    out: Annotated[Path, typer.Option(help="A .png, .npy, .npz of fields, or .csv of a table.")] = Path("samples.png"),
+    out: Annotated[
+        Path, typer.Option(help="A .png, .npy, .npz of fields, .csv of a table, .txt of text or .wav of sound.")
+    ] = Path("samples.png"),
     n: Annotated[int, typer.Option("-n", min=1, help="Number of samples.")] = 64,
     sampler: Annotated[str, typer.Option(help="A faster sampler of a diffusion: ddim, dpm-solver.")] = "",
     passes: Annotated[int, typer.Option(help="Network passes of the sampler.")] = 0,
+    seconds: Annotated[float, typer.Option(help="Of each sample of sound; by default a window.")] = 0.0,
     device: Device = "auto",
 ) -> None:
     """Draw samples of a family, which is trained first if needed, given what the test data are given, if anything."""
     with answering():
-        from zoo.cli.samples import check_place, save_samples
+        from zoo.cli.samples import check_place, save_samples, save_sound
         from zoo.devices import pick_device
+        from zoo.errors import ZooError
+        from zoo.pairs.continuing import PAST, Parts, continued
         from zoo.pairs.sampling import contexts
         from zoo.pairs.sampling import sample as draw
         from zoo.seeding import seeded
 
-        prepared = Prepared.of(name, options, example=True)
-        check_place(out, prepared.dataset.event, prepared.dataset.columns)
+        prepared = Prepared.of(name, options, example=out.suffix != ".wav")  # an example does not know its rate
+        rate = prepared.dataset.rate
+        check_place(out, prepared.dataset.event, prepared.dataset.columns, prepared.dataset.names, rate)
+        if seconds and out.suffix != ".wav":
+            raise ZooError(f"seconds are of sound, which is written to a .wav; got {out.name!r}")
         prepared.train(device, options.quiet)
         pair = prepared.run.pair().to(pick_device(device))
         data = prepared.dataset.given_to(pair)
         with seeded(prepared.config.seed):
-            given = contexts(pair.event, data.test, n)
-            drawn = draw(pair, n, given=given, sampler=sampler, passes=passes).reshape(n, *data.event.shape)
-            drawn = data.restore(drawn.cpu())
-        save_samples(out, drawn, data.event, data.columns, data.names)
+            if out.suffix == ".wav":
+                given = contexts(pair.event, data.test[:: max(1, len(data.test) // n)], n)  # of many utterances
+                entries = round(seconds * rate) or Parts(pair.event).window
+                save_sound(out, continued(pair, given.pop(PAST), entries, given).cpu(), rate)
+            else:
+                given = contexts(pair.event, data.test, n)
+                drawn = draw(pair, n, given=given, sampler=sampler, passes=passes).reshape(n, *data.event.shape)
+                save_samples(out, data.restore(drawn.cpu()), data.event, data.columns, data.names)
         if not options.quiet:
             typer.echo(out)
 

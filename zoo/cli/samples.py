@@ -1,4 +1,4 @@
-"""Samples as a picture or as numbers."""
+"""Samples as a picture, as sound or as numbers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from zoo.data.files import table_of
+from zoo.data.files.sounds import expanded, wav_bytes
+from zoo.data.words import sentences, words_of
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.files import write_bytes, write_text
@@ -20,6 +22,8 @@ from zoo.report.pictures import tile
 
 PIXELS = 512
 """Least side of a grid, so that 8x8 digits can be seen."""
+PAUSE = 0.2
+"""Seconds of silence between two sounds."""
 SCATTER, MARGIN = 600, 40
 """Side of a scatter plot and the margin around its frame, in px."""
 
@@ -30,11 +34,14 @@ def save_samples(
     """Write samples ``x``, shape ``(n, *event.shape)``, to a file that `check_place` accepts.
 
     A ``.npz`` holds the fields by name, a ``.npy`` the main field as it is, a ``.csv`` the ``columns`` of a table with
-    the ``names`` of levels, and a ``.png`` a grid of images or a scatter plot of points.
+    the ``names`` of levels, a ``.png`` a grid of images or a scatter plot of points, and a ``.txt`` a sentence a line.
     """
     buffer = io.BytesIO()
     if path.suffix == ".csv":
         write_text(path, table_of(x, columns, names or {}).to_csv(index=False))
+        return
+    if path.suffix == ".txt":
+        write_text(path, "".join(f"{line}\n" for line in sentences(x, words_of(event, names or {}))))
         return
     if path.suffix == ".npz":
         fields = {name: value.numpy() for name, value in event.unpack(x).items() if value is not None}
@@ -50,16 +57,33 @@ def save_samples(
     write_bytes(path, buffer.getvalue())
 
 
-def check_place(path: Path, event: Event, columns: Sequence[str] = ()) -> None:
+def save_sound(path: Path, levels: Tensor, rate: int) -> None:
+    """Write sounds of mu-law levels, shape ``(n, samples)``, one after the other to a ``.wav``, a `PAUSE` between."""
+    pcm = expanded(levels.numpy().astype(np.uint8))
+    gap = np.zeros((len(pcm), round(PAUSE * rate)), np.int16)
+    write_bytes(path, wav_bytes(np.concatenate([pcm, gap], 1).reshape(-1), rate))
+
+
+def check_place(
+    path: Path,
+    event: Event,
+    columns: Sequence[str] = (),
+    names: Mapping[str, Sequence[str]] | None = None,
+    rate: int = 0,
+) -> None:
     """Whether samples of ``event`` can be written to ``path``.
 
     Raises:
-        ZooError: another ending, data that are neither images nor points in the plane for ``.png``, or that are no
-            table for ``.csv``.
+        ZooError: another ending, data that are neither images nor points in the plane for ``.png``, that are no table
+            for ``.csv``, no text for ``.txt``, or no sound for ``.wav``.
     """
-    event = event.array
-    if path.suffix not in (".npy", ".npz", ".png", ".csv"):
-        raise ZooError(f"samples are written to a .png, .npy, .npz or .csv, got {path.name!r}")
+    text, event = words_of(event, names or {}), event.array
+    if path.suffix not in (".npy", ".npz", ".png", ".csv", ".txt", ".wav"):
+        raise ZooError(f"samples are written to a .png, .npy, .npz, .csv, .txt or .wav, got {path.name!r}")
+    if path.suffix == ".txt" and not text:
+        raise ZooError(f"data of {event} that are no text make no sentences; write samples to a .npy")
+    if path.suffix == ".wav" and not rate:
+        raise ZooError(f"data of {event} are no sound, as speech is; write samples to a .npy")
     if path.suffix == ".csv":
         if not columns:
             raise ZooError(f"data of {event} that are no table have no columns; write samples to a .npy")

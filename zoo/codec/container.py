@@ -70,10 +70,14 @@ class Header(BaseModel):
     crc: int = Field(ge=0, lt=2**32)
     check: int = Field(ge=0, lt=2**32)
     by: str = Field(max_length=200)
-    missing: int = Field(0, ge=0, le=2**40)
-    zeros: int = Field(0, ge=0, le=2**60)
-    negative: int = Field(0, ge=0, le=2**60)
-    context: int = Field(0, ge=0, lt=2**32)
+    missing: int = Field(default=0, ge=0, le=2**40)
+    zeros: int = Field(default=0, ge=0, le=2**60)
+    negative: int = Field(default=0, ge=0, le=2**60)
+    context: int = Field(default=0, ge=0, lt=2**32)
+    entries: int = Field(default=0, ge=0, le=2**40)
+    """Of one sequence that is coded part by part (`zoo.codec.recording`); 0 in a file of data."""
+    rate: int = Field(default=0, ge=0, le=2**24)
+    """Of its entries, where they are samples of sound: how many in a second."""
     arrays: dict[str, ArrayForm] | None = None
     """Of the arrays that were compressed, by field; of a datum that is one array, under the name ``x``."""
 
@@ -84,7 +88,8 @@ class Header(BaseModel):
 
     def expected_check(self, probed: int) -> int:
         """What ``check`` should be on a machine where `probe` gives ``probed``."""
-        return zlib.crc32(self.model_dump_json(exclude={"check", "by"}).encode(), probed)
+        later = set() if self.entries else {"entries", "rate"}  # files of data were written before there were these
+        return zlib.crc32(self.model_dump_json(exclude={"check", "by"} | later).encode(), probed)
 
 
 def encode(
@@ -185,6 +190,8 @@ def decode_counting(
 ) -> tuple[Tensor, int]:
     """`decode`, and how many seed bits the file contains."""
     header, words = unpack(file)
+    if header.entries:
+        raise RunError("the file holds one recording: zoo decompress writes it to a .wav")
     if header.weights != weights_digest(pair.state()) or Event.parse(header.event) != pair.event:
         raise RunError(
             f"the file was made by {header.family} on {header.event} with other weights than those of {pair.label}: "
@@ -203,10 +210,10 @@ def decode_counting(
         )
     with precisely(pair):
         if header.expected_check(probe(pair, header.plan)) != header.check:
-            raise RunError(_other_machine(header))
+            raise RunError(other_machine(header))
         x, left = pop_data(pair, words, header.plan, context, watch)
     if not left.is_seed() or crc(x[:, coded_entries(pair)]) != header.crc:
-        raise RunError(f"the file does not decode to the data that were encoded: {_other_machine(header)}")
+        raise RunError(f"the file does not decode to the data that were encoded: {other_machine(header)}")
     return x.float(), left.bits
 
 
@@ -275,7 +282,8 @@ def _checksum(body: bytes) -> bytes:
     return hashlib.sha256(body).digest()[:CHECKSUM]
 
 
-def _other_machine(header: Header) -> str:
+def other_machine(header: Header) -> str:
+    """What is wrong where probabilities differ, and how to mend it."""
     return (
         f"its header was changed, or this machine ({environment()}) computes other probabilities than the one that "
         f"wrote it ({header.by}); decode it with the same versions on such a machine"

@@ -39,6 +39,7 @@ class Dataset:
         columns: of a table, the column of each entry of a datum.
         units: of real entries, where the splits hold these standardised; ``None`` for splits in the data's own units.
         own: the three splits in the data's own units, where they are not.
+        rate: samples of sound in a second, where levels are those of `zoo.data.files.sounds.mulaw`; 0 for other data.
 
     Raises:
         ZooError: a split of another dtype or shape; a record with a value that is missing though it is no label, or
@@ -64,6 +65,7 @@ class Dataset:
     columns: Sequence[str] = ()
     units: Units | None = None
     own: tuple[Tensor, Tensor, Tensor] | None = None
+    rate: int = 0
 
     def __post_init__(self) -> None:
         for word in ("train", "validation", "test"):

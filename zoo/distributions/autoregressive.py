@@ -7,7 +7,7 @@ and is sent the entries drawn from them, shape ``(n,)``. A stream owns its cache
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -40,6 +40,8 @@ class Autoregressive(TorchDistribution):
             levels)``; those of an entry depend on the entries before it only.
         stream: ``stream(n)`` is a stream (see the module's docstring) of the same logits for ``n`` data;
             `whole_passes` makes one from any ``logits``.
+        total: ``(n, *event.shape)`` to log p(x), shape ``(n,)``, in nats, for networks that compute it at a lower cost
+            than the logits of all entries, as where most entries are certain.
         batch_shape: independent copies; a ``pyro.plate`` of size ``n`` makes it ``(n,)``.
 
     Raises:
@@ -63,9 +65,10 @@ class Autoregressive(TorchDistribution):
         stream: Callable[[int], Stream],
         batch_shape: Any = (),
         validate_args: bool | None = None,
+        total: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         levels(event)  # refuses a real event
-        self.event, self.logits, self.stream = event, logits, stream
+        self.event, self.logits, self.stream, self.total = event, logits, stream, total
         super().__init__(torch.Size(batch_shape), torch.Size(event.shape), validate_args=validate_args)
 
     @constraints.dependent_property(is_discrete=True)
@@ -74,7 +77,7 @@ class Autoregressive(TorchDistribution):
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Autoregressive:
         wanted = torch.broadcast_shapes(self.batch_shape, batch_shape)
-        return Autoregressive(self.event, self.logits, self.stream, wanted, self._validate_args)
+        return Autoregressive(self.event, self.logits, self.stream, wanted, self._validate_args, self.total)
 
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:
         lead = torch.Size(sample_shape) + self.batch_shape
@@ -90,9 +93,36 @@ class Autoregressive(TorchDistribution):
             self._validate_sample(value)
         lead = value.shape[: value.dim() - self.event_dim]
         x = value.reshape(-1, *self.event.shape)
-        nats = F.cross_entropy(self.logits(x).flatten(0, -2), x.long().flatten(), reduction="none")
-        total = -nats.reshape(len(x), -1).sum(1).reshape(lead)
+        if self.total is None:
+            nats = F.cross_entropy(self.logits(x).flatten(0, -2), x.long().flatten(), reduction="none")
+            total = -nats.reshape(len(x), -1).sum(1)
+        else:
+            total = self.total(x)
+        total = total.reshape(lead)
         return total.expand(torch.broadcast_shapes(lead, self.batch_shape))
+
+
+def greedy(fn: Autoregressive, without: Sequence[int] = ()) -> Tensor:
+    """The most probable level of each entry given those before it, one datum for each of the batch shape.
+
+    Args:
+        fn: the distribution.
+        without: levels that are never chosen.
+
+    Returns:
+        Shape ``batch_shape + event.shape``. It is not the most probable datum, which is costly to find.
+    """
+
+    def likeliest(logits: Tensor) -> Tensor:
+        barred = torch.tensor(list(without), dtype=torch.long, device=logits.device)
+        return logits.index_fill(-1, barred, -torch.inf).argmax(-1).to(logits.dtype)
+
+    with torch.no_grad():
+        stream = fn.stream(fn.batch_shape.numel())
+        entries = [likeliest(next(stream))]
+        while len(entries) < fn.event.size:
+            entries.append(likeliest(stream.send(entries[-1])))
+    return torch.stack(entries, 1).reshape(fn.batch_shape + fn.event_shape)
 
 
 def draw(logits: Tensor) -> Tensor:

@@ -45,3 +45,15 @@ def level_counts(levels: int, x: Tensor) -> Tensor:
         for level, weight in ((below, 1 - (part - below)), (above, part - below)):
             counts += torch.zeros_like(counts).index_add_(0, (level.long() + start).flatten(), weight.flatten())
     return counts.reshape(*x.shape[1:], levels)
+
+
+def before_end(x: Tensor) -> Tensor:
+    """Which entries of levels ``(n, entries)`` are the first 0 or lie before it: shape of ``x``, bool.
+
+    Example:
+        >>> before_end(torch.tensor([[1.0, 0.0, 0.0], [2.0, 1.0, 2.0]]))
+        tensor([[ True,  True, False],
+                [ True,  True,  True]])
+    """
+    is_end = (x == 0).long()
+    return is_end.cumsum(1) == is_end

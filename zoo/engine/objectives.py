@@ -21,7 +21,15 @@ from zoo.engine.private import log_ratio_of_sites
 from zoo.errors import ZooError
 from zoo.pairs.enumeration import enumerated_elbo
 from zoo.pairs.pair import HasElbo, Pair
-from zoo.pairs.sites import is_discrete, is_point, per_datum, random_sites
+from zoo.pairs.sites import (
+    dequantising_sites,
+    is_discrete,
+    is_point,
+    latent_sites,
+    observed_sites,
+    per_datum,
+    random_sites,
+)
 from zoo.pairs.traces import elbo_terms, log_weights, tempered, traced
 
 Objective = Callable[[Pair, Tensor, Tensor | float], tuple[Tensor, Tensor]]
@@ -91,6 +99,35 @@ def mean_field_elbo(particles: int = 1) -> Objective:
                         loss = loss + scale_and_mask(kl, site["scale"], site["mask"]).sum()
         n = len(x) * particles
         return loss / n, loss.detach() / n
+
+    return objective
+
+
+def free_bits(nats: float, particles: int = 1) -> Objective:
+    """Minus the ELBO, its Kullback-Leibler term replaced by ``nats`` while its mean over the batch is less.
+
+        -(1/n) sum_i log p(x_i | z_i) + beta max(nats, (1/n) sum_i [log q(z_i | x_i) - log p(z_i)]),  z_i ~ q(z | x_i)
+
+    The loss is that value, which is no bound where the term is less than ``nats``. All latents of a datum count as one
+    group. Latents must be reparameterised.
+
+    Args:
+        nats: what the latents may tell for nothing.
+        particles: draws of the guide for each datum.
+
+    Reference:
+        Kingma et al. 2016, arXiv:1606.04934, appendix C.8.
+    """
+
+    def objective(pair: Pair, x: Tensor, beta: Tensor | float) -> tuple[Tensor, Tensor]:
+        rows = x.repeat_interleave(particles, 0)
+        model_trace, guide_trace = _reparameterised_traces(pair, rows)
+        seen = observed_sites(model_trace)
+        latents = latent_sites(model_trace) - set(dequantising_sites(model_trace, seen))
+        paid = per_datum(guide_trace, len(rows), latents) - per_datum(model_trace, len(rows), latents)
+        other = [per_datum(trace, len(rows), without=latents) for trace in (model_trace, guide_trace)]
+        loss = beta * paid.mean().clamp(min=nats) - (other[0] - other[1]).mean()
+        return loss, loss.detach()
 
     return objective
 

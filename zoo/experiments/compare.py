@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from zoo.data import Dataset
+from zoo.data.words import words_of
 from zoo.devices import pick_device
 from zoo.errors import RunError, ZooError
 from zoo.experiments.calibrate import calibrate
@@ -294,6 +295,9 @@ def _real(data: Dataset) -> dict[str, Any]:
         densities[TRUTH] = _rounded(source.log_density(around).reshape(SIDE, SIDE))
     real = _nested(data, data.test[: sample_count(data.event)])
     shown: dict[str, Any] = {"event": str(data.event.array), "real": real, "samples": {}, "coded": {}}
+    if words := words_of(data.event, data.names):
+        shown["words"] = list(words)
+    shown |= {"rate": data.rate} if data.rate else {}
     return shown | {"densities": densities, "latents": {}, "neighbours": {}}
 
 

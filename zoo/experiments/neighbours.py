@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from zoo.data import Dataset
+from zoo.data.words import words_of
 from zoo.metrics.neighbours import nearest, ratio_of_means
 
 
@@ -27,10 +28,10 @@ def neighbours(data: Dataset, samples: Tensor, of_test: Tensor) -> tuple[Tensor,
 
     Returns:
         The training data, shape ``(n, *event.shape)``, and the ``ratio`` with its ``stderr`` and ``n``; ``None`` if a
-        sample is not finite.
+        sample is not finite, and of text, whose levels are no quantities.
     """
     points = _flat(data, samples)
-    if not points.isfinite().all():
+    if words_of(data.event, data.names) or not points.isfinite().all():
         return None
     places, distances = nearest(points, _flat(data, data.train))
     ratio = ratio_of_means(distances, of_test)

@@ -31,6 +31,7 @@ OF_FAMILIES = {
     "speed-quality": (figures.speed_and_quality, 440.0),
     "passes-quality": (figures.passes_and_quality, 440.0),
     "rate-distortion": (figures.rate_distortion, 640.0),
+    "fields": (figures.bits_by_field, 640.0),
 }
 """Name of a figure with all families of a data set -> how it is drawn, and its width on a large screen."""
 SVG = "http://www.w3.org/2000/svg"

@@ -66,6 +66,8 @@ def numbers(lines: Sequence[Member]) -> dict[str, Table]:
         "labels": _labels(lines),
         "matching": _matching(lines),
         "molecules": _molecules(lines),
+        "sentences": _sentences(lines),
+        "sound": _sound(lines),
         "stability": _stability(lines),
         "sampling": _sampling(lines),
         "lossy": _lossy(lines),
@@ -192,6 +194,49 @@ def _molecules(lines: Sequence[Member]) -> Table:
         "molecules",
         [line for line in lines if line.pool("molecules", "valid_sampled").state not in ("skipped", "missing")],
         *columns,
+    )
+
+
+def _sentences(lines: Sequence[Member]) -> Table:
+    return table(
+        "Sentences in numbers",
+        "Nats of a sentence, and the perplexity of its words and its end, where a bound on the nats makes it one. KL = "
+        "mutual information of sentence and latents under the guide + the distance of the aggregated posterior from "
+        "the prior. A unit is active if its posterior mean has a variance above 0.01. Unigram: independent words by "
+        "their frequency.",
+        "sentences",
+        [line for line in lines if line.pool("sentences", "perplexity").state not in ("skipped", "missing")],
+        ("kind", "sentence_nats", _kind),
+        ("nats per sentence", "sentence_nats", estimate),
+        ("perplexity", "perplexity", estimate),
+        ("unigram, nats", "unigram", estimate),
+        ("KL, nats", "kl", estimate),
+        ("mutual information", "information", estimate),
+        ("aggregate to prior", "marginal_kl", estimate),
+        ("active units", "active_units", _value(text.number)),
+    )
+
+
+def _sound(lines: Sequence[Member]) -> Table:
+    return table(
+        "Sound in numbers",
+        "Bits a sample of test data given the samples before: of all, of those that are not of silence and of those "
+        "that are, and the share of these. Field: samples before that are seen. Beside them the frequencies of levels "
+        "and of levels given the level before, and one file of all samples by bz2 and FLAC. Samples of one sound drawn "
+        "in a second with the caches, and by whole passes.",
+        "sound",
+        [line for line in lines if line.pool("sound", "bits").state not in ("skipped", "missing")],
+        ("field", "field", _value(text.count)),
+        ("bits", "bits", estimate),
+        ("sounding", "bits_sounding", estimate),
+        ("silent", "bits_silent", estimate),
+        ("silence", "silence", percent),
+        ("levels", "floor_unigram", estimate),
+        ("pairs of levels", "floor_order1", estimate),
+        ("bz2", "bz2", _format(".3g")),
+        ("FLAC", "flac", _format(".3g")),
+        ("1/s, cached", "drawn_cached", _value(text.count)),
+        ("1/s, whole passes", "drawn_naive", _value(text.count)),
     )
 
 

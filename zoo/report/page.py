@@ -209,6 +209,7 @@ def _chapter(study: Study, dataset: str, place: str) -> dict[str, Any]:
             for draw in (figures.speed_and_likelihood, figures.speed_and_quality, figures.passes_and_quality)
             if (drawn := _for_screens(draw, lines, 440))
         ],
+        "fields": _for_screens(figures.bits_by_field, lines, 640),
         "rates": _for_screens(figures.rate_distortion, lines, 640),
         "strips": strips(shown, lambda label, grid: points(named[label], grid)) if shown else {},
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,11 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
+from zoo.data.words import sentences
 from zoo.event import Event
 from zoo.metrics.plane import POSTERIOR, PRIOR, frame
 from zoo.report import figures
+from zoo.report.spectrograms import spectrograms
 from zoo.report.study import TRUTH
 
 REAL = "real data"
@@ -23,6 +25,10 @@ WAYS = ("real", "sampled", "argmax")
 """Of molecules: those of the data, and how graphs are decoded."""
 SHEET_IMAGES = 48
 """The most images on a sheet."""
+SENTENCES = 12
+"""The most sentences of a family."""
+SHEET_SOUNDS = 8
+"""The most sounds."""
 SHEET_WIDTH = 216
 """Width of a sheet in px; it is enlarged by an integer factor, so that all pixels have one size."""
 
@@ -38,6 +44,8 @@ class Picture:
 def pictures(shown: Mapping[str, Any], groups: Mapping[str, str]) -> list[Picture]:
     """The real data first, then the samples of each label in the order of ``groups`` (label -> group)."""
     event = Event.parse(shown["event"])
+    if shown.get("rate"):
+        return _sounds(shown, groups, event)
     real = _array(shown["real"], event)
     order = [label for label in groups if label in shown["samples"]]
     order += [label for label in shown["samples"] if label not in groups]
@@ -48,7 +56,11 @@ def pictures(shown: Mapping[str, Any], groups: Mapping[str, str]) -> list[Pictur
     low, high = _range(known, event)
     around = frame(known) if _in_the_plane(event) else None
 
+    words = shown.get("words")
+
     def draw(label: str, batch: np.ndarray) -> Markup:
+        if words:
+            return listed(sentences(batch[:SENTENCES], words))
         if around is None:
             return _sheet(batch, low, high, label)
         class_ = "ink-dots" if label == REAL else figures.colour(groups.get(label, ""))
@@ -74,6 +86,20 @@ def molecules(kept: Mapping[str, Mapping[str, Any]], groups: Mapping[str, str]) 
             drawn = figures.molecules(list(zip(*levels, places, strict=True)), title)
             found.setdefault(title, Picture(title, Markup(drawn)))
     return list(found.values())
+
+
+def listed(lines: Sequence[str]) -> Markup:
+    """Lines of text as a list."""
+    items = Markup("").join(Markup("<li>{}</li>").format(line) for line in lines)
+    return Markup('<ul class="text">{}</ul>').format(items)
+
+
+def _sounds(shown: Mapping[str, Any], groups: Mapping[str, str], event: Event) -> list[Picture]:
+    """Spectrograms of real sounds, and of the samples of each label."""
+    labels = [label for label in groups if label in shown["samples"]]
+    batches = {REAL: shown["real"]} | {label: shown["samples"][label] for label in labels}
+    drawn = {label: spectrograms(_array(batch, event)[:SHEET_SOUNDS]) for label, batch in batches.items()}
+    return [Picture(label, _sheet(batch, 0.0, 1.0, label) if len(batch) else None) for label, batch in drawn.items()]
 
 
 def densities(shown: Mapping[str, Any], groups: Mapping[str, str]) -> list[Picture]:
@@ -118,7 +144,7 @@ def strips(shown: Mapping[str, Any], words: Callable[[str, str], str]) -> dict[s
     """
     event = Event.parse(shown["event"])
     real = _array(shown["real"], event)
-    if not len(real) or _in_the_plane(event):
+    if not len(real) or _in_the_plane(event) or "words" in shown or shown.get("rate"):
         return {}
     low, high = _range(real, event)
     found = {}
@@ -134,7 +160,7 @@ def neighbours(shown: Mapping[str, Any], groups: Mapping[str, str]) -> list[Pict
     """For each label, whole rows of samples, each over that of their nearest training data; none for points."""
     event = Event.parse(shown["event"])
     real, found = _array(shown["real"], event), shown.get("neighbours", {})
-    if not len(real) or _in_the_plane(event):
+    if not len(real) or _in_the_plane(event) or shown.get("rate"):
         return []
     low, high = _range(real, event)
     pairs = []

@@ -19,7 +19,7 @@ from zoo.scores import COLUMNS
 FILE = "scores.json"
 CURVE = {"family", "guide", "dataset", "seed", "step", "metric", "value"}
 PICTURE = {"event", "real", "samples"}
-MORE = {"coded", "densities", "latents", "neighbours"}
+MORE = {"coded", "densities", "latents", "neighbours", "rate", "words"}
 """Optional keys of pictures."""
 PAIRED = (
     *("dataset", "family", "guide", "than_family", "than_guide", "difference", "stderr_data", "stderr_seeds"),
@@ -54,12 +54,12 @@ class Study:
             among them where it is known, and ``"latents": {"family+guide": {"posterior": [...], "prior": [...]}}``; and
             ``"neighbours": {"family+guide": {"nearest": [...], "ratio": 0.9, "stderr": 0.05, "n": 24}}``, the nearest
             training datum of each sample (none for points in the plane) and, of these distances, the mean over that of
-            test data.
+            test data; and of text ``"words": [...]``, the words of the levels.
         paired: rows with the columns `PAIRED`: for each two families on a data set, the nats per datum of the one less
             those of ``than_``, which is better, over the same test data.
         uses: data set -> ``family+guide`` -> part -> name -> numbers as nested lists: what figures show of evaluations,
-            with the parts ``novelty``, ``selective``, ``attack-plain``, ``attack-own`` and ``molecules``
-            (`TrainedRun.keep`), and ``decision`` (`zoo.metrics.plane.decision`).
+            with the parts ``novelty``, ``selective``, ``sentences``, ``attack-plain``, ``attack-own`` and
+            ``molecules`` (`TrainedRun.keep`), and ``decision`` (`zoo.metrics.plane.decision`).
     """
 
     suite: str

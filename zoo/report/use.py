@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
+from zoo.data.words import sentences
 from zoo.event import Event
 from zoo.report import figures, tables
 from zoo.report.figures.uses import RGB, Line, PlaneView, Shown
-from zoo.report.pictures import data_url, image_of
+from zoo.report.pictures import data_url, image_of, listed
 from zoo.report.tables import Member
 from zoo.report.text import number, plus_minus
 from zoo.report.uses import MEASURES, VICTIMS
@@ -27,6 +28,7 @@ ALONE = "alone"
 NOT_FLAGGED, FLAGGED = "share of test data flagged", "share of novel data flagged"
 OPAQUE = 150
 """The alpha, of 255, of a class that is certain."""
+TEXTS = ("interpolations", "reconstructions")
 PIXELS = 12
 """Entries below which a datum is not shown as an image."""
 WIDE, NARROW = 760.0, 348.0
@@ -171,6 +173,19 @@ def blend(mixture: str) -> str:
     return "test data alone" if mixture == ALONE else f"with 10 % {mixture}"
 
 
+def texts(study: Study, dataset: str) -> list[tuple[str, dict[str, list[Markup]]]]:
+    """What the latents of sentences say: (label, lists by what they show) of each family that has them.
+
+    ``interpolations`` begin and end with a test sentence, ``reconstructions`` begin with one.
+    """
+    words, found = study.pictures.get(dataset, {}).get("words"), []
+    for name, kept in _parts(study, dataset, "sentences"):
+        if words and "interpolations" in kept:
+            lists = {key: [listed(sentences(each, words)) for each in kept[key]] for key in TEXTS}
+            found.append((name, {**lists, "prior": [listed(sentences(kept["prior"], words))]}))
+    return found
+
+
 def named(study: Study, dataset: str, lines: Sequence[Member]) -> Iterator[tuple[tuple[str, ...], str]]:
     """Every figure of a data set in use, by its name."""
     for victim, drawn in attacks(study, dataset).items():
@@ -191,6 +206,7 @@ def shown(study: Study, dataset: str, lines: Sequence[Member]) -> dict[str, Any]
             for victim, drawn in attacks(study, dataset).items()
         ],
         "decisions": [(name, Markup(wide), Markup(narrow)) for (name, wide), (_, narrow) in both],
+        "texts": texts(study, dataset),
         "rocs": [(MEASURES[measure], _marked(drawn)) for measure, drawn in rocs(study, dataset, lines).items()],
         "risks": [(blend(mixture), _marked(drawn)) for mixture, drawn in risks(study, dataset, lines).items()],
     }

@@ -112,8 +112,8 @@ class RunConfig(BaseModel):
         later = {"unchecked": self.unchecked, "names": self.names, "units": self.units}  # that earlier runs do not have
         absent: dict[str, Any] = {name: True for name, value in later.items() if not value}
         absent["columns"] = True  # which the fingerprint stands for
-        if self.recipe.objective == "elbo":
-            absent["recipe"] = {"objective"}
+        plain = {"objective": self.recipe.objective == "elbo", "free_bits": not self.recipe.free_bits}
+        absent["recipe"] = {name for name, is_so in plain.items() if is_so}
         return hashlib.sha256(self.model_dump_json(exclude=absent).encode()).hexdigest()[:8]
 
     @property

@@ -33,6 +33,16 @@ def keep_nats(run: TrainedRun, settings: Settings, values: Tensor, of: str) -> N
         write_tensors(path, {NATS: values.double()}, note)
 
 
+def own_nats(run: TrainedRun, settings: Settings) -> Tensor | None:
+    """The nats that `keep_nats` wrote for a run with these settings, shape ``(n,)``; ``None`` if there are none."""
+    path = run.file(FILE)
+    if path is None or not path.exists():
+        return None
+    tensors, note = read_tensors(path)
+    same = note["settings"] == settings.key and note["test"] == fingerprint_of_test(run.data)
+    return tensors[NATS] if same else None
+
+
 def kept_nats(run: Run, data: Dataset, settings: Settings, score: Score) -> DatumNats:
     """The nats that `keep_nats` wrote for the run's ``score``, their mean.
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo import engine
-from zoo.engine.objectives import Objective, doubly_reparameterised, elbo, importance_weighted
+from zoo.engine.objectives import Objective, doubly_reparameterised, elbo, free_bits, importance_weighted
 from zoo.errors import ZooError
 from zoo.pairs.pair import HasElbo, HasPlayers, Pair, Player
 from zoo.pairs.structure import listed
@@ -73,6 +73,8 @@ def active_players(
             raise ZooError(
                 f"{pair.label} has a loss of its own, which objective={recipe.objective} would replace; leave it out"
             )
+        if recipe.free_bits:
+            raise ZooError(f"{pair.label} has a loss of its own, which takes no free bits; leave out free_bits")
         return [
             ActivePlayer(player.name, player.parameters, own_gradients(pair, player, recipe), recipe, player.options)
             for player in pair.extras.players()
@@ -102,8 +104,18 @@ def objective_of(pair: Pair, recipe: Recipe, size: int) -> Objective:
     """The objective of a recipe for ``size`` training data.
 
     Raises:
-        ZooError: importance weights for a pair that has none for each datum, or with a KL warm-up.
+        ZooError: importance weights for a pair that has none for each datum, or with a KL warm-up; free bits for a pair
+            without latents of a datum, or with another objective.
     """
+    if recipe.free_bits:
+        if recipe.objective != "elbo":
+            raise ZooError(f"free_bits are of objective=elbo, got {recipe.objective}; leave one of them out")
+        if isinstance(pair.extras, HasElbo) or not (pair.structure.plain and pair.structure.sampled):
+            raise ZooError(
+                f"free_bits are nats of latents that a guide draws for each datum, and {pair.label} has others or "
+                "none; leave them out"
+            )
+        return free_bits(recipe.free_bits, recipe.particles)
     if recipe.objective == "elbo":
         return elbo(recipe.particles, size)
     word, structure = f"objective={recipe.objective}", pair.structure

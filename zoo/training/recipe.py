@@ -26,6 +26,8 @@ class Recipe(BaseModel):
         clip: the largest norm of each player's gradient.
         average: decay of the exponential moving average of the weights; the average is scored and kept.
         kl_warmup: steps over which the weight of the latents' terms grows to 1.
+        free_bits: nats of the latents' terms, on average over a batch, that cost nothing (Kingma et al. 2016): more
+            information than that is paid for, and less earns nothing, so that latents stay in use. Of the ELBO only.
         objective: of a guide: elbo, iwae (the importance-weighted bound of ``particles``), or dreg (the same bound with
             the doubly reparameterised gradient).
         particles: draws of the guide per datum in the objective.
@@ -53,6 +55,7 @@ class Recipe(BaseModel):
     clip: float | None = Field(default=None, gt=0)
     average: float | None = Field(default=None, gt=0, lt=1)
     kl_warmup: int = Field(default=0, ge=0)
+    free_bits: float = Field(default=0.0, ge=0)
     objective: Literal["elbo", "iwae", "dreg"] = "elbo"
     particles: int = Field(default=1, ge=1)
     checkpoints: int = Field(default=20, ge=1)

@@ -40,6 +40,7 @@ class Contents:
         times: of a table whose data are split by time, a number for each datum that grows with it.
         groups: the recording or text, counted from 0 on, that each datum is a part of; its parts stay in order.
         note: what was changed or left out, in a few words.
+        rate: samples of sound in a second, where levels are those of mu-law; 0 for other data.
     """
 
     path: Path
@@ -53,6 +54,7 @@ class Contents:
     times: NDArray[np.float64] | None = None
     groups: NDArray[np.int64] | None = None
     note: str = ""
+    rate: int = 0
 
     def of_rows(self, rows: NDArray[np.bool_], note: str) -> Contents:
         """These rows only, and why."""

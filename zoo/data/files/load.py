@@ -55,7 +55,7 @@ def load_file(
       folder with a folder for each class, the class is the label ``y``. Settings: ``mode=grey`` or ``rgb``,
       ``size=32``. Of a folder with ``.wav`` files: as of one.
     - ``.wav``: windows of a recording, with 256 levels (see `zoo.data.files.sounds.read_sound`). Settings:
-      ``window=256``, ``encoding=mulaw`` or ``linear``, ``channel=0``.
+      ``window=256``, ``past=1023`` for records with the samples before, ``encoding=mulaw`` or ``linear``, ``channel=``.
     - ``.txt``: lines, which are sequences of characters, or windows (see `zoo.data.files.texts.read_text`). Settings:
       ``cut=100``, ``window=256``.
 
@@ -142,6 +142,7 @@ def load_file(
         columns=columns,
         units=units,
         own=(raw[0], raw[1], raw[2]) if units else None,
+        rate=contents.rate,
     )
     if relabelled:
         data = _relabelled(data, labels, unlabelled, seed)

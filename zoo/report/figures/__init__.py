@@ -3,6 +3,7 @@
 from zoo.report.figures.brackets import brackets as brackets
 from zoo.report.figures.elbos import elbo_gaps as elbo_gaps
 from zoo.report.figures.elbos import elbo_parts as elbo_parts
+from zoo.report.figures.fields import bits_by_field as bits_by_field
 from zoo.report.figures.learning import learning as learning
 from zoo.report.figures.likelihoods import floors as floors
 from zoo.report.figures.likelihoods import ranking as ranking
