@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 SHELVES = ("models", "guides", "evaluations")
 ROOMS = (
     *("", "distributions", "nn", "pairs", "flows", "data", "contract", "codec", "engine", "metrics", "training"),
-    *("report", "runs", "use", "experiments", "bench", "cli"),
+    *("report", "runs", "use", "experiments", "worlds", "bench", "cli"),
 )
 """Bottom up: a room imports from itself and from rooms before it. The first holds the modules of ``zoo/`` itself."""
 DOORS = {"zoo/__init__.py", "zoo/__main__.py"}
