@@ -73,7 +73,7 @@ def test_show_gives_what_is_read_off_the_programs() -> None:
         (
             ["compare", "tabel1"],
             "suites: autoregressive, blobs, certificates, decisions, diffusion, domains, energy, everything, flows, "
-            "labels, novelty",
+            "graphs, labels, novelty",
         ),
         (["compare", "nowhere.toml"], "cannot be read"),
         (["report", "nothing"], "zoo compare"),

@@ -66,7 +66,7 @@ def of_records() -> list[tuple[str, str]]:
     load_shelves()
     found = []
     events = ("x=4x4:5,y=:3@label", "x=3x5:binary,y=:2@label", "x=5x4:binary~n,n=:6@given", "x=6:5,c=2:real@given")
-    events += ("x=4x4:5,y=:3@label,d=:2@given",)
+    events += ("x=4x4:5,y=:3@label,d=:2@given", "atoms=4:3,bonds=6:4", "x=8:4,past=16:4@given")
     for name in (family.name for family in families if not ARRAYS.intersection(family.supports)):
         if name in UNCODED:
             continue

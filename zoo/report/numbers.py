@@ -64,6 +64,8 @@ def numbers(lines: Sequence[Member]) -> dict[str, Table]:
         "noisy": _noisy(lines),
         "imputation": _imputation(lines),
         "labels": _labels(lines),
+        "matching": _matching(lines),
+        "molecules": _molecules(lines),
         "sentences": _sentences(lines),
         "sound": _sound(lines),
         "stability": _stability(lines),
@@ -156,6 +158,42 @@ def _labels(lines: Sequence[Member]) -> Table:
         ("errors of the model", "error", percent),
         ("errors of the guide", "guide_error", percent),
         ("-log p(y | x), nats", "label_nats", estimate),
+    )
+
+
+def _matching(lines: Sequence[Member]) -> Table:
+    return table(
+        "Graphs in one order and in any, in numbers",
+        "Negative log-probabilities in nats: of a test graph with its nodes in the order of the data, and of the "
+        "unlabelled graph, which is the sum over all orders, bounded by the best order found. Not to be mixed up: the "
+        "second is of another event. Gain: what matching lowers the negative ELBO by.",
+        "matching",
+        [line for line in lines if line.pool("matching", "ordered_nats").state not in ("skipped", "missing")],
+        ("in its order", "ordered_nats", estimate),
+        ("its ELBO", "ordered_elbo", estimate),
+        ("unlabelled, at most", "matched_nats", estimate),
+        ("its ELBO, matched", "matched_elbo", estimate),
+        ("all orders summed", "unlabelled_nats", estimate),
+        ("gain", "matching_gain", estimate),
+        ("other order better", "moved_share", percent),
+        ("ms a match", "matching_ms", _format(".2g")),
+    )
+
+
+def _molecules(lines: Sequence[Member]) -> Table:
+    columns = [
+        (f"{word}, {way}", f"{metric}_{way}", percent)
+        for way in ("sampled", "argmax")
+        for word, metric in (("valid", "valid"), ("unique", "unique"), ("novel", "novel"), ("all three", "vun"))
+    ]
+    return table(
+        "Molecules in numbers",
+        "Of 10,000 draws of the prior, decoded by a draw of atoms and bonds (sampled) or by the most probable of each "
+        "(argmax). Valid: rdkit sanitises them and they are in one piece. Unique: of the valid; novel: not among the "
+        "data, of the unique. All three: of all draws.",
+        "molecules",
+        [line for line in lines if line.pool("molecules", "valid_sampled").state not in ("skipped", "missing")],
+        *columns,
     )
 
 

@@ -18,7 +18,7 @@ from zoo.report.markdown import QUICK
 from zoo.report.neighbours import neighbours
 from zoo.report.numbers import LEGEND, Table, numbers, points
 from zoo.report.paired import paired
-from zoo.report.pictures import densities, latents, pictures, strips
+from zoo.report.pictures import densities, latents, molecules, pictures, strips
 from zoo.report.pictures import neighbours as neighbours_shown
 from zoo.report.tables import Member
 from zoo.report.uses import uses
@@ -27,6 +27,8 @@ from zoo.report.verdicts import UNMEASURED, columns
 if TYPE_CHECKING:
     from zoo.report.study import Study
 
+MOLECULES = "molecules"
+"""The part of what evaluations keep that is shown among the pictures, on the first page."""
 WIDE, NARROW = 880.0, 348.0
 """Widths in px of the figures for a large screen and for a phone."""
 
@@ -93,7 +95,13 @@ def used(study: Study, answered: Sequence[Answered] = ()) -> bool:
 
 
 def _in_use(study: Study, dataset: str) -> bool:
-    return dataset in study.uses or bool(_use_tables(tables.members(study, dataset)))
+    parts = {part for kept in study.uses.get(dataset, {}).values() for part in kept}
+    return bool(parts - {MOLECULES}) or bool(_use_tables(tables.members(study, dataset)))
+
+
+def _kept(study: Study, dataset: str, part: str) -> dict[str, Any]:
+    """What the evaluation called ``part`` has kept, by label."""
+    return {label: kept[part] for label, kept in study.uses.get(dataset, {}).items() if part in kept}
 
 
 def _use_tables(lines: Sequence[Member]) -> list[Table]:
@@ -190,7 +198,7 @@ def _chapter(study: Study, dataset: str, place: str) -> dict[str, Any]:
         "learning": [
             (label, Markup(nats), Markup(discrepancy)) for label, nats, discrepancy in figures.learning(curves, lines)
         ],
-        "pictures": pictures(shown, groups) if shown else [],
+        "pictures": molecules(_kept(study, dataset, MOLECULES), groups) or (pictures(shown, groups) if shown else []),
         "densities": densities(shown, groups) if shown else [],
         "latents": latents(shown, groups) if shown else [],
         "paired": paired(study, dataset),

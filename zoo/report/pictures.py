@@ -21,6 +21,8 @@ from zoo.report.spectrograms import spectrograms
 from zoo.report.study import TRUTH
 
 REAL = "real data"
+WAYS = ("real", "sampled", "argmax")
+"""Of molecules: those of the data, and how graphs are decoded."""
 SHEET_IMAGES = 48
 """The most images on a sheet."""
 SENTENCES = 12
@@ -65,6 +67,25 @@ def pictures(shown: Mapping[str, Any], groups: Mapping[str, str]) -> list[Pictur
         return Markup(figures.scatter([(batch, class_)], around, label))
 
     return [Picture(label, draw(label, batch) if len(batch) else None) for label, batch in batches.items()]
+
+
+def molecules(kept: Mapping[str, Mapping[str, Any]], groups: Mapping[str, str]) -> list[Picture]:
+    """Molecules of the data and, by label, of each way to decode; empty if no evaluation has kept any.
+
+    Args:
+        kept: of each label, what the evaluation ``molecules`` keeps.
+        groups: label -> group, in the order that is shown.
+    """
+    found = dict[str, Picture]()
+    for label in (label for label in groups if label in kept):
+        for way in (way for way in WAYS if f"{way}_numbers" in kept[label]):
+            title = REAL if way == "real" else f"{label}, {way}"
+            parts = (kept[label][f"{way}_{part}"] for part in ("numbers", "orders"))
+            levels = [np.asarray(part, int).tolist() for part in parts]
+            places = np.asarray(kept[label][f"{way}_places"], float)
+            drawn = figures.molecules(list(zip(*levels, places, strict=True)), title)
+            found.setdefault(title, Picture(title, Markup(drawn)))
+    return list(found.values())
 
 
 def listed(lines: Sequence[str]) -> Markup:

@@ -58,8 +58,8 @@ class Study:
         paired: rows with the columns `PAIRED`: for each two families on a data set, the nats per datum of the one less
             those of ``than_``, which is better, over the same test data.
         uses: data set -> ``family+guide`` -> part -> name -> numbers as nested lists: what figures show of evaluations,
-            with the parts ``novelty``, ``selective``, ``sentences``, ``attack-plain`` and ``attack-own``
-            (`TrainedRun.keep`), and ``decision`` (`zoo.metrics.plane.decision`).
+            with the parts ``novelty``, ``selective``, ``sentences``, ``attack-plain``, ``attack-own`` and
+            ``molecules`` (`TrainedRun.keep`), and ``decision`` (`zoo.metrics.plane.decision`).
     """
 
     suite: str

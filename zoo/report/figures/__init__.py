@@ -7,6 +7,7 @@ from zoo.report.figures.fields import bits_by_field as bits_by_field
 from zoo.report.figures.learning import learning as learning
 from zoo.report.figures.likelihoods import floors as floors
 from zoo.report.figures.likelihoods import ranking as ranking
+from zoo.report.figures.molecules import molecules as molecules
 from zoo.report.figures.passes import passes_and_quality as passes_and_quality
 from zoo.report.figures.plane import scatter as scatter
 from zoo.report.figures.rates import rate_distortion as rate_distortion
