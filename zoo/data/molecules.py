@@ -27,10 +27,10 @@ def chemistry() -> Any:
         ZooError: rdkit is not installed.
     """
     try:
-        from rdkit import Chem, RDLogger
+        from rdkit import Chem, rdBase
     except ImportError:
         raise ZooError(WITHOUT_RDKIT) from None
-    RDLogger.DisableLog("rdApp.*")
+    rdBase.DisableLog("rdApp.*")
     return Chem
 
 
