@@ -123,7 +123,7 @@ LAYERS: dict[str, Any] = {"diagonal": DiagonalBiLSTM, "row": RowLSTM}
     paper="van den Oord et al. 2016, arXiv:1601.06759",
     supports=("binary", "levels"),
     recipe={
-        "steps": 700,
+        "steps": 1200,
         "batch": 25,
         "optimiser": "adamw",
         "lr": 3e-3,
@@ -174,7 +174,7 @@ class PixelRNN(PixelNetwork):
         *,
         kind: str = "diagonal",
         width: int = 64,
-        hidden: int = 48,
+        hidden: int = 64,
         blocks: int = 3,
         reach: int = 2,
         dropout: float = 0.4,

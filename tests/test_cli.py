@@ -153,7 +153,10 @@ def test_train_evaluate_and_sample_one_family() -> None:
     assert Path("grid.png").read_bytes().startswith(b"\x89PNG")
     zoo("sample", "vae", *SMALL, "-n", 9, "--out", "x.npy", "--quiet")
     assert np.load("x.npy", allow_pickle=False).shape == (9, 8, 8)
-    assert ".png, .npy, .npz, .csv or .txt" in zoo("sample", "vae", *SMALL, "--out", "x.jpg", "--quiet", code=2).stderr
+    assert (
+        ".png, .npy, .npz, .csv, .txt or .wav"
+        in zoo("sample", "vae", *SMALL, "--out", "x.jpg", "--quiet", code=2).stderr
+    )
     assert {path.parts[0] for path in Path().rglob("*.*")} <= {"runs", "grid.png", "x.npy"}
 
 

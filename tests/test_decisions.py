@@ -220,7 +220,7 @@ def test_another_data_set_is_mixed_in_and_any_answer_to_it_is_an_error() -> None
 def test_every_family_with_a_label_is_measured_and_others_say_why_not(name: str) -> None:
     x = labelled_images(20)
     for family in families:
-        if "record" in family.supports and family.example is None:
+        if "record" in family.supports and family.example is None and family.name != "independent":  # takes no label
             found = scores(name, build(family.name, IMAGES, small(family.name)), x)
             assert {score.status for score in found.values()} == {"ok"}, family.name
     event, array = Event((4, 4), 5), IMAGES.main_of(x)

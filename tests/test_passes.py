@@ -111,6 +111,8 @@ def test_passes_of_the_groups(group: str, least: int, most: int) -> None:
     names = [family.name for family in registry.families if family.group == group and "levels" in family.supports]
     assert names
     found = {name: sequential_passes(build(name, Event((4, 4), 3))) for name in names}
-    assert {name: passes for name, passes in found.items() if not least <= passes <= most} == {}
-    known = {"nice": 1, "realnvp": 1, "iaf": 1, "maf": 15}
+    # The two LSTMs of a diagonal layer are one parameter; tied embeddings meet an entry and the one after it.
+    known = {"pixelrnn": 34, "rnnlm": 31}
+    assert {name: passes for name, passes in found.items() if not least <= passes <= known.get(name, most)} == {}
+    known |= {"nice": 1, "realnvp": 1, "iaf": 1, "maf": 15}
     assert {name: passes for name, passes in found.items() if passes != known.get(name, passes)} == {}

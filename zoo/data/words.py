@@ -24,9 +24,10 @@ def words_of(event: Event, names: Mapping[str, Sequence[str]]) -> Sequence[str]:
         >>> words_of(Event(3, 3), {"x": ["", "yes", "no"]}), words_of(Event(3, 3), {})
         (['', 'yes', 'no'], ())
     """
-    words = () if event.fields else names.get("x", ())
-    is_text = len(event.shape) == 1 and event.levels == len(words) and words and words[0] == END
-    return words if is_text else ()
+    if event.fields or len(event.shape) > 1:
+        return ()
+    words = names.get("x", ())
+    return words if len(words) == event.levels and words[0] == END else ()
 
 
 def sentences(x: Any, words: Sequence[str]) -> list[str]:
