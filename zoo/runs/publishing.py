@@ -189,6 +189,7 @@ Of the test split, by the weights as they are stored; a `lower bound` is one on 
 
 ```python
 import zoo
+
 model = zoo.load("{name}")
 model.sample(16)
 ```
