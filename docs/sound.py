@@ -1,4 +1,4 @@
-"""One recording in a file, beside its ideal size and standard codes: ``python docs/sound.py RUN FILE.wav``.
+"""The size of one recording as a file, against its ideal and standard codes: ``python docs/sound.py RUN FILE.wav``.
 
 RUN is the folder of a trained ``wavenet-sound``. Prints the bytes of -log2 p of the samples, of the ``.zoo`` file, that
 is decoded and compared bit by bit, of its payload, and of bz2 and FLAC (if the program is there) on the same samples,

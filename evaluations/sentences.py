@@ -84,7 +84,9 @@ def _of_text(run: TrainedRun, settings: Settings) -> list[Score]:
         return [
             Score.failed(metric, f"{broken} of {len(x)} test data go on after their end, level 0") for metric in OF_TEXT
         ]
-    unigram = mean_score("unigram", _unigram(run.data.train, x), "nats", "exact")
+    levels = run.data.event.levels
+    assert levels is not None  # of words
+    unigram = mean_score("unigram", _unigram(run.data.train, x, levels), "nats", "exact")
     can = capabilities(run.pair, x[:1])
     if can.likelihood not in ("exact", "bound"):
         return [*(Score.skipped(metric, "it has no normalised likelihood") for metric in OF_TEXT[:3]), unigram]
@@ -100,9 +102,8 @@ def _of_text(run: TrainedRun, settings: Settings) -> list[Score]:
     return [mean_score("sentence_nats", nats, "nats", kind), of_word, perplexity, unigram]
 
 
-def _unigram(train: Tensor, x: Tensor) -> Tensor:
+def _unigram(train: Tensor, x: Tensor, levels: int) -> Tensor:
     """-log p of each sentence of independent words by their train frequencies, one added to each count."""
-    levels = int(max(train.max(), x.max())) + 1
     counts = torch.bincount(train[before_end(train)].long(), minlength=levels).double() + 1
     logs = (counts / counts.sum()).log()
     return -(logs[x.long()] * before_end(x)).sum(1).cpu()

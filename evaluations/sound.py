@@ -35,6 +35,7 @@ CACHED, NAIVE = 400, 10
 """Samples drawn to measure speed."""
 FEW = 8
 """Windows from which the receptive field is read."""
+WITHOUT_FLAC = "the program flac is not on the path: install it (Debian package flac) for this comparison"
 CHUNK = 16
 """Windows in a pass."""
 
@@ -140,6 +141,10 @@ def _bits(run: TrainedRun) -> list[Score]:
 
 def _floor(name: str, run: TrainedRun) -> list[Score]:
     levels, event = Parts(run.pair.event).levels, run.pair.event
+    if name == "flac" and shutil.which("flac") is None:
+        return [Score.skipped(name, WITHOUT_FLAC)]
+    if name in COMPRESSORS and levels > 256:
+        return [Score.skipped(name, f"a sample of {levels} levels is no byte")]
     train, test = run.data.train.cpu(), run.data.test.cpu()
     x = event.main_of(test)
     if name == "floor_unigram":
@@ -150,7 +155,7 @@ def _floor(name: str, run: TrainedRun) -> list[Score]:
         counts = torch.bincount(pairs.flatten(), minlength=levels**2).reshape(levels, levels).double() + ADDED
         bits = -(counts / counts.sum(1, keepdim=True)).log2()[_before(run.pair, test), x.long()]
     else:
-        code = COMPRESSORS[name](x.numpy().astype("uint8").tobytes() if levels <= 256 else b"")
+        code = COMPRESSORS[name](x.numpy().astype("uint8").tobytes())
         return [Score(name, 8 * code / x.numel(), "bits/sample", kind="exact", n=len(x))]
     return [ratio_score(name, bits.sum(1), torch.full((len(x),), x.shape[1]), "bits/sample", "exact")]
 
@@ -170,7 +175,7 @@ def flac_bytes(samples: bytes) -> int:
         ZooError: the program ``flac`` is not on the path, or fails.
     """
     if shutil.which("flac") is None:
-        raise ZooError("the program flac is not on the path: install it (Debian package flac) for this comparison")
+        raise ZooError(WITHOUT_FLAC)
     form = ("--force-raw-format", "--endian=little", "--sign=unsigned")
     shape = ("--channels=1", "--bps=8", "--sample-rate=8000")
     code = _run("flac", "--best", "--no-padding", "--silent", "--stdout", *form, *shape, "-", given=samples)

@@ -6,7 +6,7 @@ import pyro
 from torch import Tensor, nn
 
 from zoo.event import Event
-from zoo.nn.lstm import LSTMDecoder
+from zoo.nn.lstm import LSTM_RECIPE, LSTMDecoder
 from zoo.pairs.registry import family
 
 
@@ -15,18 +15,7 @@ from zoo.pairs.registry import family
     group="autoregressive",
     paper="Mikolov et al. 2010, Interspeech",
     supports=("binary", "levels"),
-    recipe={
-        "steps": 2600,
-        "batch": 64,
-        "optimiser": "adamw",
-        "lr": 8e-3,
-        "weight_decay": 0.05,
-        "schedule": "onecycle",
-        "clip": 5.0,
-        "engine": "eager",
-        "average": 0.995,
-        "checkpoints": 12,
-    },
+    recipe=LSTM_RECIPE,
 )
 class RNNLM(nn.Module):
     """Each entry given all before it, by an LSTM; exact.

@@ -8,23 +8,10 @@ from torch import Tensor, nn
 
 from zoo.event import Event
 from zoo.nn.amortised import diagonal_normal
-from zoo.nn.lstm import LSTMDecoder, LSTMEncoder
+from zoo.nn.lstm import LSTM_RECIPE, LSTMDecoder, LSTMEncoder
 from zoo.pairs.registry import family
 
 PAPER = "Bowman et al. 2016, arXiv:1511.06349"
-RECIPE = {
-    "steps": 2600,
-    "batch": 64,
-    "optimiser": "adamw",
-    "lr": 8e-3,
-    "weight_decay": 0.05,
-    "schedule": "onecycle",
-    "clip": 5.0,
-    "engine": "eager",
-    "average": 0.995,
-    "kl_warmup": 500,
-    "checkpoints": 12,
-}
 
 
 @family(
@@ -32,9 +19,15 @@ RECIPE = {
     group="prescribed",
     paper=f"{PAPER}; Kingma et al. 2016, arXiv:1606.04934",
     supports=("binary", "levels"),
-    recipe={**RECIPE, "kl_warmup": 0, "free_bits": 4.0},
+    recipe=LSTM_RECIPE | {"free_bits": 4.0},
 )
-@family("sentence-vae", group="prescribed", paper=PAPER, supports=("binary", "levels"), recipe=RECIPE)
+@family(
+    "sentence-vae",
+    group="prescribed",
+    paper=PAPER,
+    supports=("binary", "levels"),
+    recipe=LSTM_RECIPE | {"kl_warmup": 500},
+)
 class SentenceVAE(nn.Module):
     """A latent vector of a whole sequence, and entries in order given it and those before them.
 

@@ -19,6 +19,7 @@ from safetensors import safe_open
 
 import zoo
 from zoo.files import read_json, read_tensors, write_json, write_tensors
+from zoo.metrics.bounds import log_probs
 from zoo.runs.evaluation import Settings
 from zoo.runs.lookup import dataset_of, find_run
 from zoo.runs.published import FILE, FORMAT, INDEX, SHIPPED, ModelRegistry, published_run
@@ -30,7 +31,7 @@ NAME = "vae-digits"
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A registry of one model, and beside it the runs."""
+    """A registry of one model; the folder above it has the runs."""
     home = tmp_path_factory.mktemp("registry")
     for family in ("vae", "gan"):
         command("train", family, "--train", "steps=2", "--quiet", "--runs", home / "runs", "--set", "hidden=8")
@@ -158,16 +159,27 @@ def test_tampered_files_are_refused(registry: Path, tmp_path: Path) -> None:
         zoo.load(f"{other}/{NAME}")
 
 
-@pytest.mark.parametrize(("change", "message"), [("format", "install a later one"), ("event", "8x8:17, and .* 4:real")])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("format", "install a later one"),
+        ("event", "8x8:17, and .* 4:real"),
+        ("files", r"files of its own, mine\.py"),
+        ("sha256", "no SHA-256 of vae-digits"),
+    ],
+)
 def test_what_the_index_says_is_checked(registry: Path, tmp_path: Path, change: str, message: str) -> None:
     other = _copied(registry, tmp_path / "other")
     tensors, note = read_tensors(other / NAME / FILE)
     if change == "format":
         note["format"] = FORMAT + 1
+    if change == "files":
+        note["config"]["files"] = {"mine.py": "0"}
     write_tensors(other / NAME / FILE, tensors, note)
     entry = read_json(other / INDEX)["models"][NAME]
     entry["sha256"] = hashlib.sha256((other / NAME / FILE).read_bytes()).hexdigest()
     entry["event"] = "4:real" if change == "event" else entry["event"]
+    entry["sha256"] = "../elsewhere" if change == "sha256" else entry["sha256"]
     write_json(other / INDEX, {"format": FORMAT, "models": {NAME: entry}})
     with pytest.raises(zoo.ZooError, match=message):
         zoo.load(f"{other}/{NAME}")
@@ -207,4 +219,9 @@ def test_what_nobody_could_check_is_not_published(registry: Path, tmp_path: Path
 def test_shipped_models_are_whole_and_small() -> None:
     for name, entry in ModelRegistry(str(SHIPPED)).models().items():
         assert (SHIPPED / name / FILE).stat().st_size < 1_000_000
-        assert ModelRegistry(str(SHIPPED)).run(name).config.name == entry["family"]
+        run = ModelRegistry(str(SHIPPED)).run(name)
+        assert run.config.name == entry["family"]
+        pair = run.pair()  # its weights fit the family as it is now
+        if entry["kind"] == "exact":
+            nats = -log_probs(pair, dataset_of(run).given_to(pair).test).mean()
+            assert float(nats) == pytest.approx(entry["nats"], abs=1e-4)

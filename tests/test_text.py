@@ -215,10 +215,10 @@ def test_kl_is_information_and_the_distance_of_the_aggregate(toy: Dataset) -> No
     assert idle["kl"].value == pytest.approx(2, abs=0.4)
     assert idle["active_units"].value == 0
     nn.init.normal_(posterior.weight, std=20.0)
-    told = scores_of(pair, toy)
-    assert told["kl"].value == pytest.approx(told["information"].value + told["marginal_kl"].value)
-    assert 1 < told["information"].value <= math.log(len(toy.test))
-    assert told["active_units"].value == 2
+    found = scores_of(pair, toy)
+    assert found["kl"].value == pytest.approx(found["information"].value + found["marginal_kl"].value)
+    assert 1 < found["information"].value <= math.log(len(toy.test))
+    assert found["active_units"].value == 2
 
 
 def test_data_that_go_on_after_their_end_have_no_perplexity(toy: Dataset) -> None:

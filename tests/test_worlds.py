@@ -26,9 +26,10 @@ from zoo.worlds.controller import choose, evolve
 from zoo.worlds.doom import TakeCover
 from zoo.worlds.dream import State, lasted
 from zoo.worlds.episodes import Sweep, play
-from zoo.worlds.experiment import Experiment, WorldPlan, take_cover
+from zoo.worlds.experiment import Experiment
 from zoo.worlds.models import per_frame
 from zoo.worlds.page import write_page
+from zoo.worlds.plan import WorldPlan, take_cover
 
 pytest.importorskip("cma")
 SIDE = 8

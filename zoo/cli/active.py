@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.app import answering, app, print_json
+from zoo.cli.app import answering, app, print_json, print_table
 from zoo.cli.options import Data, DataDir, DataSeed, Json, Quiet, Reports, Roles, Runs, Split, Train, With
 
 
@@ -92,10 +92,7 @@ def active(
             print_json([asdict(row) for row in rows])
             return
         headers, body = table(rows, against)
-        cells = [headers, *body]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        for line in cells:
-            typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        print_table([headers, *body])
         if not quiet:
             for path in paths:
                 typer.echo(path)

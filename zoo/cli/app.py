@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -48,6 +48,13 @@ def answering() -> Iterator[None]:
 def stop(message: str, code: int) -> None:
     typer.echo(f"zoo: {message}", err=True)
     raise typer.Exit(code)
+
+
+def print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Rows of cells, the first of them the headings, in columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def print_json(value: Any) -> None:

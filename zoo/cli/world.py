@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.app import answering, app, print_json
+from zoo.cli.app import answering, app, print_json, print_table
 from zoo.cli.options import Json, Quiet, Seed
 
 
@@ -33,8 +33,9 @@ def world(
         from zoo.provenance import provenance
         from zoo.worlds.controller import require_cma
         from zoo.worlds.doom import TakeCover, note
-        from zoo.worlds.experiment import Experiment, take_cover
+        from zoo.worlds.experiment import Experiment
         from zoo.worlds.page import table, write_page
+        from zoo.worlds.plan import take_cover
 
         load_shelves()
         require_cma()
@@ -54,10 +55,7 @@ def world(
         if as_json:
             print_json(asdict(outcome))
             return
-        rows = table(outcome)
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for row in rows:
-            typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        print_table(table(outcome))
         if not quiet:
             for path in paths:
                 typer.echo(path)

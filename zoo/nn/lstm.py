@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,20 @@ from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.nn.dropout import Dropout
 from zoo.nn.softmax import GroupedSoftmax
+
+LSTM_RECIPE: dict[str, Any] = {
+    "steps": 2600,
+    "batch": 64,
+    "optimiser": "adamw",
+    "lr": 8e-3,
+    "weight_decay": 0.05,
+    "schedule": "onecycle",
+    "clip": 5.0,
+    "engine": "eager",
+    "average": 0.995,
+    "checkpoints": 12,
+}
+"""The training recipe that families of sentences share."""
 
 
 class LSTMDecoder(nn.Module):

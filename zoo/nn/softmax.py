@@ -17,10 +17,11 @@ GROWTH = 4
 class GroupedSoftmax(nn.Module):
     """Categorical distributions over levels of embeddings E, of which the rare ones are in groups.
 
-        p(v | h) = softmax(b + E h)_v                                for v < 1000, beside one outcome for each group
+        p(v | h) = softmax(b + E h)_v                                for v < 1000; each group is one more outcome
         p(v | h) = softmax(b + E h)_g  softmax_(w in g)(b_w + E_w h)_v      for v in the group g of higher levels
 
-    It is normalised over all levels. A group is computed for the entries that lie in it alone, so with 10,000 levels in
+    (`torch.nn.AdaptiveLogSoftmaxWithLoss` has weights of its own for each group, which no embedding can share.) It is
+    normalised over all levels. A group is computed for the entries that lie in it alone, so with 10,000 levels in
     order of frequency an entry costs about a fifth of a plain softmax. With up to 2,000 levels it is a plain softmax.
 
     Args:

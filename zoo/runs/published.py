@@ -108,6 +108,8 @@ class ModelRegistry:
         if name not in models:
             raise RunError(f"{self.address} has no model {name!r}; it has {', '.join(sorted(models)) or 'none'}")
         entry = models[name]
+        if not re.fullmatch("[0-9a-f]{64}", str(entry["sha256"])):
+            raise RunError(f"{self.address}/{INDEX} has no SHA-256 of {name}; publish it again")
         root = _cache() / entry["sha256"][:16]
         kept = root / FILE
         if not kept.exists():
@@ -132,7 +134,12 @@ def unpacked(path: Path, runs: Path) -> Run:
     tensors, note = read_tensors(path)
     if note["format"] > FORMAT:
         raise RunError(f"{path} is of format {note['format']} and this zoo reads {FORMAT}: install a later one")
-    config = RunConfig(**note["config"])
+    try:
+        config = RunConfig(**note["config"])
+    except (ValueError, TypeError) as error:
+        raise RunError(f"{path} has settings that this zoo does not know ({error})") from error
+    if config.files:  # which would be run
+        raise RunError(f"{path} is of a family in files of its own, {', '.join(config.files)}; such are not published")
     run = Run.of(config, runs)
     if run.folder.exists() and run.done:
         return run

@@ -7,17 +7,14 @@ one that was stopped goes on from its last file, so that a stopped experiment gi
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 from torch import Tensor
 
 from zoo.data import Dataset
@@ -31,6 +28,7 @@ from zoo.worlds.controller import choose, evolve
 from zoo.worlds.dream import Memory, State, lasted
 from zoo.worlds.episodes import Episode, RandomPolicy, Sweep, Watch, World, collect, play
 from zoo.worlds.models import PerFrame, Seen, floor, frames_of, predicted, see, seen, sequences_of, split, trained
+from zoo.worlds.plan import FamilySpec, WorldPlan
 
 CHOOSING, REPORTED = 1_000_000, 2_000_000
 """The seeds from which real episodes are counted; those of the random policy that is learned from begin at 0."""
@@ -38,62 +36,6 @@ SCORED = 512
 """Rollouts that give a controller's score in the dream; none of them was used to train it."""
 STORED = 10
 """Real episodes after which their rewards are stored."""
-
-
-class FamilySpec(BaseModel):
-    """A family by name, with its settings behind a colon, and training settings that differ from its own."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    name: str
-    recipe: dict[str, Any] = {}
-
-
-class Search(BaseModel):
-    """Settings of CMA-ES; each solution's fitness is the mean of so many rollouts."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    population: PositiveInt
-    rollouts: PositiveInt
-    generations: PositiveInt
-    sigma: float
-
-
-class WorldPlan(BaseModel):
-    """Everything that the numbers of an experiment depend on (see ``take_cover.toml``)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    seed: int
-    episodes: PositiveInt
-    frames: PositiveInt
-    draws: PositiveInt
-    window: PositiveInt
-    temperatures: tuple[float, ...]
-    periods: tuple[PositiveInt, ...]
-    choosing: PositiveInt
-    reported: PositiveInt
-    vision: FamilySpec
-    memory: FamilySpec
-    controller: Search
-
-    @classmethod
-    def read(cls, text: str, quick: bool = False, seed: int = 0) -> WorldPlan:
-        """A plan in TOML; with ``quick`` its table of that name replaces what it names.
-
-        Raises:
-            ZooError: a wrong or missing setting.
-        """
-        whole = tomllib.loads(text)
-        fewer = whole.pop("quick", {})
-        try:
-            return cls(**{**whole, **(fewer if quick else {}), "seed": seed})
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise ZooError(f"plan of a world, {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-
-
-def take_cover(quick: bool = False, seed: int = 0) -> WorldPlan:
-    """The plan for DoomTakeCover."""
-    return WorldPlan.read(files("zoo.worlds").joinpath("take_cover.toml").read_text(), quick, seed)
 
 
 @dataclass(frozen=True)

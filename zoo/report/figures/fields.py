@@ -35,7 +35,7 @@ def bits_by_field(lines: Sequence[Member], width: float) -> str:
     found.sort(key=lambda line: line.pool("sound", "field").number)
     curves = {
         words: [
-            (line.pool("sound", "field").number, score.number)
+            (line, line.pool("sound", "field").number, score.number)
             for line in found
             if (score := line.pool("sound", metric)).value is not None
         ]
@@ -43,7 +43,7 @@ def bits_by_field(lines: Sequence[Member], width: float) -> str:
     }
     floor = found[0].pool("sound", OF_PAIRS).value
     pairs = [] if floor is None else [(1.0, floor)]
-    points = [*pairs, *(point for own in curves.values() for point in own)]
+    points = [*pairs, *((at, value) for own in curves.values() for _, at, value in own)]
     counts, values = zip(*points, strict=True)
     height, top, bottom, right = 320.0, 26.0, 272.0, width - 120
     y = Scale(*padded(min(values), max(values), 0.06), bottom, top)
@@ -51,15 +51,15 @@ def bits_by_field(lines: Sequence[Member], width: float) -> str:
     parts = [grid(x, y, text.count, sorted(set(counts))), label(0, 12, "bits a sample, fewer is better", "quiet")]
     parts.append(label(right, height - 8, fitting("samples before", " that are seen", right), "quiet", "end"))
     for words, own in curves.items():
-        parts.append(polyline(own, x, y, f"{colour(found[0].group)} curve"))
-        for line, (at, value) in zip(found, own, strict=False):
+        parts.append(polyline([(at, value) for _, at, value in own], x, y, f"{colour(found[0].group)} curve"))
+        for line, at, value in own:
             kind = "" if words == SHOWN["bits"] else "exact"
             parts.append(of_family(line.label, mark(kind, x(at), y(value), colour(line.group))))
     parts += [mark("", x(at), y(value), "ink") for at, value in pairs]
-    ends = [(words, "ink", own[-1]) for words, own in curves.items() if own]
+    ends = [(words, "ink", own[-1][1:]) for words, own in curves.items() if own]
     parts += end_labels(ends, x, y, width)
     described = "; ".join(
-        f"{words}: {', '.join(f'{at:g} samples {value:.3g} bits' for at, value in own)}"
+        f"{words}: {', '.join(f'{at:g} samples {value:.3g} bits' for _, at, value in own)}"
         for words, own in curves.items()
     )
     return drawing(width, height, "Bits a sample by receptive field", described, *parts)
