@@ -50,3 +50,16 @@ def test_scores_are_those_of_plain_calls(
             found.append(torch.cat([run(part) for part in parts]))
     assert len(calls) == runs
     torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("name", ["ppca", "vae", "realnvp", "independent"])
+def test_draws_of_many_batches_are_those_of_plain_calls(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calibrate(tmp_path / "calibration.json", TRACING, monkeypatch)
+    pair, x, found = zoo.build(name, zoo.Event(4, "real")), torch.zeros(6, 4), []
+    quick = compile_scores(pair, lambda pair, x: zoo.sample(pair, len(x)), FEWEST_BATCHES)
+    for draw in (quick, lambda x: zoo.sample(pair, len(x))):
+        torch.manual_seed(0)
+        found.append(torch.stack([draw(x) for _ in range(3)]))
+    torch.testing.assert_close(*found)

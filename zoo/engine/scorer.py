@@ -24,6 +24,8 @@ FEWEST_BATCHES = 8
 def compile_scores(pair: Pair, score: Score, batches: int) -> Callable[[Tensor], Tensor]:
     """``score(pair, x)`` as a function of ``x`` in evaluation mode, without gradients, to float rounding.
 
+    It may draw: ``lambda pair, x: sample(pair, len(x))`` gives as many draws as ``x`` has data.
+
     The first of many batches runs plainly and its operations are counted; those after it run through a recorded graph,
     or a compiled one, where the calibration of the machine expects that to be faster. A batch of another shape, and
     what cannot be recorded, run plainly.
