@@ -93,3 +93,22 @@ def test_a_measured_calibration_charges_for_recording_and_credits_compiling() ->
     assert found == load_calibration(1)
     assert min(found.recording, found.compiled, found.number) > 0
     assert 0 < found.compiling < float("inf") or not has_compiler()
+
+
+@pytest.mark.parametrize("name", ["vae", "ssvae"])
+def test_auto_takes_one_plain_step_and_then_what_it_decided(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZOO_CALIBRATION", str(tmp_path / "calibration.json"))
+    (tmp_path / "calibration.json").write_text(json.dumps(asdict(replace(FAST, compiling=1e9, products="torch"))))
+    event = zoo.Event.parse("x=4:binary,y=:3@label" if name == "ssvae" else "4:binary")
+    pair = zoo.build(name, event).train(True)
+    x, found, reasons = event.zeros(8), [], []
+    for step in (engine.compile(pair, mode="auto", steps=1000), engine.compile(pair, mode="traced")):
+        torch.manual_seed(0)
+        found.append([step(x).item() for _ in range(3)])
+        reasons.append(step.reason)
+        assert step.mode == "traced"
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+    assert reasons[0] == reasons[1]
+    assert engine.compile(pair, mode="auto", steps=10).mode == "eager"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from torch import Tensor
 from zoo.engine.private import DispatchMode
 from zoo.engine.products import Products, is_large
 
+Result = TypeVar("Result")
 Mode = Literal["eager", "traced", "compiled"]
 MODES: tuple[Mode, ...] = ("eager", "traced", "compiled")
 FEWEST_STEPS = 200
@@ -64,11 +65,16 @@ class Work:
     multiplications: int = 0
 
 
-def work_of(step: Callable[[], Any]) -> Work:
-    """Count what ``step`` does."""
+def counted(step: Callable[[], Result]) -> tuple[Result, Work]:
+    """The result of ``step``, and what it did."""
     with _Counter() as counter:
-        step()
-    return Work(counter.operations, counter.numbers, counter.multiplications)
+        result = step()
+    return result, Work(counter.operations, counter.numbers, counter.multiplications)
+
+
+def work_of(step: Callable[[], Any]) -> Work:
+    """What ``step`` does."""
+    return counted(step)[1]
 
 
 def compile_growth(operations: int) -> float:

@@ -7,16 +7,17 @@ draw the same random numbers, except dropout of channels-last tensors, whose mas
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, Literal
 
 import pyro
 import torch
 from torch import Tensor, nn
 
 from zoo.engine.aot import CompilationError, compiled, has_compiler
-from zoo.engine.cost import FEWEST_STEPS, MODES, Mode, fastest_mode, work_of
+from zoo.engine.cost import FEWEST_STEPS, MODES, Mode, Work, counted, fastest_mode
 from zoo.engine.machine import load_calibration
 from zoo.engine.objectives import Objective, elbo
 from zoo.engine.precision import Precision, autocast
@@ -77,16 +78,28 @@ class Engine:
         reason: why the last batch ran in a plainer mode, in one line; empty if it did not.
     """
 
-    def __init__(self, pair: Pair, objective: Objective, mode: Mode, products: Products, precision: Precision) -> None:
-        if mode not in MODES:
-            raise ZooError(f"engine is one of {', '.join(MODES)}; got {mode!r}")
+    def __init__(
+        self,
+        pair: Pair,
+        objective: Objective,
+        mode: Mode,
+        products: Products,
+        precision: Precision,
+        decide: Callable[[Work], Mode] | None = None,
+    ) -> None:
         self.pair, self.objective, self.products, self.precision = pair, objective, products, precision
-        self.mode, self.reason, self._no_compiler = mode, "", ""
-        if mode == "compiled" and not has_compiler():
-            self.mode, self._no_compiler = "traced", "there is no C++ compiler on this machine: recorded, not compiled"
+        self._decide = decide
+        self._take(mode)
         self._recorded: dict[Any, _Recorded] = {}
         self._bound: dict[Any, _Bound] = {}
         self._beta: tuple[Any, Tensor] = None, torch.empty(0)
+
+    def _take(self, mode: Mode) -> None:
+        if mode not in MODES:
+            raise ZooError(f"engine is one of auto, {', '.join(MODES)}; got {mode!r}")
+        self.mode, self.reason, self._no_compiler = mode, "", ""
+        if mode == "compiled" and not has_compiler():
+            self.mode, self._no_compiler = "traced", "there is no C++ compiler on this machine: recorded, not compiled"
 
     def __call__(self, x: Tensor, beta: float = 1.0) -> Tensor:
         """The loss of a batch in nats per datum, a scalar tensor that has not been waited for.
@@ -97,6 +110,15 @@ class Engine:
             x: a batch, shape ``(n, *event.shape)``.
             beta: the weight of the latents' terms.
         """
+        if self._decide is None:
+            return self._batch(x, beta)
+        loss, work = counted(lambda: self._batch(x, beta))
+        self._take(self._decide(work))
+        self._decide = None
+        self.__dict__.pop("_unlabelled", None)  # made by an eager step
+        return loss
+
+    def _batch(self, x: Tensor, beta: float) -> Tensor:
         if self.pair.event.label is None:
             return self._step(x, beta)
         loss, gradients, reasons = x.new_zeros(()), dict[nn.Parameter, Tensor](), []
@@ -183,9 +205,11 @@ def compile(
     pair: Pair,
     objective: Objective | None = None,
     *,
-    mode: Mode = "traced",
+    mode: Mode | Literal["auto"] = "traced",
     products: Products | None = None,
     precision: Precision = "float32",
+    steps: int = 0,
+    runs: int = 1,
 ) -> Engine:
     """Make a function that computes losses of batches and leaves their gradients in ``.grad``.
 
@@ -194,10 +218,15 @@ def compile(
     Args:
         pair: the model and guide whose parameters are trained.
         objective: see `zoo.engine.objectives`; the ELBO with one particle by default.
-        mode: ``eager``, ``traced`` or ``compiled``; see `choose_engine`.
+        mode: ``eager``, ``traced``, ``compiled``, or ``auto``: the first batch runs eagerly and its operations are
+            counted, and those after it run in the mode that is expected to finish first. That depends on the
+            calibration of the machine and on the count, not on timing, so it can be repeated. It is ``eager`` without a
+            calibration, and on devices other than the CPU, which are not calibrated.
         products: the library of large float32 products; by default the one that the calibration of the machine found
             faster, and torch's own without a calibration.
         precision: ``float32``, or ``bf16`` for matrix products in bfloat16.
+        steps: of ``auto``: the number of steps of a run.
+        runs: of ``auto``: the number of runs that share the cost of compiling.
 
     Returns:
         ``step(x, beta=1.0) -> loss``, in nats per datum, with attributes ``mode``, ``products`` and ``reason``.
@@ -213,18 +242,17 @@ def compile(
         >>> step(torch.zeros(8, 2)).shape, step.mode, step.reason
         (torch.Size([]), 'traced', '')
     """
-    if products is None:
-        calibration = load_calibration()
-        products = calibration.products if calibration else "torch"
-    return Engine(pair, objective or elbo(), mode, products, precision)
+    known = load_calibration()
+    products = products or (known.products if known else "torch")
+    if mode != "auto":
+        return Engine(pair, objective or elbo(), mode, products, precision)
+    pays = known is not None and pair.device.type == "cpu" and pair.parameters() and steps * runs >= FEWEST_STEPS
+    decide = partial(fastest_mode, steps=steps, runs=runs, calibration=known) if pays else None
+    return Engine(pair, objective or elbo(), "eager", products, precision, decide)
 
 
 def choose_engine(pair: Pair, x: Tensor, steps: int, *, objective: Objective | None = None, runs: int = 1) -> Mode:
-    """The mode that is expected to finish first on this machine.
-
-    It is ``eager`` without a calibration, and on devices other than the CPU, which are not calibrated.
-
-    The choice depends on the calibration and on the operations of one step, not on timing, so it can be repeated.
+    """The mode that ``auto`` takes; see `compile`.
 
     Args:
         pair: the model and guide to train; it is left as it was.
@@ -233,11 +261,9 @@ def choose_engine(pair: Pair, x: Tensor, steps: int, *, objective: Objective | N
         objective: see `zoo.engine.objectives`; the ELBO with one particle by default.
         runs: the number of runs that share the cost of compiling.
     """
-    calibration = load_calibration()
-    if calibration is None or x.device.type != "cpu" or not pair.parameters() or steps * runs < FEWEST_STEPS:
-        return "eager"
     before = {name: tensor.clone() for name, tensor in pair.state().items()}
+    step = compile(pair, objective, mode="auto", steps=steps, runs=runs)
     with seeded(0):
-        work = work_of(lambda: compile(pair, objective, mode="eager")(x))
+        step(x)
     pair.load(before)
-    return fastest_mode(work, steps, runs, calibration)
+    return step.mode

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from zoo.engine.aot import CompilationError, compiled
-from zoo.engine.cost import Mode, fastest_mode, work_of
+from zoo.engine.cost import Mode, counted, fastest_mode
 from zoo.engine.machine import load_calibration
 from zoo.engine.private import Graph
 from zoo.engine.products import Products, use_onednn
@@ -42,11 +42,10 @@ def compile_scores(pair: Pair, score: Score, batches: int) -> Callable[[Tensor],
 
     def scored(x: Tensor) -> Tensor:
         if not graphs:
-            first: list[Tensor] = []
-            work = work_of(lambda: first.append(score(pair, x)))
+            first, work = counted(lambda: score(pair, x))
             mode = fastest_mode(work, batches - 1, 1, calibration)
             graphs[x.shape] = None if mode == "eager" else _graph(pair, score, x, mode, calibration.products)
-            return first[0]
+            return first
         graph = graphs.get(x.shape)
         return score(pair, x) if graph is None else graph(x)[0]
 

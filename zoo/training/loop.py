@@ -106,7 +106,7 @@ def fit(
     progress = start or Progress()
     progress.recipe = story
     batches = Batches(data, recipe.batch, seed)
-    players = active_players(pair, recipe, progress, batches(0), len(data.train), runs)
+    players = active_players(pair, recipe, progress, len(data.train), runs)
     checkpointer = Checkpointer(pair, players, recipe, data)
     if start is not None:
         checkpointer.restore(start.tensors)

@@ -27,6 +27,7 @@ OPTIMISERS: dict[str, Any] = {
     "adamax": torch.optim.Adamax,
     "nadam": torch.optim.NAdam,
     "radam": torch.optim.RAdam,
+    "sgd": torch.optim.SGD,
 }
 
 
@@ -59,9 +60,7 @@ class ActivePlayer:
         self._stepper.step()
 
 
-def active_players(
-    pair: Pair, recipe: Recipe, progress: Progress, x: Tensor, size: int, runs: int
-) -> list[ActivePlayer]:
+def active_players(pair: Pair, recipe: Recipe, progress: Progress, size: int, runs: int) -> list[ActivePlayer]:
     """The family's own players, else one that descends the recipe's objective; none without parameters.
 
     ``size`` is the number of training data.
@@ -80,7 +79,7 @@ def active_players(
             for player in pair.extras.players()
             if player.parameters
         ]
-    gradients = engine_gradients(pair, recipe, objective_of(pair, recipe, size), progress, x, runs)
+    gradients = engine_gradients(pair, recipe, objective_of(pair, recipe, size), progress, runs)
     return [ActivePlayer("elbo", pair.parameters(), gradients, recipe)] if pair.parameters() else []
 
 
@@ -136,24 +135,24 @@ def objective_of(pair: Pair, recipe: Recipe, size: int) -> Objective:
     return (importance_weighted if recipe.objective == "iwae" else doubly_reparameterised)(recipe.particles)
 
 
-def engine_gradients(
-    pair: Pair, recipe: Recipe, objective: Objective, progress: Progress, x: Tensor, runs: int
-) -> Gradients:
+def engine_gradients(pair: Pair, recipe: Recipe, objective: Objective, progress: Progress, runs: int) -> Gradients:
     """The gradients of an objective, by the engine of a resumed run, else by that of the recipe.
 
-    ``auto`` becomes the engine that is expected to finish ``runs`` such runs first, judged by one plain step on the
-    batch ``x``. The choice is noted in ``progress``.
+    It is noted in ``progress``: that of ``auto`` is known after the first batch.
     """
-    mode = progress.engine or recipe.engine
-    if mode == "auto":
-        mode = engine.choose_engine(pair, x, recipe.steps, objective=objective, runs=runs)
-    products = progress.products or None
-    step = engine.compile(pair, objective, mode=mode, products=products, precision=recipe.precision)
-    progress.engine, progress.products = step.mode, step.products
+    step = engine.compile(
+        pair,
+        objective,
+        mode=progress.engine or recipe.engine,
+        products=progress.products or None,
+        precision=recipe.precision,
+        steps=recipe.steps,
+        runs=runs,
+    )
 
     def gradients(x: Tensor, beta: float) -> Tensor:
         loss = step(x, beta)
-        progress.remark = step.reason
+        progress.engine, progress.products, progress.remark = step.mode, step.products, step.reason
         return loss
 
     return gradients

@@ -48,7 +48,7 @@ class Recipe(BaseModel):
 
     steps: int = Field(default=1000, ge=0)
     batch: int = Field(default=128, ge=1)
-    optimiser: Literal["adam", "adamw", "adamax", "nadam", "radam"] = "adam"
+    optimiser: Literal["adam", "adamw", "adamax", "nadam", "radam", "sgd"] = "adam"
     lr: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
     schedule: Literal["constant", "cosine", "onecycle"] = "constant"
