@@ -124,7 +124,7 @@ class RunConfig(BaseModel):
 
     @property
     def identity(self) -> str:
-        """Eight hexadecimal digits of `in_order` without the folder of the data, whose fingerprint says which they are."""
+        """Eight hexadecimal digits of `in_order` but for the folder of the data: their fingerprint says which."""
         here = self.data.model_copy(update={"name": Path(self.data.name).name})
         return self.model_copy(update={"data": here}).in_order.digest
 
