@@ -56,9 +56,7 @@ def cancel(suite: SuiteName = "table1", reports: Reports = Path("reports")) -> N
         folder = _folder(suite, reports)
         stored = read_plan(folder)
         mark(folder)
-        typer.echo(
-            f"{stored.suite.name} is cancelled: training stops within seconds, an evaluation when it is done"
-        )
+        typer.echo(f"{stored.suite.name} is cancelled: training stops within seconds, an evaluation when it is done")
         if stored.options.executor == "submitit":
             from zoo.experiments.executors.submitit import cancel_queued
 
