@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +189,7 @@ def test_what_is_timed_runs_in_turn_on_one_node(submitit: Executor, ray: Executo
         jobs = [Job(place.name, write_span, (place,)) for place in places]
         assert executor.run(jobs, quiet, alone=True) == {}
         spans = sorted(json.loads(place.read_text()) for place in places)
-        assert all(one[1] <= other[0] for one, other in zip(spans, spans[1:], strict=False))
+        assert all(one[1] <= other[0] for one, other in pairwise(spans))
 
 
 def write_span(path: Path) -> None:

@@ -6,6 +6,7 @@ Each is an extra of its own name: ``pip install 'pyro-zoo[mlflow]'``.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -32,8 +33,8 @@ class Log(Protocol):
 class Tracker:
     """A callback that sends the numbers of each checkpoint to a tracker: ``train``, ``validation`` and so on.
 
-    Numbers that are not finite are left out. Nothing is opened before the first checkpoint, so a run that is finished
-    leaves no second record.
+    Numbers that are not finite are left out. A tracker that fails is left with a warning, and training goes on. Nothing
+    is opened before the first checkpoint, so a run that is finished leaves no second record.
 
     Args:
         name: tensorboard, mlflow or wandb.
@@ -45,6 +46,7 @@ class Tracker:
     """
 
     def __init__(self, name: str, run: Run, config: RunConfig) -> None:
+        self.name = name
         if name not in TRACKERS:
             raise ZooError(f"a tracker is one of {', '.join(TRACKERS)}; got {name!r}")
         try:
@@ -53,11 +55,21 @@ class Tracker:
             raise ZooError(f"the tracker {name} needs the extra: pip install 'pyro-zoo[{name}]'") from error
         self._make, self._run, self._config = LOGS[name], run, config
         self._log: Log | None = None
+        self._lost = False
 
     def on_progress(self, progress: Progress) -> None:
         """Nothing between checkpoints."""
 
     def on_checkpoint(self, progress: Progress) -> None:
+        if self._lost:
+            return
+        try:
+            self._send(progress)
+        except Exception as error:  # of a server, a disk, a library: the run itself goes on
+            self._lost = True
+            warnings.warn(f"{self.name} no longer follows this run: {error}; training goes on", stacklevel=1)
+
+    def _send(self, progress: Progress) -> None:
         if self._log is None:
             self._log = self._make(self._library, self._run, self._config)
         if progress.history:
