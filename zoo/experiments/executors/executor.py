@@ -25,7 +25,8 @@ class Executor(Protocol):
 
         Args:
             jobs: with unique names; their folders are seen by every machine that runs one.
-            watch: called about once a second with the names of the jobs now running; what it raises ends the call.
+            watch: called about once a second with the names of the jobs now running, and with none at the end; what it
+                raises ends the call.
             alone: one job after another on one machine, on which no other job of this executor runs meanwhile.
 
         Returns:
