@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any, Protocol
 
 from zoo.errors import ZooError
@@ -47,10 +48,10 @@ class Tracker:
 
     def __init__(self, name: str, run: Run, config: RunConfig) -> None:
         self.name = name
-        if name not in TRACKERS:
-            raise ZooError(f"a tracker is one of {', '.join(TRACKERS)}; got {name!r}")
+        if name not in MODULES:
+            raise ZooError(f"a tracker is one of {', '.join(MODULES)}; got {name!r}")
         try:
-            self._library = TRACKERS[name]()
+            self._library = import_module(MODULES[name])
         except ImportError as error:
             raise ZooError(f"the tracker {name} needs the extra: pip install 'pyro-zoo[{name}]'") from error
         self._make, self._run, self._config = LOGS[name], run, config
@@ -84,7 +85,7 @@ class _TensorBoard:
     """Event files in the run's folder."""
 
     def __init__(self, library: Any, run: Run, config: RunConfig) -> None:
-        self._writer = library(str(run.folder / "tensorboard"))
+        self._writer = library.SummaryWriter(str(run.folder / "tensorboard"))
 
     def write(self, values: Mapping[str, float], step: int) -> None:
         for name, value in values.items():
@@ -145,26 +146,9 @@ def _settings(config: RunConfig) -> dict[str, Any]:
     return plain | config.hyper | {f"train.{name}": value for name, value in config.recipe.model_dump().items()}
 
 
-def _tensorboard() -> Any:
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter
-
-
-def _mlflow() -> Any:
-    import mlflow
-
-    return mlflow
-
-
-def _wandb() -> Any:
-    import wandb
-
-    return wandb
-
-
-TRACKERS: Mapping[str, Callable[[], Any]] = {"tensorboard": _tensorboard, "mlflow": _mlflow, "wandb": _wandb}
-LOGS: Mapping[str, Callable[[Any, Run, RunConfig], Log]] = {
+MODULES = {"tensorboard": "torch.utils.tensorboard", "mlflow": "mlflow", "wandb": "wandb"}
+"""Each tracker's name, which is that of its extra, and its module."""
+LOGS: dict[str, Callable[[Any, Run, RunConfig], Log]] = {
     "tensorboard": _TensorBoard,
     "mlflow": _MLflow,
     "wandb": _WandB,
