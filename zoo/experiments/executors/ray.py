@@ -49,7 +49,7 @@ class Ray:
                     while waiting and len(running) < (self._workers or len(jobs)):
                         remote = waiting.pop(0)
                         running[task.remote(remote)] = remote
-                    watch([each.jobs[0].name for each in running.values()])
+                    watch([name for each in running.values() for name in each.shown])
                     for ended in self._ray.wait(list(running), timeout=POLL_SECONDS)[0]:
                         failures |= self._result(ended, running.pop(ended))
             finally:

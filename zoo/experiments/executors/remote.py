@@ -46,6 +46,11 @@ class Remote:
             return {job.name: f"{type(error).__name__}: {error}"}
         return {}
 
+    @property
+    def shown(self) -> list[str]:
+        """The name of its job; of several it is not known which one runs."""
+        return [job.name for job in self.jobs] if len(self.jobs) == 1 else []
+
     def checkpoint(self) -> Any:
         """What submitit queues after a preemption or a timeout: the same jobs, which go on from their files."""
         from submitit.helpers import DelayedSubmission

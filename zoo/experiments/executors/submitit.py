@@ -56,7 +56,7 @@ class Submitit:
             if free:
                 running |= zip(waiting[:free], executor.submit_array(waiting[:free]), strict=True)
                 del waiting[:free]
-            watch([each.jobs[0].name for each, job in running.items() if job.paths.stdout.exists()])
+            watch([name for each, job in running.items() if job.paths.stdout.exists() for name in each.shown])
             for remote, job in [(remote, job) for remote, job in running.items() if job.done()]:
                 del running[remote]
                 found = self._result(remote, job)
