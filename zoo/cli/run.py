@@ -55,8 +55,15 @@ def train(
             from zoo.experiments.display import Display
             from zoo.experiments.elsewhere import train_elsewhere
 
-            chosen = {"device": device, "data_dir": options.data_dir, "trackers": trackers}
-            train_elsewhere(elsewhere, run, prepared.config, **chosen, display=Display(quiet))
+            train_elsewhere(
+                elsewhere,
+                run,
+                prepared.config,
+                device=device,
+                data_dir=options.data_dir,
+                trackers=trackers,
+                display=Display(quiet),
+            )
         status = run.status
         if as_json:
             print_json({"folder": str(run.folder), **status})

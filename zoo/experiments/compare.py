@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import chdir, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -107,7 +107,7 @@ def _run_stage(
             raise RunError(f"{suite.name} was cancelled by zoo cancel; the same command goes on from here")
         display.watch(running)
 
-    with display.stage(word, {entry.name: entry.run for entry in active if entry.run}):
+    with display.stage(word, {entry.name: entry.run for entry in left if entry.run}):
         while left:
             free = [entry for entry in left if entry.run and not entry.run.locked]
             if free:
@@ -122,7 +122,12 @@ def _run_stage(
                 if entry.run and entry.name not in failures
                 and not measured(entry.run, suite, entry.seed, alone, settings)
             ]  # fmt: skip
-    for entry in active:
+    return _with_failures(entries, failures)
+
+
+def _with_failures(entries: Sequence[Entry], failures: Mapping[str, str]) -> list[Entry]:
+    """The entries, those of failed jobs with the reason, which is noted in the folders of runs that are not trained."""
+    for entry in entries:
         if entry.name in failures and entry.run:
             with suppress(RunError):  # a damaged folder is left as it is
                 if not entry.run.done:
