@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ def compare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], lis
             job.call(*job.args)
         return {}
 
-    monkeypatch.setattr(module, "run_jobs", here)
+    monkeypatch.setattr(module, "executor_of", lambda *_, **__: SimpleNamespace(run=here))
     monkeypatch.setattr(module, "calibrate", lambda *_: None)
     monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
     suite = Suite(name="own", families=["uniform"], seeds=[3, 4], evaluations=["likelihood"], once={"novelty": 20})

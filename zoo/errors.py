@@ -26,3 +26,7 @@ class UnfitError(ZooError):
 
 class RunError(ZooError):
     """A run whose files are torn, tampered with or missing, or that ended without weights."""
+
+
+class LockedError(RunError):
+    """A run that another process is working on: it has not failed, its result is yet to come."""

@@ -64,6 +64,11 @@ Memory = Annotated[str, typer.Option(help="Most memory for a chunk of an evaluat
 Unchecked = Annotated[
     bool, typer.Option("--unchecked", help="Skip the laws without which a number is wrong; every score says so.")
 ]
+ExecutorName = Annotated[str, typer.Option("--executor", help="Where jobs run: local, submitit (SLURM) or ray.")]
+ExecutorOptions = Annotated[
+    list[str] | None,
+    typer.Option("--executor-option", help="key=value, such as slurm_partition=gpu, or a TOML file. May be repeated."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
 

@@ -8,7 +8,19 @@ from typing import Annotated, Any
 import typer
 
 from zoo.cli.app import answering, app, print_json
-from zoo.cli.options import Against, Background, Device, Json, Memory, Name, Particles, RunOptions, unfold
+from zoo.cli.options import (
+    Against,
+    Background,
+    Device,
+    ExecutorName,
+    ExecutorOptions,
+    Json,
+    Memory,
+    Name,
+    Particles,
+    RunOptions,
+    unfold,
+)
 from zoo.cli.parse import Prepared, bytes_of
 
 
@@ -18,19 +30,40 @@ def train(
     name: Name,
     options: RunOptions,
     device: Device = "auto",
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write event files into the run.")] = False,
+    tracker: Annotated[
+        list[str] | None, typer.Option("--tracker", help="tensorboard, mlflow or wandb. May be repeated.")
+    ] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="As --tracker tensorboard.")] = False,
+    executor: ExecutorName = "local",
+    executor_option: ExecutorOptions = None,
     as_json: Json = False,
 ) -> None:
     """Train one family with one seed; a killed run resumes where it was, a finished one is left alone."""
     with answering():
-        prepared = Prepared.of(name, options)
-        run = prepared.run
-        callbacks = []
-        if tensorboard:
-            from zoo.cli.tensorboard import TensorBoard
+        from zoo.experiments.executors.executor import executor_of, read_options
 
-            callbacks = [TensorBoard(run.folder / "tensorboard")]
-        prepared.train(device, options.quiet or as_json, *callbacks)
+        prepared = Prepared.of(name, options)
+        run, quiet = prepared.run, options.quiet or as_json
+        trackers = list(dict.fromkeys([*(tracker or []), *["tensorboard"] * tensorboard]))
+        own = read_options(executor_option or [])
+        elsewhere = executor_of(executor, own, workers=1, device=device, folder=run.folder / "jobs")
+        if executor == "local":
+            from zoo.runs.trackers import Tracker
+
+            prepared.train(device, quiet, *[Tracker(each, run, prepared.config) for each in trackers])
+        else:
+            from zoo.experiments.display import Display
+            from zoo.experiments.elsewhere import train_elsewhere
+
+            train_elsewhere(
+                elsewhere,
+                run,
+                prepared.config,
+                device=device,
+                data_dir=options.data_dir,
+                trackers=trackers,
+                display=Display(quiet),
+            )
         status = run.status
         if as_json:
             print_json({"folder": str(run.folder), **status})

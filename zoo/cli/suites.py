@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from zoo.cli.app import answering, app, print_json, stop
-from zoo.cli.options import CommonOptions, Device, Figures, Json, Memory, Quiet, Reports, With, unfold
+from zoo.cli.options import (
+    CommonOptions,
+    Device,
+    ExecutorName,
+    ExecutorOptions,
+    Figures,
+    Json,
+    Memory,
+    Quiet,
+    Reports,
+    With,
+    unfold,
+)
 from zoo.cli.parse import bytes_of, suite_of
+
+if TYPE_CHECKING:
+    from zoo.report.study import Study
 
 
 @app.command()
@@ -31,6 +47,8 @@ def compare(
     name: Annotated[str | None, typer.Option(help="Name of the report instead of the suite's, or 'own'.")] = None,
     workers: Annotated[int, typer.Option(min=0, help="Runs at a time; as many as cores if 0.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="Torch threads of each run.")] = 1,
+    executor: ExecutorName = "local",
+    executor_option: ExecutorOptions = None,
     reports: Reports = Path("reports"),
     figures: Figures = None,
     as_json: Json = False,
@@ -39,6 +57,7 @@ def compare(
     with answering():
         from zoo.experiments.compare import compare as run_suite
         from zoo.experiments.display import Display
+        from zoo.experiments.executors.executor import read_options
         from zoo.experiments.plan import Options
         from zoo.report.export import formats_of
         from zoo.report.writing import write_report
@@ -66,13 +85,20 @@ def compare(
             quick=quick,
             unchecked=options.unchecked,
             command="zoo " + " ".join(sys.argv[1:]),
+            folder=reports / suite.name,
+            executor=executor,
+            executor_options=read_options(executor_option or []),
         )
         study = run_suite(suite, plan, Display(options.quiet))
-        paths = write_report(study, reports / suite.name, formats)
-        print_json([str(path) for path in paths]) if as_json else typer.echo(paths[0])
-        failed = sorted({row["reason"] for row in study.scores if row["status"] == "failed"})
-        if failed:
-            stop(f"{len(failed)} failure(s), each a row of the report; first: {failed[0]}", 1)
+        answer(study, write_report(study, reports / suite.name, formats), as_json)
+
+
+def answer(study: Study, paths: Sequence[Path], as_json: bool) -> None:
+    """Name the files of a report; a failure in it ends the command with code 1."""
+    print_json([str(path) for path in paths]) if as_json else typer.echo(paths[0])
+    failed = sorted({row["reason"] for row in study.scores if row["status"] == "failed"})
+    if failed:
+        stop(f"{len(failed)} failure(s), each a row of the report; first: {failed[0]}", 1)
 
 
 @app.command()

@@ -35,7 +35,7 @@ class Display:
     @contextmanager
     def stage(self, word: str, runs: Mapping[str, Run]) -> Iterator[None]:
         """Inside, show the jobs of the stage called ``word``, such as ``train``."""
-        self._word, self._runs, self._ended, self._began = word, runs, 0, {}
+        self._word, self._runs, self._ended, self._began, self._running = word, runs, 0, {}, ()
         if not self.console.is_terminal or self.console.quiet:
             yield
             return

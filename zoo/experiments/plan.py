@@ -41,6 +41,11 @@ class Options:
     unchecked: bool = False
     """The ground laws are skipped."""
     command: str = ""
+    folder: Path | None = None
+    """The suite's folder, in which its jobs are watched and cancelled (see `zoo.experiments.folder`)."""
+    executor: str = "local"
+    executor_options: dict[str, Any] = field(default_factory=dict)
+    """See `zoo.experiments.executors.executor.executor_of`."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,8 @@ class Entry:
     seed: int
     planned: Planned | None
     reason: str = ""
+    waiting: str = ""
+    """What the scores that it does not have yet wait for."""
 
     @property
     def label(self) -> str:

@@ -14,6 +14,9 @@ from multiprocessing.context import ForkServerContext, SpawnContext
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+import torch
+
+from zoo.devices import pick_device
 from zoo.errors import ZooError
 
 Context = ForkServerContext | SpawnContext
@@ -21,24 +24,31 @@ POLL_SECONDS = 0.1
 MALLOC = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**30)}
 """Lets glibc keep freed memory for the next tensor: returning it to the system took up to a third of the seconds of a
 bound in a fresh process. Other C libraries ignore it."""
+GPUS = "CUDA_VISIBLE_DEVICES"
 
 
 @dataclass(frozen=True)
 class Job:
-    """``call(*args)`` in a process of its own; both must be importable and picklable."""
+    """``call(*args)`` in a process of its own; both must be importable and picklable.
+
+    Jobs are independent of each other, and a job that was killed goes on from its files when it is run again.
+    """
 
     name: str
     call: Callable[..., None]
     args: tuple[Any, ...]
 
 
-def run_jobs(jobs: Sequence[Job], workers: int, watch: Callable[[Sequence[str]], None]) -> dict[str, str]:
+def run_jobs(
+    jobs: Sequence[Job], workers: int, watch: Callable[[Sequence[str]], None], gpus: Sequence[str] = ()
+) -> dict[str, str]:
     """Run all jobs, ``workers`` at a time. An interrupt (Ctrl-C) stops all of them first.
 
     Args:
         jobs: with unique names.
         workers: the number of processes at a time.
         watch: called several times a second with the names of the jobs now running.
+        gpus: the GPUs that workers are spread over, one for each (see `gpus_of`).
 
     Returns:
         The reason of each failure by the job's name.
@@ -49,7 +59,8 @@ def run_jobs(jobs: Sequence[Job], workers: int, watch: Callable[[Sequence[str]],
         while waiting or running:
             while waiting and len(running) < workers:
                 job = waiting.pop(0)
-                running[job.name] = _start(context, job)
+                place = min({*range(workers)} - {each.place for each in running.values()})
+                running[job.name] = _start(context, job, place, gpus[place % len(gpus)] if gpus else None)
             watch(list(running))
             for name, ended in [(name, each) for name, each in running.items() if not each.process.is_alive()]:
                 del running[name]
@@ -68,6 +79,18 @@ def run_jobs(jobs: Sequence[Job], workers: int, watch: Callable[[Sequence[str]],
 def cores() -> int:
     """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def gpus_of(device: str) -> tuple[str, ...]:
+    """The GPUs of this machine that jobs on ``device`` may be spread over; none for a device with a number, or a CPU.
+
+    Raises:
+        ZooError: the device is not available.
+    """
+    if pick_device(device).type != "cuda" or ":" in device:
+        return ()
+    named = os.environ.get(GPUS)
+    return tuple(named.split(",")) if named else tuple(map(str, range(torch.cuda.device_count())))
 
 
 def orphaned() -> bool:
@@ -91,6 +114,7 @@ def _context() -> Context:
 class _Running:
     process: BaseProcess
     errors: Connection
+    place: int
 
     def failure(self) -> str:
         """Why an ended process failed: its own error message, else its exit code; empty if it did not fail."""
@@ -107,16 +131,18 @@ class _Running:
         return f"its process ended with exit code {code}" if code else ""
 
 
-def _start(context: Context, job: Job) -> _Running:
+def _start(context: Context, job: Job, place: int, gpu: str | None) -> _Running:
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(job.call, job.args, sender), name=job.name)
+    process = context.Process(target=_work, args=(job.call, job.args, sender, gpu), name=job.name)
     process.start()
     sender.close()
-    return _Running(process, receiver)
+    return _Running(process, receiver, place)
 
 
-def _work(call: Callable[..., None], args: tuple[Any, ...], errors: Connection) -> None:
+def _work(call: Callable[..., None], args: tuple[Any, ...], errors: Connection, gpu: str | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops its jobs itself
+    if gpu is not None:
+        os.environ[GPUS] = gpu  # read when this process first uses CUDA
     try:
         call(*args)
     except ZooError as error:

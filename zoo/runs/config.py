@@ -122,6 +122,12 @@ class RunConfig(BaseModel):
         data = self.data.model_copy(update={"roles": dict(sorted(self.data.roles.items()))})
         return self.model_copy(update={"hyper": dict(sorted(self.hyper.items())), "data": data})
 
+    @property
+    def identity(self) -> str:
+        """Eight hexadecimal digits of `in_order` but for the folder of the data: their fingerprint says which."""
+        here = self.data.model_copy(update={"name": Path(self.data.name).name})
+        return self.model_copy(update={"data": here}).in_order.digest
+
 
 def configure(
     name: str,

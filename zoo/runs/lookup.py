@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from zoo.data import Dataset
-from zoo.errors import RunError
+from zoo.data.files import path_and_settings
+from zoo.errors import RunError, ZooError
 from zoo.files import read_json
 from zoo.pairs.build import read_name
+from zoo.pairs.registry import datasets, load_shelves
+from zoo.runs.config import RunConfig
 from zoo.runs.published import published_run
 from zoo.runs.run import Run, find_runs
 from zoo.scores import label
@@ -68,17 +71,39 @@ def dataset_of(run: Run, data_dir: Path | None = None) -> Dataset:
         ZooError: it cannot be loaded.
         RunError: it is no longer the same.
     """
-    config = run.config
-    data = config.data.load(data_dir)
+    return data_of(run.config, data_dir)
+
+
+def data_of(config: RunConfig, data_dir: Path | None = None) -> Dataset:
+    """The data that a run's settings are for, in the units that the run is given.
+
+    They lie at the path in the settings or, if nothing is there, under that name in ``data_dir``. On every machine they
+    are the data of the same fingerprint, or refused.
+
+    Raises:
+        ZooError: they cannot be loaded.
+        RunError: they are other data.
+    """
+    load_shelves()
+    spec, path = config.data, path_and_settings(config.data.name)[0]
+    moved = spec.name.partition(":")[0] not in datasets and not path.exists()
+    if moved and data_dir:
+        spec = spec.model_copy(update={"name": str(data_dir / Path(spec.name).name)})
+    try:
+        data = spec.load(data_dir)
+    except ZooError as error:
+        hint = f"; or name the folder that holds {path.name} by --data-dir" if moved else ""
+        raise ZooError(f"{error}{hint}") from error
     data = data.in_own_units() if config.in_own_units else data
     if data.dequantised and config.units is None:
         raise RunError(
-            f"{run.folder} was trained on values of a grid without noise, so what it gives is no density of them "
-            f"({data.units and data.units.remark}); train another run of {config.name}"
+            f"{config.name} was trained on values of a grid without noise, so what it gives is no density of them "
+            f"({data.units and data.units.remark}); train another run of it"
         )
     if data.fingerprint != config.fingerprint:
         raise RunError(
-            f"{config.data.name} has changed since {run.folder} was trained on it; restore it, or train another run"
+            f"{spec.name} has changed since {config.name} was trained on it (fingerprint {data.fingerprint}, expected "
+            f"{config.fingerprint}); restore it, or train another run"
         )
     return data
 

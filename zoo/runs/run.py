@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import pandas as pd
 
 from zoo.data import Dataset
 from zoo.devices import pick_device
-from zoo.errors import RunError, ZooError
+from zoo.errors import LockedError, RunError, ZooError
 from zoo.event import Event
 from zoo.files import digest_of, folder_name, read_json, read_tensors, write_json, write_tensors, write_text
 from zoo.pairs.build import build
@@ -47,13 +47,13 @@ class Run:
 
     @classmethod
     def of(cls, config: RunConfig, runs: Path) -> Run:
-        """The folder under ``runs`` that belongs to ``config`` (made by training)."""
+        """The folder under ``runs`` that belongs to ``config`` (made by training), wherever its data were then."""
         family = runs / folder_name(Path(config.data.name).name) / folder_name(config.name)
         run = cls(family / f"seed{config.seed}-{config.digest}")
-        if not run.folder.exists() and (config.hyper or config.data.roles):
+        if not run.folder.exists():
             for path in sorted(family.glob(f"seed{config.seed}-*/config.json")):
                 with suppress(RunError):  # damaged
-                    if cls(path.parent).config.in_order.digest == config.in_order.digest:
+                    if cls(path.parent).config.identity == config.identity:
                         return cls(path.parent)
         return run
 
@@ -144,33 +144,59 @@ class Run:
             patience: how long to wait for another process that is training this run, in seconds, or `FOREVER`.
 
         Raises:
-            RunError: files are damaged, another process is training this run, or the family's own code failed.
+            LockedError: another process is working on this run.
+            RunError: files are damaged, or the family's own code failed.
             ZooError: the pair breaks the contract.
         """
-        try:
-            with self._lock(patience):
-                self._train(config, data, device, callbacks, runs)
-        except filelock.Timeout as error:
-            raise RunError(f"another process is training {self.folder}; wait for it or stop it") from error
+        with self.lock(patience):
+            self._train(config, data, device, callbacks, runs)
 
     def fail(self, reason: str) -> None:
         """Note that training ended without a result, and why; the next call tries again.
 
         A run that another process is training is left alone.
         """
-        with suppress(filelock.Timeout), self._lock(0.0):
+        with suppress(LockedError), self.lock(0.0):
             self._fail(reason)
 
-    def _lock(self, patience: float) -> filelock.BaseFileLock:
+    @contextmanager
+    def lock(self, patience: float = LOCK_SECONDS) -> Iterator[None]:
+        """Inside, no other process trains this run; a process that holds the lock may take it again.
+
+        Args:
+            patience: how long to wait for another process, in seconds, or `FOREVER`.
+
+        Raises:
+            LockedError: another process is working on this run.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        return filelock.FileLock(self.folder / ".lock", timeout=patience)
+        lock = filelock.FileLock(self.folder / ".lock", is_singleton=True)
+        try:
+            lock.acquire(timeout=patience)
+        except filelock.Timeout as error:
+            raise LockedError(f"another process is training {self.folder}; wait for it or stop it") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @property
+    def locked(self) -> bool:
+        """Whether another process is working on this run."""
+        if not (self.folder / ".lock").exists():
+            return False
+        try:
+            with self.lock(0.0):
+                return False
+        except LockedError:
+            return True
 
     def _fail(self, reason: str) -> None:
         write_json(self.folder / "status.json", {"status": "failed", "reason": reason})
 
     def _train(self, config: RunConfig, data: Dataset, device: str, callbacks: Sequence[Callback], runs: int) -> None:
-        if self.status["status"] != "new":
-            if self.config.in_order.digest != config.in_order.digest:
+        if self.done or (self.folder / "config.json").exists():  # else it was killed before it wrote its settings
+            if self.config.identity != config.identity:
                 raise RunError(f"{self.folder} holds other settings; delete it to start over")
             config = self.config
         if self.done:

@@ -12,7 +12,7 @@ from torch import Tensor
 from zoo.codec.bottleneck import no_bottleneck
 from zoo.codec.lossy import LossyCodec, compress_at_widths
 from zoo.data import Dataset
-from zoo.devices import pick_device
+from zoo.devices import device_name, pick_device
 from zoo.errors import RunError
 from zoo.event import Event
 from zoo.files import cached_tensors, digest_of, read_json, read_tensors, write_json
@@ -62,7 +62,11 @@ def evaluate_run(run: Run, data: Dataset, name: str, settings: Settings, device:
     scores = read_scores(run, name, settings)
     if scores is None or any(score.status == "failed" for score in scores):
         scores = evaluate(name, [trained_run(run, data, device)], settings)
-        content = {"settings": _settings(run, settings), "scores": [asdict(score) for score in scores]}
+        content = {
+            "settings": _settings(run, settings),
+            "scores": [asdict(score) for score in scores],
+            "processor": device_name(pick_device(device)),
+        }
         write_json(run.folder / "scores" / f"{name}.json", content)
     return scores
 
