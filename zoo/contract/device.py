@@ -13,11 +13,10 @@ from torch import Tensor
 from zoo.contract.case import BATCH, Case, Trained
 from zoo.contract.findings import BrokenError, NotApplicableError
 from zoo.contract.pretend import second_device
-from zoo.errors import ContractError
 from zoo.pairs.pair import HasElbo, HasSteps, Pair
 from zoo.pairs.sampling import contexts, sample, samplers
 from zoo.pairs.sites import per_datum
-from zoo.pairs.traces import capabilities, log_prob, traced
+from zoo.pairs.traces import capabilities, elbo_step, elbo_terms, log_prob, traced
 
 PASSES = 2
 """Of each of the pair's own samplers."""
@@ -33,7 +32,7 @@ def runs_elsewhere(case: Case) -> None:
         _run_programs(pair, x.to(device))
         _run_extras(pair, x.to(device))
         _check_device("samples", {"the draws": sample(pair, n, given=contexts(case.event, x, n))}, pair.device)
-        Trained(pair, [batch.to(device)])
+        _take_steps(pair, batch.to(device))
 
 
 @contextmanager
@@ -66,12 +65,20 @@ def _run_extras(pair: Pair, x: Tensor) -> None:
         if capabilities(pair).likelihood == "exact":
             _check_device("log_prob", {"its value": log_prob(pair, x)}, x.device)
         if isinstance(pair.extras, HasElbo):
-            _check_device("elbo_terms", pair.extras.elbo_terms(x), x.device)
+            _check_device("elbo_terms", elbo_terms(pair, x), x.device)
         if isinstance(pair.extras, HasSteps):
-            step = torch.ones(len(x), dtype=torch.long, device=x.device)
-            _check_device("elbo_step", {"its value": pair.extras.elbo_step(x, step)}, x.device)
+            _check_device("elbo_step", {"its value": elbo_step(pair, x, 1)}, x.device)
         for name in samplers(pair):
             _check_device(f"sampler {name!r}", {"its value": sample(pair, 2, sampler=name, passes=PASSES)}, x.device)
+
+
+def _take_steps(pair: Pair, x: Tensor) -> None:
+    """One step of each player, and the gradient of the pair's own estimate of the ELBO."""
+    Trained(pair, [x])
+    if isinstance(pair.extras, HasElbo):
+        loss = torch.stack([term.mean() for term in elbo_terms(pair.train(True), x).values()]).sum()
+        if loss.requires_grad:
+            loss.backward()
 
 
 def _check_device(word: str, values: Mapping[str, Any], device: torch.device) -> None:

@@ -29,7 +29,7 @@ class PretendTensor(Tensor):
     held: Tensor
 
     @staticmethod
-    def __new__(cls, held: Tensor) -> PretendTensor:
+    def __new__(cls: type[PretendTensor], held: Tensor) -> PretendTensor:
         made: PretendTensor = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
             cls, held.shape, held.stride(), held.storage_offset(), dtype=held.dtype, device=f"{NAME}:0"
         )
@@ -82,12 +82,12 @@ def second_device() -> Iterator[torch.device]:
         ...     (x + 1).tolist(), (x + torch.ones(2, device=x.device)).device.type
         ([2.0, 2.0], 'pretend')
     """
-    _register()
+    register_device()
     lifted, swapped = torch._C._only_lift_cpu_tensors(), torch.__future__.get_swap_module_params_on_conversion()
     torch._C._set_only_lift_cpu_tensors(True)
     torch.__future__.set_swap_module_params_on_conversion(True)  # a parameter stays the same object, as on a GPU
     try:
-        with _Factories():
+        with _Factories(), torch.autograd.set_multithreading_enabled(False):  # no thread waits for this device
             yield torch.device(NAME, 0)
     finally:
         torch._C._set_only_lift_cpu_tensors(lifted)
@@ -95,7 +95,7 @@ def second_device() -> Iterator[torch.device]:
 
 
 @cache
-def _register() -> torch.library.Library:
+def register_device() -> torch.library.Library:
     backend_registration._setup_privateuseone_for_python_backend(NAME, backend_module=_Module())
     from torch._decomp import decomposition_table  # takes its time to import
 
