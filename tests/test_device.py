@@ -37,7 +37,7 @@ OBJECTIVES: dict[str, Objective] = {
     "dreg": objectives.doubly_reparameterised(2),
 }
 MEMBERS = members()
-FEW = [("ppca", "real"), ("vae", "binary"), ("realnvp", "levels"), ("ddpm", "levels"), ("hvae+iaf", "levels")]
+FEW = [("ppca", "real"), ("vae", "binary"), ("realnvp", "levels"), ("ddpm", "levels"), ("vae+iaf", "levels"), ("hvae", "binary")]
 REST = [pytest.param(*member, marks=pytest.mark.slow) for member in MEMBERS if member not in FEW]
 
 
