@@ -45,9 +45,10 @@ class Case:
         taken = {*self.event.shape, self.event.size}
         return list(islice((n for n in (5, 7, 11, 13, 19, 23, 29, 31) if n not in taken), 2))
 
-    def fresh(self, device: torch.device | str = "cpu") -> Pair:
-        """A new pair on ``device``, initialised as for training."""
-        pair = self.make(self.seed).to(device)
+    def fresh(self, device: torch.device | str | None = None) -> Pair:
+        """A new pair, initialised as for training, on ``device``; by default where it is made."""
+        pair = self.make(self.seed)
+        pair = pair.to(device) if device else pair
         if self.given is None and isinstance(pair.extras, HasInitialise):
             with seeded(self.seed), torch.no_grad():
                 pair.extras.initialise(self._random(FIRST_DATA, 0).to(device))

@@ -83,15 +83,25 @@ def second_device() -> Iterator[torch.device]:
         ([2.0, 2.0], 'pretend')
     """
     register_device()
-    lifted, swapped = torch._C._only_lift_cpu_tensors(), torch.__future__.get_swap_module_params_on_conversion()
+    lifted, swaps = torch._C._only_lift_cpu_tensors(), torch.__future__.get_swap_module_params_on_conversion()
+    swap = torch.utils.swap_tensors
     torch._C._set_only_lift_cpu_tensors(True)
     torch.__future__.set_swap_module_params_on_conversion(True)  # a parameter stays the same object, as on a GPU
+    torch.utils.swap_tensors = _swap
     try:
         with _Factories(), torch.autograd.set_multithreading_enabled(False):  # no thread waits for this device
             yield torch.device(NAME, 0)
     finally:
         torch._C._set_only_lift_cpu_tensors(lifted)
-        torch.__future__.set_swap_module_params_on_conversion(swapped)
+        torch.__future__.set_swap_module_params_on_conversion(swaps)
+        torch.utils.swap_tensors = swap
+
+
+def _swap(one: Tensor, other: Tensor) -> None:
+    """As torch's own, which refuses a tensor with weak references; Pyro has one to each constrained parameter."""
+    one.__class__, other.__class__ = other.__class__, one.__class__
+    one.__dict__, other.__dict__ = other.__dict__, one.__dict__
+    torch._C._swap_tensor_impl(one, other)
 
 
 @cache
