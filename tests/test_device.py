@@ -1,4 +1,4 @@
-"""The engine, training and evaluations on a second device, which this machine pretends to have.
+"""Objectives, training and evaluations on a second device, which this machine pretends to have.
 
 The contract's law sweeps over families, guides and priors: their programs, their samplers and a step of training.
 """
@@ -6,21 +6,18 @@ The contract's law sweeps over families, guides and priors: their programs, thei
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import chain
 from typing import Any
 
 import pytest
 import torch
 from members import members, small
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from zoo.contract.case import Case
 from zoo.contract.pretend import NAME, register_device, second_device
 from zoo.data import Dataset
-from zoo.engine import compile, objectives, tracing
+from zoo.engine import compile, objectives
 from zoo.engine.objectives import Objective
-from zoo.engine.tracing import UnrecordableError
 from zoo.event import Event
 from zoo.pairs.build import build
 from zoo.pairs.pair import HasPlayers
@@ -136,30 +133,6 @@ def test_an_objective_gives_the_same_loss_on_another_device(name: str, support: 
         pytest.skip(f"not on the CPU: {error}")
     with second_device() as device:
         assert loss(device) == pytest.approx(expected, rel=1e-4)
-
-
-@pytest.mark.parametrize(("name", "support"), [*FEW, *REST])
-def test_a_recorded_step_names_no_other_device(name: str, support: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With torch's fake tensors, which refuse to mix devices: the pair's own tensors are replaced by inputs."""
-    tested, elbo = case(name, support), objectives.elbo()
-    pair, x = tested.fresh().train(True), tested.x(7)
-    if isinstance(pair.extras, HasPlayers):
-        pytest.skip("it has losses of its own")
-    try:
-        tracing.record(pair, elbo, x)
-    except UnrecordableError as error:
-        pytest.skip(f"not on the CPU: {error}")
-    changed = tracing._moving  # it reads values, which fake tensors do not have
-    register_device()
-    monkeypatch.setattr(tracing, "_moving", lambda pair, elbo, _, names: changed(pair, elbo, x, names))
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        there = {name: torch.empty(each.shape, dtype=each.dtype, device=NAME) for name, each in pair.state().items()}
-        monkeypatch.setattr(pair, "state", lambda: there)
-        for module in chain.from_iterable(part.modules() for part in pair.modules.values()):
-            for name in module._non_persistent_buffers_set:  # they move with a module, and are no part of its state
-                module._buffers[name] = torch.empty_like(module._buffers[name], device=NAME)
-        graph = tracing.record(pair, elbo, torch.empty(x.shape, device=NAME)).graph
-    assert {str(node.kwargs["device"]) for node in graph.graph.nodes if "device" in node.kwargs} <= {f"{NAME}:0", NAME}
 
 
 # --- evaluations ------------------------------------------------------------------------------------------------------
