@@ -177,7 +177,7 @@ class NoisyDecoder(nn.Module):
 
     def model(self, y: Tensor) -> None:
         """Draw the latents and observe ``y``, shape ``(n, *event.shape)``."""
-        frozen, nothing = self.frozen, torch.zeros_like(y)
+        frozen, nothing = self.frozen, torch.zeros_like(y, device=self.frozen.device)
         with poutine.block(hide=[*self.can.observed, self.can.output]):
             trace = poutine.trace(frozen.model).get_trace(nothing)
         if self.can.observed:
@@ -185,7 +185,7 @@ class NoisyDecoder(nn.Module):
         else:
             made = data_first(self.can.output, trace.nodes[self.can.output], len(y)).reshape(y.shape)
         with pyro.plate("noise", len(y)):
-            noisy = dist.Normal(in_units(self.frozen.event, made), self.log_noise.exp())
+            noisy = dist.Normal(in_units(self.frozen.event, made.to(y.device)), self.log_noise.exp())
             pyro.sample("noisy", noisy.to_event(len(self.event.shape)), obs=y)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from zoo.devices import synchronise
 from zoo.errors import ZooError
 from zoo.metrics.mmd import features, mmd2
 from zoo.metrics.passes import sequential_passes
@@ -109,17 +110,11 @@ def _speed(run: TrainedRun, settings: Settings) -> list[Score]:
 def _timed(draws: Sequence[Callable[[], Tensor]], device: torch.device) -> list[list[float]]:
     """Seconds of each of ``draws``, timed alternately, so that other load on the machine affects all of them alike."""
 
-    def wait() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        elif device.type == "mps":
-            torch.mps.synchronize()
-
     def clock(draw: Callable[[], Tensor]) -> float:
-        wait()
+        synchronise(device)
         begun = time.perf_counter()
         draw()
-        wait()
+        synchronise(device)
         return time.perf_counter() - begun
 
     warm = sum(clock(draw) for draw in draws for _ in range(2)) / 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any
 
 import pyro
@@ -146,15 +145,15 @@ class WrongElbo(Good):
         return {"all": x.new_full((len(x),), 7.0)}
 
 
-class StepsOfTheWhole(Good):
-    timesteps = 3
-
-    @cached_property
-    def pair(self) -> zoo.Pair:
-        return zoo.Pair(REAL, self.model, self.guide)
-
+class Estimated(Good):
     def elbo_terms(self, x: Tensor) -> dict[str, Tensor]:
-        return {"diffusion": zoo.log_weights(self.pair, x)}
+        q = self.posterior(x)
+        z = q.rsample()
+        return {"diffusion": self.prior(x).log_prob(z) + self.likelihood(z, x).log_prob(x) - q.log_prob(z)}
+
+
+class StepsOfTheWhole(Estimated):
+    timesteps = 3
 
     def elbo_step(self, x: Tensor, t: Tensor) -> Tensor:
         return self.elbo_terms(x)["diffusion"]
@@ -162,7 +161,7 @@ class StepsOfTheWhole(Good):
 
 class SamplesNothing(Good):
     def samplers(self) -> dict[str, Callable[[int, int], Tensor]]:
-        return {"quick": lambda n, passes: torch.full((n, 3), torch.nan)}
+        return {"quick": lambda n, passes: self.encoder.weight.new_full((n, 3), torch.nan)}
 
 
 class OtherName(Good):
@@ -281,10 +280,23 @@ class OnTheCPU(Good):
 
 
 class MatrixOnTheCPU(Good):
-    """The meta device itself multiplies matrices of two devices."""
-
     def likelihood(self, z: Tensor, x: Tensor) -> Any:
         return super().likelihood(z @ torch.eye(2), x)
+
+
+class SamplerOnTheCPU(Good):
+    """Its programs run anywhere."""
+
+    def samplers(self) -> dict[str, Callable[[int, int], Tensor]]:
+        return {"own": lambda n, passes: self.decoder(torch.randn(n, 2))}
+
+
+class TermsOnTheCPU(Estimated):
+    """Its programs run anywhere; a step of training, which takes these terms, does not."""
+
+    def elbo_terms(self, x: Tensor) -> dict[str, Tensor]:
+        noise = torch.zeros(len(x)) if self.training else 0.0
+        return {name: term + noise for name, term in super().elbo_terms(x).items()}
 
 
 class InPlace(Good):

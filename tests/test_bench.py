@@ -33,6 +33,7 @@ from zoo.bench.rows import Row, rows
 from zoo.bench.table import table, write_csv
 from zoo.bench.task import Entrant, SkippedError, Task
 from zoo.cli import app
+from zoo.contract.pretend import second_device
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.pairs.build import find
@@ -127,6 +128,46 @@ def test_every_contender_learns_the_same(name: str) -> None:
     for part in (slice(0, 30), slice(-30, None)):
         assert sum(losses[part]) / 30 == pytest.approx(sum(expected[part]) / 30, abs=0.4)
     assert entrant.note() == ""
+
+
+@pytest.mark.parametrize("name", ["eager", "pyro", "pyro-unchecked", "torch", "torch-fused"])
+def test_a_contender_trains_on_the_device_of_the_task(name: str) -> None:
+    with second_device() as device, pyro.get_param_store().scope():
+        task = Task(ROW, device=device)
+        entrant = ({**TRAINING, **BY_HAND})[name](task)
+        assert task.x.device == device
+        assert all(math.isfinite(float(entrant.step())) for _ in range(2))
+
+
+def test_numpyro_is_skipped_where_jax_sees_no_such_device() -> None:
+    jax = pytest.importorskip("jax")
+    platforms = jax.config.jax_platforms
+    try:
+        with second_device() as device, pytest.raises(SkippedError, match="jax does not see pretend"):
+            BY_HAND["numpyro"](Task(ROW, device=device))
+    finally:
+        jax.config.update("jax_platforms", platforms)
+
+
+def test_memory_is_measured_on_the_cpu_alone() -> None:
+    row = next(row for row in rows() if row.work == "memory")
+    timings = bench([row], device=torch.device("meta"))
+    assert {(timing.status, timing.reason.partition(";")[0]) for timing in timings} == {
+        ("skipped", "what is measured is resident memory of the CPU")
+    }
+
+
+def test_cuda_graphs_are_a_contender_on_cuda_alone() -> None:
+    assert set(contenders.contenders(ROW, torch.device("cuda"))) - set(contenders.contenders(ROW)) == {
+        "torch-cuda-graphs"
+    }
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_refused_with_a_sentence() -> None:
+    found = CliRunner().invoke(app, ["bench", "--device", "cuda", "--quick"])
+    assert found.exit_code == 2
+    assert "device 'cuda' is not available here; use auto, cpu, cuda or mps" in found.output
 
 
 @JIT

@@ -87,7 +87,7 @@ SAID = {
     ),
     "observed_in_the_guide": Said(RUNS, "site z must be sampled in trace", "a guide observes nothing", Z, MEETS),
     "on_the_cpu": Said(
-        "it runs on another device", "tensors on cpu and meta", "x.new_zeros(...)", "loc = decoder(z)", MEETS
+        "it runs on another device", "on the same device", "x.new_zeros(...)", "loc = decoder(z)", MEETS
     ),
     "on_the_gpu": Said(RUNS, "CUDA", "leave .cuda() and .to(device) out"),
     "one_pass_autoregression": Said(READS, "the distribution of 'x' depends on x", "zoo has Autoregressive"),

@@ -1,4 +1,4 @@
-"""Which device to use, and its name."""
+"""Which device to use, its name, and when its work is done."""
 
 from __future__ import annotations
 
@@ -22,6 +22,14 @@ def pick_device(name: str = "auto") -> torch.device:
         return torch.zeros(1, device=name).device
     except (RuntimeError, AssertionError) as error:
         raise ZooError(f"device {name!r} is not available here; use auto, cpu, cuda or mps") from error
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until all work on ``device`` is done, as is needed before a clock is read; on the CPU it is."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 def device_name(device: torch.device) -> str:

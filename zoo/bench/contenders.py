@@ -27,6 +27,7 @@ from zoo.distributions.autoregressive import Autoregressive, whole_passes
 from zoo.engine.cost import MODES, Mode
 from zoo.engine.svi import CompiledSVI
 
+CPU = torch.device("cpu")
 LR = 1e-3
 WHOLE_SECONDS = 60.0
 """A run of the naive sampler that takes longer is extrapolated from `PASSES` passes."""
@@ -57,11 +58,11 @@ def pyro_step(task: Task, loss: Callable[[], Any], name: str, checked: bool = Tr
     return Entrant(step)
 
 
-def torch_step(task: Task, fused: bool, compiled: bool) -> Entrant:
-    """The same VAE in plain torch, its loss compiled or not; ``fused`` is Adam's option, off by default."""
+def torch_step(task: Task, fused: bool, compiled: bool, mode: str = "default") -> Entrant:
+    """The same VAE in plain torch, its loss compiled (in a ``mode`` of torch) or not; ``fused`` is Adam's option."""
     vae = task.vae()
     optimiser = torch.optim.Adam(vae.parameters(), lr=LR, fused=fused)
-    loss = torch.compile(vae.loss, dynamic=False) if compiled else vae.loss
+    loss = torch.compile(vae.loss, dynamic=False, mode=mode) if compiled else vae.loss
 
     def step() -> Tensor:
         optimiser.zero_grad(set_to_none=True)
@@ -74,16 +75,20 @@ def torch_step(task: Task, fused: bool, compiled: bool) -> Entrant:
 
 
 def numpyro_step(task: Task) -> Entrant:
-    """NumPyro's jitted step on the CPU."""
+    """NumPyro's jitted step, on the device of the others."""
     os.environ.setdefault("NPROC", str(torch.get_num_threads()))  # XLA reads its threads here, once
     try:
         import jax
         import numpyro
     except ImportError as error:
         raise SkippedError(f"{error.name or 'numpyro'} is not installed: pip install 'pyro-zoo[bench]'") from None
-    jax.config.update("jax_platforms", "cpu")
-    svi = numpyro.infer.SVI(*in_numpyro(task.vae()), numpyro.optim.Adam(LR), numpyro.infer.Trace_ELBO())
-    x = jax.numpy.asarray(task.x.numpy())
+    jax.config.update("jax_platforms", task.device.type)
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        raise SkippedError(f"jax does not see {task.device}: install it for this device ({error})") from None
+    svi = numpyro.infer.SVI(*in_numpyro(task.vae().cpu()), numpyro.optim.Adam(LR), numpyro.infer.Trace_ELBO())
+    x = jax.numpy.asarray(task.x.cpu().numpy())
     update = jax.jit(svi.update)
     state = svi.init(jax.random.PRNGKey(task.seed), x)
 
@@ -150,13 +155,17 @@ BY_HAND: Contenders = {
     "torch-compiled": partial(torch_step, fused=True, compiled=True),
     "numpyro": numpyro_step,
 }
+ON_CUDA: Contenders = {
+    "torch-cuda-graphs": partial(torch_step, fused=True, compiled=True, mode="reduce-overhead"),
+}
 SAMPLING: Contenders = {"incremental": incremental, "naive": naive}
 REFERENCE = {"train": "pyro", "sample": "naive", "density": "zoo", "draw": "zoo", "memory": "eager"}
 """Kind of work -> the contender that the ratios are against."""
 
 
-def contenders(row: Row) -> Contenders:
-    """The contenders that can do the work of ``row``, by name."""
+def contenders(row: Row, device: torch.device = CPU) -> Contenders:
+    """The contenders that can do the work of ``row`` on ``device``, by name."""
     if row.work in ("train", "memory"):
-        return TRAINING | BY_HAND if row.by_hand else TRAINING
+        by_hand = BY_HAND | ON_CUDA if device.type == "cuda" else BY_HAND
+        return TRAINING | by_hand if row.by_hand else TRAINING
     return {"sample": SAMPLING, "density": flows.DENSITY, "draw": flows.DRAWS}[row.work]

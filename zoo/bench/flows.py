@@ -67,6 +67,7 @@ def in_zuko(task: Task) -> FlowContender:
     zuko, size = _library("zuko"), task.event.size
     layers, hidden = _size(task)
     flow = zuko.flows.RealNVP(size, transforms=layers, hidden_features=(hidden, hidden), activation=nn.SiLU).eval()
+    flow.to(task.device)
     density = flow()
     return FlowContender(density.log_prob, lambda n: density.sample((n,)), _count(flow))
 
@@ -80,7 +81,7 @@ def in_normflows(task: Task) -> FlowContender:
         net = MLP(size - size // 2, (hidden, hidden), 2 * (size // 2))
         steps += [normflows.flows.AffineCouplingBlock(net), normflows.flows.Permute(size, mode="swap")]
     base = normflows.distributions.DiagGaussian(size, trainable=False)
-    flow = normflows.NormalizingFlow(base, steps).eval()
+    flow = normflows.NormalizingFlow(base, steps).eval().to(task.device)
     return FlowContender(flow.log_prob, lambda n: flow.sample(n)[0], _count(flow))
 
 
@@ -92,7 +93,7 @@ def in_nflows(task: Task) -> FlowContender:
     size, (layers, hidden) = task.event.size, _size(task)
     masks = [(torch.arange(size) + i) % 2 for i in range(layers)]
     steps = [coupling.AffineCouplingTransform(mask, lambda m, n: _Contextless(m, hidden, n)) for mask in masks]
-    flow = base.Flow(transforms.CompositeTransform(steps), normal.StandardNormal([size])).eval()
+    flow = base.Flow(transforms.CompositeTransform(steps), normal.StandardNormal([size])).eval().to(task.device)
     return FlowContender(flow.log_prob, flow.sample, _count(flow))
 
 

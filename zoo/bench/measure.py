@@ -15,10 +15,11 @@ from importlib.metadata import PackageNotFoundError, version
 import pyro
 import torch
 
-from zoo.bench.contenders import REFERENCE, WHOLE_SECONDS, contenders
+from zoo.bench.contenders import CPU, REFERENCE, WHOLE_SECONDS, contenders
 from zoo.bench.memory import peak_of
 from zoo.bench.rows import Row
 from zoo.bench.task import Entrant, SkippedError, Task
+from zoo.devices import synchronise
 from zoo.errors import ZooError
 from zoo.provenance import provenance
 
@@ -65,7 +66,12 @@ class Racer:
 
 
 def bench(
-    rows: Sequence[Row], rounds: int = 7, threads: int = 2, turn: float = 0.5, watch: Callable[[str], object] = str
+    rows: Sequence[Row],
+    rounds: int = 7,
+    threads: int = 2,
+    turn: float = 0.5,
+    watch: Callable[[str], object] = str,
+    device: torch.device = CPU,
 ) -> list[Timing]:
     """Measure ``rows``: ``rounds`` rounds in which each contender has a turn of about ``turn`` seconds.
 
@@ -75,17 +81,22 @@ def bench(
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        timings = [timing for row in rows for timing in _row(row, rounds, turn, threads, watch)]
-        machine, versions = _where()
+        timings = [timing for row in rows for timing in _row(row, rounds, turn, threads, watch, device)]
+        machine, versions = _where(device)
     finally:
         torch.set_num_threads(before)
     return [replace(timing, machine=machine, versions=versions, threads=threads) for timing in timings]
 
 
-def _row(row: Row, rounds: int, turn: float, threads: int, watch: Callable[[str], object]) -> list[Timing]:
-    found = _weighed(row, threads, watch) if row.work == "memory" else _timed(row, rounds, turn, watch)
+def _row(
+    row: Row, rounds: int, turn: float, threads: int, watch: Callable[[str], object], device: torch.device
+) -> list[Timing]:
+    if row.work == "memory":
+        found = _weighed(row, threads, watch) if device.type == "cpu" else _unweighed(row, device)
+    else:
+        found = _timed(Task(row, device=device), rounds, turn, watch)
     reference = found[REFERENCE[row.work]].value
-    timings = [found[name] for name in contenders(row)]
+    timings = [found[name] for name in contenders(row, device)]
     return [replace(each, ratio=each.value / reference if each.value and reference else None) for each in timings]
 
 
@@ -102,21 +113,26 @@ def _weighed(row: Row, threads: int, watch: Callable[[str], object]) -> dict[str
     return found
 
 
-def _timed(row: Row, rounds: int, turn: float, watch: Callable[[str], object]) -> dict[str, Timing]:
-    task = Task(row)
+def _unweighed(row: Row, device: torch.device) -> dict[str, Timing]:
+    reason = SkippedError("what is measured is resident memory of the CPU; leave out --device")
+    return {name: _refused(row, name, reason) for name in contenders(row, device)}
+
+
+def _timed(task: Task, rounds: int, turn: float, watch: Callable[[str], object]) -> dict[str, Timing]:
+    row = task.row
     racers: dict[str, Racer] = {}
     refused: dict[str, Timing] = {}
     torch.compiler.reset()  # another row's shapes would make this one's dynamic
     with pyro.get_param_store().scope(), _hushed():
-        for name, prepare in contenders(row).items():
+        for name, prepare in contenders(row, task.device).items():
             watch(f"{row.name}: {name} gets ready")
             try:
-                racers[name] = _ready(partial(prepare, task), rounds, turn)
+                racers[name] = _ready(partial(prepare, task), rounds, turn, task.device)
             except Exception as error:  # whatever a contender dies of is its result and stops no other's
                 refused[name] = _refused(row, name, error)
         for number in range(rounds):
             watch(f"{row.name}: round {number + 1} of {rounds}")
-            _round(racers, number, turn)
+            _round(racers, number, turn, task.device)
     return refused | {name: _timing(row, name, racer) for name, racer in racers.items()}
 
 
@@ -126,43 +142,46 @@ def _refused(row: Row, name: str, error: Exception) -> Timing:
     return Timing(row.name, row.work, name, unit=unit_of(row.work), status=status, reason=reason)
 
 
-def _ready(prepare: Callable[[], Entrant], rounds: int, turn: float) -> Racer:
+def _ready(prepare: Callable[[], Entrant], rounds: int, turn: float, device: torch.device) -> Racer:
     """Prepare the contender, warm up, and choose the number of steps per turn."""
     began = time.perf_counter()
     racer = Racer(prepare())
     entrant, cost = racer.entrant, racer.entrant.cost
     if cost is None:
-        _turn(entrant, 1, turn)
+        _turn(entrant, 1, turn, device)
         racer.first = time.perf_counter() - began
-        cost = min(_turn(entrant, 1, turn) for _ in range(WARM_STEPS if racer.first < WHOLE_SECONDS / 10 else 2))
+        warm = WARM_STEPS if racer.first < WHOLE_SECONDS / 10 else 2
+        cost = min(_turn(entrant, 1, turn, device) for _ in range(warm))
     racer.repeats = max(1, round(turn / cost))
     racer.rounds = max(1, min(rounds, int(WHOLE_SECONDS / (cost * racer.repeats))))
     return racer
 
 
-def _round(racers: Mapping[str, Racer], number: int, turn: float) -> None:
+def _round(racers: Mapping[str, Racer], number: int, turn: float, device: torch.device) -> None:
     for racer in racers.values():
         if number >= racer.rounds or racer.trouble:
             continue
         try:
-            racer.seconds.append(_turn(racer.entrant, racer.repeats, turn) / racer.entrant.share)
+            racer.seconds.append(_turn(racer.entrant, racer.repeats, turn, device) / racer.entrant.share)
         except Exception as error:  # as above
             racer.trouble = _sentence(error)
 
 
-def _turn(entrant: Entrant, repeats: int, turn: float) -> float:
+def _turn(entrant: Entrant, repeats: int, turn: float, device: torch.device) -> float:
     """Seconds per step over ``repeats`` steps or, on a busy machine, as many as start within twice ``turn``.
 
-    The last one's number is read, so that all work is done.
+    The last one's number is read and the device is waited for, so that all work is done.
 
     Raises:
         ZooError: it is not finite.
     """
+    synchronise(device)
     began, steps = time.perf_counter(), 0
     while steps == 0 or (steps < repeats and time.perf_counter() - began < 2 * turn):
         number = entrant.step()
         steps += 1
     value = float(number)
+    synchronise(device)
     seconds = (time.perf_counter() - began) / steps
     if not math.isfinite(value):
         raise ZooError(f"its loss became {value}")
@@ -191,9 +210,9 @@ def unit_of(work: str) -> str:
     return "MiB" if work == "memory" else "ms"
 
 
-def _where() -> tuple[str, str]:
+def _where(device: torch.device) -> tuple[str, str]:
     """The machine, and the versions of what ran."""
-    facts = provenance(torch.device("cpu"))
+    facts = provenance(device)
     own = [f"{name} {facts[name]}" for name in ("python", "pyro-zoo", "torch", "pyro-ppl")]
     return facts["processor"], "; ".join([*own, *_others()])
 

@@ -40,19 +40,19 @@ class SkippedError(ZooError):
 class Task:
     """A row with its data, from which each contender starts."""
 
-    def __init__(self, row: Row, seed: int = 0) -> None:
-        self.row, self.seed, self.event = row, seed, Event.parse(row.event)
+    def __init__(self, row: Row, seed: int = 0, device: torch.device | str = "cpu") -> None:
+        self.row, self.seed, self.event, self.device = row, seed, Event.parse(row.event), torch.device(device)
         with seeded(seed):
-            self.x = _data(self.event, row.batch)
+            self.x = _data(self.event, row.batch).to(device)
 
     def vae(self) -> HandmadeVAE:
         """The row's VAE, with the same weights at each call."""
         with seeded(self.seed):
-            return HandmadeVAE(self.event.size, **self.row.by_hand)
+            return HandmadeVAE(self.event.size, **self.row.by_hand).to(self.device)
 
     def pair(self) -> Pair:
         """The row's pair of the zoo, with the same weights at each call."""
-        pair = build(self.row.family, self.event, self.row.hyper, self.seed)
+        pair = build(self.row.family, self.event, self.row.hyper, self.seed).to(self.device)
         if isinstance(pair.extras, HasInitialise):
             with torch.no_grad(), seeded(self.seed):
                 pair.extras.initialise(self.x)

@@ -127,6 +127,7 @@ def bench(
     rounds: Annotated[int, typer.Option(min=1, help="Rounds; each contender is timed once in every one.")] = 7,
     threads: Annotated[int, typer.Option(min=1, help="Torch threads.")] = 2,
     only: Annotated[list[str] | None, typer.Option(help="Only this row; may be repeated.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda; memory is measured on the CPU alone.")] = "cpu",
     quick: Annotated[bool, typer.Option("--quick", help="One small row, few rounds; not to be quoted.")] = False,
     reports: Reports = Path("reports"),
     quiet: Quiet = False,
@@ -139,6 +140,7 @@ def bench(
         from zoo.bench.page import write_bench
         from zoo.bench.rows import rows
         from zoo.bench.table import table
+        from zoo.devices import pick_device
 
         chosen = rows(only or [], quick)
         rounds, turn = (min(rounds, 3), 0.1) if quick else (rounds, 0.5)
@@ -147,8 +149,9 @@ def bench(
             if not quiet:
                 typer.echo(news, err=True)
 
+        where = pick_device(device)
         engine.calibration(threads)
-        timings = measure(chosen, rounds, threads, turn, watch)
+        timings = measure(chosen, rounds, threads, turn, watch, where)
         paths = write_bench(timings, reports / "bench")
         print_json([asdict(timing) for timing in timings]) if as_json else typer.echo(table(timings))
         if not as_json and not quiet:

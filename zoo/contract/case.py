@@ -45,12 +45,13 @@ class Case:
         taken = {*self.event.shape, self.event.size}
         return list(islice((n for n in (5, 7, 11, 13, 19, 23, 29, 31) if n not in taken), 2))
 
-    def fresh(self) -> Pair:
-        """A new pair, initialised as for training."""
+    def fresh(self, device: torch.device | str | None = None) -> Pair:
+        """A new pair, initialised as for training, on ``device``; by default where it is made."""
         pair = self.make(self.seed)
+        pair = pair.to(device) if device else pair
         if self.given is None and isinstance(pair.extras, HasInitialise):
             with seeded(self.seed), torch.no_grad():
-                pair.extras.initialise(self._random(FIRST_DATA, 0))
+                pair.extras.initialise(self._random(FIRST_DATA, 0).to(device))
         return pair
 
     @cached_property

@@ -1,60 +1,50 @@
-"""Law: a pair runs on another device, a GPU or else the meta device, where tensors have no values."""
+"""Law: a pair runs on another device, a GPU or else one that is pretended (see `zoo.contract.pretend`)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from itertools import chain
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-import pyro
 import torch
 from pyro import poutine
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
-from zoo.contract.case import Case
+from zoo.contract.case import BATCH, Case, Trained
 from zoo.contract.findings import BrokenError, NotApplicableError
-from zoo.pairs.pair import HasPlayers, Pair
-from zoo.pairs.parameters import VARIABLES
+from zoo.contract.pretend import second_device
+from zoo.pairs.pair import HasElbo, HasSteps, Pair
+from zoo.pairs.sampling import contexts, sample, samplers
 from zoo.pairs.sites import per_datum
-from zoo.pairs.traces import capabilities, log_prob, traced
-from zoo.pairs.user_errors import describe
+from zoo.pairs.traces import capabilities, elbo_step, elbo_terms, log_prob, traced
+
+PASSES = 2
+"""Of each of the pair's own samplers."""
 
 
 def runs_elsewhere(case: Case) -> None:
     if case.device == "cpu":
         raise NotApplicableError("it is checked for the CPU alone")
-    device = "cuda" if torch.cuda.is_available() else "meta"
-    pair, x = case.fresh(), case.x(case.sizes[0]).to(device)
-    if device == "meta" and VARIABLES in pair.modules:
-        raise NotApplicableError(
-            "parameters that belong to no module cannot be moved to the meta device; "
-            "run this check on a machine with a GPU"
-        )
-    pair.to(device)
-    try:
-        with _OneDevice():
-            _run_everything(pair, x)
-    except (RuntimeError, NotImplementedError, TypeError) as error:
-        if device == "meta" and any(sign in str(error) for sign in NEEDS_VALUES):
-            raise NotApplicableError(
-                f"a program depends on values ({describe(error)}), which the meta device does not have; "
-                "run this check on a machine with a GPU"
-            ) from error
-        raise
+    n = case.sizes[0]
+    x, batch = case.x(n), case.x(BATCH, 1)
+    with _another_device() as device:
+        pair = case.fresh(device)
+        _run_programs(pair, x.to(device))
+        _run_extras(pair, x.to(device))
+        _check_device("samples", {"the draws": sample(pair, n, given=contexts(case.event, x, n))}, pair.device)
+        _take_steps(pair, batch.to(device))
 
 
-NEEDS_VALUES = (
-    "called on meta tensors",
-    "copy out of meta",
-    "data-independent",
-    "Meta tensors, but there was no",
-    "meta device",
-)
-"""Parts of torch's messages for a program that depends on values, or an operation that the meta device lacks."""
+@contextmanager
+def _another_device() -> Iterator[torch.device]:
+    if torch.cuda.is_available():
+        yield torch.device("cuda", torch.cuda.current_device())
+        return
+    with second_device() as device:
+        yield device
 
 
-def _run_everything(pair: Pair, x: Tensor) -> None:
+def _run_programs(pair: Pair, x: Tensor) -> None:
     with pair.evaluating():
         traces = {"model": poutine.trace(poutine.uncondition(pair.model)).get_trace(x)}
         traces["model against the guide"], traces["guide"] = traced(pair, x)
@@ -64,33 +54,34 @@ def _run_everything(pair: Pair, x: Tensor) -> None:
                 for name, site in trace.nodes.items()
                 if site["type"] == "sample" and not poutine.util.site_is_subsample(site)
             }
-            _check_device(f"the {word}", drawn, x)
+            _check_device(f"the {word}", drawn, x.device)
             if word != "model":
                 per_datum(trace, len(x), without=pair.structure.outside)
+
+
+def _run_extras(pair: Pair, x: Tensor) -> None:
+    """The optional methods."""
+    with pair.evaluating():
         if capabilities(pair).likelihood == "exact":
-            _check_device("log_prob", {"its value": log_prob(pair, x)}, x)
-    if isinstance(pair.extras, HasPlayers):  # Pyro's own ELBO reads its value, which meta tensors do not have
-        with pyro.validation_enabled(False):
-            for player in pair.extras.players():
-                player.loss(x)
+            _check_device("log_prob", {"its value": log_prob(pair, x)}, x.device)
+        if isinstance(pair.extras, HasElbo):
+            _check_device("elbo_terms", elbo_terms(pair, x), x.device)
+        if isinstance(pair.extras, HasSteps):
+            _check_device("elbo_step", {"its value": elbo_step(pair, x, 1)}, x.device)
+        for name in samplers(pair):
+            _check_device(f"sampler {name!r}", {"its value": sample(pair, 2, sampler=name, passes=PASSES)}, x.device)
 
 
-def _check_device(word: str, values: Mapping[str, Any], x: Tensor) -> None:
+def _take_steps(pair: Pair, x: Tensor) -> None:
+    """One step of each player, and the gradient of the pair's own estimate of the ELBO."""
+    Trained(pair, [x])
+    if isinstance(pair.extras, HasElbo):
+        loss = torch.stack([term.mean() for term in elbo_terms(pair.train(True), x).values()]).sum()
+        if loss.requires_grad:
+            loss.backward()
+
+
+def _check_device(word: str, values: Mapping[str, Any], device: torch.device) -> None:
     for name, value in values.items():
-        if isinstance(value, Tensor) and value.dim() and value.device != x.device:
-            raise BrokenError(f"in {word}, {name!r} should be on {x.device} like x; it is on {value.device}")
-
-
-class _OneDevice(TorchFunctionMode):
-    """Refuses operations on tensors of two devices; the meta device accepts some of them."""
-
-    MOVES = frozenset({"to", "copy_", "type_as", "__getitem__", "__setitem__", "__get__", "__set__", "index_put_"})
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        given = chain(*((a if isinstance(a, (tuple, list)) else (a,)) for a in (*args, *kwargs.values())))
-        devices = {each.device.type for each in given if isinstance(each, Tensor) and each.dim()}
-        name = getattr(func, "__name__", "")
-        if len(devices) > 1 and name not in self.MOVES:
-            raise RuntimeError(f"{name} was given tensors on {' and '.join(sorted(devices))}")
-        return func(*args, **kwargs)
+        if isinstance(value, Tensor) and value.dim() and value.device != device:
+            raise BrokenError(f"in {word}, {name!r} should be on {device} like x; it is on {value.device}")

@@ -234,7 +234,10 @@ def per_datum(trace: Any, n: int, names: Container[str] | None = None, without: 
         value = scale_and_mask(site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"]), 1.0, site["mask"])
         value = value.expand(torch.broadcast_shapes(value.shape, _plate_shape(site)))
         total = total + value.movedim(data.dim, 0).reshape(n, -1).sum(1)
-    return total if isinstance(total, Tensor) else torch.zeros(n)
+    if isinstance(total, Tensor):
+        return total
+    given = (each for each in trace.nodes.get("_INPUT", {}).get("args", ()) if isinstance(each, Tensor))
+    return torch.zeros(n, device=next(given, torch.empty(0)).device)
 
 
 def in_support(trace: Any, n: int) -> Tensor:

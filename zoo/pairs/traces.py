@@ -205,7 +205,7 @@ def _matched(pair: Pair, x: Tensor) -> tuple[Any, Any]:
 
 
 def _log_ratio(model_trace: Any, guide_trace: Any, x: Tensor, names: Container[str] | None = None) -> Tensor:
-    return per_datum(model_trace, len(x), names).to(x.device) - per_datum(guide_trace, len(x), names).to(x.device)
+    return per_datum(model_trace, len(x), names) - per_datum(guide_trace, len(x), names)
 
 
 def log_prob(pair: Pair, x: Tensor) -> Tensor:

@@ -334,8 +334,9 @@ class TrainedModel:
         with seeded(seed), self.pair.evaluating():
             found = impute(self.pair, batch, missing.to(batch.device), draws, particles)
         kind: Literal["exact", "importance-resampled"] = "exact" if found.exact else "importance-resampled"
+        missing, known = missing.cpu(), own.cpu().double()
         drawn, mean = (
-            torch.where(missing, self._restored(part, expected).cpu().double(), own.cpu().double()).to(own.dtype)
+            torch.where(missing, self._restored(part, expected).cpu().double(), known).to(own.dtype)
             for part, expected in ((found.draws, False), (found.mean, True))
         )
         return Imputed(form.batch(self.event, drawn), form.batch(self.event, mean), kind, form.array(found.ess))
