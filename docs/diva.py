@@ -3,10 +3,10 @@
 ``python docs/diva.py --data-dir FOLDER`` prints a line for each domain that is left out and each seed, which draws the
 images, the first weights and the batches. Both have the same encoder, optimiser (Adam), batches and number of steps.
 Of their weights at every `EVERY` steps, those of the least validation error are tested; validation data are of the
-domains that both were trained on. Of angles, the same images are the train images at the angle left out; the new digits
-are those of MNIST's test file at that angle. Of voices (``--data speakers --leave en fr es it ru``) there is one test.
-A gain is the error of the classifier less that of ``diva``, and its error the standard error of the mean over seeds; for
-all domains together, over domains.
+domains that both were trained on. Of angles, the same images are the train images at the angle left out; the new
+digits are those of MNIST's test file at that angle. Of voices (``--data speakers --leave en fr es it ru``) there is one
+test. A gain is the error of the classifier less that of ``diva``, and its error the standard error of the mean over
+seeds; for all domains together, over domains.
 
 ``--picture FILE`` draws what one ``diva`` makes of images whose z_d it takes from the prior of each domain.
 """

@@ -57,12 +57,16 @@ class GraphVAE(nn.Module):
     the bound of the best order found (`zoo.distributions.graphs`), which is higher, under its own name. It is no
     density of the arrays that the model draws, so it is not that of a site.
 
+    With ``sums`` bonds are not independent given z: b_ij also depends on the atoms i and j and on the sums of the bonds
+    that each has so far (`zoo.nn.bonds`), so that valences can be kept. No order is matched then.
+
     Args:
         event: a record of ``atoms``, of N entries of finitely many levels, and ``bonds``, of N (N - 1) / 2.
         latent: L.
         hidden: width of the two hidden layers of f.
         width: size of the guide's states.
         rounds: of messages.
+        sums: whether bonds see sums of bonds.
 
     Raises:
         UnfitError: another event.

@@ -1,4 +1,4 @@
-"""Spoken digits and letters in five voices, as small spectrograms: records of ``x``, the word ``y``, the voice ``d``."""
+"""Spoken digits and letters in five voices: records of a spectrogram ``x``, the word ``y`` and the voice ``d``."""
 
 from __future__ import annotations
 
@@ -68,9 +68,10 @@ def speakers(data_dir: Path | None = None, *, leave: str = "it") -> Dataset:
         train=torch.cat(train),
         validation=torch.cat(validation),
         test=test,
-        source=f"The digits and letters of the Asterisk exchange's prompts, version 1.6.1, one recording of each in each "
-        f"voice: spectrograms of {BANDS} bands and {FRAMES} frames; voices {', '.join(kept)} train and, {VALIDATION} "
-        f"words of each, validation, drawn with seed {SPLIT_SEED}; voice {leave} test, whose domain d is unknown.",
+        source=f"The digits and letters of the Asterisk exchange's prompts, version 1.6.1, one recording of each in "
+        f"each voice: spectrograms of {BANDS} bands and {FRAMES} frames; voices {', '.join(kept)} train and, "
+        f"{VALIDATION} words of each, validation, drawn with seed {SPLIT_SEED}; voice {leave} test, whose domain d is "
+        "unknown.",
         names={"y": WORDS, "d": (*kept, "unknown")},
     )
 
@@ -87,7 +88,7 @@ def spectrogram(pcm: NDArray[np.int16]) -> Tensor:
 
     The 24 frames of 25 ms are spread evenly between the first and the last sample of 3 % of the greatest amplitude, so
     a word takes all of them however fast it is spoken. Bands are triangles evenly spaced on the mel scale from 100 to
-    4,000 Hz. An energy is in decibels below the greatest of the word, in 16 levels; 48 dB and more below it are level 0.
+    4,000 Hz. An energy is in decibels below the greatest of the word, in 16 levels; level 0 is 48 dB below it or more.
 
     Raises:
         ZooError: silence.

@@ -170,8 +170,11 @@ class Suite(BaseModel):
 
     def quickened(self) -> Suite:
         """The short version of this suite, whose numbers are not to be quoted."""
-        quick = self.quick
-        return self.changed(**quick.model_dump(exclude={"data"}), data=quick.data or self.data)
+        return self.changed(**self.quick.model_dump(exclude={"data"}))._of_quick_data()
+
+    def _of_quick_data(self) -> Suite:
+        also = [suite._of_quick_data() for suite in self.also]
+        return self.model_copy(update={"data": self.quick.data or self.data, "also": also})
 
 
 def suite_names() -> list[str]:
