@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import string
 from pathlib import Path
 
@@ -113,8 +114,9 @@ def spectrogram(pcm: NDArray[np.int16]) -> Tensor:
 
 def _triangles() -> NDArray[np.float64]:
     """The weight of each frequency in each band, shape ``(12, FRAME // 2 + 1)``."""
-    mel = np.linspace(*(2595 * np.log10(1 + np.array([LOWEST, RATE / 2]) / 700)), BANDS + 2)
+    low, high = (2595 * math.log10(1 + hertz / 700) for hertz in (LOWEST, RATE / 2))
+    mel = np.linspace(low, high, BANDS + 2)
     edges = 700 * (10 ** (mel / 2595) - 1)
-    low, middle, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
+    start, top, end = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     hertz = np.fft.rfftfreq(FRAME, 1 / RATE)
-    return np.minimum((hertz - low) / (middle - low), (high - hertz) / (high - middle)).clip(0)
+    return np.minimum((hertz - start) / (top - start), (end - hertz) / (end - top)).clip(0)
