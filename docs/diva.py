@@ -114,6 +114,15 @@ def picture(made: Any, data: Dataset, path: Path) -> None:
     Image.fromarray(levels.numpy()).resize((levels.shape[1] * 2, levels.shape[0] * 2), 0).save(path)
 
 
+def nearest(data: Dataset) -> float:
+    """The test error of the class of the nearest train datum."""
+    (x, y), (new, wanted) = (
+        (data.event.main_of(part).flatten(1), data.event.unpack(part)["y"]) for part in (data.train, data.test)
+    )
+    assert y is not None  # every datum has a label
+    return float((y[torch.cdist(new, x).argmin(1)] != wanted).double().mean())
+
+
 def split(given: argparse.Namespace, leave: str, seed: int) -> dict[str, Dataset]:
     """The data without one domain, by the words for their test data."""
     if given.data == "speakers":
@@ -133,6 +142,7 @@ def main(given: argparse.Namespace) -> None:
         for seed in range(given.seeds):
             tests = split(given, leave, seed)
             data = next(iter(tests.values()))
+            print(f"{leave} {seed} nearest train datum, first test: {nearest(data):.4f}")
             errors, made = of_diva(data, [*tests.values()], given.steps, seed, hyper)
             rows.append((*of_classifier(data, [*tests.values()], given.steps, seed, made), *errors))
             print(leave, seed, *(f"{value:.4f}" for value in rows[-1]), flush=True)
