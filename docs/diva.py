@@ -1,11 +1,12 @@
-"""Test errors of ``diva`` and of a convolutional classifier alone at an angle that neither was trained on.
+"""Test errors of ``diva`` and of a convolutional classifier alone in a domain that neither was trained on.
 
-``python docs/diva.py --data-dir FOLDER`` prints a line for each angle that is left out and each seed, which draws the
+``python docs/diva.py --data-dir FOLDER`` prints a line for each domain that is left out and each seed, which draws the
 images, the first weights and the batches. Both have the same encoder, optimiser (Adam), batches and number of steps.
 Of their weights at every `EVERY` steps, those of the least validation error are tested; validation data are of the
-angles that both were trained on. The same images are the train images at the angle left out; the new digits are
-those of MNIST's test file at that angle. A gain is the error of the classifier less that of ``diva``, and its error
-the standard error of the mean over seeds.
+domains that both were trained on. Of angles, the same images are the train images at the angle left out; the new
+digits are those of MNIST's test file at that angle. Of voices (``--data speakers --leave en fr es it ru``) there is one
+test. A gain is the error of the classifier less that of ``diva``, and its error the standard error of the mean over
+seeds; for all domains together, over domains.
 
 ``--picture FILE`` draws what one ``diva`` makes of images whose z_d it takes from the prior of each domain.
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from statistics import fmean, stdev
@@ -38,10 +39,10 @@ def trained(
     loss: Callable[[Tensor], Tensor],
     scores: Callable[[Tensor], Tensor],
     data: Dataset,
-    tests: tuple[Dataset, Dataset],
+    tests: Sequence[Dataset],
     steps: int,
 ) -> tuple[float, ...]:
-    """Errors on validation data and on both tests of the weights with the least validation error."""
+    """Errors on validation data and on each test of the weights with the least validation error."""
     optimiser, found = torch.optim.Adam(net.parameters(), lr=LR), list[tuple[float, Any]]()
     for step in range(1, steps + 1):
         optimiser.zero_grad()
@@ -64,7 +65,7 @@ def error(scores: Callable[[Tensor], Tensor], data: Dataset, split: Tensor) -> f
     return float((found.argmax(1) != y).double().mean())
 
 
-def of_classifier(data: Dataset, tests: tuple[Dataset, Dataset], steps: int, seed: int, like: Any) -> tuple[float, ...]:
+def of_classifier(data: Dataset, tests: Sequence[Dataset], steps: int, seed: int, like: Any) -> tuple[float, ...]:
     """The errors of the encoder of ``like`` and a linear layer, trained by cross-entropy."""
     event = data.event.array
     with seeded(seed):
@@ -84,7 +85,7 @@ def of_classifier(data: Dataset, tests: tuple[Dataset, Dataset], steps: int, see
 
 
 def of_diva(
-    data: Dataset, tests: tuple[Dataset, Dataset], steps: int, seed: int, hyper: Mapping[str, Any]
+    data: Dataset, tests: Sequence[Dataset], steps: int, seed: int, hyper: Mapping[str, Any]
 ) -> tuple[tuple[float, ...], Any]:
     """The errors of ``diva``, and the family with the weights that were tested."""
     pair = build("diva", data.event, hyper, seed)
@@ -113,31 +114,59 @@ def picture(made: Any, data: Dataset, path: Path) -> None:
     Image.fromarray(levels.numpy()).resize((levels.shape[1] * 2, levels.shape[0] * 2), 0).save(path)
 
 
+def nearest(data: Dataset) -> float:
+    """The test error of the class of the nearest train datum."""
+    (x, y), (new, wanted) = (
+        (data.event.main_of(part).flatten(1), data.event.unpack(part)["y"]) for part in (data.train, data.test)
+    )
+    assert y is not None  # every datum has a label
+    return float((y[torch.cdist(new, x).argmin(1)] != wanted).double().mean())
+
+
+def split(given: argparse.Namespace, leave: str, seed: int) -> dict[str, Dataset]:
+    """The data without one domain, by the words for their test data."""
+    if given.data == "speakers":
+        return {"the voice": load_data(f"speakers:leave={leave}", data_dir=given.data_dir)}
+    spec = f"{given.data}:leave={leave},images={given.images}"
+    tests = {"same images": False, "new digits": True}
+    return {word: load_data(f"{spec},new={new}", data_dir=given.data_dir, seed=seed) for word, new in tests.items()}
+
+
 def main(given: argparse.Namespace) -> None:
     load_shelves()
-    print("angle seed  classifier: validation, same images, new digits  diva: validation, same images, new digits")
+    print("left out, seed  classifier: validation, each test  diva: validation, each test")
     hyper = parse_settings(given.set)
+    everywhere: dict[str, list[float]] = {}
     for leave in given.leave:
         rows = []
         for seed in range(given.seeds):
-            spec = f"{given.data}:leave={leave},images={given.images}"
-            data, new = (load_data(f"{spec},new={each}", data_dir=given.data_dir, seed=seed) for each in (False, True))
-            errors, made = of_diva(data, (data, new), given.steps, seed, hyper)
-            rows.append((*of_classifier(data, (data, new), given.steps, seed, made), *errors))
+            tests = split(given, leave, seed)
+            data = next(iter(tests.values()))
+            print(f"{leave} {seed} nearest train datum, first test: {nearest(data):.4f}")
+            errors, made = of_diva(data, [*tests.values()], given.steps, seed, hyper)
+            rows.append((*of_classifier(data, [*tests.values()], given.steps, seed, made), *errors))
             print(leave, seed, *(f"{value:.4f}" for value in rows[-1]), flush=True)
             if given.picture and seed == 0 and leave == given.leave[-1]:
                 picture(made, data, given.picture)
-        for place, words in ((1, "same images"), (2, "new digits")):
-            gains = [row[place] - row[place + 3] for row in rows]
-            stderr = f"{stdev(gains) / math.sqrt(len(gains)):.4f}" if len(gains) > 1 else "not known of one seed"
-            print(f"{leave} degrees, {words}: gain {fmean(gains):.4f}, standard error {stderr}", flush=True)
+        for place, words in enumerate(tests, 1):
+            gains = [row[place] - row[place + 1 + len(tests)] for row in rows]
+            everywhere.setdefault(words, []).append(fmean(gains))
+            print(f"{leave}, {words}: {summary(gains)}", flush=True)
+    for words, gains in everywhere.items():
+        print(f"all {len(gains)}, {words}: {summary(gains)}")
+
+
+def summary(gains: Sequence[float]) -> str:
+    """Their mean and its standard error."""
+    stderr = f"{stdev(gains) / math.sqrt(len(gains)):.4f}" if len(gains) > 1 else "not known of one"
+    return f"gain {fmean(gains):.4f}, standard error {stderr}"
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", default="rotated", help="rotated or rotated-digits")
+    parser.add_argument("--data", default="rotated", help="rotated, rotated-digits or speakers")
     parser.add_argument("--data-dir", type=Path, help="where MNIST's files are")
-    parser.add_argument("--leave", type=int, nargs="+", default=[0, 75], help="angles to leave out, one at a time")
+    parser.add_argument("--leave", nargs="+", default=["0", "75"], help="angles or voices to leave out, one at a time")
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=1000, help="of both")

@@ -58,7 +58,7 @@ def matching(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
         settings: ``particles`` (at most 16 are used), ``samples``, the most test graphs, and ``seed``.
 
     Returns:
-        The scores above; all skipped for data that are no graphs.
+        The scores above; all skipped for data that are no graphs, and where bonds depend on each other given latents.
 
     Reference:
         Simonovsky & Komodakis 2018, arXiv:1802.03480, section 3.3.
@@ -90,6 +90,7 @@ def match(pair: Pair, x: Tensor, particles: int, seed: int = 0) -> Matched:
         seed: of the draws.
 
     Raises:
+        UnfitError: bonds that depend on each other.
         ZooError: another pair.
     """
     if not pair.structure.plain:
@@ -125,11 +126,11 @@ def _of_pair(run: TrainedRun, settings: Settings) -> list[Score]:
     pair, x = run.pair, run.data.test[: settings.samples]
     try:
         graph_fields(pair.event, "matching")
+        can = capabilities(pair, x)
+        particles = min(settings.particles, PARTICLES) if can.latents else 1
+        found = match(pair, x, particles, settings.seed)
     except UnfitError as error:
         return [Score.skipped(metric, str(error)) for metric in METRICS]
-    can = capabilities(pair, x)
-    particles = min(settings.particles, PARTICLES) if can.latents else 1
-    found = match(pair, x, particles, settings.seed)
     exact: Kind = "lower bound" if can.latents else "exact"
 
     def of(word: str, weights: Tensor, kind: Kind, reason: str) -> list[Score]:
@@ -169,5 +170,8 @@ def _log_probs(model_trace: Any, name: str, n: int) -> Tensor:
     elif isinstance(fn, dist.Categorical):
         logs = fn.logits.log_softmax(-1)
     else:
-        raise ZooError(f"{name} should have independent categorical entries, got {type(fn).__name__}")
+        raise UnfitError(
+            f"graphs are matched where atoms and bonds are independent given the latents; {name} are of a "
+            f"{type(fn).__name__}"
+        )
     return logs.expand(n, *logs.shape[1:]).cpu().double()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from typing import Any
 
 import pyro.distributions as dist
 import torch
@@ -11,13 +12,14 @@ from pyro import poutine
 from torch import Tensor
 
 from zoo.data.molecules import chemistry, keys_of, molecule_of
+from zoo.distributions.autoregressive import Autoregressive, greedy
 from zoo.distributions.graphs import graph_fields
 from zoo.errors import UnfitError, ZooError
 from zoo.files import cached_tensors
 from zoo.metrics.two_sample import Share
 from zoo.pairs.pair import Pair
 from zoo.pairs.registry import evaluation
-from zoo.pairs.sites import entries_of
+from zoo.pairs.sites import entries_of, latent_sites
 from zoo.runs.evaluation import Settings, TrainedRun, attempt, unmeasurable
 from zoo.scores import Score
 from zoo.seeding import seeded
@@ -28,6 +30,7 @@ CHUNK = 1000
 SHOWN = 12
 """Molecules that a figure shows of the data and of each way to decode."""
 DECODINGS = ("sampled", "argmax")
+SITES = ("atoms", "bonds")
 METRICS = tuple(f"{word}_{way}" for way in DECODINGS for word in ("valid", "unique", "novel", "vun"))
 
 
@@ -36,7 +39,8 @@ def molecules(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
     """Shares of 10,000 draws of the prior that are valid, unique and novel molecules.
 
     Each draw of the latents is decoded by a draw of atoms and bonds (``_sampled``, the model's own draws) and by the
-    most probable level of each (``_argmax``). With standard errors of shares of so many:
+    most probable level of each (``_argmax``), of bonds that depend on others given those before. With standard errors
+    of shares of so many:
 
     - ``valid``: of the draws. rdkit sanitises the molecule, all its atoms hang together and no bond leads to an absent
       one. Loose fragments are not valid.
@@ -102,23 +106,39 @@ def draws(pair: Pair, n: int) -> Mapping[str, Tensor]:
     """Packed draws of the prior, decoded in both ways: shape ``(n, event.size)`` each, on the CPU.
 
     Raises:
-        ZooError: the pair does not observe ``atoms`` and ``bonds``, independent given its latents.
+        ZooError: the pair does not observe ``atoms`` and ``bonds``, of categorical entries.
     """
     found: dict[str, list[Tensor]] = {way: [] for way in DECODINGS}
+    model = poutine.uncondition(pair.model)
     with pair.evaluating():
         for part in torch.zeros(n, *pair.event.shape, device=pair.device).split(CHUNK):
-            nodes = poutine.trace(poutine.uncondition(pair.model)).get_trace(part).nodes
-            values: dict[str, dict[str, Tensor]] = {way: {} for way in DECODINGS}
-            for name in ("atoms", "bonds"):
-                fn = entries_of(nodes[name]["fn"])
-                if not isinstance(fn, (dist.Categorical, dist.Bernoulli)):
-                    raise ZooError(f"{name} should have independent categorical entries, got {type(fn).__name__}")
-                values["sampled"][name] = nodes[name]["value"]
-                bernoulli = isinstance(fn, dist.Bernoulli)
-                values["argmax"][name] = fn.logits > 0 if bernoulli else fn.logits.argmax(-1)
-            for way in DECODINGS:
-                found[way].append(pair.event.pack(values[way]).cpu())
+            drawn = poutine.trace(model).get_trace(part)
+            found["sampled"].append(pair.event.pack({name: drawn.nodes[name]["value"] for name in SITES}).cpu())
+            atoms = _likeliest(drawn, "atoms")
+            known = {name: drawn.nodes[name]["value"] for name in latent_sites(drawn)} | {"atoms": atoms}
+            with seeded(0):  # the bonds that are drawn here are not used
+                given = poutine.trace(poutine.condition(model, known)).get_trace(part)
+            found["argmax"].append(pair.event.pack({"atoms": atoms, "bonds": _likeliest(given, "bonds")}).cpu())
     return {way: torch.cat(parts) for way, parts in found.items()}
+
+
+def _likeliest(trace: Any, name: str) -> Tensor:
+    """The most probable level of each entry of a site, in each datum; of bonds one after the other, given those before.
+
+    Raises:
+        ZooError: entries that are not categorical.
+    """
+    fn = entries_of(trace.nodes[name]["fn"])
+    match fn:
+        case Autoregressive():
+            return greedy(fn)
+        case dist.Bernoulli():
+            levels: Tensor = fn.logits > 0
+        case dist.Categorical():
+            levels = fn.logits.argmax(-1)
+        case _:
+            raise ZooError(f"{name} should have categorical entries, got {type(fn).__name__}")
+    return levels.to(trace.nodes[name]["value"].dtype)
 
 
 def _elements(run: TrainedRun) -> Sequence[str]:

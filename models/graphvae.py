@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from zoo.distributions.autoregressive import Autoregressive
 from zoo.distributions.canonical import canonical_orders
 from zoo.distributions.graphs import graph_fields, square
 from zoo.distributions.levels import Levels, level_counts
 from zoo.event import Event
 from zoo.nn.amortised import diagonal_normal
+from zoo.nn.bonds import BondsBySums
 from zoo.nn.mlp import MLP
 from zoo.pairs.registry import family
 
@@ -53,12 +57,16 @@ class GraphVAE(nn.Module):
     the bound of the best order found (`zoo.distributions.graphs`), which is higher, under its own name. It is no
     density of the arrays that the model draws, so it is not that of a site.
 
+    With ``sums`` bonds are not independent given z: b_ij also depends on the atoms i and j and on the sums of the bonds
+    that each has so far (`zoo.nn.bonds`), so that valences can be kept. No order is matched then.
+
     Args:
         event: a record of ``atoms``, of N entries of finitely many levels, and ``bonds``, of N (N - 1) / 2.
         latent: L.
         hidden: width of the two hidden layers of f.
         width: size of the guide's states.
         rounds: of messages.
+        sums: whether bonds see sums of bonds.
 
     Raises:
         UnfitError: another event.
@@ -67,15 +75,26 @@ class GraphVAE(nn.Module):
         Simonovsky & Komodakis 2018, arXiv:1802.03480; Li et al. 2016, arXiv:1511.05493 (the gated graph network).
     """
 
-    def __init__(self, event: Event, *, latent: int = 40, hidden: int = 512, width: int = 48, rounds: int = 1) -> None:
+    def __init__(
+        self,
+        event: Event,
+        *,
+        latent: int = 40,
+        hidden: int = 512,
+        width: int = 48,
+        rounds: int = 1,
+        sums: bool = False,
+    ) -> None:
         super().__init__()
         atoms, bonds = graph_fields(event, "graphvae")
         assert atoms.levels
         assert bonds.levels
         self.event, self.latent, self.rounds, self.nodes = event, latent, rounds, atoms.size
+        self.bonds = Event(bonds.size, bonds.levels)
         self.levels = (atoms.levels, bonds.levels)
         self.sizes = [atoms.size * atoms.levels, bonds.size * bonds.levels]
         self.decoder = MLP(latent, (hidden, hidden), sum(self.sizes))
+        self.sums = BondsBySums(atoms.size, self.levels, latent) if sums else None
         self.embed, self.rank = nn.Embedding(atoms.levels, width), nn.Embedding(self.nodes, width)
         self.messages = nn.Linear(width, (bonds.levels - 1) * width, bias=False)
         self.update = nn.GRUCell(width, width)
@@ -87,8 +106,17 @@ class GraphVAE(nn.Module):
         with pyro.plate("data", len(atoms)):
             z = pyro.sample("z", dist.Normal(atoms.new_zeros(self.latent), 1.0).to_event(1))
             of_atoms, of_bonds = self.decoder(z).split(self.sizes, -1)
-            pyro.sample("atoms", Levels(logits=of_atoms.unflatten(-1, (-1, self.levels[0]))).to_event(1), obs=atoms)
-            pyro.sample("bonds", Levels(logits=of_bonds.unflatten(-1, (-1, self.levels[1]))).to_event(1), obs=bonds)
+            own = Levels(logits=of_atoms.unflatten(-1, (-1, self.levels[0]))).to_event(1)
+            atoms = pyro.sample("atoms", own, obs=atoms)
+            logits = of_bonds.unflatten(-1, (-1, self.levels[1]))
+            pyro.sample("bonds", self.of_bonds(logits, z, atoms), obs=bonds)
+
+    def of_bonds(self, logits: Tensor, z: Tensor, atoms: Tensor) -> Any:
+        """The distribution of bonds, given logits of each, shape ``(n, N (N - 1) / 2, levels)``, z and atoms."""
+        if self.sums is None:
+            return Levels(logits=logits).to_event(1)
+        parallel, stream = self.sums.given(logits, z, atoms)
+        return Autoregressive(self.bonds, parallel, stream)
 
     def guide(self, atoms: Tensor, bonds: Tensor) -> None:
         """Draw z given a graph, in whatever order."""

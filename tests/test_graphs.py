@@ -13,6 +13,7 @@ import torch
 from make_believe import MadeUp, study
 from members import small
 from torch import Tensor
+from torch.nn import functional as F
 
 from zoo.contract.check import check
 from zoo.data import Dataset, load_data
@@ -22,6 +23,7 @@ from zoo.distributions.canonical import canonical_orders
 from zoo.distributions.graphs import ProbabilisticGraph, automorphisms, every_order, graph_fields, in_order, reordered
 from zoo.errors import UnfitError, ZooError
 from zoo.event import Event
+from zoo.nn.bonds import BondsBySums
 from zoo.pairs.build import build
 from zoo.pairs.pair import Pair
 from zoo.pairs.registry import evaluations
@@ -131,10 +133,50 @@ def test_the_canonical_order_gives_one_array_for_each_graph(graphs: tuple[Tensor
     assert len(rows) == 143
 
 
+@pytest.mark.parametrize("sums", [False, True])
 @pytest.mark.parametrize("text", ["atoms=4:3,bonds=6:3", "bonds=3:2,atoms=3:2"])
-def test_the_contract_holds_for_graphs(text: str) -> None:
-    findings = check("graphvae", Event.parse(text), small("graphvae"))
+def test_the_contract_holds_for_graphs(text: str, sums: bool) -> None:
+    findings = check("graphvae", Event.parse(text), {**small("graphvae"), "sums": sums})
     assert [finding for finding in findings if not finding.ok] == []
+
+
+def random_bonds(nodes: int, levels: tuple[int, int]) -> tuple[BondsBySums, tuple[Tensor, Tensor, Tensor]]:
+    """A network that has learned something, and logits, latents and atoms of four graphs."""
+    with seeded(3):
+        net = BondsBySums(nodes, levels, latent=2, width=8)
+        torch.nn.init.normal_(net.out.weight)
+        pairs = nodes * (nodes - 1) // 2
+        given = torch.randn(4, pairs, levels[1]), torch.randn(4, 2), torch.randint(levels[0], (4, nodes)).float()
+    return net, given
+
+
+def test_bonds_by_sums_are_normalised_and_drawn_as_they_are_scored() -> None:
+    net, given = random_bonds(4, (3, 2))
+    logits, stream = net.given(*given)
+    every = torch.tensor([[k >> bit & 1 for bit in range(6)] for k in range(64)], dtype=torch.float32)
+    with torch.no_grad():
+        nats = [
+            -F.cross_entropy(logits(b.expand(4, -1)).flatten(0, 1), b.repeat(4).long(), reduction="none") for b in every
+        ]
+        torch.testing.assert_close(sum(each.reshape(4, -1).sum(1).exp() for each in nats), torch.ones(4))
+        bonds = every[[3, 24, 63, 41]]
+        one_by_one = stream(4)
+        found = [next(one_by_one), *(one_by_one.send(bonds[:, p]) for p in range(5))]
+        torch.testing.assert_close(torch.stack(found, 1), logits(bonds))
+
+
+def test_a_bond_sees_sums_of_earlier_bonds_of_its_two_nodes_only() -> None:
+    net, given = random_bonds(5, (3, 4))
+    logits, _ = net.given(*given)
+    pairs = [(i, j) for i in range(5) for j in range(i + 1, 5)]
+    with torch.no_grad():
+        nothing = torch.zeros(4, len(pairs))
+        for q, changed in enumerate(pairs):
+            other = nothing.clone()
+            other[:, q] = 2
+            moved = ((logits(other) - logits(nothing)).abs() > 1e-6).any(2)
+            for p, pair in enumerate(pairs):
+                assert bool(moved[:, p].any()) == (q < p and bool(set(pair) & set(changed)))
 
 
 @pytest.mark.parametrize("text", ["x=4x4:5,y=:3@label", "atoms=4:3,bonds=5:3", "atoms=4:3,bonds=6:3@given", "8x8:17"])
@@ -188,6 +230,17 @@ def test_matching_raises_the_bound_and_no_higher_than_the_sum(atlas: Dataset) ->
     assert values["unlabelled_nats"] < values["matched_nats"] < values["ordered_nats"]
     assert values["matching_gain"] == pytest.approx(values["ordered_elbo"] - values["matched_elbo"], abs=1e-6)
     assert {found[name].kind for name in ("ordered_nats", "matched_nats", "unlabelled_nats")} == {"lower bound"}
+
+
+def test_bonds_that_depend_on_each_other_are_decoded_and_not_matched(atlas: Dataset) -> None:
+    import zoo.evaluations.molecules as module
+
+    run = run_of(build("graphvae", atlas.event, {**small("graphvae"), "sums": True}), atlas)
+    reasons = {(score.status, "independent given" in score.reason) for score in evaluate("matching", [run], QUICK)}
+    assert reasons == {("skipped", True)}
+    with seeded(0):
+        drawn = module.draws(run.pair, 7)
+    assert {split.shape for split in drawn.values()} == {(7, atlas.event.size)}
 
 
 def test_evaluations_of_graphs_skip_other_data(coins: Dataset, atlas: Dataset) -> None:

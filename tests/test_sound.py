@@ -22,7 +22,7 @@ from zoo.codec.container import decode, unpack
 from zoo.codec.recording import decode_recording, encode_recording
 from zoo.contract.check import check
 from zoo.contract.values import random_data
-from zoo.data import Dataset
+from zoo.data import Dataset, load_data
 from zoo.data.files.sounds import expanded, mulaw, read_pcm, wav_bytes
 from zoo.data.speech import FOLDERS, PACKAGES, SILENCE, drawn, of_utterances
 from zoo.errors import RunError, UnfitError, ZooError
@@ -306,12 +306,18 @@ def test_train_sample_compress_and_decompress(tmp_path: Path, monkeypatch: pytes
     assert (len(pcm), rate) == (2 * (80 + 1600), 8000)
     source = folder / "agent-pass.wav"
     (run,) = Path("runs").rglob("config.json")
+    zoo("publish", str(run.parent), "--to", "models", "--name", "tiny", "--data-dir", "data", "--quiet")
+    zoo("sample", "models/tiny", "--out", "y.wav", "-n", "2", "--quiet")  # without the data set
+    pcm, rate = read_pcm(Path("y.wav"))
+    assert (len(pcm), rate) == (2 * (32 + 1600), 8000)
     zoo("compress", str(run.parent), str(source), "-o", "x.zoo", "--quiet")
     zoo("decompress", "x.zoo", "-o", "back.wav", "--quiet")
     with wave.open("back.wav") as back:
         assert back.getframerate() == 8000
     assert np.array_equal(read_pcm(Path("back.wav"))[0], expanded(mulaw(read_pcm(source)[0])))
     assert "is written to a .wav" in zoo("decompress", "x.zoo", "-o", "x.npz", code=2).stderr
+    few = load_data("speech:window=16,past=4,utterances=10", data_dir=Path("data"))  # 9 windows of each
+    assert [len(few.train), len(few.validation), len(few.test)] == [72, 9, 9]
     for wrong in ("en+xx", "en+en"):
         said = zoo("train", "wavenet-sound", "--data", f"speech:languages={wrong}", "--data-dir", "data", code=2).stderr
         assert "different ones of en, fr" in said

@@ -49,6 +49,14 @@ def test_a_wrong_entry_is_named(tmp_path: Path, text: str, message: str) -> None
         load_suite(str(tmp_path / "mine.toml"))
 
 
+def test_quick_data_are_of_their_own_suite() -> None:
+    small = Suite(name="small", families=["ppca"], data=["moons"], quick={"data": ["pinwheel"], "share": 0.5})
+    whole = Suite(name="whole", families=["ppca"], data=["circles"], also=[small])
+    assert [each.data for each in (whole, *whole.also)] == [["circles"], ["moons"]]
+    quick = whole.quickened()
+    assert [(each.data, each.share) for each in (quick, *quick.also)] == [(["circles"], 0.1), (["pinwheel"], 0.1)]
+
+
 @pytest.mark.parametrize(
     ("entry", "message"),
     [

@@ -163,7 +163,7 @@ def sample(
         from zoo.pairs.sampling import sample as draw
         from zoo.seeding import seeded
 
-        prepared = Prepared.of(name, options, example=out.suffix != ".wav")  # an example does not know its rate
+        prepared = Prepared.of(name, options, example=True)
         rate = prepared.dataset.rate
         check_place(out, prepared.dataset.event, prepared.dataset.columns, prepared.dataset.names, rate)
         if seconds and out.suffix != ".wav":

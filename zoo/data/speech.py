@@ -50,7 +50,14 @@ Samples = NDArray[np.uint8]
     about="spoken prompts at 8 kHz, 256 mu-law levels, given the samples before: window=2048,past=1023,languages=en+fr",
     packages=tuple(PACKAGES.values()),
 )
-def speech(data_dir: Path | None = None, *, window: int = 2048, past: int = 1023, languages: str = "en") -> Dataset:
+def speech(
+    data_dir: Path | None = None,
+    *,
+    window: int = 2048,
+    past: int = 1023,
+    languages: str = "en",
+    utterances: int | None = None,
+) -> Dataset:
     """The prompts of the Asterisk exchange, one speaker for a language: see `of_utterances`.
 
     Args:
@@ -58,6 +65,7 @@ def speech(data_dir: Path | None = None, *, window: int = 2048, past: int = 1023
         window: samples of a datum.
         past: samples before it, which are given.
         languages: some of en, fr, es, it and ru, joined by a plus. Of several, the speaker is given: ``speaker``.
+        utterances: of each language, the most that are taken, by a fixed draw; all by default.
 
     Raises:
         ZooError: an unknown language, a package that is not on this machine, or sizes below 1.
@@ -65,11 +73,12 @@ def speech(data_dir: Path | None = None, *, window: int = 2048, past: int = 1023
     names = languages.split("+")
     if not set(names) <= set(FOLDERS) or len(set(names)) < len(names):
         raise ZooError(f"languages are different ones of {', '.join(FOLDERS)}, joined by +; got {languages!r}")
-    if min(window, past) < 1:
-        raise ZooError(f"window and past are 1 sample or more, got window={window}, past={past}")
-    utterances = {name: dict(_utterances(PACKAGES[name].folder(data_dir) / SOUNDS / FOLDERS[name])) for name in names}
+    if min(window, past, 1 if utterances is None else utterances) < 1:
+        sizes = f"window={window}, past={past}, utterances={utterances}"
+        raise ZooError(f"window, past and utterances are 1 or more, got {sizes}")
+    spoken = {name: dict(_utterances(folder_of(name, data_dir), utterances)) for name in names}
     story = f"Prompts of the Asterisk exchange ({', '.join(FOLDERS[name] for name in names)}, version 1.6.1)"
-    return of_utterances(utterances, window, past, story)
+    return of_utterances(spoken, window, past, story)
 
 
 def of_utterances(
@@ -151,14 +160,32 @@ def windows(samples: Samples, window: int, past: int) -> Tensor:
     return torch.from_numpy(padded[rest:].astype(np.float32)).unfold(0, past + window, window).contiguous()
 
 
-def _utterances(folder: Path) -> Iterator[tuple[str, Samples]]:
-    """Name and levels of each utterance; silence and tones are left out."""
+def folder_of(language: str, data_dir: Path | None) -> Path:
+    """The recordings of a language in its unpacked package.
+
+    Raises:
+        ZooError: it is not on this machine.
+    """
+    return PACKAGES[language].folder(data_dir) / SOUNDS / FOLDERS[language]
+
+
+def recorded(file: Path) -> NDArray[np.int16]:
+    """The samples of a recording of the packages, of 16 bits.
+
+    Raises:
+        ZooError: another rate.
+    """
+    pcm, rate = read_pcm(file)
+    if rate != RATE:
+        raise ZooError(f"{file} has {rate} Hz and not {RATE}; it is not the package that was known")
+    return pcm
+
+
+def _utterances(folder: Path, most: int | None) -> Iterator[tuple[str, Samples]]:
+    """Name and levels of each utterance, of a fixed draw of ``most``; silence and tones are left out."""
     level = mulaw(np.arange(-(2**15), 2**15).astype(np.int16))
-    for file in sorted(folder.rglob(f"*{SUFFIX}")):
-        path = file.relative_to(folder)
-        if path.parts[0] in NO_SPEECH or path.stem in NO_SPEECH:
-            continue
-        pcm, rate = read_pcm(file)
-        if rate != RATE:
-            raise ZooError(f"{file} has {rate} Hz and not {RATE}; it is not the package that was known")
-        yield str(path.with_suffix("")), level[pcm.astype(np.int32) + 2**15]
+    names = sorted(str(file.relative_to(folder).with_suffix("")) for file in folder.rglob(f"*{SUFFIX}"))
+    names = [name for name in names if not NO_SPEECH & {Path(name).parts[0], Path(name).stem}]
+    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(SPLIT_SEED)).tolist()
+    for name in names if most is None else sorted(names[i] for i in order[:most]):
+        yield name, level[recorded(folder / f"{name}{SUFFIX}").astype(np.int32) + 2**15]

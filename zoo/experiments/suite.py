@@ -97,7 +97,7 @@ def _fit(entry: Family, guide: str, prior: str) -> bool:
 
 
 class Quick(BaseModel):
-    """What ``--quick`` changes: fewer seeds, ``share`` of each recipe's steps, fewer particles and data."""
+    """What ``--quick`` changes: fewer seeds, ``share`` of each recipe's steps, fewer particles, smaller ``data``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -105,6 +105,8 @@ class Quick(BaseModel):
     share: float = Field(default=0.1, gt=0, le=1)
     particles: int = Field(default=64, ge=1)
     once: dict[str, PositiveInt] = {}
+    data: list[str] = []
+    """Instead of the suite's, if any."""
 
 
 class Suite(BaseModel):
@@ -168,8 +170,11 @@ class Suite(BaseModel):
 
     def quickened(self) -> Suite:
         """The short version of this suite, whose numbers are not to be quoted."""
-        quick = self.quick
-        return self.changed(seeds=quick.seeds, particles=quick.particles, share=quick.share, once=quick.once)
+        return self.changed(**self.quick.model_dump(exclude={"data"}))._of_quick_data()
+
+    def _of_quick_data(self) -> Suite:
+        also = [suite._of_quick_data() for suite in self.also]
+        return self.model_copy(update={"data": self.quick.data or self.data, "also": also})
 
 
 def suite_names() -> list[str]:

@@ -83,6 +83,8 @@ class RunConfig(BaseModel):
     """Field, or column of a table -> the names of its levels, where they have names: other data are read by these."""
     columns: tuple[str, ...] = ()
     """Of a table, the column of each entry of a datum."""
+    rate: int = 0
+    """Of data that are sound, samples in a second."""
     units: dict[str, Any] | None = None
     """Of real entries that were standardised (`zoo.data.units.Units.to_json`); the data's own if ``None``."""
 
@@ -111,7 +113,7 @@ class RunConfig(BaseModel):
         """Eight hexadecimal digits that change when any setting does."""
         later = {"unchecked": self.unchecked, "names": self.names, "units": self.units}  # that earlier runs do not have
         absent: dict[str, Any] = {name: True for name, value in later.items() if not value}
-        absent["columns"] = True  # which the fingerprint stands for
+        absent |= {"columns": True, "rate": True}  # which the fingerprint stands for
         plain = {"objective": self.recipe.objective == "elbo", "free_bits": not self.recipe.free_bits}
         absent["recipe"] = {name for name, is_so in plain.items() if is_so}
         return hashlib.sha256(self.model_dump_json(exclude=absent).encode()).hexdigest()[:8]
@@ -165,6 +167,7 @@ def configure(
         unchecked=unchecked,
         names={name: tuple(words) for name, words in dataset.names.items()},
         columns=tuple(dataset.columns),
+        rate=dataset.rate,
         units=dataset.units.to_json() if dataset.units else None,
         files={str(file): hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in sorted(filter(None, files))},
     )

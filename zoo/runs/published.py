@@ -172,6 +172,7 @@ def example_of(run: Run) -> Dataset | None:
         names=config.names,
         columns=config.columns,
         units=config.data_units,
+        rate=config.rate,
     )
 
 
