@@ -9,7 +9,7 @@ from torch import Tensor
 
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.flows.squeeze import Shape
+from zoo.nn.images import Shape
 from zoo.models.convexp import ConvExp, terms
 from zoo.pairs.build import build
 

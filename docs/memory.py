@@ -1,0 +1,68 @@
+"""Peak memory of 20 training steps on images of the size of CIFAR-10, for each family that takes them: docs/networks.md.
+
+python docs/memory.py [FAMILY ...]
+"""
+
+from __future__ import annotations
+
+import inspect
+import resource
+import subprocess
+import sys
+import time
+
+import torch
+
+import zoo
+from zoo.nn.networks import networks_of
+from zoo.pairs.build import read_name
+from zoo.pairs.registry import families, load_shelves
+
+EVENT = zoo.Event((3, 32, 32), 256)
+TRAIN, HELD_OUT, STEPS = 640, 64, 20
+
+
+def names() -> list[str]:
+    """Every family that takes levels, with each of its networks."""
+    load_shelves()
+    found = list[str]()
+    for family in families:
+        if "levels" in family.supports and family.group != "floor":
+            nets = networks_of(family.make)
+            found += [f"{family.name}:net={net}" for net in nets] or [family.name]
+    return found
+
+
+def images(n: int) -> torch.Tensor:
+    """Smooth made-up images: three waves in each colour, and noise."""
+    places = torch.arange(32.0) / 32
+    phase, steep = 6.28 * torch.rand(n, 3, 1, 1, 3), 6.28 * torch.randn(2, n, 3, 1, 1, 3)
+    waves = (steep[0] * places[:, None, None] + steep[1] * places[:, None] + phase).sin().sum(-1)
+    return (128 + 40 * waves + 4 * torch.randn(n, 3, 32, 32)).round().clamp(0, 255)
+
+
+def measure(name: str) -> str:
+    """Train, and give the row of the table."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    train, validation, test = images(TRAIN + 2 * HELD_OUT).split([TRAIN, HELD_OUT, HELD_OUT])
+    data = zoo.Dataset("waves", EVENT, train, validation, test, "Made up.")
+    pair = zoo.build(name, EVENT)
+    began = time.process_time()
+    progress = zoo.fit(pair, data, {"steps": STEPS, "checkpoints": 1, "engine": "eager"}, device="cpu")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    weights = sum(each.numel() for each in pair.parameters()) / 1e6
+    batch = pair.recipe.get("batch", 128)
+    seconds = time.process_time() - began
+    return f"| `{name}` | {weights:.1f} | {batch} | {peak:.1f} | {seconds:.0f} | {progress.status} |"
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--one"]:
+        print(measure(sys.argv[2]), flush=True)
+        sys.exit()
+    print("| family | weights, millions | batch | peak memory, GiB | seconds of the processor | |\n|---|---|---|---|---|---|")
+    for name in sys.argv[1:] or names():
+        done = subprocess.run([sys.executable, __file__, "--one", name], capture_output=True, text=True)
+        said = done.stdout.strip() or f"| `{name}` | {(done.stderr.strip().splitlines() or ['killed'])[-1]} |"
+        print(said, flush=True)
