@@ -97,7 +97,7 @@ class PixelVAE(nn.Module):
         self.prior = make_prior(latent)
         self.see = CosineFeatures(event)
         self.first = Masked(self.pixel.channels * self.see.size, width, 2 * reach + 1, centre=False)
-        self.paint = chosen(DECODERS, net, event)(Event((width, *self.grid)), latent, (hidden,), 1, dropout)
+        self.paint = chosen(DECODERS, net, event)(Event((width, *self.grid), "real"), latent, (hidden,), 1, dropout)
         self.layers = nn.ModuleList(Gated(width, dropout) for _ in range(blocks))
         self.head = nn.Sequential(nn.ELU(), Dropout(dropout), nn.Conv2d(width, self.pixel.count, 1))
         self.bias = nn.Parameter(torch.zeros(self.pixel.count, *self.grid))
@@ -123,12 +123,12 @@ class PixelVAE(nn.Module):
 
     def logits(self, x: Tensor, painted: Tensor) -> Tensor:
         """As drawn and the feature maps of z, ``(n, width, *grid)``, to ``(n, *drawn.shape, levels)``."""
-        return self.pixel.logits(self._parameters(x.reshape(len(x), *self.grid, -1), painted, self.bias), x)
+        return self.pixel.logits(self._parameters_of(x.reshape(len(x), *self.grid, -1), painted, self.bias), x)
 
     def _total(self, x: Tensor, painted: Tensor) -> Tensor:
-        return self.pixel.total(self._parameters(x, painted, self.bias), x)
+        return self.pixel.total(self._parameters_of(x, painted, self.bias), x)
 
-    def _parameters(self, x: Tensor, painted: Tensor, bias: Tensor) -> Tensor:
+    def _parameters_of(self, x: Tensor, painted: Tensor, bias: Tensor) -> Tensor:
         """Of a part of the image, ``(n, rows, columns, channels)``: ``(n, rows, columns, count)``."""
         h = self.first(self.see(x).flatten(3).movedim(-1, 1)) + painted
         for layer in self.layers:
@@ -144,7 +144,7 @@ class PixelVAE(nn.Module):
             for j in range(columns):
                 first, last = max(0, j - r), min(columns, j + r + 1)
                 maps, bias = (part[..., top : i + 1, first:last] for part in (painted, self.bias))
-                parameters = self._parameters(x[:, top : i + 1, first:last], maps, bias)[:, -1, j - first]
+                parameters = self._parameters_of(x[:, top : i + 1, first:last], maps, bias)[:, -1, j - first]
                 x[:, i, j] = (yield from self.pixel.stream(parameters)).reshape(n, -1)
 
     @torch.no_grad()

@@ -30,7 +30,7 @@ def bsds300(
     The last entry follows from the others. Nats are densities of these 63 numbers, as in the literature. What differs
     from it: patches, of random places with ``seed``, are not the published ones, which were drawn once; the patches of
     validation are of other photographs than those that train, the last tenth by name; grey is Pillow's luma of the
-    JPEGs. Differences of the likelihood between draws of the test patches are about its standard error.
+    JPEGs.
 
     The photographs are looked for in ``images/train`` and ``images/test`` of the folders ``bsds300`` and ``BSDS300`` of
     ``data_dir``, ``$ZOO_DATA`` or the cache.

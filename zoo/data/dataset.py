@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 STANDARDISED = "real entries are standardised by the train data, and scores are in the data's own units"
 
-INITIAL_NUMBERS = 2**25
+INITIAL_NUMBERS = 2**24
 """Entries of streamed data that parameters are set from before training."""
 
 

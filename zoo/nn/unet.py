@@ -28,7 +28,7 @@ class UNet(nn.Module):
     Args:
         event: an image ``(channels, height, width)`` or ``(height, width)``.
         count: outputs of each entry.
-        width: channels at full size; half as many again at half of it, twice as many below.
+        width: channels at full size; twice as many below it.
         blocks: residual convolutions of each size on each way.
         dropout: share of the units of each block dropped in training.
 
@@ -52,15 +52,15 @@ class UNet(nn.Module):
         self.embed = nn.Sequential(nn.Linear(2 * FREQUENCIES, noise), nn.SiLU(), nn.Linear(noise, noise), nn.SiLU())
         self.first = nn.Conv2d(self.image[0], width, 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
-        self.halve, self.double = nn.ModuleList(), nn.ModuleList()
+        self.shrink, self.grow = nn.ModuleList(), nn.ModuleList()
         for m in channels:
             self.down.append(nn.ModuleList(NoisyResidual(m, m, noise, dropout) for _ in range(blocks)))
             self.up.append(
                 nn.ModuleList(NoisyResidual(m if i else 2 * m, m, noise, dropout) for i in range(blocks))
             )
         for m, n in itertools.pairwise(channels):
-            self.halve.append(nn.Conv2d(m, n, 3, stride=2, padding=1))
-            self.double.append(nn.Conv2d(n, m, 3, padding=1))
+            self.shrink.append(nn.Conv2d(m, n, 3, stride=2, padding=1))
+            self.grow.append(nn.Conv2d(n, m, 3, padding=1))
         self.middle = Attention(channels[-1])
         self.last = nn.Sequential(norm(width), nn.SiLU(), nn.Conv2d(width, self.image[0] * count, 3, padding=1))
         for parameter in self.last[-1].parameters():
@@ -71,12 +71,12 @@ class UNet(nn.Module):
         noise = self.embed(torch.cat([angles.sin(), angles.cos()], 1))
         h, seen = self.first(z.reshape(-1, *self.image)), list[Tensor]()
         for place, blocks in enumerate(self.down):
-            h = _through(blocks, self.halve[place - 1](h) if place else h, noise)
+            h = _through(blocks, self.shrink[place - 1](h) if place else h, noise)
             seen.append(h)
         h = self.middle(h)
         for place in reversed(range(len(self.up))):
-            if place < len(self.double):
-                h = self.double[place](F.interpolate(h, size=self.sides[place], mode="nearest"))
+            if place < len(self.grow):
+                h = self.grow[place](F.interpolate(h, size=self.sides[place], mode="nearest"))
             h = _through(self.up[place], torch.cat([h, seen[place]], 1), noise)
         out = self.last(h).unflatten(1, (self.image[0], self.count)).movedim(2, -1)
         return out.reshape(len(z), -1, self.count).to(z.dtype)
