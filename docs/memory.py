@@ -1,10 +1,11 @@
-"""Peak memory of 20 training steps on images of the size of CIFAR-10, for each family that takes them: docs/networks.md.
+"""Peak memory of 20 training steps on images of the size of CIFAR-10, for each family of images: docs/networks.md.
 
-python docs/memory.py [FAMILY ...]
+python docs/memory.py [--steps 20] [FAMILY ...]
 """
 
 from __future__ import annotations
 
+import argparse
 import resource
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from zoo.nn.networks import networks_of
 from zoo.pairs.registry import families, load_shelves
 
 EVENT = zoo.Event((3, 32, 32), 256)
-TRAIN, HELD_OUT, STEPS = 640, 64, 20
+TRAIN, HELD_OUT = 640, 64
 TEXT = ("rnnlm", "sentence-vae", "sentence-vae-freebits")
 """Families of levels that are words."""
 
@@ -41,7 +42,7 @@ def images(n: int) -> torch.Tensor:
     return (128 + 40 * waves + 4 * torch.randn(n, 3, 32, 32)).round().clamp(0, 255)
 
 
-def measure(name: str) -> str:
+def measure(name: str, steps: int) -> str:
     """Train, and give the row of the table."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -49,7 +50,7 @@ def measure(name: str) -> str:
     data = zoo.Dataset("waves", EVENT, train, validation, test, "Made up.")
     pair = zoo.build(name, EVENT)
     began = time.process_time()
-    progress = zoo.fit(pair, data, {"steps": STEPS, "checkpoints": 1, "engine": "eager"}, device="cpu")
+    progress = zoo.fit(pair, data, {"steps": steps, "checkpoints": 1, "engine": "eager"}, device="cpu")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     weights = sum(each.numel() for each in pair.parameters()) / 1e6
     batch = pair.recipe.get("batch", 128)
@@ -58,11 +59,18 @@ def measure(name: str) -> str:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--one"]:
-        print(measure(sys.argv[2]), flush=True)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="FAMILY")
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--one", action="store_true", help="measure this process, which has the peak")
+    asked = parser.parse_args()
+    if asked.one:
+        print(measure(asked.names[0], asked.steps), flush=True)
         sys.exit()
-    print("| family | weights, millions | batch | peak memory, GiB | seconds of the processor | |\n|---|---|---|---|---|---|")
-    for name in sys.argv[1:] or names():
-        done = subprocess.run([sys.executable, __file__, "--one", name], capture_output=True, text=True)
+    print("| family | weights, millions | batch | peak memory, GiB | seconds of the processor | |")
+    print("|---|---|---|---|---|---|")
+    for name in asked.names or names():
+        command = [sys.executable, __file__, "--one", "--steps", str(asked.steps), name]
+        done = subprocess.run(command, capture_output=True, text=True)
         said = done.stdout.strip() or f"| `{name}` | {(done.stderr.strip().splitlines() or ['killed'])[-1]} |"
         print(said, flush=True)

@@ -207,7 +207,7 @@ def _couplings(size: int, levels: int, hidden: int, dropout: float, rounds: int)
 
 
 def _scales(shape: Shape, depth: int) -> list[Shape]:
-    """The shape on each level: of a squeezed image half of the channels go on, ``depth`` times, or as often as can be."""
+    """The shape on each level: of a squeezed image half of the channels go on, up to ``depth`` times."""
     shapes = [shape]
     while len(shapes) <= depth and squeezable(shapes[-1]):
         channels, *sides = squeezed(shapes[-1])

@@ -48,11 +48,12 @@ class PixelVAE(nn.Module):
         p(x | z) = prod_ij P(x_ij; b_ij + f_ij(z, x_<ij))
 
     P is categorical; of colours it is a mixture of logistics, in which a channel is given those before it
-    (`zoo.nn.pixels.Pixel`). A network maps z to feature maps, which enter every gated layer of masked convolutions. These see the earlier pixels
-    in row-major order, up to ``reach`` + ``blocks`` rows and columns away, so local structure is left to them and
-    global structure to z. A decoder that does not need z may ignore it (posterior collapse): the score ``kl`` of the
-    evaluation ``likelihood`` shows this. Guide and prior are chosen by name, as for the vae. Sampling takes one pass
-    per pixel, a density one pass; of large images a pixel's pass is over the part that it depends on.
+    (`zoo.nn.pixels.Pixel`). A network maps z to feature maps, which enter every gated layer of masked convolutions.
+    These see the earlier pixels in row-major order, up to ``reach`` + ``blocks`` rows and columns away, so local
+    structure is left to them and global structure to z. A decoder that does not need z may ignore it (posterior
+    collapse): the score ``kl`` of the evaluation ``likelihood`` shows this. Guide and prior are chosen by name, as for
+    the vae. Sampling takes one pass per pixel, a density one pass; of large images a pixel's pass is over the part that
+    it depends on.
 
     Args:
         event: an image of shape ``(height, width)`` or ``(channels, height, width)``, binary or of K levels.

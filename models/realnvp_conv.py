@@ -36,9 +36,9 @@ def realnvp_conv(
     coupling, all with checkerboard masks: an 8x8 image has three scales, 1x8x8, 2x4x4 and 4x2x2. Masks alternate with
     their complements.
 
-    The networks are residual convolutions with a learned vector for each place, of one convolution and no norm a block
-    (``net="conv"``) or of two and group norms (``resnet``); there is no batch normalisation. Integer data enter as in `zoo.flows.entry.Marginals`, not by the paper's logit. Density and sampling take one pass
-    each.
+    The networks are residual convolutions with a learned vector for each place: blocks of one convolution without a
+    norm (``net="conv"``), or of two with group norms (``resnet``). There is no batch normalisation. Integer data enter
+    as in `zoo.flows.entry.Marginals`, not by the paper's logit. Density and sampling take one pass each.
 
     Args:
         event: an image ``(channels, height, width)``, ``(height, width)`` or a row of pixels ``(width,)``; any support.

@@ -44,7 +44,9 @@ def test_cifar10_is_read_channel_by_channel(where: str, tmp_path: Path) -> None:
     data = load_data("cifar10", data_dir=tmp_path / "data")
     assert data.event == Event((3, 32, 32), 256)
     assert [len(part) for part in (data.train, data.validation, data.test)] == [18, 2, 4]
-    assert torch.equal(torch.cat([data.train, data.validation, data.test]).flatten(1).byte(), torch.tensor(records[:, 1:]))
+    assert torch.equal(
+        torch.cat([data.train, data.validation, data.test]).flatten(1).byte(), torch.tensor(records[:, 1:])
+    )
     assert float(data.train[0, 2, 31, 30]) == records[0, 1 + 2 * 1024 + 31 * 32 + 30]
 
 
@@ -71,7 +73,9 @@ def test_damaged_batches_are_refused(tmp_path: Path) -> None:
     [("cifar10", "cifar-10-binary.tar.gz"), ("omniglot", "brendenlake/omniglot"), ("bsds300", "BSDS300-images.tgz")],
 )
 def test_what_is_not_there_is_said_with_its_address(name: str, address: str, tmp_path: Path) -> None:
-    with pytest.raises(ZooError, match=rf"is not on this machine: unpack .*{address}.* folder {name} of a folder.*--data-dir"):
+    with pytest.raises(
+        ZooError, match=rf"is not on this machine: unpack .*{address}.* folder {name} of a folder.*--data-dir"
+    ):
         load_data(name, data_dir=tmp_path)
 
 

@@ -75,7 +75,9 @@ def test_the_contract_holds_on_images_in_few_colours(name: str) -> None:
 
 @pytest.mark.parametrize("family", sorted({name.partition(":")[0] for name in NAMED}))
 def test_a_wrong_name_is_refused_with_the_list(family: str) -> None:
-    with pytest.raises(ZooError, match=rf"no net='rnn' here; net is auto, {', '.join(networks_of(find(family)[0].make)[:-1])}"):
+    with pytest.raises(
+        ZooError, match=rf"no net='rnn' here; net is auto, {', '.join(networks_of(find(family)[0].make)[:-1])}"
+    ):
         build(family, COLOURS, {"net": "rnn"})
 
 

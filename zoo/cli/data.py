@@ -10,7 +10,9 @@ import typer
 from zoo.cli.app import answering, app
 from zoo.cli.options import DataDir, With
 
-data_app = typer.Typer(help="Fetch the files of a data set, or pack a folder of images into one file.", no_args_is_help=True)
+data_app = typer.Typer(
+    help="Fetch the files of a data set, or pack a folder of images into one file.", no_args_is_help=True
+)
 app.add_typer(data_app, name="data")
 
 

@@ -62,7 +62,7 @@ def bsds300(
     splits = [_patches(paths, count, generator) for paths, count in parts]
     source = (
         f"{title}: {train} patches of 8x8 of {len(parts[0][0])} photographs train, {validation} of {held_out} others "
-        f"validation, {test} of the {len(images['test'])} test photographs test; places and noise drawn with seed {seed}."
+        f"validation, {test} of the {len(images['test'])} test photographs test; drawn with seed {seed}."
     )
     return Dataset("bsds300", Event(SIDE * SIDE - 1, "real"), splits[0], splits[1], splits[2], source)
 

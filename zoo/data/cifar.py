@@ -42,7 +42,10 @@ def cifar10(data_dir: Path | None, seed: int = 0, *, labels: int | str = 0, unla
     """
     address = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
     folder = find_folder(data_dir, FOLDERS, TRAIN[0], "CIFAR-10 (Krizhevsky 2009)", address)
-    records = [torch.from_numpy(part) for part in (np.concatenate([_batch(folder / name) for name in TRAIN]), _batch(folder / TEST))]
+    records = [
+        torch.from_numpy(part)
+        for part in (np.concatenate([_batch(folder / name) for name in TRAIN]), _batch(folder / TEST))
+    ]
     images, test = (part[:, 1:].float().reshape(-1, *SHAPE) for part in records)
     held_out = len(images) // 10
     train, validation = images.split([len(images) - held_out, held_out])
@@ -64,7 +67,9 @@ def _batch(path: Path) -> NDArray[np.uint8]:
     except OSError as error:
         raise ZooError(f"cannot read {path}: {error}; CIFAR-10 has {', '.join(TRAIN)} and {TEST}") from error
     if not len(content) or len(content) % RECORD:
-        raise ZooError(f"{path} has {len(content)} bytes, and a batch of CIFAR-10 has {RECORD} an image; fetch it again")
+        raise ZooError(
+            f"{path} has {len(content)} bytes, and a batch of CIFAR-10 has {RECORD} an image; fetch it again"
+        )
     records = content.reshape(-1, RECORD)
     if records[:, 0].max() >= len(CLASSES):
         raise ZooError(f"{path} has an image of class {records[:, 0].max()}, and CIFAR-10 has 0 to 9; fetch it again")

@@ -10,7 +10,7 @@ from zoo.errors import ZooError
 
 
 def find_folder(data_dir: Path | None, names: Sequence[str], holds: str, title: str, address: str) -> Path:
-    """The first folder that holds a file or folder, among those of ``names`` in ``data_dir``, ``$ZOO_DATA`` and the cache.
+    """The first folder that holds something, among those of ``names`` in ``data_dir``, ``$ZOO_DATA`` and the cache.
 
     Args:
         data_dir: the user's data folder.
@@ -31,6 +31,6 @@ def find_folder(data_dir: Path | None, names: Sequence[str], holds: str, title: 
             if (Path(root or "") / name / holds).exists():
                 return Path(root or "") / name
     raise ZooError(
-        f"{title} is not on this machine: unpack {address} so that {holds} lies in the folder {names[0]} of a folder, and "
-        "name that by --data-dir or $ZOO_DATA"
+        f"{title} is not on this machine: unpack {address} so that {holds} lies in the folder {names[0]} of a folder, "
+        "and name that by --data-dir or $ZOO_DATA"
     )

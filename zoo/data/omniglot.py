@@ -44,8 +44,8 @@ def omniglot(data_dir: Path | None) -> Dataset:
         Lake et al. 2015, Science 350; the array: Burda et al. 2015, arXiv:1509.00519.
     """
     address = (
-        "images_background.zip and images_evaluation.zip of https://github.com/brendenlake/omniglot, or chardata.mat of "
-        "https://github.com/yburda/iwae/tree/master/datasets/OMNIGLOT,"
+        "images_background.zip and images_evaluation.zip of https://github.com/brendenlake/omniglot, or put there "
+        "chardata.mat of https://github.com/yburda/iwae/tree/master/datasets/OMNIGLOT,"
     )
     title, names = "Omniglot (Lake et al. 2015)", ("omniglot", "OMNIGLOT", "")
     try:
@@ -58,7 +58,7 @@ def omniglot(data_dir: Path | None) -> Dataset:
     generator = torch.Generator().manual_seed(BINARISATION_SEED)
     source = (
         f"{title}, {story}: {len(train)} train, {len(validation)} validation, {len(test)} test; a pixel is 1 with the "
-        f"probability of its ink: validation and test drawn once with seed {BINARISATION_SEED}, train again in each batch."
+        f"probability of its ink: validation and test drawn with seed {BINARISATION_SEED}, train again in each batch."
     )
     validation, test = (torch.bernoulli(part, generator=generator) for part in (validation, test))
     return Dataset("omniglot", Event((SIDE, SIDE), "binary"), train, validation, test, source, binarise=True)

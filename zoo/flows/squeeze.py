@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from zoo.nn.images import Shape
 
+
 def squeezed(shape: Shape) -> Shape:
     """The shape after `Squeeze`."""
     channels, height, width = shape

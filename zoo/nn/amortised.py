@@ -44,9 +44,7 @@ class AmortizedGuide(nn.Module):
             ``"auto"`` is that, or convolutions for large images.
     """
 
-    def __init__(
-        self, event: Event, latents: Mapping[str, tuple[int, ...]], make: MakeSite, net: str = "auto"
-    ) -> None:
+    def __init__(self, event: Event, latents: Mapping[str, tuple[int, ...]], make: MakeSite, net: str = "auto") -> None:
         super().__init__()
         self.features = chosen(ENCODERS, net, event)(event)
         self.event, self.latents = event, dict(reversed([*latents.items()]))

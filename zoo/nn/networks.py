@@ -87,8 +87,8 @@ DECODERS: Mapping[str, Callable[[Event, int, tuple[int, ...], int, float], Any]]
     "conv": partial(_image, False),
     "resnet": partial(_image, True),
 }
-"""From an event, inputs, widths of hidden layers, outputs of each entry and dropout to a network with the layer ``out``;
-the convolutions have widths of their own."""
+"""From an event, inputs, widths of hidden layers (convolutions have their own), outputs of each entry and dropout to a
+network with a layer ``out``."""
 DENOISERS: Mapping[str, DenoiserKind] = {"residual": DenoiserKind(Denoiser, 5), "unet": DenoiserKind(UNet, 2)}
 """From an event, outputs of each entry, width, blocks and dropout to a network of noisy data and their noise."""
 

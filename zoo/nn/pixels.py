@@ -75,7 +75,7 @@ class Pixel:
         return pixels.log_prob(x.reshape(-1, *self.grid, self.channels)).flatten(1).sum(1)
 
     def stream(self, parameters: Tensor) -> Generator[Tensor, Tensor, Tensor]:
-        """Yield the logits of each entry of one pixel, ``(n, count)``; returns what was sent, ``(n,)`` or ``(n, C)``."""
+        """Yield the logits of each entry of a pixel, ``(n, count)``; returns what was sent, ``(n,)`` or ``(n, C)``."""
         if not self.is_mixture:
             return (yield parameters)
         pixel, entries = self.distribution(parameters), list[Tensor]()
@@ -96,10 +96,10 @@ class PixelNetwork(nn.Module):
 
         p(x) = prod_ij P(x_ij; b_ij + f_ij(rows above i, pixels left of j in row i))
 
-    P is a `Pixel`. Levels enter as cosine features. The first convolution is in two parts, over ``reach`` rows above and over
-    ``reach`` pixels to the left, so that padding and shifting take the place of masked weights. ``bias`` is b, of shape
-    ``(count, height, width)``; it starts at the marginals of the training data, so training starts from independent
-    pixels.
+    P is a `Pixel`. Levels enter as cosine features. The first convolution is in two parts, over ``reach`` rows above
+    and over ``reach`` pixels to the left, so that padding and shifting take the place of masked weights. ``bias`` is b,
+    of shape ``(count, height, width)``; it starts at the marginals of the training data, so training starts from
+    independent pixels.
 
     Args:
         event: an image of shape ``(height, width)`` or ``(channels, height, width)``, binary or of K levels.

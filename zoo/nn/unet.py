@@ -55,9 +55,7 @@ class UNet(nn.Module):
         self.shrink, self.grow = nn.ModuleList(), nn.ModuleList()
         for m in channels:
             self.down.append(nn.ModuleList(NoisyResidual(m, m, noise, dropout) for _ in range(blocks)))
-            self.up.append(
-                nn.ModuleList(NoisyResidual(m if i else 2 * m, m, noise, dropout) for i in range(blocks))
-            )
+            self.up.append(nn.ModuleList(NoisyResidual(m if i else 2 * m, m, noise, dropout) for i in range(blocks)))
         for m, n in itertools.pairwise(channels):
             self.shrink.append(nn.Conv2d(m, n, 3, stride=2, padding=1))
             self.grow.append(nn.Conv2d(n, m, 3, padding=1))

@@ -74,9 +74,7 @@ def streamed(
         f"{n} data of {path}, shuffled with seed {seed} and split {slashed(shares)}, at most {most} of validation and "
         f"of test: {len(train)} train, read from the file, {validation} validation, {test} test."
     )
-    return Dataset(
-        path.stem, event, cast(Tensor, train), held_out[:validation], held_out[validation:], source
-    )
+    return Dataset(path.stem, event, cast(Tensor, train), held_out[:validation], held_out[validation:], source)
 
 
 def _require_levels(path: Path, array: Any, levels: int) -> None:
