@@ -130,6 +130,7 @@ print(progress.status, progress.step)
 """
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limit on data is Linux's")
 def test_a_file_larger_than_the_memory_limit_trains(tmp_path: Path) -> None:
     """512 MiB of bytes, 2 GiB as float32, where 400 MiB may be taken; the file has holes and takes no space."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from members import small
 from torch import Tensor
 
 from zoo.contract.check import check
+from zoo.data import Dataset
 from zoo.distributions.colours import ColourMixture, count_of, spread_over_levels
 from zoo.engine.objectives import elbo
 from zoo.errors import ZooError
 from zoo.event import Event
+from zoo.files import read_tensors, write_json, write_tensors
 from zoo.models.pixelcnn import PixelCNN
 from zoo.nn.convolutional import ImageDecoder, ImageEncoder
 from zoo.nn.networks import DECODERS, ENCODERS, chosen, networks_of
@@ -22,6 +26,8 @@ from zoo.pairs.pair import HasInitialise, HasPlayers
 from zoo.pairs.registry import families, guides, load_shelves
 from zoo.pairs.sampling import sample
 from zoo.pairs.traces import log_weights
+from zoo.runs.config import DataSpec, configure
+from zoo.runs.run import Run
 from zoo.seeding import seeded
 
 COLOURS = Event((3, 8, 8), 256)
@@ -200,3 +206,23 @@ def test_weights_of_a_bound_are_finite_in_colours() -> None:
 def test_the_sweeps_are_not_empty() -> None:
     assert len(NAMED) > 20
     assert {"levels"} <= set(SUPPORTS)
+
+
+def test_a_run_from_before_networks_were_chosen_loads(tmp_path: Path) -> None:
+    """It has an MLP for colours, for which convolutions are the default now."""
+    event = Event((3, 4, 4), 5)
+    x = images(8, event)
+    data = Dataset("old", event, x, x, x, "Made up.")
+    hyper = {"hidden": 4, "latent": 2, "guide.hidden": 4}
+    recipe = {"steps": 2, "checkpoints": 1, "engine": "eager"}
+    spec = DataSpec(name="old")
+    now = configure("vae", spec, data, hyper=hyper | {"net": "mlp"}, recipe=recipe)
+    run = Run.of(now, tmp_path)
+    run.train(now, data, "cpu")
+    before = configure("vae", spec, data, hyper=hyper, recipe=recipe)
+    old = Run.of(before, tmp_path)
+    old.folder.mkdir(parents=True)
+    weights, _ = read_tensors(run.folder / "weights.safetensors")
+    write_tensors(old.folder / "weights.safetensors", weights, before.digest)
+    write_json(old.folder / "config.json", {"config": before.model_dump(mode="json")})
+    assert torch.equal(old.pair().state()["VAE.decoder.net.out.weight"], weights["VAE.decoder.net.out.weight"])
