@@ -115,10 +115,9 @@ class PixelVAE(nn.Module):
         painted = self.paint(z).reshape(len(z), self.width, *self.grid)
         logits = partial(self.logits, painted=painted)
         window = (self.radius + 1) * (2 * self.radius + 1)
+        stream: Callable[[int], Stream] = whole_passes(self.pixel.drawn, logits, z)
         if 2 * window < math.prod(self.grid):
             stream = partial(self._windows, painted=painted)
-        else:
-            stream = whole_passes(self.pixel.drawn, logits, z)
         total = partial(self._total, painted=painted) if self.pixel.is_mixture else None
         return Autoregressive(self.pixel.drawn, logits, stream, (len(z),), total=total)
 

@@ -9,6 +9,7 @@ import torch
 from members import small
 from torch import Tensor
 
+from zoo.codec import decode, encode
 from zoo.contract.check import check
 from zoo.data import Dataset
 from zoo.distributions.colours import ColourMixture, count_of, spread_over_levels
@@ -206,6 +207,16 @@ def test_weights_of_a_bound_are_finite_in_colours() -> None:
 def test_the_sweeps_are_not_empty() -> None:
     assert len(NAMED) > 20
     assert {"levels"} <= set(SUPPORTS)
+
+
+@pytest.mark.parametrize(
+    "name", ["pixelcnn:net=deep", "pixelrnn", "pixelvae:net=conv", "idf:net=conv", "vae:net=resnet"]
+)
+def test_images_in_colours_are_coded_without_loss(name: str) -> None:
+    event = Event((3, 4, 4), 6)
+    with seeded(0):
+        pair, x = build(name, event, small(name)), images(5, event)
+    assert torch.equal(decode(pair, encode(pair, x)), x)
 
 
 def test_a_run_from_before_networks_were_chosen_loads(tmp_path: Path) -> None:

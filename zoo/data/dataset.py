@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from zoo.data.streamed import StreamedRows
+from zoo.data.streamed import is_streamed
 from zoo.data.units import Units
 from zoo.errors import ZooError
 from zoo.event import Event, Field
@@ -82,7 +82,7 @@ class Dataset:
                 )
             for each in self.event.fields:
                 self._check(word, each, split)
-            if isinstance(split, StreamedRows):
+            if is_streamed(split):
                 continue
             if not torch.equal(self.event.without_padding(split).nan_to_num(), split.nan_to_num()):
                 raise ZooError(
@@ -122,7 +122,7 @@ class Dataset:
         """
         n, most = len(self.train), max(1, INITIAL_NUMBERS // self.event.size)
         places = torch.arange(n, device=self.train.device)
-        if isinstance(self.train, StreamedRows) and n > most:
+        if is_streamed(self.train) and n > most:
             places = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:most]
         return self.batch(places)
 
@@ -232,7 +232,7 @@ class Dataset:
         digest = hashlib.sha256(f"{self.event} binarise={self.binarise}".encode())
         for split in (self.train, self.validation, self.test):
             digest.update(str(tuple(split.shape)).encode())
-            parts = split.parts() if isinstance(split, StreamedRows) else [split.cpu().contiguous().numpy().data]
+            parts = split.parts() if is_streamed(split) else [split.cpu().contiguous().numpy().data]
             for part in parts:
                 digest.update(part)
         if self.units is not None:

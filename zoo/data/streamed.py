@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -96,3 +96,8 @@ class StreamedRows:
             f"the train data are streamed from {self.__dict__.get('path')}, and this takes all of them in memory at "
             f"once ({name!r} of the split): take it of a part, in a file of less than {FROM >> 20} MiB"
         )
+
+
+def is_streamed(split: Any) -> TypeGuard[StreamedRows]:
+    """Whether a split stays in its file."""
+    return isinstance(split, StreamedRows)

@@ -27,7 +27,7 @@ VALIDATION_ESTIMATES = 16
 """The same where a pair has its own of the ELBO; they cost less, and vary more."""
 CHECKPOINT_SHARE = 0.05
 """What the validation scores of all checkpoints may take of training, counted in passes of one datum."""
-DRAWS_SHARE = 0.025
+DRAWS_SHARE = 0.015
 """What the samples of all checkpoints may take of training, a sample counted as one pass."""
 GRADIENT_PASSES = 3
 """A datum of a batch costs about three passes: one forwards, and the gradient, which takes two."""

@@ -19,7 +19,7 @@ from zoo.data.files.missing import filled, require_fillable
 from zoo.data.files.quantised import quantised
 from zoo.data.files.read import read
 from zoo.data.files.splits import divided
-from zoo.data.files.streaming import is_streamed, streamed
+from zoo.data.files.streaming import is_large, streamed
 from zoo.data.files.tables import by_column
 from zoo.data.labels import with_labels
 from zoo.data.units import incomplete
@@ -82,7 +82,7 @@ def load_file(
             field that is not there, or of which there are fewer or more data than of the others.
     """
     roles, settings = roles or {}, dict(settings or {})
-    if is_streamed(path):
+    if is_large(path):
         return streamed(path, settings=settings, split=split, seed=seed, event=event, roles=roles)
     labels, unlabelled = settings.pop("labels", "all"), settings.pop("unlabelled", True)
     missing, levels, quantile = (settings.pop(word, none) for word, none in OF_VALUES.items())

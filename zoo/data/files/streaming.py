@@ -25,7 +25,7 @@ HELD_OUT_NUMBERS = 2**26
 BYTES = 256
 
 
-def is_streamed(path: Path) -> bool:
+def is_large(path: Path) -> bool:
     """Whether a file is a ``.npy`` of bytes, of two axes or more, that is large enough to be streamed."""
     if path.suffix.lower() != ".npy" or not path.is_file() or path.stat().st_size < rows.FROM:
         return False
