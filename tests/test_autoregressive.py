@@ -161,7 +161,7 @@ def test_any_number_of_axes_and_levels(make: Any, shape: Any, levels: int) -> No
 def test_pixel_networks_refuse_events_that_are_no_image(make: Any) -> None:
     with pytest.raises(ZooError, match=r"pixel.* height, width.*wavenet"):
         make(Event(64, 17))
-    with pytest.raises(ZooError, match="likelihood=auto or mixture .* got 'categorical'"):
+    with pytest.raises(ZooError, match=r"likelihood=auto or mixture .* got 'categorical'"):
         make(Event((3, 8, 8), 17), likelihood="categorical")
 
 
