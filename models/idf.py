@@ -19,7 +19,7 @@ from zoo.event import Event
 from zoo.flows.flow import FLOW_RECIPE
 from zoo.flows.integer import Arrange, Chain, ChannelShift, IntegerSqueeze, Shift, coarse_to_fine, small_mlp
 from zoo.flows.squeeze import squeezable, squeezed
-from zoo.nn.images import Shape, image_shape
+from zoo.nn.images import Shape, image_shape, is_large_image
 from zoo.nn.maps import ResidualConvolutions
 from zoo.nn.networks import INTEGER_FLOWS, IntegerNet, chosen
 from zoo.pairs.registry import family
@@ -107,7 +107,7 @@ class IDF(nn.Module):
 
     Args:
         event: any shape, flattened to D entries; binary or of K levels.
-        net: ``mlp`` or ``conv``; by default convolutions for colours and for sides of 32 or more.
+        net: ``mlp`` or ``conv``; by default convolutions for colours and for sides of 32 or more, if sides are even.
         depth: L, as far as there are two entries to split, or even sides; 0 is a flow with an unconditional base.
         rounds: pairs of couplings on each level; 0 leaves only the conditional base.
         components: logistics in each mixture, two or more.
@@ -143,6 +143,8 @@ class IDF(nn.Module):
                 f"idf needs two or more dimensions and components, got {event} and {components}; take another family"
             )
         self.event, self.levels = event, event.levels or 0
+        if net == "auto" and is_large_image(event) and not squeezable(image_shape(event)):
+            net = "mlp"
         levels, self.smooth = self.levels, bool(chosen(INTEGER_FLOWS, net, event))
         self.shapes = _scales(image_shape(event), depth) if self.smooth else []
         if self.smooth:

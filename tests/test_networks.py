@@ -182,7 +182,8 @@ def test_integer_flows_of_channels_factor_out_half_on_each_level() -> None:
     assert made.shapes == [(3, 8, 8), (6, 4, 4), (12, 2, 2), (24, 1, 1)]
     assert [given.size for given in made.given] == [96, 48, 24]
     with pytest.raises(ZooError, match="squeezes an image of even sides"):
-        build("idf", Event((3, 5, 5), 256))
+        build("idf", Event((3, 5, 5), 256), {"net": "conv"})
+    assert not build("idf", Event((3, 5, 5), 256)).extras.smooth
 
 
 def test_integer_flows_of_channels_are_bijections() -> None:
