@@ -82,7 +82,7 @@ def _of_floor(run: TrainedRun, settings: Settings) -> list[Score]:
     pair = build("independent", run.data.event, seed=settings.seed).to(run.data.train.device)
     if isinstance(pair.extras, HasInitialise):
         with seeded(settings.seed), torch.no_grad():
-            pair.extras.initialise(run.data.batch(torch.arange(len(run.data.train), device=run.data.train.device)))
+            pair.extras.initialise(run.data.initial())
     x, later = _halves(run)
     found = TrainedModel(pair, run.data).log_prob(x, mask=later)
     return [mean_score(FLOOR, -torch.as_tensor(found.value), "nats", found.kind)]

@@ -239,7 +239,7 @@ def _of_floor(metric: str, run: TrainedRun, settings: Settings) -> list[Score]:
         return [Score.skipped(metric, str(error))]
     if isinstance(pair.extras, HasInitialise):
         with seeded(settings.seed), torch.no_grad():
-            pair.extras.initialise(data.batch(torch.arange(len(data.train), device=data.train.device)))
+            pair.extras.initialise(data.initial())
     values = log_probs(pair, data.test, memory=settings.memory, seed=settings.seed) - data.log_scale(pair, data.test)
     return [mean_score(metric, -values, "nats", "lower bound" if data.dequantised else "exact")]
 

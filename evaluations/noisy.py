@@ -197,7 +197,7 @@ def in_units(event: Event, x: Tensor, place: Tensor | float = 0.5) -> Tensor:
 def as_real(data: Dataset, seed: int) -> Dataset:
     """The data as real numbers, levels with uniform noise in [0, 1] (see `in_units`)."""
     with seeded(seed):
-        every = data.batch(torch.arange(len(data.train), device=data.train.device))
+        every = data.initial()
         train, validation, test = (
             in_units(data.event, each, torch.rand_like(each)) for each in (every, data.validation, data.test)
         )

@@ -144,12 +144,12 @@ def _of_curve(runs: Sequence[TrainedRun], name: str, settings: Settings) -> list
     ]
     unit, noise, nothing = "nats", 0.0, -math.inf
     if name == "discrepancy" or capabilities(runs[0].pair).likelihood == "none":
-        noise, nothing = _yardstick(runs[0].data, settings.seed)
+        noise, nothing = _yardstick(runs[0].data, settings.seed, runs[0].drawn or DISCREPANCY_SAMPLES)
         unit, curves = "MMD", [[_distance(value, noise) for value in curve] for curve in curves]
     spread, drawdown = CURVES[name]
     falls = [worst_fall(curve, noise, nothing) for curve in curves if curve[1:]]
     scores = [_spread(spread, curves, unit), _drawdown(drawdown, falls)]
-    scored = "; ".join(dict.fromkeys(run.scored for run in runs if run.scored)) if name == "validation" else ""
+    scored = "; ".join(dict.fromkeys(run.scored for run in runs if run.scored))
     return [replace(score, reason=score.reason or scored) for score in scores]
 
 
@@ -157,13 +157,13 @@ def _distance(square: float, noise: float) -> float:
     return math.sqrt(max(square, 2 * noise)) if math.isfinite(square) else square
 
 
-def _yardstick(data: Dataset, seed: int) -> tuple[float, float]:
-    """The discrepancy's standard error between data and data, and its value (a distance) for uniform noise.
+def _yardstick(data: Dataset, seed: int, samples: int) -> tuple[float, float]:
+    """The discrepancy's standard error between data and so many others, and its value (a distance) for uniform noise.
 
     The noise is uniform over the levels, or over the box that real data lie in.
     """
     with seeded(seed):
-        rows = torch.randperm(len(data.train))[:DISCREPANCY_SAMPLES].to(data.train.device)
+        rows = torch.randperm(len(data.train))[:samples].to(data.train.device)
         train, validation = data.batch(rows), subsample(data.validation)
         event, train = data.event.array, data.event.main_of(train)
         if event.levels is not None:

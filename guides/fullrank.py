@@ -11,12 +11,19 @@ from torch import Tensor
 
 from zoo.event import Event
 from zoo.nn.amortised import AmortizedGuide, Site, positive
+from zoo.nn.networks import EncoderNet
 from zoo.pairs.registry import guide
 
 
 @guide("fullrank", paper="Kingma & Welling 2019, arXiv:1906.02691")
 def fullrank(
-    event: Event, latents: Mapping[str, tuple[int, ...]], *, hidden: int = 1024, layers: int = 1, dropout: float = 0.1
+    event: Event,
+    latents: Mapping[str, tuple[int, ...]],
+    *,
+    net: EncoderNet = "auto",
+    hidden: int = 1024,
+    layers: int = 1,
+    dropout: float = 0.1,
 ) -> AmortizedGuide:
     """Amortised normal with a full covariance.
 
@@ -25,6 +32,7 @@ def fullrank(
     L is lower triangular with a positive diagonal, so L L' can be any covariance. One MLP computes mu and L.
 
     Args:
+        net: the features of x that it sees, one of `zoo.nn.networks.ENCODERS`.
         hidden: width of each hidden layer of the network.
         layers: number of hidden layers.
         dropout: share of hidden units dropped in training.
@@ -37,7 +45,7 @@ def fullrank(
         below = size * (size - 1) // 2
         return Site(inputs, [size, size, below], cholesky_normal, (hidden,) * layers, dropout)
 
-    return AmortizedGuide(event, latents, site)
+    return AmortizedGuide(event, latents, site, net)
 
 
 def cholesky_normal(loc: Tensor, raw: Tensor, below: Tensor) -> TorchDistributionMixin:

@@ -10,6 +10,7 @@ from torch.distributions import Transform
 
 from zoo.event import Event
 from zoo.nn.amortised import AmortizedFlow, AmortizedGuide, Step
+from zoo.nn.networks import EncoderNet
 from zoo.pairs.registry import guide
 
 
@@ -19,6 +20,7 @@ def householder(
     latents: Mapping[str, tuple[int, ...]],
     *,
     steps: int = 8,
+    net: EncoderNet = "auto",
     hidden: int = 1024,
     layers: int = 1,
     dropout: float = 0.1,
@@ -35,6 +37,7 @@ def householder(
         event: the data's event.
         latents: the latents' names and shapes, in the model's order.
         steps: number of reflections.
+        net: the features of x that it sees, one of `zoo.nn.networks.ENCODERS`.
         hidden: width of the encoder's hidden layers.
         layers: number of those layers.
         dropout: share of their units dropped.
@@ -47,7 +50,7 @@ def householder(
         reflections = [Step(reflection, (size,))] * (steps if size > 1 else 0)
         return AmortizedFlow(inputs, size, reflections, (hidden,) * layers, dropout)
 
-    return AmortizedGuide(event, latents, site)
+    return AmortizedGuide(event, latents, site, net)
 
 
 def reflection(v: Tensor) -> Transform:

@@ -11,6 +11,7 @@ from torch import nn
 
 from zoo.event import Event
 from zoo.nn.amortised import AmortizedGuide, ConditionalFlow
+from zoo.nn.networks import EncoderNet
 from zoo.pairs.registry import guide
 
 
@@ -22,6 +23,7 @@ def iaf(
     steps: int = 2,
     width: int = 128,
     context: int = 32,
+    net: EncoderNet = "auto",
     hidden: int = 1024,
     layers: int = 1,
     dropout: float = 0.1,
@@ -41,6 +43,7 @@ def iaf(
         steps: number of autoregressive steps.
         width: hidden units of each step's masked network; at least as many as dimensions are used.
         context: dimensions of h, which the encoder computes along with mu and sigma.
+        net: the features of x that it sees, one of `zoo.nn.networks.ENCODERS`.
         hidden: width of the encoder's hidden layers.
         layers: number of those layers.
         dropout: share of their units dropped.
@@ -54,7 +57,7 @@ def iaf(
         flow = [_step(size, context, max(width, size), reverse=bool(t % 2)) for t in turns]
         return ConditionalFlow(inputs, size, flow, context, (hidden,) * layers, dropout)
 
-    return AmortizedGuide(event, latents, site)
+    return AmortizedGuide(event, latents, site, net)
 
 
 def _step(size: int, context: int, width: int, reverse: bool) -> ConditionalAffineAutoregressive:

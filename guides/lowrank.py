@@ -10,6 +10,7 @@ from torch import Tensor
 
 from zoo.event import Event
 from zoo.nn.amortised import AmortizedGuide, Site, positive
+from zoo.nn.networks import EncoderNet
 from zoo.pairs.registry import guide
 
 
@@ -19,6 +20,7 @@ def lowrank(
     latents: Mapping[str, tuple[int, ...]],
     *,
     rank: int = 4,
+    net: EncoderNet = "auto",
     hidden: int = 1024,
     layers: int = 1,
     dropout: float = 0.1,
@@ -32,6 +34,7 @@ def lowrank(
 
     Args:
         rank: columns of W, at most the dimensions of z.
+        net: the features of x that it sees, one of `zoo.nn.networks.ENCODERS`.
         hidden: width of each hidden layer of the network.
         layers: number of hidden layers.
         dropout: share of hidden units dropped in training.
@@ -44,7 +47,7 @@ def lowrank(
         split = [size, size, size * min(rank, size)]
         return Site(inputs, split, low_rank_normal, (hidden,) * layers, dropout)
 
-    return AmortizedGuide(event, latents, site)
+    return AmortizedGuide(event, latents, site, net)
 
 
 def low_rank_normal(loc: Tensor, raw: Tensor, W: Tensor) -> TorchDistributionMixin:

@@ -11,6 +11,7 @@ from torch import Tensor
 from zoo.distributions.mixture import NormalMixture
 from zoo.event import Event
 from zoo.nn.amortised import AmortizedGuide, Site, positive
+from zoo.nn.networks import EncoderNet
 from zoo.pairs.registry import guide
 
 
@@ -20,6 +21,7 @@ def mixture(
     latents: Mapping[str, tuple[int, ...]],
     *,
     components: int = 4,
+    net: EncoderNet = "auto",
     hidden: int = 1024,
     layers: int = 1,
     dropout: float = 0.1,
@@ -33,6 +35,7 @@ def mixture(
 
     Args:
         components: number of normals.
+        net: the features of x that it sees, one of `zoo.nn.networks.ENCODERS`.
         hidden: width of each hidden layer of the network.
         layers: number of hidden layers.
         dropout: share of hidden units dropped in training.
@@ -48,7 +51,7 @@ def mixture(
             made.net.out.bias[components : components * (1 + size)].normal_(std=0.5)
         return made
 
-    return AmortizedGuide(event, latents, site)
+    return AmortizedGuide(event, latents, site, net)
 
 
 def normal_mixture(logits: Tensor, loc: Tensor, raw: Tensor) -> TorchDistributionMixin:

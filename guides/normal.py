@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from zoo.event import Event
 from zoo.nn.amortised import AmortizedFlow, AmortizedGuide
+from zoo.nn.networks import EncoderNet
 from zoo.pairs.registry import guide
 
 
@@ -14,6 +15,7 @@ def normal(
     event: Event,
     latents: Mapping[str, tuple[int, ...]],
     *,
+    net: EncoderNet = "auto",
     hidden: int = 1024,
     layers: int = 1,
     dropout: float = 0.1,
@@ -28,6 +30,7 @@ def normal(
     importance weights are bounded along each dimension; see docs/certificates.md for what this is worth.
 
     Args:
+        net: the features of x that it sees, one of `zoo.nn.networks.ENCODERS`.
         hidden: width of each hidden layer of the network.
         layers: number of hidden layers.
         dropout: share of hidden units dropped in training.
@@ -42,5 +45,5 @@ def normal(
     if tail is not None and tail <= 2:
         raise ValueError(f"tail is above 2 degrees of freedom, got {tail}; leave it out for the normal")
     return AmortizedGuide(
-        event, latents, lambda inputs, size: AmortizedFlow(inputs, size, [], (hidden,) * layers, dropout, tail)
+        event, latents, lambda inputs, size: AmortizedFlow(inputs, size, [], (hidden,) * layers, dropout, tail), net
     )

@@ -14,6 +14,7 @@ from torch.nn.functional import softplus
 from zoo.event import Event
 from zoo.flows.bisection import increasing_root
 from zoo.nn.amortised import AmortizedFlow, AmortizedGuide, Step
+from zoo.nn.networks import EncoderNet
 from zoo.pairs.registry import guide
 
 
@@ -23,6 +24,7 @@ def planar(
     latents: Mapping[str, tuple[int, ...]],
     *,
     steps: int = 4,
+    net: EncoderNet = "auto",
     hidden: int = 1024,
     layers: int = 1,
     dropout: float = 0.1,
@@ -39,6 +41,7 @@ def planar(
         event: the data's event.
         latents: the latents' names and shapes, in the model's order.
         steps: number of planar maps.
+        net: the features of x that it sees, one of `zoo.nn.networks.ENCODERS`.
         hidden: width of the encoder's hidden layers.
         layers: number of those layers.
         dropout: share of their units dropped.
@@ -50,7 +53,7 @@ def planar(
     def site(inputs: int, size: int) -> AmortizedFlow:
         return AmortizedFlow(inputs, size, [Step(Planar, (size, size, 1))] * steps, (hidden,) * layers, dropout)
 
-    return AmortizedGuide(event, latents, site)
+    return AmortizedGuide(event, latents, site, net)
 
 
 class Planar(Transform):

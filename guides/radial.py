@@ -12,6 +12,7 @@ from torch.nn.functional import softplus
 
 from zoo.event import Event
 from zoo.nn.amortised import AmortizedFlow, AmortizedGuide, Step
+from zoo.nn.networks import EncoderNet
 from zoo.pairs.registry import guide
 
 
@@ -21,6 +22,7 @@ def radial(
     latents: Mapping[str, tuple[int, ...]],
     *,
     steps: int = 4,
+    net: EncoderNet = "auto",
     hidden: int = 1024,
     layers: int = 1,
     dropout: float = 0.1,
@@ -36,6 +38,7 @@ def radial(
         event: the data's event.
         latents: the latents' names and shapes, in the model's order.
         steps: number of radial maps.
+        net: the features of x that it sees, one of `zoo.nn.networks.ENCODERS`.
         hidden: width of the encoder's hidden layers.
         layers: number of those layers.
         dropout: share of their units dropped.
@@ -47,7 +50,7 @@ def radial(
     def site(inputs: int, size: int) -> AmortizedFlow:
         return AmortizedFlow(inputs, size, [Step(Radial, (size, 1, 1))] * steps, (hidden,) * layers, dropout)
 
-    return AmortizedGuide(event, latents, site)
+    return AmortizedGuide(event, latents, site, net)
 
 
 class Radial(Transform):

@@ -11,6 +11,7 @@ from torch.distributions import Transform
 
 from zoo.event import Event
 from zoo.nn.amortised import AmortizedGuide, ConditionalFlow, turned
+from zoo.nn.networks import EncoderNet
 from zoo.pairs.registry import guide
 
 
@@ -22,6 +23,7 @@ def realnvp(
     steps: int = 4,
     width: int = 64,
     context: int = 32,
+    net: EncoderNet = "auto",
     hidden: int = 1024,
     layers: int = 1,
     dropout: float = 0.1,
@@ -40,6 +42,7 @@ def realnvp(
         steps: number of couplings.
         width: hidden units of each coupling's network.
         context: dimensions of h, which the encoder computes along with mu and sigma.
+        net: the features of x that it sees, one of `zoo.nn.networks.ENCODERS`.
         hidden: width of the encoder's hidden layers.
         layers: number of those layers.
         dropout: share of their units dropped.
@@ -52,7 +55,7 @@ def realnvp(
         couplings = [ReversedCoupling(size, context, width) for _ in range(steps if size > 1 else 0)]
         return ConditionalFlow(inputs, size, couplings, context, (hidden,) * layers, dropout)
 
-    return AmortizedGuide(event, latents, site)
+    return AmortizedGuide(event, latents, site, net)
 
 
 class ReversedCoupling(nn.Module):

@@ -17,6 +17,7 @@ from zoo.flows.coupling import Coupling
 from zoo.flows.splines import RationalQuadratic
 from zoo.nn.amortised import AmortizedGuide, flowed, positive, turned
 from zoo.nn.mlp import MLP
+from zoo.nn.networks import EncoderNet
 from zoo.pairs.registry import guide
 
 
@@ -30,6 +31,7 @@ def spline(
     bound: float = 4.0,
     width: int = 128,
     context: int = 32,
+    net: EncoderNet = "auto",
     hidden: int = 1024,
     layers: int = 1,
     dropout: float = 0.1,
@@ -51,6 +53,7 @@ def spline(
         bound: each spline is the identity outside [-bound, bound].
         width: hidden units of each coupling's network.
         context: dimensions of h, which the encoder computes along with mu and sigma.
+        net: the features of x that it sees, one of `zoo.nn.networks.ENCODERS`.
         hidden: width of the encoder's hidden layers.
         layers: number of those layers.
         dropout: share of their units dropped.
@@ -64,7 +67,7 @@ def spline(
         couplings = [Coupling(f, SplineNet(kept, context, width, size - kept, f.count), kept) for _ in range(steps)]
         return SplineSite(inputs, size, couplings, context, (hidden,) * layers, dropout)
 
-    return AmortizedGuide(event, latents, site)
+    return AmortizedGuide(event, latents, site, net)
 
 
 class SplineSite(nn.Module):

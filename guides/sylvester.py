@@ -13,6 +13,7 @@ from torch.distributions import Transform
 from zoo.event import Event
 from zoo.flows.bisection import increasing_root
 from zoo.nn.amortised import AmortizedFlow, AmortizedGuide, Step
+from zoo.nn.networks import EncoderNet
 from zoo.pairs.registry import guide
 
 MAX_DIAGONAL = 0.999
@@ -27,6 +28,7 @@ def ortho(
     *,
     steps: int = 4,
     bottleneck: int = 8,
+    net: EncoderNet = "auto",
     hidden: int = 1024,
     layers: int = 1,
     dropout: float = 0.1,
@@ -43,6 +45,7 @@ def ortho(
         latents: the latents' names and shapes, in the model's order.
         steps: number of Sylvester maps.
         bottleneck: M; at most one less than z has dimensions is used (the last column would not be free).
+        net: the features of x that it sees, one of `zoo.nn.networks.ENCODERS`.
         hidden: width of the encoder's hidden layers.
         layers: number of those layers.
         dropout: share of their units dropped.
@@ -56,7 +59,7 @@ def ortho(
         step = Step(partial(steered, orthonormal, size), (size * columns * (size > 1), *_numbers(columns)))
         return AmortizedFlow(inputs, size, [step] * steps, (hidden,) * layers, dropout)
 
-    return AmortizedGuide(event, latents, site)
+    return AmortizedGuide(event, latents, site, net)
 
 
 @guide("sylvester-householder", paper=PAPER)
@@ -66,6 +69,7 @@ def householder(
     *,
     steps: int = 4,
     reflections: int = 4,
+    net: EncoderNet = "auto",
     hidden: int = 1024,
     layers: int = 1,
     dropout: float = 0.1,
@@ -83,6 +87,7 @@ def householder(
         latents: the latents' names and shapes, in the model's order.
         steps: number of Sylvester maps.
         reflections: number of factors of each Q.
+        net: the features of x that it sees, one of `zoo.nn.networks.ENCODERS`.
         hidden: width of the encoder's hidden layers.
         layers: number of those layers.
         dropout: share of their units dropped.
@@ -95,7 +100,7 @@ def householder(
         step = Step(partial(steered, reflected, size), (size * reflections * (size > 1), *_numbers(size)))
         return AmortizedFlow(inputs, size, [step] * steps, (hidden,) * layers, dropout)
 
-    return AmortizedGuide(event, latents, site)
+    return AmortizedGuide(event, latents, site, net)
 
 
 @guide("sylvester-triangular", paper=PAPER)
@@ -104,6 +109,7 @@ def triangular(
     latents: Mapping[str, tuple[int, ...]],
     *,
     steps: int = 4,
+    net: EncoderNet = "auto",
     hidden: int = 1024,
     layers: int = 1,
     dropout: float = 0.1,
@@ -119,6 +125,7 @@ def triangular(
         event: the data's event.
         latents: the latents' names and shapes, in the model's order.
         steps: number of Sylvester maps.
+        net: the features of x that it sees, one of `zoo.nn.networks.ENCODERS`.
         hidden: width of the encoder's hidden layers.
         layers: number of those layers.
         dropout: share of their units dropped.
@@ -131,7 +138,7 @@ def triangular(
         each = [Step(partial(steered, turn, size), (0, *_numbers(size))) for turn in (straight, reversal)]
         return AmortizedFlow(inputs, size, (each * steps)[:steps], (hidden,) * layers, dropout)
 
-    return AmortizedGuide(event, latents, site)
+    return AmortizedGuide(event, latents, site, net)
 
 
 class Sylvester(Transform):

@@ -12,12 +12,19 @@ from zoo.distributions.von_mises_fisher import VonMisesFisher
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.nn.amortised import AmortizedGuide, Site
+from zoo.nn.networks import EncoderNet
 from zoo.pairs.registry import guide
 
 
 @guide("vmf", paper="Davidson et al. 2018, arXiv:1804.00891", space="sphere")
 def vmf(
-    event: Event, latents: Mapping[str, tuple[int, ...]], *, hidden: int = 1024, layers: int = 1, dropout: float = 0.1
+    event: Event,
+    latents: Mapping[str, tuple[int, ...]],
+    *,
+    net: EncoderNet = "auto",
+    hidden: int = 1024,
+    layers: int = 1,
+    dropout: float = 0.1,
 ) -> AmortizedGuide:
     """Amortised von Mises-Fisher distribution on the unit sphere.
 
@@ -27,6 +34,7 @@ def vmf(
     (see `zoo.distributions.von_mises_fisher.VonMisesFisher`). It fits a prior on the sphere, ``vae:prior=sphere``.
 
     Args:
+        net: the features of x that it sees, one of `zoo.nn.networks.ENCODERS`.
         hidden: width of each hidden layer of the network.
         layers: number of hidden layers.
         dropout: share of hidden units dropped in training.
@@ -44,7 +52,7 @@ def vmf(
     def site(inputs: int, size: int) -> Site:
         return Site(inputs, [size, 1], von_mises_fisher, (hidden,) * layers, dropout)
 
-    return AmortizedGuide(event, latents, site)
+    return AmortizedGuide(event, latents, site, net)
 
 
 def von_mises_fisher(mu: Tensor, raw: Tensor) -> TorchDistribution:

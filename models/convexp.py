@@ -12,7 +12,8 @@ from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.flows.coupling import Affine, dropout_for, mlp_coupling
 from zoo.flows.flow import FLOW_RECIPE, Flow
-from zoo.flows.squeeze import Shape, Squeeze, channel_halves, checkerboard, image_shape, squeezable, squeezed
+from zoo.flows.squeeze import Squeeze, channel_halves, checkerboard, squeezable, squeezed
+from zoo.nn.images import Shape, image_shape
 from zoo.pairs.registry import family
 
 KERNEL_SIDE = 3

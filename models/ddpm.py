@@ -16,7 +16,7 @@ from zoo.distributions.samplers import SAMPLERS, Sampler
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.nn.amortised import scaled
-from zoo.nn.denoiser import Denoiser
+from zoo.nn.networks import DENOISERS, DenoiserNet, chosen
 from zoo.nn.noise_schedule import NoiseSchedule
 from zoo.pairs.registry import family
 
@@ -58,9 +58,11 @@ class DDPM(nn.Module):
 
     Args:
         event: any shape and support; of an image the network is convolutional.
+        net: ``residual``, blocks at the image's own size, or ``unet``; by default a U-Net for colours and for sides of
+            32 or more.
         timesteps: T.
         width: channels, or units, of the network.
-        blocks: residual blocks of the network.
+        blocks: residual blocks of the network, by default five; of a U-Net those of each size on each way, two.
         dropout: share of hidden units dropped in training; by default 0.3 for integer data and 0 for real data.
         predict: ``"levels"``, ``"noise"``, or ``"auto"`` by the support.
         low: log v_0.
@@ -68,7 +70,7 @@ class DDPM(nn.Module):
         schedule: ``"linear"``, or ``"learned"``: log v_t is then trained with the network, from the linear one on.
 
     Raises:
-        ZooError: levels predicted of real data, another ``predict`` or ``schedule``, or fewer than one step.
+        ZooError: levels predicted of real data, another ``predict``, ``schedule`` or ``net``, or fewer than one step.
 
     Reference:
         Ho et al. 2020, arXiv:2006.11239, sections 2 and 3; the noise in signal-to-noise ratios and the discrete-time
@@ -82,9 +84,10 @@ class DDPM(nn.Module):
         self,
         event: Event,
         *,
+        net: DenoiserNet = "auto",
         timesteps: int = 100,
         width: int = 40,
-        blocks: int = 5,
+        blocks: int | None = None,
         dropout: float | None = None,
         predict: str = "auto",
         low: float = -7.0,
@@ -108,7 +111,8 @@ class DDPM(nn.Module):
             self.register_buffer("v", torch.linspace(low, high, timesteps + 1).exp())
         self.register_buffer("levels", torch.linspace(-1, 1, event.levels or 2))
         count = len(self.levels) if self.predict == "levels" else 1
-        self.net = Denoiser(event, count, width, blocks, dropout)
+        kind = chosen(DENOISERS, net, event)
+        self.net = kind.make(event, count, width, kind.blocks if blocks is None else blocks, dropout)
 
     def model(self, x: Tensor) -> Any:
         """Draw z_T, ..., z_0 and x for each datum, observing ``x`` of shape ``(n, *event.shape)``."""

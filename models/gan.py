@@ -13,6 +13,7 @@ from torch.nn.functional import softplus
 
 from zoo.event import Event
 from zoo.nn.mlp import MLP
+from zoo.nn.networks import DECODERS, ENCODERS, DecoderNet, chosen
 from zoo.pairs.pair import Player
 from zoo.pairs.registry import family
 
@@ -39,6 +40,8 @@ class GAN(nn.Module):
 
     Args:
         event: any shape, any support.
+        net: of the generator, and what the discriminator sees: ``mlp``, ``gated``, ``conv`` or ``resnet``
+            (`zoo.nn.networks`).
         latent: L.
         hidden: width of the two hidden layers of both networks.
         dropout: share of the discriminator's hidden units dropped.
@@ -50,14 +53,17 @@ class GAN(nn.Module):
     centre: Tensor
     spread: Tensor
 
-    def __init__(self, event: Event, *, latent: int = 32, hidden: int = 128, dropout: float = 0.3) -> None:
+    def __init__(
+        self, event: Event, *, net: DecoderNet = "auto", latent: int = 32, hidden: int = 128, dropout: float = 0.3
+    ) -> None:
         super().__init__()
         self.event, self.latent = event, latent
         half = 1.0 if event.levels is None else (event.levels - 1) / 2
         self.register_buffer("centre", torch.full(event.shape, 0.0 if event.levels is None else half))
         self.register_buffer("spread", torch.full(event.shape, half))
-        self.generator = MLP(latent, (hidden, hidden), event.size)
-        self.discriminator = MLP(event.size, (hidden, hidden), 1, dropout)
+        self.generator = chosen(DECODERS, net, event)(event, latent, (hidden, hidden), 1, 0.0)
+        self.features = chosen(ENCODERS, net, event)(event)
+        self.discriminator = MLP(self.features.features, (hidden, hidden), 1, dropout)
 
     def model(self, x: Tensor) -> Any:
         prior = dist.Normal(torch.zeros(self.latent, device=x.device), 1.0).to_event(1)
@@ -75,13 +81,14 @@ class GAN(nn.Module):
 
     def logit(self, x: Tensor) -> Tensor:
         """D: ``(n, *event.shape)`` to ``(n,)``, the logit that ``x`` is real."""
-        return self.discriminator(((x - self.centre) / self.spread).flatten(1)).squeeze(1)
+        return self.discriminator(self.features(((x - self.centre) / self.spread).flatten(1))).squeeze(1)
 
     def players(self) -> Sequence[Player]:
         """The discriminator and the generator, in this order."""
         options = {"betas": (0.5, 0.999)}
+        judging = [*self.features.parameters(), *self.discriminator.parameters()]
         return [
-            Player("discriminator", list(self.discriminator.parameters()), self.discriminator_loss, options),
+            Player("discriminator", judging, self.discriminator_loss, options),
             Player("generator", list(self.generator.parameters()), self.generator_loss, options),
         ]
 

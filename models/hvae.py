@@ -15,6 +15,7 @@ from zoo.nn.amortised import RAW_UNIT_SCALE, diagonal_normal, scaled
 from zoo.nn.decoder import Decoder
 from zoo.nn.dropout import Dropout
 from zoo.nn.mlp import MLP
+from zoo.nn.networks import ENCODERS, DecoderNet, chosen
 from zoo.pairs.registry import family
 
 
@@ -47,6 +48,7 @@ class HVAE(nn.Module):
 
     Args:
         event: any shape and support.
+        net: of f, and what r is computed from: ``mlp``, ``gated``, ``conv`` or ``resnet`` (`zoo.nn.networks`).
         top: dimensions of z2.
         bottom: dimensions of z1.
         hidden: width of all networks; the decoder has two such layers, the encoder one of twice that width.
@@ -58,13 +60,21 @@ class HVAE(nn.Module):
     """
 
     def __init__(
-        self, event: Event, *, top: int = 8, bottom: int = 16, hidden: int = 512, dropout: float = 0.2
+        self,
+        event: Event,
+        *,
+        net: DecoderNet = "auto",
+        top: int = 8,
+        bottom: int = 16,
+        hidden: int = 512,
+        dropout: float = 0.2,
     ) -> None:
         super().__init__()
         self.event, self.top = event, top
         self.between = MLP(top, (hidden,), 2 * bottom, dropout)
-        self.decoder = Decoder(event, top + bottom, (hidden, hidden), dropout)
-        self.encoder = nn.Sequential(nn.Linear(event.size, 2 * hidden), nn.SiLU(), Dropout(dropout / 2))
+        self.decoder = Decoder(event, top + bottom, (hidden, hidden), dropout, net=net)
+        self.features = chosen(ENCODERS, net, event)(event)
+        self.encoder = nn.Sequential(nn.Linear(self.features.features, 2 * hidden), nn.SiLU(), Dropout(dropout / 2))
         self.guide_top = nn.Linear(2 * hidden, 2 * top)
         self.guide_bottom = MLP(2 * hidden + top, (hidden,), 2 * bottom, dropout / 2)
 
@@ -77,7 +87,7 @@ class HVAE(nn.Module):
 
     def guide(self, x: Tensor) -> None:
         """Draw z2 and z1 given ``x``."""
-        r = self.encoder(scaled(self.event, x))
+        r = self.encoder(self.features(scaled(self.event, x)))
         with pyro.plate("data", len(x)):
             z2 = pyro.sample("z2", diagonal_normal(*self.guide_top(r).chunk(2, -1)))
             loc, scale = self.conditional(z2)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.distributions.autoregressive import Stream, levels
+from zoo.distributions.autoregressive import Stream
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.nn.dropout import Dropout
@@ -136,7 +136,7 @@ LAYERS: dict[str, Any] = {"diagonal": DiagonalBiLSTM, "row": RowLSTM}
 class PixelRNN(PixelNetwork):
     """LSTMs over an image, pixel by pixel in row-major order; exact.
 
-        p(x) = prod_ij Categorical(x_ij | softmax(b_ij + f_ij(rows above i, pixels left of j in row i)))
+        p(x) = prod_ij P(x_ij; b_ij + f_ij(rows above i, pixels left of j in row i))
 
     A first convolution sees ``reach`` rows above and ``reach`` columns to either side, without the pixel itself
     (mask A). Residual LSTM layers follow, and two layers of one pixel each. ``kind="diagonal"`` has two LSTMs in a
@@ -147,22 +147,25 @@ class PixelRNN(PixelNetwork):
     The maps have one column more than the image, at the end of each row. There the first convolution sees the whole
     row; without it, the last pixel of the row above is out of sight of the second LSTM, since mask A hides it.
 
-    Levels enter as cosine features, the position of a pixel as a learned vector, and b starts at the log-frequencies
-    of the training data, so training starts from independent pixels. A draw keeps each layer's states in the row above
-    and to the left, so a new pixel costs one step of each LSTM.
-    Not promised: the paper's image quality, which takes wider and deeper stacks; colour.
+    P is categorical; of colours it is a mixture of logistics, in which a channel is given those before it
+    (`zoo.nn.pixels.Pixel`). Levels enter as cosine features, the position of a pixel as a learned vector, and b starts
+    at the marginals of the training data, so training starts from independent pixels. A draw keeps each layer's states
+    in the row above and to the left, so a new pixel costs one step of each LSTM.
+    Not promised: the paper's image quality, which takes wider and deeper stacks.
 
     Args:
-        event: an image of shape ``(height, width)`` or ``(1, height, width)``, binary or of K levels.
+        event: an image of shape ``(height, width)`` or ``(channels, height, width)``, binary or of K levels.
         kind: ``"diagonal"`` or ``"row"``.
         width: channels between the layers.
         hidden: units of each LSTM.
         blocks: residual layers.
         reach: rows above and columns to either side that the first convolution sees.
         dropout: share of activations dropped in training, of each LSTM's output and before the logits.
+        likelihood: ``auto``, ``categorical`` or ``mixture`` (see `zoo.nn.pixels.Pixel`).
+        components: of the mixture.
 
     Raises:
-        ZooError: an event that is not an image of one channel, or another ``kind``.
+        ZooError: an event that is not an image, another ``kind`` or ``likelihood``.
 
     Reference:
         van den Oord et al. 2016, arXiv:1601.06759, section 3.
@@ -178,25 +181,27 @@ class PixelRNN(PixelNetwork):
         blocks: int = 3,
         reach: int = 2,
         dropout: float = 0.4,
+        likelihood: str = "auto",
+        components: int = 10,
     ) -> None:
         if kind not in LAYERS:
             raise ZooError(f"pixelrnn takes kind={' or '.join(LAYERS)}, got kind={kind!r}")
-        super().__init__(event, width, reach, "pixelrnn")
+        super().__init__(event, width, reach, "pixelrnn", likelihood, components)
         height, columns = self.grid
         self.place = nn.Parameter(0.1 * torch.randn(width, height, columns + 1))
         self.layers: Any = nn.ModuleList(LAYERS[kind](width, hidden, dropout) for _ in range(blocks))
-        last = nn.Linear(width, levels(event))
+        last = nn.Linear(width, self.pixel.count)
         nn.init.normal_(last.weight, std=0.01)
         self.head = nn.Sequential(nn.ReLU(), nn.Linear(width, width), nn.ReLU(), Dropout(dropout), last)
-        self.bias = nn.Parameter(torch.zeros(levels(event), *self.grid))
+        self.bias = nn.Parameter(torch.zeros(self.pixel.count, *self.grid))
 
-    def logits(self, x: Tensor) -> Tensor:
-        """``(n, *event.shape)`` to ``(n, *event.shape, levels)``, all pixels at once."""
+    def parameters_of(self, x: Tensor) -> Tensor:
+        """The parameters of every pixel at once: ``(n, *drawn.shape)`` to ``(n, *grid, count)``."""
         above, left = self.features(F.pad(self.pixels(x), (0, 1)))
         h = (above + left + self.place).movedim(1, -1)
         for layer in self.layers:
             h = layer(h)
-        return (self.head(h[:, :, :-1]) + self.bias.movedim(0, -1)).reshape(*x.shape, -1)
+        return self.head(h[:, :, :-1]) + self.bias.movedim(0, -1)
 
     def stream(self, n: int) -> Stream:
         """The same logits pixel by pixel, for ``n`` data (see `zoo.distributions.autoregressive`)."""
@@ -212,7 +217,8 @@ class PixelRNN(PixelNetwork):
                 for layer in layers:
                     h = layer.send(h)
                 if j < columns:
-                    self.enter(seen, i, j, (yield self.head(h) + self.bias[:, i, j]))
+                    value = yield from self.pixel.stream(self.head(h) + self.bias[:, i, j])
+                    self.enter(seen, i, j, value)
 
 
 def cell(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:

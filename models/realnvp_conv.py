@@ -10,14 +10,21 @@ from torch import Tensor, nn
 from zoo.event import Event
 from zoo.flows.coupling import Affine, Elementwise, bounded, dropout_for
 from zoo.flows.flow import FLOW_RECIPE, Flow, Steps
-from zoo.flows.squeeze import Shape, Squeeze, channel_halves, checkerboard, image_shape, squeezable, squeezed
-from zoo.nn.dropout import Dropout
+from zoo.flows.squeeze import Squeeze, channel_halves, checkerboard, squeezable, squeezed
+from zoo.nn.images import Shape, image_shape
+from zoo.nn.networks import COUPLINGS, CouplingNet, chosen
 from zoo.pairs.registry import family
 
 
 @family("realnvp-conv", group="flow", paper="Dinh et al. 2016, arXiv:1605.08803", recipe=FLOW_RECIPE | {"batch": 64})
 def realnvp_conv(
-    event: Event, *, couplings: int = 3, hidden: int = 32, blocks: int = 1, dropout: float | None = None
+    event: Event,
+    *,
+    net: CouplingNet = "auto",
+    couplings: int = 3,
+    hidden: int = 32,
+    blocks: int | None = None,
+    dropout: float | None = None,
 ) -> Flow:
     """The multi-scale RealNVP for images: a `Flow` of masked convolutional couplings, squeezes and factoring out.
 
@@ -29,27 +36,30 @@ def realnvp_conv(
     coupling, all with checkerboard masks: an 8x8 image has three scales, 1x8x8, 2x4x4 and 4x2x2. Masks alternate with
     their complements.
 
-    The networks are residual convolutions with a learned vector for each place; there is no batch normalisation.
-    Integer data enter as in `zoo.flows.entry.Marginals`, not by the paper's logit. Density and sampling take one pass
-    each.
+    The networks are residual convolutions with a learned vector for each place: blocks of one convolution without a
+    norm (``net="conv"``), or of two with group norms (``resnet``). There is no batch normalisation. Integer data enter
+    as in `zoo.flows.entry.Marginals`, not by the paper's logit. Density and sampling take one pass each.
 
     Args:
         event: an image ``(channels, height, width)``, ``(height, width)`` or a row of pixels ``(width,)``; any support.
+        net: ``conv`` or ``resnet``; by default ``resnet`` for colours and for sides of 32 or more.
         couplings: number of couplings between two changes of shape.
         hidden: channels of each coupling's network.
-        blocks: residual convolutions of each network.
+        blocks: residual blocks of each network; by default one, or four of ``resnet``.
         dropout: share of its activations dropped; by default 0.4 for integer data and 0 for real data.
 
     Raises:
-        ZooError: an event that is no image, or of one dimension.
+        ZooError: an event that is no image, or of one dimension; another ``net``.
 
     Reference:
         Dinh et al. 2016, arXiv:1605.08803, sections 3.4 and 3.6.
     """
     dropout = dropout_for(event, dropout)
+    kind = chosen(COUPLINGS, net, event)
 
     def coupling(shape: Shape, seen: Tensor) -> nn.Module:
-        return MaskedCoupling(seen, Affine(), Convolutions(shape, hidden, blocks, Affine.count, dropout))
+        network = kind.make(shape, hidden, kind.blocks if blocks is None else blocks, Affine.count, dropout)
+        return MaskedCoupling(seen, Affine(), network)
 
     return Flow(event, scales(image_shape(event), coupling, couplings))
 
@@ -107,29 +117,3 @@ class MaskedCoupling(nn.Module):
     def _steering(self, h: Tensor) -> Tensor:
         parameters: Tensor = self.net(self.seen * bounded(h))
         return (1 - self.seen).unsqueeze(1) * parameters
-
-
-class Convolutions(nn.Module):
-    """A residual CNN from flat images ``(n, D)`` to ``count`` numbers for each entry, ``(n, D, count)``.
-
-    It gives 0 before training. The convolutions are 3x3 with ``hidden`` channels; a learned vector for each place is
-    added after the first.
-    """
-
-    def __init__(self, shape: Shape, hidden: int, blocks: int, count: int, dropout: float) -> None:
-        super().__init__()
-        self.shape, self.count = shape, count
-        self.into = nn.Conv2d(shape[0], hidden, 3, padding=1)
-        self.place = nn.Parameter(0.1 * torch.randn(hidden, *shape[1:]))
-        self.blocks = nn.ModuleList(
-            nn.Sequential(nn.SiLU(), Dropout(dropout), nn.Conv2d(hidden, hidden, 3, padding=1)) for _ in range(blocks)
-        )
-        self.out = nn.Sequential(nn.SiLU(), Dropout(dropout), nn.Conv2d(hidden, count * shape[0], 3, padding=1))
-        for parameter in self.out.parameters():
-            nn.init.zeros_(parameter)
-
-    def forward(self, h: Tensor) -> Tensor:
-        v = self.into(h.reshape(-1, *self.shape)) + self.place
-        for block in self.blocks:
-            v = v + block(v)
-        return self.out(v).reshape(len(h), self.count, -1).movedim(1, -1)

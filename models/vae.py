@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from zoo.event import Event
 from zoo.nn.decoder import Decoder
+from zoo.nn.networks import DecoderNet
 from zoo.pairs.pair import HasInitialise
 from zoo.pairs.registry import family
 
@@ -37,7 +38,7 @@ class VAE(nn.Module):
     """Variational auto-encoder with independent entries of x given z.
 
         z ~ p(z)                       latent, shape (L,); the prior
-        x | z ~ p(x; f(z))             f an MLP; p depends on the event's support
+        x | z ~ p(x; f(z))             f a network; p depends on the event's support
         q(z | x)                       the guide
 
     The prior is chosen by name, ``vae:prior=vamp`` or ``vae:prior=flow``, and so is the guide, ``vae+planar`` or
@@ -47,15 +48,17 @@ class VAE(nn.Module):
     Args:
         event: any shape and support.
         make_prior: from L to the prior.
+        net: f, one of ``mlp``, ``gated`` (as in the VampPrior's code), ``conv`` and ``resnet``; the guide takes the
+            same, or its own by ``guide.net``. By default convolutions for colours and for sides of 32 or more.
         latent: L.
-        hidden: width of each hidden layer of f.
-        layers: number of hidden layers of f.
+        hidden: width of each hidden layer of f, if it is ``mlp`` or ``gated``.
+        layers: number of these layers.
         dropout: share of f's hidden units dropped in training.
         statistics: functions of the level in a categorical likelihood (see `zoo.nn.decoder.Decoder`).
         likelihood: ``"auto"``, or a likelihood of the event's support (see `zoo.nn.decoder.Decoder`).
 
     Raises:
-        ZooError: a ``likelihood`` that the event's support does not have.
+        ZooError: a ``likelihood`` that the event's support does not have, another ``net``.
 
     Reference:
         Kingma & Welling 2013, arXiv:1312.6114, sections 2 and 3.
@@ -66,6 +69,7 @@ class VAE(nn.Module):
         event: Event,
         make_prior: Callable[[int], Any],
         *,
+        net: DecoderNet = "auto",
         latent: int = 16,
         hidden: int = 512,
         layers: int = 2,
@@ -76,7 +80,7 @@ class VAE(nn.Module):
         super().__init__()
         self.event, self.latent = event, latent
         self.prior = make_prior(latent)
-        self.decoder = Decoder(event, latent, (hidden,) * layers, dropout, statistics, likelihood)
+        self.decoder = Decoder(event, latent, (hidden,) * layers, dropout, statistics, likelihood, net)
 
     def model(self, x: Tensor) -> Any:
         """Draw z and x for each datum, observing ``x`` of shape ``(n, *event.shape)``."""

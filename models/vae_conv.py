@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from zoo.distributions.discretised import DiscretisedLogistic
 from zoo.event import Event
-from zoo.flows.squeeze import image_shape
 from zoo.nn.amortised import diagonal_normal
+from zoo.nn.images import image_shape
 from zoo.pairs.registry import family
 
 DEPTH = 4

@@ -160,7 +160,9 @@ def test_any_number_of_axes_and_levels(make: Any, shape: Any, levels: int) -> No
 @pytest.mark.parametrize("make", [PixelCNN, PixelRNN])
 def test_pixel_networks_refuse_events_that_are_no_image(make: Any) -> None:
     with pytest.raises(ZooError, match=r"pixel.* height, width.*wavenet"):
-        make(Event((3, 8, 8), 17))
+        make(Event(64, 17))
+    with pytest.raises(ZooError, match=r"likelihood=auto or mixture .* got 'categorical'"):
+        make(Event((3, 8, 8), 17), likelihood="categorical")
 
 
 def test_pixelrnn_refuses_an_unknown_kind() -> None:

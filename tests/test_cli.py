@@ -64,7 +64,7 @@ def test_show_gives_what_is_read_off_the_programs() -> None:
         (["train", "vae+plana"], "did you mean planar"),
         (["train", "gan+iaf"], "brings its own guide"),
         (["train", "vae", "--data", "digitz"], "did you mean digits"),
-        (["train", "vae", "--set", "hiden=3"], "it has: latent"),
+        (["train", "vae", "--set", "hiden=3"], "it has: net, latent"),
         (["train", "vae", "--set", "hidden"], "name=value"),
         (["train", "vae", "--train", "step=3"], "settings: steps"),
         (["train", "vae", "--device", "abacus"], "use auto, cpu"),

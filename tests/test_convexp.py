@@ -9,8 +9,8 @@ from torch import Tensor
 
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.flows.squeeze import Shape
 from zoo.models.convexp import ConvExp, terms
+from zoo.nn.images import Shape
 from zoo.pairs.build import build
 
 SHAPES = [(1, 8, 8), (4, 4, 4), (2, 3, 5), (3, 2, 2)]

@@ -30,12 +30,13 @@ from zoo.distributions import (
     parameters_per_entry,
 )
 from zoo.distributions.autoregressive import Autoregressive, whole_passes
+from zoo.distributions.colours import ColourMixture
 from zoo.distributions.integer_transformed import Blocks, IntegerTransformed
 from zoo.distributions.levels import ROWS
 from zoo.distributions.mixture import Mixture, NormalMixture
 from zoo.distributions.von_mises_fisher import SphereUniform, VonMisesFisher
 from zoo.event import Event
-from zoo.flows.integer import Arrange
+from zoo.flows.integer import Arrange, ChannelShift
 from zoo.pairs.pair import Pair
 from zoo.pairs.sampling import sample
 from zoo.pairs.traces import capabilities, log_weights
@@ -105,6 +106,17 @@ def rearranged(table: Tensor) -> IntegerTransformed:
     return IntegerTransformed(Levels(logits=table).to_event(1), Arrange((2,), torch.tensor([1, 0])), 3)
 
 
+def smooth(logits: Tensor, loc: Tensor) -> IntegerTransformed:
+    """Of values, whose gradients pass through rounding: a shift of the second entry, then blocks of logistics."""
+
+    def given_first(earlier: Tensor) -> Any:
+        return LogisticMixture(logits, loc + earlier.unsqueeze(-1), loc.exp().clamp(max=2), 3).to_event(1)
+
+    first = LogisticMixture(logits, loc, loc.exp().clamp(max=2), 3).expand([1]).to_event(1)
+    shift = ChannelShift(slice(1, None), (2, 1, 1), 3, lambda a: a.unsqueeze(-1))  # type: ignore[arg-type] # any function
+    return IntegerTransformed(Blocks(first, (1, given_first), levels=3, smooth=True), shift, 3, smooth=True)
+
+
 TABLE = [[0.3, -1.0, 0.8], [1.0, 0.2, -0.7]]
 CASES = {
     "logistic": integers(lambda *p: DiscretisedLogistic(*p, 8), [4.2, 1.5], 8),
@@ -116,6 +128,8 @@ CASES = {
     "autoregressive": integers(autoregressive, [TABLE], 3, 2),
     "blocks": integers(blocks, [TABLE], 3, 2),
     "rearranged": integers(rearranged, [TABLE], 3, 2),
+    "smooth": integers(smooth, [[0.3, -1.0], [0.2, 1.7]], 3, 2),
+    "colours": integers(lambda p: ColourMixture(p, 2, 4), [[0.3 * i * (-1) ** i for i in range(12)]], 4, 2),
     "closed uniform": reals(lambda: ClosedUniform(*tensors([1.0, 5.0])), [], 0, 1.00025, 4.99975),
     "mixture": reals(
         lambda w, loc: Mixture(w, dist.Normal(loc, 0.7).to_event(1)), [[0.0, 1.0], [[0.0], [3.0]]], 1, -6, 9

@@ -8,8 +8,9 @@ from torch.autograd.functional import jacobian
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.flows.flow import Flow
-from zoo.flows.squeeze import Shape, Squeeze, channel_halves, checkerboard, image_shape
+from zoo.flows.squeeze import Squeeze, channel_halves, checkerboard
 from zoo.models.realnvp_conv import FactorOut, MaskedCoupling
+from zoo.nn.images import Shape, image_shape
 from zoo.pairs.build import build
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from draws import every, perturb
 from torch import Tensor
 
+from zoo.distributions.autoregressive import Autoregressive, whole_passes
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.models.pixelvae import Masked
@@ -90,8 +92,22 @@ def test_it_starts_from_the_marginals() -> None:
     assert made.bias.argmax(0).flatten().tolist() == [2] + [0] * 11
 
 
-def test_only_images_of_one_channel_fit() -> None:
+def test_only_images_fit() -> None:
     assert build("pixelvae", Event((1, 3, 4), 3), SMALL)
-    for shape in ((12,), (3, 4, 4)):
+    for shape in ((12,), (3, 4, 4, 4)):
         with pytest.raises(ZooError, match="pixelvae needs an image of shape"):
             build("pixelvae", Event(shape, 3), SMALL)
+
+
+def test_passes_over_the_part_that_a_pixel_depends_on_draw_the_same() -> None:
+    """As whole passes do, on an image that is much larger than the part."""
+    made, n = pixelvae(Event((2, 9, 11), 3), reach=1, blocks=1), 3
+    with torch.no_grad():
+        whole = made.likelihood(z(n))
+        painted = made.paint(z(n)).reshape(n, made.width, *made.grid)
+        with seeded(0):
+            naive = Autoregressive(whole.event, whole.logits, whole_passes(whole.event, whole.logits, z(n)), (n,))
+            expected = naive.sample()
+        with seeded(0):
+            drawn = Autoregressive(whole.event, whole.logits, partial(made._windows, painted=painted), (n,)).sample()
+    assert torch.equal(drawn, expected)

@@ -28,7 +28,17 @@ from zoo.pairs.traces import log_prob
 from zoo.training.callbacks import Progress
 from zoo.training.loop import fit
 from zoo.training.recipe import Recipe
-from zoo.training.validation import CHECKPOINT_SHARE, FEWEST_SCORED, GRADIENT_PASSES, SMALL, checkpoint_data
+from zoo.training.validation import (
+    CHECKPOINT_SHARE,
+    DISCREPANCY_SAMPLES,
+    DRAWS_SHARE,
+    FEWEST_SAMPLES,
+    FEWEST_SCORED,
+    GRADIENT_PASSES,
+    SMALL,
+    checkpoint_data,
+    checkpoint_samples,
+)
 
 
 class Coins(nn.Module):
@@ -168,7 +178,9 @@ def test_checkpoints_score_a_fixed_part_and_the_best_weights_all(coins: Dataset)
     end = fit(made, many, recipe)
     part, _ = checkpoint_data(many.validation, Recipe(**recipe), estimates=1)
     assert len(part) == FEWEST_SCORED < len(many.validation)
-    assert end.scored == f"checkpoints scored {len(part):,} of {len(many.validation):,} validation data"
+    assert end.drawn == FEWEST_SAMPLES
+    said = f"checkpoints scored {len(part):,} of {len(many.validation):,} validation data and drew {end.drawn} samples"
+    assert end.scored == said
     assert -log_prob(made, many.validation).mean().item() == pytest.approx(end.best_score, abs=1e-5)
     (best,) = (row["validation"] for row in end.history if row["step"] == end.best_step)
     assert -log_prob(made, part).mean().item() == pytest.approx(best, abs=1e-5)
@@ -185,6 +197,9 @@ def test_scores_of_checkpoints_take_a_small_share_of_training(n: int, steps: int
     assert each == estimates or (each == 1 and n > SMALL)
     passes = GRADIENT_PASSES * (steps // recipe.checkpoints or 1) * batch
     assert n <= SMALL or len(part) * each <= max(CHECKPOINT_SHARE * passes, FEWEST_SCORED)
+    drawn = checkpoint_samples(torch.arange(n), recipe)
+    assert drawn <= DISCREPANCY_SAMPLES
+    assert drawn == DISCREPANCY_SAMPLES if n <= SMALL else drawn <= max(DRAWS_SHARE * passes, FEWEST_SAMPLES)
 
 
 def test_a_family_is_trained_by_its_recipe_and_says_so(coins: Dataset) -> None:

@@ -79,7 +79,7 @@ def _check_on(name: str, data: Dataset, hyper: Hyper | None, seed: int, device: 
     """`check` on data: those that have a label, if any may lack it."""
     own = data.given_to(build(name, data.event, hyper, seed))
     with seeded(seed):
-        train = own.batch(torch.arange(len(own.train)))
+        train = own.initial()
     labelled = train[~own.event.missing(train)]
     if not len(labelled):
         raise ZooError(f"no datum of {data.name} has a label; leave it out by labels=0")

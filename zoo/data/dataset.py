@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from zoo.data.streamed import is_streamed
 from zoo.data.units import Units
 from zoo.errors import ZooError
 from zoo.event import Event, Field
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 STANDARDISED = "real entries are standardised by the train data, and scores are in the data's own units"
 
+INITIAL_NUMBERS = 2**24
+"""Entries of streamed data that parameters are set from before training."""
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -30,7 +34,7 @@ class Dataset:
     Args:
         name: as registered, or a file's name.
         event: the shape and support of one datum.
-        train, validation, test: the splits.
+        train, validation, test: the splits; ``train`` may be `zoo.data.streamed.StreamedRows` in a tensor's place.
         source: where the data come from, how they are split and any threshold, in one sentence.
         binarise: ``train`` holds intensities in [0, 1] and every batch of it is a new Bernoulli draw. ``validation``
             and ``test`` are drawn once, before.
@@ -78,6 +82,8 @@ class Dataset:
                 )
             for each in self.event.fields:
                 self._check(word, each, split)
+            if is_streamed(split):
+                continue
             if not torch.equal(self.event.without_padding(split).nan_to_num(), split.nan_to_num()):
                 raise ZooError(
                     f"data set {self.name!r}: {word} should be zero beyond the lengths of its sequences, as event.pack "
@@ -108,6 +114,17 @@ class Dataset:
         """
         rows = self.train[indices]
         return torch.bernoulli(rows, generator=generator) if self.binarise else rows
+
+    def initial(self) -> Tensor:
+        """What parameters are set from before training: all train data, or a fixed random part of streamed ones.
+
+        Shape ``(n, *event.shape)``; dynamic binarisation draws from torch's global stream.
+        """
+        n, most = len(self.train), max(1, INITIAL_NUMBERS // self.event.size)
+        places = torch.arange(n, device=self.train.device)
+        if is_streamed(self.train) and n > most:
+            places = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:most]
+        return self.batch(places)
 
     def given_to(self, pair: Pair) -> Dataset:
         """The same data as ``pair`` takes them: of its event, and in their own units if its programs are written so.
@@ -215,7 +232,9 @@ class Dataset:
         digest = hashlib.sha256(f"{self.event} binarise={self.binarise}".encode())
         for split in (self.train, self.validation, self.test):
             digest.update(str(tuple(split.shape)).encode())
-            digest.update(split.cpu().contiguous().numpy().data)
+            parts = split.parts() if is_streamed(split) else [split.cpu().contiguous().numpy().data]
+            for part in parts:
+                digest.update(part)
         if self.units is not None:
             digest.update(json.dumps(self.units.to_json()).encode())
         return digest.hexdigest()[:16]

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.distributions.integer_transformed import decoded
+from zoo.flows.squeeze import Squeeze
+from zoo.nn.images import Shape
 from zoo.nn.mlp import MLP
 
 
@@ -56,6 +58,50 @@ class Shift(nn.Module):
         a, b = x[:, self.a], x[:, self.b]
         moved = (b + sign * self.amount(a).round()).remainder(self.levels)
         return torch.cat([a, moved], 1)[:, self.back]
+
+
+class ChannelShift(nn.Module):
+    """A coupling of integer images by channels: x_b -> (x_b + round(t(x_a))) mod K, in the smooth form.
+
+    Args:
+        moved: the channels b, a slice of them at one end; a are the others, which do not change.
+        shape: of the images; vectors are these, flat.
+        levels: K.
+        net: t, from flat images of the channels a, levels scaled to [-1, 1], to ``(n, len(b) * places, 1)``, in
+            half-ranges.
+
+    Reference:
+        Hoogeboom et al. 2019, arXiv:1905.07376, section 3.
+    """
+
+    def __init__(self, moved: slice, shape: Shape, levels: int, net: nn.Module) -> None:
+        super().__init__()
+        places = shape[1] * shape[2]
+        first, last, _ = moved.indices(shape[0])
+        self.first, self.last, self.levels, self.net = first * places, last * places, levels, net
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._moved(x, 1)
+
+    def inv(self, z: Tensor) -> Tensor:
+        return self._moved(z, -1)
+
+    def _moved(self, x: Tensor, sign: int) -> Tensor:
+        before, b, after = x[:, : self.first], x[:, self.first : self.last], x[:, self.last :]
+        half = (self.levels - 1) / 2
+        t = half * self.net(torch.cat([before, after], 1) / half - 1).squeeze(-1)
+        shift = t + (t.round() - t).detach()  # the gradient passes straight through
+        return torch.cat([before, (b + sign * shift).remainder(self.levels), after], 1)
+
+
+class IntegerSqueeze(Squeeze):
+    """`Squeeze` of integers, as a bijection of flat images."""
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override] # it keeps volume, which is not returned
+        return super().forward(x)[0]
+
+    def inv(self, z: Tensor) -> Tensor:
+        return self.inverse(z)
 
 
 def small_mlp(inputs: int, hidden: int, outputs: int, dropout: float) -> MLP:

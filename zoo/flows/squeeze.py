@@ -1,35 +1,11 @@
-"""Flat events seen as images: their channels, height and width, and the squeeze (space to depth)."""
+"""Flat images: the squeeze (space to depth), checkerboards and halves of the channels."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from zoo.errors import ZooError
-from zoo.event import Event
-
-Shape = tuple[int, int, int]
-"""Channels, height and width."""
-
-
-def image_shape(event: Event) -> Shape:
-    """Channels, height and width of an event ``(channels, height, width)``, ``(height, width)`` or ``(width,)``.
-
-    Raises:
-        ZooError: an event of more axes, of one dimension only, or whose channels seem to be last.
-    """
-    if len(event.shape) > 3 or event.size < 2:
-        raise ZooError(
-            f"an image has shape (channels, height, width), (height, width) or (width,) and two or more dimensions, "
-            f"got {event}; reshape the event or take another family"
-        )
-    channels, height, width = (1, 1, *event.shape)[-3:]
-    if width in (1, 3, 4) and min(channels, height) > 4:
-        raise ZooError(
-            f"{event} is an image of {channels} channels, {height} high and {width} wide, so its channels seem to be "
-            f"last: move them first by np.moveaxis(x, -1, 1), which gives {width}x{channels}x{height}"
-        )
-    return channels, height, width
+from zoo.nn.images import Shape
 
 
 def squeezed(shape: Shape) -> Shape:

@@ -18,6 +18,7 @@ from torch.distributions import ComposeTransform, Transform
 
 from zoo.event import Event
 from zoo.nn.mlp import MLP
+from zoo.nn.networks import ENCODERS, chosen
 
 MakeSite = Callable[[int, int], nn.Module]
 SMALLEST_SCALE = 1e-5
@@ -36,19 +37,23 @@ class AmortizedGuide(nn.Module):
     Args:
         event: shape and support of ``x``.
         latents: event shape of each latent site, by name.
-        make: ``make(inputs, size)`` is the network of one site, from ``(n, inputs)``, the scaled ``x`` and the latents
-            drawn before, to a distribution of batch shape ``(n,)`` and event shape ``(size,)``, which is reshaped.
+        make: ``make(inputs, size)`` is the network of one site, from ``(n, inputs)``, the features of ``x`` and the
+            latents drawn before, to a distribution of batch shape ``(n,)`` and event shape ``(size,)``, which is
+            reshaped.
+        net: what the features are, one of `zoo.nn.networks.ENCODERS`: the scaled ``x`` itself for ``mlp``.
+            ``"auto"`` is that, or convolutions for large images.
     """
 
-    def __init__(self, event: Event, latents: Mapping[str, tuple[int, ...]], make: MakeSite) -> None:
+    def __init__(self, event: Event, latents: Mapping[str, tuple[int, ...]], make: MakeSite, net: str = "auto") -> None:
         super().__init__()
+        self.features = chosen(ENCODERS, net, event)(event)
         self.event, self.latents = event, dict(reversed([*latents.items()]))
         sizes = [math.prod(shape) for shape in self.latents.values()]
-        self.sites = nn.ModuleList(make(event.size + sum(sizes[:i]), size) for i, size in enumerate(sizes))
+        self.sites = nn.ModuleList(make(self.features.features + sum(sizes[:i]), size) for i, size in enumerate(sizes))
 
     def forward(self, x: Tensor) -> None:
         """Sample every latent given ``x``, shape ``(n, *event.shape)``."""
-        inputs = scaled(self.event, x)
+        inputs = self.features(scaled(self.event, x))
         with pyro.plate("data", len(x)):
             for (name, shape), site in zip(self.latents.items(), self.sites, strict=True):
                 z = pyro.sample(name, reshaped(site(inputs), shape))

@@ -12,14 +12,14 @@ from zoo import distributions
 from zoo.distributions import DiscretisedLogistic, level_counts
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.nn.mlp import MLP
+from zoo.nn.networks import DECODERS, chosen
 
 LIKELIHOODS = {"binary": ("bernoulli",), "levels": ("categorical", "logistic"), "real": ("normal",)}
 """Likelihoods by support; the first is the default."""
 
 
 class Decoder(nn.Module):
-    """p(x; f(z)) with independent entries of x, f an MLP.
+    """p(x; f(z)) with independent entries of x, f a network.
 
     The likelihood p depends on the event's support:
 
@@ -33,13 +33,14 @@ class Decoder(nn.Module):
     Args:
         event: any shape and support.
         inputs: dimensions of z.
-        hidden: widths of f's hidden layers.
+        hidden: widths of f's hidden layers; convolutions have their own.
         dropout: share of f's hidden units dropped in training.
         statistics: number of columns of T.
         likelihood: ``"auto"`` for the default.
+        net: f, one of `zoo.nn.networks.DECODERS`; ``"auto"`` is an MLP, or convolutions for large images.
 
     Raises:
-        ZooError: a ``likelihood`` that the event's support does not have.
+        ZooError: a ``likelihood`` that the event's support does not have, another ``net``.
 
     Example:
         >>> import torch
@@ -57,6 +58,7 @@ class Decoder(nn.Module):
         dropout: float = 0.0,
         statistics: int = 2,
         likelihood: str = "auto",
+        net: str = "auto",
     ) -> None:
         super().__init__()
         choices = LIKELIHOODS[event.support]
@@ -67,7 +69,7 @@ class Decoder(nn.Module):
         self.event, self.levels = event, event.levels or 0
         self.kind = choices[0] if likelihood == "auto" else likelihood
         self.per_entry = {"bernoulli": 1, "categorical": statistics, "logistic": 2, "normal": 2}[self.kind]
-        self.net = MLP(inputs, hidden, event.size * self.per_entry, dropout)
+        self.net = chosen(DECODERS, net, event)(event, inputs, hidden, self.per_entry, dropout)
         if self.kind == "categorical":
             self.base = nn.Parameter(torch.zeros(*event.shape, self.levels))
             self.tilt = nn.Parameter(2 * _cosines(self.levels, statistics))

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from zoo.errors import UnfitError, ZooError
 from zoo.event import Event
+from zoo.nn.networks import networks_of
 from zoo.pairs.declarations import Family
 from zoo.pairs.pair import NeedsEncoder, Pair, Program, no_guide
 from zoo.pairs.registry import families, guides, load_shelves, priors
@@ -138,7 +139,8 @@ def build(name: str, event: Event, hyper: Hyper | None = None, seed: int = 0) ->
     Args:
         name: ``family``, ``family+guide``, and either with ``:setting=value,...``; ``zoo list`` prints the choices.
         event: shape and support of one datum.
-        hyper: hyper-parameters of the family; those of guide and prior are written ``guide.NAME``, ``prior.NAME``.
+        hyper: hyper-parameters of the family; those of guide and prior are written ``guide.NAME``, ``prior.NAME``. The
+            family's ``net`` is the guide's too, unless ``guide.net`` is another.
         seed: of the initial parameters.
 
     Returns:
@@ -222,6 +224,8 @@ def _split(name: str, parsed: ParsedName, hyper: Hyper) -> tuple[dict[str, Any],
         if not (parsed.guide if word == "guide" else parsed.prior):
             raise ZooError(f"family {parsed.family.name!r} takes no {word} from the shelf, so no {key}")
         (of_guide if word == "guide" else of_prior)[setting] = value
+    if parsed.guide and own.get("net") in networks_of(guides[parsed.guide].make):
+        of_guide.setdefault("net", own["net"])  # both programs by one choice
     return own, of_guide, of_prior
 
 

@@ -41,7 +41,8 @@ class TrainedRun:
         history: a row for each checkpoint: ``step``, ``train``, ``validation``, ``discrepancy`` and ``lr``.
         status: ``finished``, ``diverged`` or ``failed``.
         reason: why it diverged or failed.
-        scored: how many validation data its checkpoints scored, if not all.
+        scored: how many validation data its checkpoints scored, if not all, and how many samples they drew.
+        drawn: these samples; 0 stands for as many as of small data.
         folder: for files of this run, if it is on disk.
         shared: for files that depend only on the data.
         unchecked: take a pair even if it breaks a law without which its numbers are wrong.
@@ -64,6 +65,7 @@ class TrainedRun:
     status: str = "finished"
     reason: str = ""
     scored: str = ""
+    drawn: int = 0
     folder: Path | None = None
     shared: Path | None = None
     unchecked: bool = False

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +17,18 @@ from typing import Any
 
 import filelock
 import pandas as pd
+from torch import Tensor
 
 from zoo.data import Dataset
 from zoo.devices import pick_device
 from zoo.errors import LockedError, RunError, ZooError
 from zoo.event import Event
 from zoo.files import digest_of, folder_name, read_json, read_tensors, write_json, write_tensors, write_text
-from zoo.pairs.build import build
+from zoo.nn.networks import networks_of
+from zoo.pairs.build import build, read_name
 from zoo.pairs.pair import Pair
 from zoo.pairs.plugins import load_families
+from zoo.pairs.registry import guides
 from zoo.provenance import provenance
 from zoo.runs.config import RunConfig
 from zoo.runs.laws import note_laws, require_laws
@@ -122,7 +125,7 @@ class Run:
         if digest != config.digest:
             raise RunError(f"{path} belongs to other settings ({digest}); delete its folder to start over")
         load_families([Path(file) for file in config.files])
-        pair = _built(config)
+        pair = _built_for(config, weights)
         pair.load(weights)
         return pair.train(False)
 
@@ -234,6 +237,17 @@ class Run:
             note_laws(self.folder)
         writer.write_status(progress)
         (self.folder / "resume.safetensors").unlink(missing_ok=True)
+
+
+def _built_for(config: RunConfig, weights: Mapping[str, Tensor]) -> Pair:
+    """The pair of these weights: runs from before networks could be chosen have the first of each."""
+    pair, parsed = _built(config), read_name(config.name)
+    named = {**parsed.hyper, **config.hyper}
+    makers = {"net": parsed.family.make} | ({"guide.net": guides[parsed.guide].make} if parsed.guide else {})
+    first = {name: networks_of(make)[0] for name, make in makers.items() if networks_of(make) and name not in named}
+    if "net" in named or not first or pair.state().keys() == weights.keys():
+        return pair
+    return _built(config.model_copy(update={"hyper": config.hyper | first}))
 
 
 def _built(config: RunConfig) -> Pair:

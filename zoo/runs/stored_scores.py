@@ -51,6 +51,7 @@ def trained_run(run: Run, data: Dataset, device: str = "auto") -> TrainedRun:
         status["status"],
         status.get("reason", ""),
         scored=status.get("scored", ""),
+        drawn=status.get("drawn", 0),
         folder=run.folder,
         shared=run.folder.parent.parent / f"data-{digest_of([config.fingerprint, config.event])[:16]}",
         unchecked=config.unchecked,

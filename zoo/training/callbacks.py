@@ -34,7 +34,9 @@ class Progress:
     products: Literal["", "torch", "onednn"] = ""
     """The library of large matrix products, where the engine chose one; a resumed run keeps it."""
     scored: str = ""
-    """How many validation data the checkpoints scored, if not all."""
+    """How many validation data the checkpoints scored, if not all, and how many samples they drew."""
+    drawn: int = 0
+    """The samples that each checkpoint drew, where it did not score all validation data."""
     remark: str = ""
     """Why steps ran on a plainer engine, if they did."""
     recipe: str = ""

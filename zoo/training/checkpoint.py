@@ -18,7 +18,13 @@ from zoo.pairs.traces import capabilities
 from zoo.training.callbacks import Progress
 from zoo.training.players import ActivePlayer
 from zoo.training.recipe import Recipe
-from zoo.training.validation import checkpoint_data, discrepancy, estimates_per_datum, validation_score
+from zoo.training.validation import (
+    checkpoint_data,
+    checkpoint_samples,
+    discrepancy,
+    estimates_per_datum,
+    validation_score,
+)
 
 
 class Checkpointer:
@@ -32,7 +38,7 @@ class Checkpointer:
         self.pair, self.players, self.recipe, self.validation = pair, players, recipe, data.validation
         self.can = capabilities(pair, data.validation)
         self.scored, self.estimates = checkpoint_data(data.validation, recipe, estimates_per_datum(pair, self.can))
-        self.data = data
+        self.data, self.samples = data, checkpoint_samples(data.validation, recipe)
         self.train_log_scale = self._log_scale(data.train)
         self.averaged = pair.named_parameters() if recipe.average else {}
         self.average = {name: tensor.detach().clone() for name, tensor in self.averaged.items()}
@@ -51,7 +57,7 @@ class Checkpointer:
         """
         with self._weights(self.average):
             score = self._score(self.scored)
-            gap = discrepancy(self.pair, self.validation) if self.can.likelihood != "none" else score
+            gap = discrepancy(self.pair, self.validation, self.samples) if self.can.likelihood != "none" else score
         train = float(torch.cat(list(losses)).mean()) + self.train_log_scale if losses else math.nan
         progress.add_row(train, score, gap, self.recipe.lr_at(max(0, progress.step - 1)))
         if score < progress.best_score:
@@ -72,7 +78,11 @@ class Checkpointer:
             return
         with self._weights(self.best):
             progress.best_score = self._score(self.validation)
-        progress.scored = f"checkpoints scored {len(self.scored):,} of {len(self.validation):,} validation data"
+        progress.drawn = self.samples
+        progress.scored = (
+            f"checkpoints scored {len(self.scored):,} of {len(self.validation):,} validation data and drew "
+            f"{self.samples} samples"
+        )
 
     def _score(self, x: Tensor) -> float:
         score = validation_score(self.pair, x, self.can, self.estimates, self.recipe.weighed)

@@ -96,7 +96,7 @@ def fit(
     pair.to(data.train.device)
     if start is None and isinstance(pair.extras, HasInitialise):
         with seeded(seed), torch.no_grad():
-            pair.extras.initialise(data.batch(torch.arange(len(data.train), device=data.train.device)))
+            pair.extras.initialise(data.initial())
     if not unchecked:
         require_density(pair, data)
         ground_laws(pair, data.validation)
@@ -174,7 +174,9 @@ class Batches:
 
     def __init__(self, data: Dataset, size: int, seed: int) -> None:
         self.data, self.seed = data, seed
-        n, missing = len(data.train), data.event.missing(data.train)
+        n = len(data.train)
+        every = torch.zeros(n, dtype=torch.bool, device=data.train.device)
+        missing = data.event.missing(data.train) if data.event.label else every
         self.size = min(size, n)
         strata = [part.nonzero()[:, 0] for part in (~missing, missing) if part.any()]
         if self.size < len(strata):

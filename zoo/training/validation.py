@@ -19,12 +19,16 @@ from zoo.training.recipe import Recipe
 
 DISCREPANCY_SAMPLES = 200
 """The most samples, and the most data, that the discrepancy is measured on."""
+FEWEST_SAMPLES = 50
+"""The fewest samples that it is measured on."""
 VALIDATION_PARTICLES = 4
 """Estimates of a bound for each datum of its validation score."""
 VALIDATION_ESTIMATES = 16
 """The same where a pair has its own of the ELBO; they cost less, and vary more."""
 CHECKPOINT_SHARE = 0.05
 """What the validation scores of all checkpoints may take of training, counted in passes of one datum."""
+DRAWS_SHARE = 0.015
+"""What the samples of all checkpoints may take of training, a sample counted as one pass."""
 GRADIENT_PASSES = 3
 """A datum of a batch costs about three passes: one forwards, and the gradient, which takes two."""
 SMALL = 500
@@ -81,14 +85,27 @@ def checkpoint_data(x: Tensor, recipe: Recipe, estimates: int) -> tuple[Tensor, 
     return (x if count >= len(x) else x[order[:count].to(x.device)]), 1
 
 
-def discrepancy(pair: Pair, x: Tensor) -> float:
-    """MMD² between the pair's samples and data ``x`` (at most `DISCREPANCY_SAMPLES` of each); NaN for bad samples.
+def checkpoint_samples(x: Tensor, recipe: Recipe) -> int:
+    """How many samples the discrepancy of a checkpoint is measured on: `DISCREPANCY_SAMPLES` or fewer.
+
+    Of more than `SMALL` validation data ``x``, samples may take `DRAWS_SHARE` of the passes of training: one that is
+    drawn entry by entry with a cache costs about a pass. The count depends on the recipe and on no clock.
+    """
+    if len(x) <= SMALL:
+        return DISCREPANCY_SAMPLES
+    interval = max(1, recipe.steps // recipe.checkpoints)
+    passes = int(DRAWS_SHARE * GRADIENT_PASSES * interval * recipe.batch)
+    return min(DISCREPANCY_SAMPLES, max(FEWEST_SAMPLES, passes))
+
+
+def discrepancy(pair: Pair, x: Tensor, samples: int = DISCREPANCY_SAMPLES) -> float:
+    """MMD² between so many samples of the pair and at most `DISCREPANCY_SAMPLES` data of ``x``; NaN for bad samples.
 
     Where the model is given something, its samples are given that of the data.
     """
     real = subsample(x)
     with seeded(1):
-        drawn = sample(pair, DISCREPANCY_SAMPLES, given=contexts(pair.event, real, DISCREPANCY_SAMPLES))
+        drawn = sample(pair, samples, given=contexts(pair.event, real, samples))
     ours = features(pair.event, drawn)
     return mmd2(ours, features(pair.event, real)).value if ours.isfinite().all() else math.nan
 

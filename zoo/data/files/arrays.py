@@ -27,7 +27,7 @@ _FIELD_WORDS = {
     **dict.fromkeys(("x", "data", "images", "features"), "x"),
     **dict.fromkeys(("y", "label", "labels", "target", "targets"), "y"),
 }
-_CHANNELS = (1, 3, 4)
+CHANNELS = (1, 3, 4)
 
 
 def read_numpy(path: Path) -> Contents:
@@ -119,7 +119,7 @@ def channels_first(contents: Contents, event: Event | None) -> Contents:
     wanted = {field.shape for field in event.parts} if event else None
     arrays = dict(contents.arrays)
     for name, array in contents.arrays.items():
-        last = array.ndim == 4 and array.shape[3] in _CHANNELS and array.shape[1] not in _CHANNELS
+        last = array.ndim == 4 and array.shape[3] in CHANNELS and array.shape[1] not in CHANNELS
         moved = np.moveaxis(array, 3, 1) if last else array
         if array.dtype == np.uint8 and last and (wanted is None or moved.shape[1:] in wanted):
             arrays[name] = moved

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +25,7 @@ _DEPTH_BYTE = 24
 """Where a PNG says its bits per channel."""
 
 
-def read_images(folder: Path, *, mode: str = "", size: int = 0) -> Contents:
+def read_images(folder: Path, *, mode: str = "", size: int = 0, crop: int = 0, tile: int = 0) -> Contents:
     """The images of a folder by name, with 256 levels: grey ones ``(h, w)``, coloured ones ``(3, h, w)``.
 
     Where the folder has a folder for each class, the class is the label ``y``. Images are turned as their EXIF says.
@@ -32,26 +34,53 @@ def read_images(folder: Path, *, mode: str = "", size: int = 0) -> Contents:
         folder: of ``.png`` and ``.jpg`` files.
         mode: ``grey`` or ``rgb``, to which all are converted; by default they are of one mode.
         size: the side of the square to which the middle of each image is scaled; by default they are of one size.
+        crop: the side of the square that is cut from the middle of each image, unscaled.
+        tile: the side of the squares that each image is cut into, from its upper left corner on; what is left at the
+            right and below is left out. The tiles of an image stay in one split.
     """
+    files = _files(folder)
+    parts = [_parts(path, mode, size, crop, tile) for path in files]
+    for path, images in zip(files, parts, strict=True):
+        if images[0].shape != parts[0][0].shape:
+            raise ZooError(
+                f"the images of a folder are all of one size and mode: {path.name} is {_described(images[0])}, "
+                f"{files[0].name} is {_described(parts[0][0])}; remove it, or convert all by {folder}:"
+                f"{'size=32' if images[0].ndim == parts[0][0].ndim else 'mode=grey'}"
+            )
+    words = (("converted to", mode), ("scaled to side", size), ("cropped to side", crop), ("cut into tiles of", tile))
+    note = ", ".join(f"{word} {value}" for word, value in words if value)
+    pixels, counts = np.stack([image for images in parts for image in images]), [len(images) for images in parts]
+    groups = np.repeat(np.arange(len(files)), counts) if tile else None
+    if files[0].parent == folder:
+        return Contents(folder, {"": pixels}, levels={"": 256}, note=note, groups=groups)
+    y = np.repeat(np.array([path.parent.name for path in files]), counts)
+    return Contents(folder, {"x": pixels, "y": y}, levels={"x": 256}, roles={"y": "label"}, note=note, groups=groups)
+
+
+def each_image(folder: Path, *, mode: str = "", size: int = 0, crop: int = 0, tile: int = 0) -> Iterator[Array]:
+    """The images of `read_images` one after the other, without their classes."""
+    for path in _files(folder):
+        yield from _parts(path, mode, size, crop, tile)
+
+
+def _parts(path: Path, mode: str, size: int, crop: int, tile: int) -> list[Array]:
+    """An image as it is, scaled or cropped, or its tiles."""
     if mode not in ("", *_WORDS):
         raise ZooError(f"the mode of images is grey or rgb, got {mode!r}")
-    if not isinstance(size, int) or size < 0:
-        raise ZooError(f"the size of images is a number of pixels, such as 32, got {size!r}")
-    files = _files(folder)
-    images = [_read(path, mode, size) for path in files]
-    for path, image in zip(files, images, strict=True):
-        if image.shape != images[0].shape:
-            raise ZooError(
-                f"the images of a folder are all of one size and mode: {path.name} is {_described(image)}, "
-                f"{files[0].name} is {_described(images[0])}; remove it, or convert all by {folder}:"
-                f"{'size=32' if image.ndim == images[0].ndim else 'mode=grey'}"
-            )
-    note = ", ".join(f"{word} {value}" for word, value in (("converted to", mode), ("scaled to side", size)) if value)
-    pixels = np.stack(images)
-    if files[0].parent == folder:
-        return Contents(folder, {"": pixels}, levels={"": 256}, note=note)
-    y = np.array([path.parent.name for path in files])
-    return Contents(folder, {"x": pixels, "y": y}, levels={"x": 256}, roles={"y": "label"}, note=note)
+    for word, value in (("size", size), ("crop", crop), ("tile", tile)):
+        if not isinstance(value, int) or value < 0:
+            raise ZooError(f"the {word} of images is a number of pixels, such as 32, got {value!r}")
+    if sum(map(bool, (size, crop, tile))) > 1:
+        raise ZooError("images are scaled (size=), cropped (crop=) or cut into tiles (tile=); give one of them")
+    image, side = _read(path, mode, size), crop or tile
+    height, width = image.shape[-2:]
+    if min(height, width) < side:
+        raise ZooError(f"{path} is {_described(image)}, smaller than {side}x{side}; remove it, or take a smaller side")
+    if not tile:
+        top, left = ((height - crop) // 2, (width - crop) // 2) if crop else (0, 0)
+        return [image[..., top : top + crop, left : left + crop] if crop else image]
+    corners = itertools.product(range(0, height - tile + 1, tile), range(0, width - tile + 1, tile))
+    return [image[..., top : top + tile, left : left + tile] for top, left in corners]
 
 
 def _files(folder: Path) -> list[Path]:

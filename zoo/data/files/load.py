@@ -19,6 +19,7 @@ from zoo.data.files.missing import filled, require_fillable
 from zoo.data.files.quantised import quantised
 from zoo.data.files.read import read
 from zoo.data.files.splits import divided
+from zoo.data.files.streaming import is_large, streamed
 from zoo.data.files.tables import by_column
 from zoo.data.labels import with_labels
 from zoo.data.units import incomplete
@@ -45,6 +46,7 @@ def load_file(
     - ``.npz``: one array; or ``train``, ``validation`` and ``test``; or ``images`` and ``labels``, or these of each
       split, such as ``x_train``; or the fields of a record by name. ``.npy``: one array, shape ``(n, ...)``. Images of
       bytes with the channels last, ``(n, h, w, 3)``, become ``(n, 3, h, w)``.
+      A ``.npy`` of bytes of 256 MiB or more is streamed (`zoo.data.files.streaming`).
     - ``.csv``: one datum a line, as `zoo.data.files.dialect.sniff` reads it. ``.parquet``: a table, if pyarrow is
       installed. Columns of times are left out. Columns that ``roles`` or the event names are fields of their own; the
       others together are the field ``x``. Settings: ``columns=age+income``, or ``columns=-id`` for all others;
@@ -52,8 +54,8 @@ def load_file(
       `zoo.data.quantiles`); ``quantise=64`` for that many levels instead of real numbers (see
       `zoo.data.files.quantised`); ``header=yes`` or ``no``; ``decimal=comma`` or ``point``.
     - a folder: its ``.png`` and ``.jpg`` files by name; grey ones are ``(h, w)``, coloured ones ``(3, h, w)``. In a
-      folder with a folder for each class, the class is the label ``y``. Settings: ``mode=grey`` or ``rgb``,
-      ``size=32``. Of a folder with ``.wav`` files: as of one.
+      folder with a folder for each class, the class is the label ``y``. Settings: ``mode=grey`` or ``rgb``;
+      ``size=32``, ``crop=32`` or ``tile=32``. Of a folder with ``.wav`` files: as of one.
     - ``.wav``: windows of a recording, with 256 levels (see `zoo.data.files.sounds.read_sound`). Settings:
       ``window=256``, ``past=1023`` for records with the samples before, ``encoding=mulaw`` or ``linear``, ``channel=``.
     - ``.txt``: lines, which are sequences of characters, or windows (see `zoo.data.files.texts.read_text`). Settings:
@@ -80,6 +82,8 @@ def load_file(
             field that is not there, or of which there are fewer or more data than of the others.
     """
     roles, settings = roles or {}, dict(settings or {})
+    if is_large(path):
+        return streamed(path, settings=settings, split=split, seed=seed, event=event, roles=roles)
     labels, unlabelled = settings.pop("labels", "all"), settings.pop("unlabelled", True)
     missing, levels, quantile = (settings.pop(word, none) for word, none in OF_VALUES.items())
     if missing not in ("", "drop", "impute"):
