@@ -308,7 +308,7 @@ def test_every_row_has_its_reference_and_its_chapter() -> None:
 @pytest.mark.parametrize("name", FLOWS)
 def test_flows_are_densities_of_what_they_draw(name: str) -> None:
     """On a grid their mass is one, and their own draws fall where it is; all have as many parameters."""
-    if name != "zoo":
+    if not name.startswith("zoo"):
         pytest.importorskip(name)
     task = Task(PLANE)
     with seeded(0), torch.no_grad():

@@ -75,7 +75,7 @@ def test_a_run_keeps_the_names_of_levels(tmp_path: Path) -> None:
 
 def test_runs_without_names_keep_the_digest_of_earlier_ones() -> None:
     config = configure("independent", DataSpec(), load_data())
-    later = ("unchecked", "names", "columns", "units")
+    later = ("unchecked", "names", "columns", "units", "rate")
     settings = config.model_dump_json(exclude=dict.fromkeys(later, True) | {"recipe": {"objective", "free_bits"}})
     assert config.digest == hashlib.sha256(settings.encode()).hexdigest()[:8]
 

@@ -25,7 +25,7 @@ from zoo.distributions.levels import before_end
 from zoo.engine.objectives import elbo, free_bits
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.experiments.compare import _over_seeds, _real
+from zoo.experiments.collect import _over_seeds, _real
 from zoo.files import read_tensors
 from zoo.nn.softmax import GroupedSoftmax
 from zoo.pairs.build import build

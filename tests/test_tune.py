@@ -273,11 +273,11 @@ def test_a_range_is_of_its_settings_kind(text: str, values: str) -> None:
         (["dropout=0..0.5:log"], "positive numbers"),
         (["latent=1.5..4"], "latent is a whole number, 16 by default"),
         (["likelihood=1..2"], "list its values"),
-        (["wide=1..2"], "has no hyper-parameter 'wide'; it has: latent"),
+        (["wide=1..2"], "has no hyper-parameter 'wide'; it has: net, latent"),
         (["guide.wide=1..2"], "guide 'normal' has no hyper-parameter 'wide'"),
         (["train.rate=1..2"], "'rate'.*settings: steps"),
         (["train.average=0.5..1.5"], "less than 1"),
-        (["train.optimiser=adam,sgd"], "'optimiser'.*'sgd'"),
+        (["train.optimiser=adam,lbfgs"], "'optimiser'.*'lbfgs'"),
     ],
 )
 def test_a_space_that_cannot_be_is_refused_before_a_trial(over: list[str], message: str) -> None:

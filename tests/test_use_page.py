@@ -22,7 +22,7 @@ from torch import Tensor
 from zoo.data import Dataset, load_data
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.experiments.compare import _numbers, _over_seeds
+from zoo.experiments.collect import _numbers, _over_seeds
 from zoo.files import read_tensors
 from zoo.metrics.detection import auroc, roc
 from zoo.metrics.labels import log_joint

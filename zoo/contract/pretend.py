@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_leaves, tree_map_only
@@ -115,7 +116,24 @@ def register_device() -> torch.library.Library:
     library = torch.library.Library("aten", "IMPL")  # its kernels go with it, so it is kept
     for overload in (torch.ops.aten.lstm.input, torch.ops.aten.gru.input):  # torch would call kernels of a GPU
         library.impl(overload, decomposition_table[overload], "AutogradPrivateUse1")
+    library.impl("gru_cell", _gru_cell, "AutogradPrivateUse1")
+    library.impl("lstm_cell", _lstm_cell, "AutogradPrivateUse1")
     return library
+
+
+def _gru_cell(x: Tensor, h: Tensor, into: Tensor, on: Tensor, b: Tensor | None, c: Tensor | None) -> Tensor:
+    r, z, n = linear(x, into, b).chunk(3, 1)
+    kept, renewed, before = linear(h, on, c).chunk(3, 1)
+    new = (n + (r + kept).sigmoid() * before).tanh()
+    return new + (z + renewed).sigmoid() * (h - new)
+
+
+def _lstm_cell(
+    x: Tensor, state: Sequence[Tensor], into: Tensor, on: Tensor, b: Tensor | None, c: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    i, f, g, o = (linear(x, into, b) + linear(state[0], on, c)).chunk(4, 1)
+    cell = f.sigmoid() * state[1] + i.sigmoid() * g.tanh()
+    return o.sigmoid() * cell.tanh(), cell
 
 
 def _computed(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:

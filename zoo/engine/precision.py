@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
 
 import torch
+
+from zoo.engine.private import onednn_in_bf16
 
 Precision = Literal["float32", "bf16"]
 
 
-def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
+@contextmanager
+def autocast(precision: Precision, device: torch.device) -> Iterator[None]:
     """`torch.autocast` to bfloat16 for ``bf16``, nothing for ``float32``; parameters and gradients stay float32.
 
     Casts are not cached, since a recorded graph could not hold a cache.
     """
     if precision == "float32":
-        return nullcontext()
-    return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
+        yield
+        return
+    with onednn_in_bf16(), torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
+        yield

@@ -41,6 +41,17 @@ def cache_folder() -> Path:
     return Path(torch._inductor.runtime.cache_dir_utils.cache_dir())
 
 
+@contextmanager
+def onednn_in_bf16() -> Iterator[None]:
+    """Inside, oneDNN is left out where it has no bfloat16 for this processor: its LSTM fails there."""
+    enabled = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(enabled and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(enabled)
+
+
 def graph_of(program: Callable[..., object]) -> Callable[..., GraphModule]:
     """``graph_of(program)(*tensors)`` is the graph of its tensor operations, traced with fake tensors.
 

@@ -98,7 +98,7 @@ def data_of(config: RunConfig, data_dir: Path | None = None) -> Dataset:
     if data.dequantised and config.units is None:
         raise RunError(
             f"{config.name} was trained on values of a grid without noise, so what it gives is no density of them "
-            f"({data.units and data.units.remark}); train another run of it"
+            f"({data.units and data.units.remark}); train another run of {config.name}"
         )
     if data.fingerprint != config.fingerprint:
         raise RunError(
