@@ -34,8 +34,8 @@ class Row(Claim):
     seeds: list[int] = Field(default=[0], min_length=1)
     evaluation: str = "likelihood"
     particles: PositiveInt = 500
-    hyper: dict[str, Any] = {}
-    recipe: dict[str, Any] = {}
+    hyper: dict[str, Any] = Field(default_factory=dict)
+    recipe: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("seeds")
     @classmethod

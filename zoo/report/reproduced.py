@@ -89,12 +89,12 @@ def markdown(entries: Sequence[Entry]) -> str:
     shown = lines(entries)
     parts = [
         "# Obtained against published",
-        f"Written by `zoo reproduce` from the records in `records/`; no number here is typed by hand. {summary(shown)}",
+        "Written by `zoo reproduce` from the records in `records/`; no number here is typed by hand. " + summary(shown),
         text.markdown(RULE),
         text.markdown(DATA),
         table([HEADERS, *(_marked(line) for line in shown)]),
-        "`zoo reproduce` runs the rows that have no number, `zoo reproduce ROW` one of them; a stopped row goes on from "
-        "where it was. Rows are read from a TOML (`--rows mine.toml`), by default that of the zoo.",
+        "`zoo reproduce` runs the rows that have no number, `zoo reproduce ROW` one of them; a stopped row goes on where "
+        "it was. Rows are read from a TOML (`--rows mine.toml`), by default that of the zoo.",
     ]
     for line in shown:
         parts.append(f"## {line.name}")

@@ -146,7 +146,7 @@ class Obtained(BaseModel):
 
 @dataclass(frozen=True)
 class Entry:
-    """A row of the table: what it claims and, where it was run, what it gave; else ``reason`` says why there is none."""
+    """A row of the table: what it claims, and what it gave; ``reason`` says why there is nothing."""
 
     name: str
     claim: Claim

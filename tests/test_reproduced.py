@@ -1,0 +1,228 @@
+"""Obtained against published: rows read from TOML, verdicts, records, and the page that is drawn from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import zoo as command
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zoo.errors import ZooError
+from zoo.experiments.plan import Options, plan
+from zoo.experiments.published import Row, load_rows
+from zoo.experiments.reproduce import entries, read_record, record_path, write_record
+from zoo.report.reproduced import markdown, page
+from zoo.report.reproduction import Entry, Obtained, OneRun, judge
+from zoo.runs.config import DataSpec
+
+DOCS = Path(__file__).parent.parent / "docs"
+PUBLISHED = {"value": 90.0, "kind": "lower bound", "particles": 16, "seen": 1000, "source": "made up", "read": True}
+ROW: dict[str, Any] = {
+    "title": "pPCA",
+    "paper": "Nobody 2020",
+    "setting": "digits",
+    "published": PUBLISHED,
+    "model": "ppca",
+    "data": "digits",
+    "seeds": [0, 1],
+    "particles": 16,
+    "budget": "none",
+    "recipe": {"steps": 3, "checkpoints": 1},
+}
+TOML = """
+[{name}]
+title = "pPCA"
+paper = "Nobody 2020"
+setting = "digits"
+published = {{ value = {value}, kind = "exact", source = "made up", read = false }}
+model = "{model}"
+data = "{data}"
+seeds = [0, 1]
+particles = 4
+budget = "three steps"
+recipe = {{ steps = 3, checkpoints = 1 }}
+"""
+
+
+def claimed(**changes: Any) -> Row:
+    return Row(**ROW | changes)
+
+
+def obtained(values: Sequence[float | None], **changes: Any) -> Obtained:
+    """A record with one score for each seed; ``None`` is one that failed."""
+    scores = [
+        {"metric": "nats", "seed": n, "value": each, "kind": "lower bound", "reason": "" if each else "it diverged"}
+        for n, each in enumerate(values)
+    ]
+    run = OneRun(seed=0, folder="digits/ppca/seed0-1", steps=5, batch=20, hours=0.1)
+    known: dict[str, Any] = {"row": "made-up", "digest": claimed().digest, "command": "zoo reproduce made-up"}
+    known |= {"status": "ok", "config": "ppca", "particles": 16, "scores": scores, "runs": [run]}
+    return Obtained(**known | changes)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"titel": "x"}, "titel: Extra inputs are not permitted, got 'x'; a row has title, paper"),
+        ({"model": None}, "model: Field required$"),
+        ({"seeds": []}, "seeds: List should have at least 1 item"),
+        ({"seeds": [1, 1]}, "seeds: .*each seed is named once"),
+        ({"tolerance": 1.5}, "tolerance: Input should be less than 1, got 1.5"),
+        ({"published": {"value": "many"}}, "published.value: Input should be a valid number.*, got 'many'"),
+        ({"published": PUBLISHED | {"kind": "guess"}}, "published.kind: Input should be 'exact', .*got 'guess'"),
+        ({"published": PUBLISHED | {"unit": "bits"}}, "published.unit: Input should be 'nats' or 'bits/dim'"),
+    ],
+)
+def test_a_wrong_entry_says_what_was_expected(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    row = {name: value for name, value in (ROW | change).items() if value is not None}
+    (tmp_path / "mine.toml").write_text("[made-up]\n" + "\n".join(f"{n} = {toml(v)}" for n, v in row.items()))
+    with pytest.raises(ZooError, match=message):
+        load_rows(tmp_path / "mine.toml")
+
+
+def toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{name} = {toml(each)}" for name, each in value.items()) + " }"
+    return json.dumps(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("[a", "are not TOML"), ("", "each row is a table, such as .* got nothing"), ("a = 1", "got a")],
+)
+def test_a_file_that_holds_no_rows_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(ZooError, match=message):
+        load_rows(tmp_path / "mine.toml")
+    with pytest.raises(ZooError, match="cannot be read"):
+        load_rows(tmp_path / "other.toml")
+
+
+@given(st.floats(-500, 500).filter(lambda value: abs(value) > 1), st.floats(-0.05, 0.05), st.floats(0.001, 0.04))
+def test_reproduced_is_within_the_tolerance_or_better(value: float, off: float, tolerance: float) -> None:
+    row = claimed(published=PUBLISHED | {"value": value}, tolerance=tolerance)
+    found = judge(Entry("made-up", row, obtained([value + off * abs(value)])))
+    if abs(off - tolerance) > 1e-9:
+        assert found.word == ("reproduced" if off < tolerance else "short")
+    assert found.mean == value + off * abs(value)
+    assert any("published" in remark for remark in found.remarks)
+
+
+@pytest.mark.parametrize(
+    ("entry", "word", "remark"),
+    [
+        (Entry("a", claimed(), reason="no record"), "not run", "no record"),
+        (Entry("a", claimed(), obtained([], status="not run", reason="no data")), "not run", "no data"),
+        (Entry("a", claimed(), obtained([], status="failed", reason="it broke")), "failed", "it broke"),
+        (Entry("a", claimed(), obtained([None])), "failed", "seed 0: it diverged"),
+        (Entry("a", claimed(), obtained([])), "failed", "no score"),
+        (Entry("a", claimed(), obtained([80.0, None])), "short", "seed 1: it diverged"),
+        (Entry("a", claimed(), obtained([95.0])), "short", "5.000 nats worse than published, 5.6 %: short of it"),
+        (Entry("a", claimed(), obtained([80.0])), "reproduced", "10.00 nats better than published"),
+        (Entry("a", claimed(), obtained([80.0])), "reproduced", "budget: 10 % of the published training, 100 of 1,000"),
+        (
+            Entry("a", claimed(), obtained([80.0], particles=4)),
+            "reproduced",
+            "a bound of 4 particles here, of 16 there",
+        ),
+        (
+            Entry("a", claimed(published=PUBLISHED | {"kind": "exact"}), obtained([80.0])),
+            "reproduced",
+            "a bound here, an",
+        ),
+        (Entry("a", claimed(differs=["own data"]), obtained([80.0])), "reproduced", "own data"),
+    ],
+)
+def test_a_verdict_is_never_silent(entry: Entry, word: str, remark: str) -> None:
+    found = judge(entry)
+    assert found.word == word
+    assert any(each.startswith(remark) for each in found.remarks)
+    for written in (markdown([entry]), page([entry])):
+        assert word in written
+    assert remark in page([entry])
+
+
+def test_seeds_are_shown_with_their_deviation() -> None:
+    assert judge(Entry("a", claimed(), obtained([80.0, 82.0]))).obtained == "81.00 (sd 1.4, 2 seeds)"
+    assert judge(Entry("a", claimed(), obtained([80.0]))).obtained == "80.00 (one seed)"
+    assert judge(Entry("a", claimed())).obtained == "–"
+
+
+def test_a_record_of_other_settings_does_not_count(tmp_path: Path) -> None:
+    write_record(tmp_path, obtained([80.0]))
+    assert judge(*entries({"made-up": claimed()}, tmp_path)).word == "reproduced"
+    assert judge(*entries({"made-up": claimed(title="in other words")}, tmp_path)).word == "reproduced"
+    (changed,) = entries({"made-up": claimed(seeds=[7])}, tmp_path)
+    assert "changed after its record" in changed.reason
+    assert judge(changed).word == "not run"
+
+
+def test_a_record_edited_by_hand_is_refused(tmp_path: Path) -> None:
+    path = write_record(tmp_path, obtained([80.0]))
+    assert read_record(path) == obtained([80.0])
+    path.write_text(path.read_text().replace("80.0", "70.0"))
+    with pytest.raises(ZooError, match=r"changed after it was written.*zoo reproduce made-up"):
+        read_record(path)
+
+
+def test_a_number_outlives_a_machine_without_the_data(tmp_path: Path) -> None:
+    write_record(tmp_path, obtained([80.0]))
+    write_record(tmp_path, obtained([], status="not run", reason="no data"))
+    assert read_record(record_path(tmp_path, "made-up")).status == "ok"
+
+
+def test_the_command_runs_what_is_missing_and_resumes_by_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [("near", 1000.0, "ppca", "digits"), ("far", 1.0, "independent", "digits"), ("gone", 1.0, "ppca", "nowhere")]
+    text = "".join(TOML.format(name=n, value=v, model=m, data=d) for n, v, m, d in rows)
+    Path("mine.toml").write_text(text.replace("steps = 3, checkpoints = 1 }\n\n[gone]", "steps = 0 }\n\n[gone]"))
+    words = ["reproduce", "--rows", "mine.toml", "--quiet", "--workers", 1]
+    command(*words, "near")
+    assert [path.stem for path in Path("docs/records").iterdir()] == ["near"]
+    written = Path("docs/records/near.json").stat().st_mtime_ns
+    table = json.loads(command(*words, "--json").stdout)
+    assert [row["verdict"] for row in table] == ["reproduced", "short", "not run"]
+    assert Path("docs/records/near.json").stat().st_mtime_ns == written
+    record = read_record(Path("docs/records/near.json"))
+    assert record.command == "zoo reproduce near --rows mine.toml"
+    assert [run.steps for run in record.runs] == [3, 3]
+    before = {path: path.stat().st_mtime_ns for path in Path("runs").rglob("*.json")}
+    again = command(*words, "near").stdout
+    assert before == {path: path.stat().st_mtime_ns for path in Path("runs").rglob("*.json")}
+    assert "near" in again
+    assert Path("docs/reproduced.md").read_text().count("\n## ") == 3
+    assert "not run" in Path("reports/reproduced/index.html").read_text()
+
+
+def test_a_row_that_fails_says_so_and_ends_with_its_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.toml").write_text(TOML.format(name="odd", value=1.0, model="pppca", data="digits"))
+    said = command("reproduce", "--rows", "mine.toml", "--quiet", code=1)
+    assert "1 row(s) failed" in said.output
+    assert "did you mean ppca" in Path("docs/reproduced.md").read_text()
+    assert (
+        "there is no row 'nothing'; the rows are odd"
+        in command("reproduce", "nothing", "--rows", "mine.toml", code=2).output
+    )
+
+
+def test_the_rows_of_the_zoo_can_be_planned() -> None:
+    for name, row in load_rows().items():
+        assert row.published.seen is None or row.published.seen > 0
+        try:
+            DataSpec(name=row.data).resolved()
+        except ZooError:
+            continue  # its data are not here
+        assert all(entry.planned for entry in plan(row.suite(name), Options())), name
+
+
+def test_the_page_agrees_with_the_records() -> None:
+    """No number is typed by hand: the page is what the records give."""
+    found = entries(load_rows(), DOCS)
+    assert (DOCS / "reproduced.md").read_text() == markdown(found)
+    assert {path.stem for path in (DOCS / "records").glob("*.json")} <= {entry.name for entry in found}
