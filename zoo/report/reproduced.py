@@ -93,8 +93,8 @@ def markdown(entries: Sequence[Entry]) -> str:
         text.markdown(RULE),
         text.markdown(DATA),
         table([HEADERS, *(_marked(line) for line in shown)]),
-        "`zoo reproduce` runs the rows that have no number, `zoo reproduce ROW` one of them; a stopped row goes on where "
-        "it was. Rows are read from a TOML (`--rows mine.toml`), by default that of the zoo.",
+        "`zoo reproduce` runs the rows that have no number, `zoo reproduce ROW` one of them; a stopped row resumes "
+        "where it was. Rows are read from a TOML, by default that of the zoo (`--rows mine.toml`).",
     ]
     for line in shown:
         parts.append(f"## {line.name}")
