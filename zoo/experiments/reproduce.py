@@ -31,8 +31,14 @@ def reproduce(name: str, row: Row, options: Options, display: Display) -> Obtain
     """
     load_shelves()
     load_families(options.files)
-    known = {"row": name, "digest": row.digest, "command": options.command}
-    blank = Obtained(**known, status="not run", config=row.config, particles=row.particles)
+    blank = Obtained(
+        row=name,
+        digest=row.digest,
+        command=options.command,
+        status="not run",
+        config=row.config,
+        particles=row.particles,
+    )
     suite = row.suite(name)
     try:
         DataSpec(name=row.data).resolved(options.data_dir)
