@@ -49,6 +49,11 @@ recipe = {{ steps = 3, checkpoints = 1 }}
 """
 
 
+SCORES = [{"metric": "nats", "seed": 0, "value": 80.0, "kind": "lower bound", "reason": "a remark"}]
+UNMEASURED = {"metric": "likelihood", "seed": 7, "value": None, "kind": "", "reason": "its process was killed"}
+"""What a suite says of a run without scores."""
+
+
 def claimed(**changes: Any) -> Row:
     return Row(**ROW | changes)
 
@@ -121,6 +126,12 @@ def test_reproduced_is_within_the_tolerance_or_better(value: float, off: float, 
         (Entry("a", claimed(), obtained([], status="failed", reason="it broke")), "failed", "it broke"),
         (Entry("a", claimed(), obtained([None])), "failed", "seed 0: it diverged"),
         (Entry("a", claimed(), obtained([])), "failed", "no score"),
+        (
+            Entry("a", claimed(), obtained([80.0], scores=[*SCORES, UNMEASURED])),
+            "short",
+            "seed 7: its process was killed",
+        ),
+        (Entry("a", claimed(), obtained([80.0], scores=[UNMEASURED])), "failed", "seed 7: its process was killed"),
         (Entry("a", claimed(), obtained([80.0, None])), "short", "seed 1: it diverged"),
         (Entry("a", claimed(), obtained([95.0])), "short", "5.000 nats worse than published, 5.6 %: short of it"),
         (Entry("a", claimed(), obtained([80.0])), "reproduced", "10.00 nats better than published"),

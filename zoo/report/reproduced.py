@@ -75,6 +75,8 @@ def _facts(entry: Entry, judgement: Judgement) -> Iterator[tuple[str, str]]:
     yield "command", obtained.command
     if obtained.status != "ok":
         return
+    errors = [score["stderr"] for score in obtained.of(claim.metric) if score.get("stderr")]
+    yield "error", f"± {max(errors):.2g} {claim.published.unit}, standard error over test data" if errors else ""
     hours = sum(run.hours for run in obtained.runs)
     steps = ", ".join(dict.fromkeys(f"{run.steps:,}" for run in obtained.runs))
     yield "training", f"{hours:.2f} hours of {len(obtained.runs)} run(s), {steps} steps of {obtained.runs[0].batch}"

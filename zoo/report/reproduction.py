@@ -135,8 +135,17 @@ class Obtained(BaseModel):
     provenance: dict[str, Any] = {}
 
     def of(self, metric: str) -> list[Mapping[str, Any]]:
-        """The scores of one metric, one for each seed."""
-        return [score for score in self.scores if score["metric"] == metric]
+        """The scores of one metric that have a value, one for each seed."""
+        return [score for score in self.scores if score["metric"] == metric and score["value"] is not None]
+
+    def missing(self, metric: str) -> list[str]:
+        """The seeds without such a score, each with the reason."""
+        known = {score["seed"] for score in self.of(metric)}
+        reasons: dict[Any, str] = {}
+        for score in self.scores:
+            if score["seed"] not in known and (score["reason"] or score["metric"] == metric):
+                reasons.setdefault(score["seed"], score["reason"] or "no score")
+        return [f"seed {seed}: {reason}" for seed, reason in reasons.items()]
 
     @property
     def seen(self) -> int:
@@ -197,17 +206,16 @@ def judge(entry: Entry) -> Judgement:
     if obtained is None or obtained.status != "ok":
         word: Word = "failed" if obtained and obtained.status == "failed" else "not run"
         return Judgement(word, remarks=[obtained.reason if obtained else entry.reason, *claim.differs])
-    scores = obtained.of(claim.metric)
-    values = [float(score["value"]) for score in scores if score["value"] is not None]
-    missing = [f"seed {score['seed']}: {score['reason']}" for score in scores if score["value"] is None]
-    if not values:
+    scores, missing = obtained.of(claim.metric), obtained.missing(claim.metric)
+    if not scores:
         return Judgement("failed", remarks=[*missing, *claim.differs] or ["no score"])
-    mean, published = statistics.fmean(values), claim.published
+    values = [float(score["value"]) for score in scores]
+    mean, published, kind = statistics.fmean(values), claim.published, scores[0]["kind"]
     enough = mean <= published.value + claim.tolerance * abs(published.value)
     word = "reproduced" if enough and not missing else "short"
-    kind = next(score["kind"] for score in scores if score["value"] is not None)
     deviation = statistics.stdev(values) if len(values) > 1 else None
-    remarks = [_gap(mean, published, enough), *missing, *_left_out(entry, kind), *claim.differs]
+    said = dict.fromkeys(score["reason"] for score in scores if score["reason"])
+    remarks = [_gap(mean, published, enough), *missing, *_left_out(entry, kind), *said, *claim.differs]
     return Judgement(word, mean, deviation, len(values), kind, remarks)
 
 
