@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -239,6 +240,14 @@ def test_a_row_of_the_zoo_can_be_built(name: str) -> None:
     assert Recipe.read(pair.recipe).updated(row.recipe).steps > 0
     assert row.evaluation in evaluations
     assert row.suite(name).names() == [row.model]
+
+
+def test_the_page_on_rows_names_every_key_and_its_example_is_one(tmp_path: Path) -> None:
+    text = (DOCS / "published.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(Row.model_fields)
+    [example] = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "mine.toml").write_text(example)
+    assert list(load_rows(tmp_path / "mine.toml")) == ["vae-static"]
 
 
 def test_the_page_agrees_with_the_records() -> None:

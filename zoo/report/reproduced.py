@@ -96,7 +96,7 @@ def markdown(entries: Sequence[Entry]) -> str:
         text.markdown(DATA),
         table([HEADERS, *(_marked(line) for line in shown)]),
         "`zoo reproduce` runs the rows that have no number, `zoo reproduce ROW` one of them; a stopped row resumes "
-        "where it was. Rows are read from a TOML, by default that of the zoo (`--rows mine.toml`).",
+        "where it was. What a row is: [published.md](published.md).",
     ]
     for line in shown:
         parts.append(f"## {line.name}")
