@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.experiments.published import Row, load_rows
-from zoo.experiments.reproduce import entries, read_record, record_path, write_record
+from zoo.experiments.claims import ClaimRow, load_claims
+from zoo.experiments.reproduce import attempts, read_record, record_path, write_record
 from zoo.pairs.build import build
 from zoo.pairs.registry import evaluations
 from zoo.report.reproduced import markdown, page
-from zoo.report.reproduction import Entry, Obtained, OneRun, judge
+from zoo.report.reproduction import Attempt, Obtained, OneRun, judge
 from zoo.training.recipe import Recipe
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -64,8 +64,8 @@ UNMEASURED = {"metric": "likelihood", "seed": 7, "value": None, "kind": "", "rea
 """What a suite says of a run without scores."""
 
 
-def claimed(**changes: Any) -> Row:
-    return Row(**ROW | changes)
+def claimed(**changes: Any) -> ClaimRow:
+    return ClaimRow(**ROW | changes)
 
 
 def obtained(values: Sequence[float | None], **changes: Any) -> Obtained:
@@ -97,7 +97,7 @@ def test_a_wrong_entry_says_what_was_expected(tmp_path: Path, change: dict[str, 
     row = {name: value for name, value in (ROW | change).items() if value is not None}
     (tmp_path / "mine.toml").write_text("[made-up]\n" + "\n".join(f"{n} = {toml(v)}" for n, v in row.items()))
     with pytest.raises(ZooError, match=message):
-        load_rows(tmp_path / "mine.toml")
+        load_claims(tmp_path / "mine.toml")
 
 
 def toml(value: Any) -> str:
@@ -113,15 +113,15 @@ def toml(value: Any) -> str:
 def test_a_file_that_holds_no_rows_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "mine.toml").write_text(text)
     with pytest.raises(ZooError, match=message):
-        load_rows(tmp_path / "mine.toml")
+        load_claims(tmp_path / "mine.toml")
     with pytest.raises(ZooError, match="cannot be read"):
-        load_rows(tmp_path / "other.toml")
+        load_claims(tmp_path / "other.toml")
 
 
 @given(st.floats(-500, 500).filter(lambda value: abs(value) > 1), st.floats(-0.05, 0.05), st.floats(0.001, 0.04))
 def test_reproduced_is_within_the_tolerance_or_better(value: float, off: float, tolerance: float) -> None:
     row = claimed(published=PUBLISHED | {"value": value}, tolerance=tolerance)
-    found = judge(Entry("made-up", row, obtained([value + off * abs(value)])))
+    found = judge(Attempt("made-up", row, obtained([value + off * abs(value)])))
     if abs(off - tolerance) > 1e-9:
         assert found.word == ("reproduced" if off < tolerance else "short")
     assert found.mean == value + off * abs(value)
@@ -129,56 +129,60 @@ def test_reproduced_is_within_the_tolerance_or_better(value: float, off: float, 
 
 
 @pytest.mark.parametrize(
-    ("entry", "word", "remark"),
+    ("attempt", "word", "remark"),
     [
-        (Entry("a", claimed(), reason="no record"), "not run", "no record"),
-        (Entry("a", claimed(), obtained([], status="not run", reason="no data")), "not run", "no data"),
-        (Entry("a", claimed(), obtained([], status="failed", reason="it broke")), "failed", "it broke"),
-        (Entry("a", claimed(), obtained([None])), "failed", "seed 0: it diverged"),
-        (Entry("a", claimed(), obtained([])), "failed", "no score"),
+        (Attempt("a", claimed(), reason="no record"), "not run", "no record"),
+        (Attempt("a", claimed(), obtained([], status="not run", reason="no data")), "not run", "no data"),
+        (Attempt("a", claimed(), obtained([], status="failed", reason="it broke")), "failed", "it broke"),
+        (Attempt("a", claimed(), obtained([None])), "failed", "seed 0: it diverged"),
+        (Attempt("a", claimed(), obtained([])), "failed", "no score"),
         (
-            Entry("a", claimed(), obtained([80.0], scores=[*SCORES, UNMEASURED])),
+            Attempt("a", claimed(), obtained([80.0], scores=[*SCORES, UNMEASURED])),
             "short",
             "seed 7: its process was killed",
         ),
-        (Entry("a", claimed(), obtained([80.0], scores=[UNMEASURED])), "failed", "seed 7: its process was killed"),
-        (Entry("a", claimed(), obtained([80.0, None])), "short", "seed 1: it diverged"),
-        (Entry("a", claimed(), obtained([95.0])), "short", "5.000 nats worse than published, 5.6 %: short of it"),
-        (Entry("a", claimed(), obtained([80.0])), "reproduced", "10.00 nats better than published"),
-        (Entry("a", claimed(), obtained([80.0])), "reproduced", "budget: 10 % of the published training, 100 of 1,000"),
+        (Attempt("a", claimed(), obtained([80.0], scores=[UNMEASURED])), "failed", "seed 7: its process was killed"),
+        (Attempt("a", claimed(), obtained([80.0, None])), "short", "seed 1: it diverged"),
+        (Attempt("a", claimed(), obtained([95.0])), "short", "5.000 nats worse than published, 5.6 %: short of it"),
+        (Attempt("a", claimed(), obtained([80.0])), "reproduced", "10.00 nats better than published"),
         (
-            Entry("a", claimed(), obtained([80.0], particles=4)),
+            Attempt("a", claimed(), obtained([80.0])),
+            "reproduced",
+            "budget: 10 % of the published training",
+        ),
+        (
+            Attempt("a", claimed(), obtained([80.0], particles=4)),
             "reproduced",
             "a bound of 4 particles here, of 16 there",
         ),
         (
-            Entry("a", claimed(published=PUBLISHED | {"kind": "exact"}), obtained([80.0])),
+            Attempt("a", claimed(published=PUBLISHED | {"kind": "exact"}), obtained([80.0])),
             "reproduced",
             "a bound here, an",
         ),
-        (Entry("a", claimed(differs=["own data"]), obtained([80.0])), "reproduced", "own data"),
+        (Attempt("a", claimed(differs=["own data"]), obtained([80.0])), "reproduced", "own data"),
     ],
 )
-def test_a_verdict_is_never_silent(entry: Entry, word: str, remark: str) -> None:
-    found = judge(entry)
+def test_a_verdict_is_never_silent(attempt: Attempt, word: str, remark: str) -> None:
+    found = judge(attempt)
     assert found.word == word
     assert any(each.startswith(remark) for each in found.remarks)
-    for written in (markdown([entry]), page([entry])):
+    for written in (markdown([attempt]), page([attempt])):
         assert word in written
-    assert remark in page([entry])
+    assert remark in page([attempt])
 
 
 def test_seeds_are_shown_with_their_deviation() -> None:
-    assert judge(Entry("a", claimed(), obtained([80.0, 82.0]))).obtained == "81.00 (sd 1.4, 2 seeds)"
-    assert judge(Entry("a", claimed(), obtained([80.0]))).obtained == "80.00 (one seed)"
-    assert judge(Entry("a", claimed())).obtained == "–"
+    assert judge(Attempt("a", claimed(), obtained([80.0, 82.0]))).obtained == "81.00 (sd 1.4, 2 seeds)"
+    assert judge(Attempt("a", claimed(), obtained([80.0]))).obtained == "80.00 (one seed)"
+    assert judge(Attempt("a", claimed())).obtained == "–"
 
 
 def test_a_record_of_other_settings_does_not_count(tmp_path: Path) -> None:
     write_record(tmp_path, obtained([80.0]))
-    assert judge(*entries({"made-up": claimed()}, tmp_path)).word == "reproduced"
-    assert judge(*entries({"made-up": claimed(title="in other words")}, tmp_path)).word == "reproduced"
-    (changed,) = entries({"made-up": claimed(seeds=[7])}, tmp_path)
+    assert judge(*attempts({"made-up": claimed()}, tmp_path)).word == "reproduced"
+    assert judge(*attempts({"made-up": claimed(title="in other words")}, tmp_path)).word == "reproduced"
+    (changed,) = attempts({"made-up": claimed(seeds=[7])}, tmp_path)
     assert "changed after its record" in changed.reason
     assert judge(changed).word == "not run"
 
@@ -232,10 +236,10 @@ def test_a_row_that_fails_says_so_and_ends_with_its_code(tmp_path: Path, monkeyp
     )
 
 
-@pytest.mark.parametrize("name", load_rows())
+@pytest.mark.parametrize("name", load_claims())
 def test_a_row_of_the_zoo_can_be_built(name: str) -> None:
     """Its settings are known; the data themselves need not be here."""
-    row = load_rows()[name]
+    row = load_claims()[name]
     pair = build(row.model, EVENTS[row.data], row.hyper)
     assert Recipe.read(pair.recipe).updated(row.recipe).steps > 0
     assert row.evaluation in evaluations
@@ -243,15 +247,15 @@ def test_a_row_of_the_zoo_can_be_built(name: str) -> None:
 
 
 def test_the_page_on_rows_names_every_key_and_its_example_is_one(tmp_path: Path) -> None:
-    text = (DOCS / "published.md").read_text()
-    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(Row.model_fields)
+    text = (DOCS / "claims.md").read_text()
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(ClaimRow.model_fields)
     [example] = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
     (tmp_path / "mine.toml").write_text(example)
-    assert list(load_rows(tmp_path / "mine.toml")) == ["vae-static"]
+    assert list(load_claims(tmp_path / "mine.toml")) == ["vae-static"]
 
 
 def test_the_page_agrees_with_the_records() -> None:
     """No number is typed by hand: the page is what the records give."""
-    found = entries(load_rows(), DOCS)
+    found = attempts(load_claims(), DOCS)
     assert (DOCS / "reproduced.md").read_text() == markdown(found)
-    assert {path.stem for path in (DOCS / "records").glob("*.json")} <= {entry.name for entry in found}
+    assert {path.stem for path in (DOCS / "records").glob("*.json")} <= {attempt.name for attempt in found}

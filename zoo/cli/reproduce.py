@@ -33,16 +33,16 @@ def reproduce(
     """Run rows of published tables, and write what was obtained against what is published."""
     with answering():
         from zoo.experiments import reproduce as tried
+        from zoo.experiments.claims import chosen, load_claims
         from zoo.experiments.display import Display
         from zoo.experiments.plan import Options
-        from zoo.experiments.published import chosen, load_rows
         from zoo.report.reproduced import HEADERS, lines, write_reproduced
         from zoo.report.reproduction import judge
 
-        known = load_rows(rows)
+        known = load_claims(rows)
         asked = list(chosen(known, names or []))
         if not names:
-            asked = [entry.name for entry in tried.entries(known, docs) if tried.missing(entry)]
+            asked = [attempt.name for attempt in tried.attempts(known, docs) if tried.missing(attempt)]
         options = Options(
             runs=runs,
             device=device,
@@ -56,7 +56,7 @@ def reproduce(
             command = f"zoo reproduce {name}" + (f" --rows {rows}" if rows else "")
             obtained = tried.reproduce(name, known[name], replace(options, command=command), Display(quiet))
             tried.write_record(docs, obtained)
-        found = tried.entries(known, docs)
+        found = tried.attempts(known, docs)
         paths = write_reproduced(found, docs, reports / "reproduced")
         if as_json:
             print_json([dict(zip(HEADERS, line.cells, strict=True)) for line in lines(found)])
@@ -64,6 +64,6 @@ def reproduce(
             print_table([HEADERS, *(line.cells for line in lines(found) if line.name in asked or page)])
             for path in [] if quiet else paths:
                 typer.echo(path)
-        failed = [entry.name for entry in found if entry.name in asked and judge(entry).word == "failed"]
+        failed = [attempt.name for attempt in found if attempt.name in asked and judge(attempt).word == "failed"]
         if failed and not page:
             stop(f"{len(failed)} row(s) failed, each with its reason on the page; first: {failed[0]}", 1)

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from zoo.errors import RunError, ZooError
+from zoo.experiments.claims import ClaimRow
 from zoo.experiments.compare import compare
 from zoo.experiments.display import Display
 from zoo.experiments.plan import Options, plan
-from zoo.experiments.published import Row
 from zoo.files import read_json, write_json
 from zoo.pairs.plugins import load_families
 from zoo.pairs.registry import load_shelves
-from zoo.report.reproduction import Entry, Obtained, OneRun
+from zoo.report.reproduction import Attempt, Obtained, OneRun
 from zoo.runs.config import DataSpec
 
 RECORDS = "records"
 """The folder of the records in that of the page."""
 
 
-def reproduce(name: str, row: Row, options: Options, display: Display) -> Obtained:
+def reproduce(name: str, row: ClaimRow, options: Options, display: Display) -> Obtained:
     """Train and measure whatever of a row is not on disk yet.
 
     Returns:
@@ -55,7 +54,7 @@ def reproduce(name: str, row: Row, options: Options, display: Display) -> Obtain
     return blank.model_copy(update=found | {"data": next(iter(study.provenance["datasets"].values()))})
 
 
-def _runs(row: Row, options: Options, name: str) -> list[OneRun]:
+def _runs(row: ClaimRow, options: Options, name: str) -> list[OneRun]:
     found = []
     for entry in plan(row.suite(name), options):
         if entry.planned is None:
@@ -103,7 +102,7 @@ def read_record(path: Path) -> Obtained:
         raise ZooError(f"{reason}: make {path} again by zoo reproduce {path.stem}, or delete it") from error
 
 
-def entries(rows: Mapping[str, Row], folder: Path) -> list[Entry]:
+def attempts(rows: Mapping[str, ClaimRow], folder: Path) -> list[Attempt]:
     """Every row with its record; one of other settings is none.
 
     Raises:
@@ -112,15 +111,15 @@ def entries(rows: Mapping[str, Row], folder: Path) -> list[Entry]:
     found = []
     for name, row in rows.items():
         path = record_path(folder, name)
-        entry = Entry(name, row, reason=f"no record; make it by zoo reproduce {name}")
+        obtained, reason = None, f"no record; make it by zoo reproduce {name}"
         if path.exists():
-            obtained = read_record(path)
-            stale = f"its settings were changed after its record; make it again by zoo reproduce {name}"
-            entry = replace(entry, obtained=obtained) if obtained.digest == row.digest else replace(entry, reason=stale)
-        found.append(entry)
+            obtained, reason = read_record(path), ""
+        if obtained and obtained.digest != row.digest:
+            obtained, reason = None, f"its settings were changed after its record; make it by zoo reproduce {name}"
+        found.append(Attempt(name, row, obtained, reason))
     return found
 
 
-def missing(entry: Entry) -> bool:
+def missing(attempt: Attempt) -> bool:
     """Whether a row has still to be run: it has no number."""
-    return entry.obtained is None or entry.obtained.status != "ok"
+    return attempt.obtained is None or attempt.obtained.status != "ok"

@@ -10,7 +10,7 @@ from pathlib import Path
 from zoo.files import write_text
 from zoo.report import text
 from zoo.report.page import template
-from zoo.report.reproduction import Entry, Judgement, judge, metric, published
+from zoo.report.reproduction import Attempt, Judgement, judge, metric, published
 
 PAGE = "reproduced.md"
 HEADERS = ("row", "model", "data", "metric", "obtained", "published", "verdict")
@@ -28,7 +28,7 @@ DATA = (
 
 
 @dataclass(frozen=True)
-class Line:
+class AttemptLine:
     """One row as it is shown: its cells, and its facts by name."""
 
     name: str
@@ -37,34 +37,34 @@ class Line:
     facts: Sequence[tuple[str, str]]
 
 
-def write_reproduced(entries: Sequence[Entry], folder: Path, reports: Path) -> list[Path]:
+def write_reproduced(attempts: Sequence[Attempt], folder: Path, reports: Path) -> list[Path]:
     """Write ``reproduced.md`` in ``folder`` and ``index.html`` in ``reports``; returns their paths."""
-    made = {folder / PAGE: markdown(entries), reports / "index.html": page(entries)}
+    made = {folder / PAGE: markdown(attempts), reports / "index.html": page(attempts)}
     for path, content in made.items():
         write_text(path, content)
     return list(made)
 
 
-def lines(entries: Sequence[Entry]) -> list[Line]:
+def lines(attempts: Sequence[Attempt]) -> list[AttemptLine]:
     """The rows as they are shown."""
     found = []
-    for entry in entries:
-        judgement, claim, obtained = judge(entry), entry.claim, entry.obtained
-        cells = [entry.name, claim.title, claim.data, metric(claim, judgement, obtained)]
+    for attempt in attempts:
+        judgement, claim, obtained = judge(attempt), attempt.claim, attempt.obtained
+        cells = [attempt.name, claim.title, claim.data, metric(claim, judgement, obtained)]
         cells += [judgement.obtained, published(claim), judgement.word]
-        found.append(Line(entry.name, judgement, cells, [*_facts(entry, judgement)]))
+        found.append(AttemptLine(attempt.name, judgement, cells, [*_facts(attempt, judgement)]))
     return found
 
 
-def summary(shown: Sequence[Line]) -> str:
+def summary(shown: Sequence[AttemptLine]) -> str:
     """How many rows have which verdict, as a sentence."""
     counts = Counter(line.judgement.word for line in shown)
     words = [f"{counts[word]} {word}" for word in ("reproduced", "short", "not run", "failed") if counts[word]]
     return f"{len(shown)} rows: {', '.join(words)}."
 
 
-def _facts(entry: Entry, judgement: Judgement) -> Iterator[tuple[str, str]]:
-    claim, obtained = entry.claim, entry.obtained
+def _facts(attempt: Attempt, judgement: Judgement) -> Iterator[tuple[str, str]]:
+    claim, obtained = attempt.claim, attempt.obtained
     yield "remarks", "; ".join(judgement.remarks)
     yield "published", f"{claim.paper}, {claim.table}: {claim.setting}".replace(", :", ":")
     yield "source", claim.published.source + ("" if claim.published.read else "; quoted from memory, not read again")
@@ -86,9 +86,9 @@ def _facts(entry: Entry, judgement: Judgement) -> Iterator[tuple[str, str]]:
     yield "weights", ", ".join(run.folder for run in obtained.runs)
 
 
-def markdown(entries: Sequence[Entry]) -> str:
+def markdown(attempts: Sequence[Attempt]) -> str:
     """The whole page as GitHub's Markdown."""
-    shown = lines(entries)
+    shown = lines(attempts)
     parts = [
         "# Obtained against published",
         "Written by `zoo reproduce` from the records in `records/`; no number here is typed by hand. " + summary(shown),
@@ -96,7 +96,7 @@ def markdown(entries: Sequence[Entry]) -> str:
         text.markdown(DATA),
         table([HEADERS, *(_marked(line) for line in shown)]),
         "`zoo reproduce` runs the rows that have no number, `zoo reproduce ROW` one of them; a stopped row resumes "
-        "where it was. What a row is: [published.md](published.md).",
+        "where it was. What a row is: [claims.md](claims.md).",
     ]
     for line in shown:
         parts.append(f"## {line.name}")
@@ -108,7 +108,7 @@ def _fact(name: str, fact: str) -> str:
     return f"`{fact}`" if name in ("config", "command") else text.markdown(fact)
 
 
-def _marked(line: Line) -> list[str]:
+def _marked(line: AttemptLine) -> list[str]:
     name, *cells, word = map(text.markdown, line.cells)
     return [f"[{name}](#{line.name})", *cells, f"**{word}**"]
 
@@ -119,9 +119,9 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *body))
 
 
-def page(entries: Sequence[Entry]) -> str:
+def page(attempts: Sequence[Attempt]) -> str:
     """The whole page: no script, no request to anywhere, light and dark, readable on a phone."""
-    shown = lines(entries)
+    shown = lines(attempts)
     return template("reproduced.html.j2").render(
         headers=HEADERS, lines=shown, summary=summary(shown), rule=RULE, data=DATA
     )

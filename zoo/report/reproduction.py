@@ -26,7 +26,7 @@ KINDS = {
 """The kind obtained and the kind published -> what to know of two numbers of different kinds."""
 
 
-class Published(BaseModel):
+class PublishedNumber(BaseModel):
     """A number that somebody published, the lower the better.
 
     Args:
@@ -74,7 +74,7 @@ class Claim(BaseModel):
     table: str = ""
     setting: str = Field(min_length=1)
     data: str = Field(min_length=1)
-    published: Published
+    published: PublishedNumber
     metric: str = "nats"
     tolerance: float = Field(default=0.01, gt=0, lt=1)
     budget: str = Field(min_length=1)
@@ -154,7 +154,7 @@ class Obtained(BaseModel):
 
 
 @dataclass(frozen=True)
-class Entry:
+class Attempt:
     """A row of the table: what it claims, and what it gave; ``reason`` says why there is nothing."""
 
     name: str
@@ -193,19 +193,19 @@ class Judgement:
         return f"{shown(self.mean)} ({spread})"
 
 
-def judge(entry: Entry) -> Judgement:
+def judge(attempt: Attempt) -> Judgement:
     """The verdict on a row, by its claim and its record alone.
 
     Example:
-        >>> published = Published(value=80.0, kind="exact", source="a table", read=True)
+        >>> published = PublishedNumber(value=80.0, kind="exact", source="a table", read=True)
         >>> claim = Claim(title="A", paper="B 2020", setting="C", data="digits", published=published, budget="none")
-        >>> judge(Entry("a", claim, reason="never started")).word
+        >>> judge(Attempt("a", claim, reason="never started")).word
         'not run'
     """
-    obtained, claim = entry.obtained, entry.claim
+    obtained, claim = attempt.obtained, attempt.claim
     if obtained is None or obtained.status != "ok":
         word: Word = "failed" if obtained and obtained.status == "failed" else "not run"
-        return Judgement(word, remarks=[obtained.reason if obtained else entry.reason, *claim.differs])
+        return Judgement(word, remarks=[obtained.reason if obtained else attempt.reason, *claim.differs])
     scores, missing = obtained.of(claim.metric), obtained.missing(claim.metric)
     if not scores:
         return Judgement("failed", remarks=[*missing, *claim.differs] or ["no score"])
@@ -215,7 +215,7 @@ def judge(entry: Entry) -> Judgement:
     word = "reproduced" if enough and not missing else "short"
     deviation = statistics.stdev(values) if len(values) > 1 else None
     said = dict.fromkeys(score["reason"] for score in scores if score["reason"])
-    remarks = [_gap(mean, published, enough), *missing, *_left_out(entry, kind), *said, *claim.differs]
+    remarks = [_gap(mean, published, enough), *missing, *_left_out(attempt, kind), *said, *claim.differs]
     return Judgement(word, mean, deviation, len(values), kind, remarks)
 
 
@@ -245,7 +245,7 @@ def published(claim: Claim) -> str:
     return f"{shown(number.value)} ({', '.join(parts)})"
 
 
-def _gap(mean: float, published: Published, enough: bool) -> str:
+def _gap(mean: float, published: PublishedNumber, enough: bool) -> str:
     gap = mean - published.value
     share = abs(gap / published.value) if published.value else 0.0
     if gap <= 0:
@@ -254,15 +254,15 @@ def _gap(mean: float, published: Published, enough: bool) -> str:
     return f"{shown(gap)} {published.unit} worse than published, {100 * share:.2g} %{within}"
 
 
-def _left_out(entry: Entry, kind: Kind) -> Iterator[str]:
+def _left_out(attempt: Attempt, kind: Kind) -> Iterator[str]:
     """The share of the published budget, and what makes the two numbers differ in kind."""
-    assert entry.obtained is not None
-    published, seen = entry.claim.published, entry.obtained.seen
+    assert attempt.obtained is not None
+    published, seen = attempt.claim.published, attempt.obtained.seen
     if published.seen and seen:
         share = text.percent(seen / published.seen) if seen >= 0.01 * published.seen else "under 1 %"
         yield f"budget: {share} of the published training, {seen:,} of {published.seen:,} examples seen"
     if kind != published.kind and (note := KINDS.get((kind, published.kind))):
         yield note
-    here = entry.obtained.particles
+    here = attempt.obtained.particles
     if kind == published.kind == "lower bound" and published.particles and published.particles != here:
         yield LOOSER.format(here, published.particles)

@@ -14,11 +14,11 @@ from zoo.experiments.suite import Suite
 from zoo.files import digest_of
 from zoo.report.reproduction import Claim
 
-ROWS = "published.toml"
+ROWS = "claims.toml"
 """The rows of the zoo, beside this module."""
 
 
-class Row(Claim):
+class ClaimRow(Claim):
     """A claim, and the runs that try it.
 
     Args:
@@ -71,11 +71,11 @@ class Row(Claim):
         )
 
 
-class _Rows(BaseModel):
-    rows: dict[str, Row]
+class _Claims(BaseModel):
+    rows: dict[str, ClaimRow]
 
 
-def load_rows(path: Path | None = None) -> dict[str, Row]:
+def load_claims(path: Path | None = None) -> dict[str, ClaimRow]:
     """The rows of a TOML, a table for each by name; those of the zoo without one.
 
     Raises:
@@ -92,17 +92,17 @@ def load_rows(path: Path | None = None) -> dict[str, Row]:
     if not entries or not all(isinstance(entry, dict) for entry in entries.values()):
         raise ZooError(f"{where}: each row is a table, such as [vae-static], got {', '.join(entries) or 'nothing'}")
     try:
-        return _Rows(rows=entries).rows
+        return _Claims(rows=entries).rows
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"][1:]))
-        known = ", ".join(Row.model_fields)
+        known = ", ".join(ClaimRow.model_fields)
         known = f"; a row has {known}" if first["type"] == "extra_forbidden" else ""
         got = "" if first["type"] == "missing" else f", got {first['input']!r}"
         raise ZooError(f"{where}: {place}: {first['msg']}{got}{known}") from error
 
 
-def chosen(rows: dict[str, Row], names: list[str]) -> dict[str, Row]:
+def chosen(rows: dict[str, ClaimRow], names: list[str]) -> dict[str, ClaimRow]:
     """The rows of these names, in this order; all without names.
 
     Raises:
