@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,16 @@ from zoo.pairs.build import build, find, read_name
 from zoo.pairs.registry import datasets, families, guides, priors
 
 
-def of_packages(suite: Suite) -> bool:
-    """Whether a suite's data lie in packages that have to be fetched."""
-    return any(datasets[data.partition(":")[0]].packages for data in suite.data)
+def of_files(suite: Suite) -> bool:
+    """Whether a suite's data lie in files that have to be fetched."""
+    return any("data_dir" in inspect.signature(datasets[data.partition(":")[0]].make).parameters for data in suite.data)
 
 
 def test_every_suite_of_the_zoo_reads_and_can_be_planned() -> None:
     for name in suite_names():
         suite = load_suite(name).quickened()
         assert suite.name == name
-        if of_packages(suite):  # which need not be on this machine
+        if of_files(suite):  # which need not be on this machine
             assert {find(each)[0].name for each in suite.names()}
             continue
         assert {entry.seed for entry in plan(suite, Options())} == {0}
@@ -115,11 +116,11 @@ def test_settings_of_a_selector_are_hyper_parameters() -> None:
 def test_everything_is_the_runs_of_all_suites_once() -> None:
     whole = [entry.name for entry in plan(load_suite("everything").quickened(), Options())]
     suites = [load_suite(name).quickened() for name in suite_names() if name != "everything"]
-    parts = [suite for suite in suites if not of_packages(suite)]
+    parts = [suite for suite in suites if not of_files(suite)]
     assert set(whole) == {entry.name for part in parts for entry in plan(part, Options())}
     assert len(whole) == len(set(whole))
     needing_an_extra = {entry.name for entry in families if entry.supports == ("sequence",)}  # its data are music21's
-    fetched = {name for suite in suites if of_packages(suite) for name in suite.names()}
+    fetched = {name for suite in suites if of_files(suite) for name in suite.names()}
     named = {re.split(r"[+: ]", name)[0] for name in [*whole, *fetched]}
     assert {entry.name for entry in families} == named | needing_an_extra
 

@@ -3,7 +3,21 @@
 Torch is imported inside the commands, so that ``zoo --help`` answers at once.
 """
 
-from zoo.cli import active, certify, coding, data, inspect, jobs, run, suites, trained, tune, world
+from zoo.cli import active, certify, coding, data, inspect, jobs, reproduce, run, suites, trained, tune, world
 from zoo.cli.app import app
 
-__all__ = ["active", "app", "certify", "coding", "data", "inspect", "jobs", "run", "suites", "trained", "tune", "world"]
+__all__ = [
+    "active",
+    "app",
+    "certify",
+    "coding",
+    "data",
+    "inspect",
+    "jobs",
+    "reproduce",
+    "run",
+    "suites",
+    "trained",
+    "tune",
+    "world",
+]
