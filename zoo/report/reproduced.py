@@ -22,7 +22,7 @@ RULE = (
 DATA = (
     "Black and white MNIST is binarised here by the project's own seed: published numbers on Larochelle's static file "
     "are on another draw of the same pixels' probabilities, and dynamic ones on another draw of the test split. "
-    "Training takes 50,000 images and keeps 10,000 for validation, by which weights and settings are chosen; the test "
+    "Training takes 50,000 images and keeps 10,000 for validation, by which weights are kept; the test "
     "split decides nothing. Hours are of the wall clock, on a machine that did other work too."
 )
 
