@@ -59,7 +59,11 @@ def compiled(task: Task) -> FlowContender:
         with pyro.validation_enabled(False):
             return density(x)
 
-    return FlowContender(validated, lambda n: drawn(task.x[:n]), sum(each.numel() for each in pair.parameters()))
+    return FlowContender(
+        validated,
+        lambda n: drawn(task.x.new_zeros(n, task.event.size)),
+        sum(each.numel() for each in pair.parameters()),
+    )
 
 
 def in_zuko(task: Task) -> FlowContender:
