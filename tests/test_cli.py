@@ -72,8 +72,8 @@ def test_show_gives_what_is_read_off_the_programs() -> None:
         (["train", "vae", "--event", "9x9:17"], "64"),
         (
             ["compare", "tabel1"],
-            "suites: autoregressive, blobs, certificates, decisions, diffusion, domains, energy, everything, fashion, flows, "
-            "graphs, labels, novelty",
+            "suites: autoregressive, blobs, certificates, decisions, diffusion, domains, energy, everything, fashion, "
+            "flows, graphs, labels, novelty",
         ),
         (["compare", "nowhere.toml"], "cannot be read"),
         (["report", "nothing"], "zoo compare"),
