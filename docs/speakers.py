@@ -1,7 +1,7 @@
 """What a model of sound makes of the speaker that it is given: ``python docs/speakers.py RUN [WINDOWS]``.
 
 RUN is the folder of a ``wavenet-sound`` on several languages of ``speech``. Takes WINDOWS (by default 40) test windows
-of each speaker, spread evenly, and prints the bits a sample given each speaker in turn, with the standard error over
+of each speaker, spread evenly, and prints the bits a sample given each of the speakers, with the standard error over
 windows given their own, and the share of windows that are likeliest given their own.
 """
 

@@ -201,13 +201,14 @@ def test_a_number_outlives_a_machine_without_the_data(tmp_path: Path) -> None:
     assert read_record(record_path(tmp_path, "made-up")).status == "ok"
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # submitit's log files
 def test_the_command_runs_what_is_missing_and_resumes_by_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     rows = [("near", 1000.0, "ppca", "digits"), ("far", 1.0, "independent", "digits"), ("gone", 1.0, "ppca", "nowhere")]
     text = "".join(TOML.format(name=n, value=v, model=m, data=d) for n, v, m, d in rows)
     Path("mine.toml").write_text(text.replace("steps = 3, checkpoints = 1 }\n\n[gone]", "steps = 0 }\n\n[gone]"))
     words = ["reproduce", "--rows", "mine.toml", "--quiet", "--workers", 1]
-    command(*words, "near")
+    command(*words, "near", "--executor", "submitit", "--executor-option", "cluster=debug")
     assert [path.stem for path in Path("docs/records").iterdir()] == ["near"]
     written = Path("docs/records/near.json").stat().st_mtime_ns
     table = json.loads(command(*words, "--json").stdout)

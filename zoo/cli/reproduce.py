@@ -9,7 +9,18 @@ from typing import Annotated
 import typer
 
 from zoo.cli.app import answering, app, print_json, print_table, stop
-from zoo.cli.options import DataDir, Device, Json, Memory, Quiet, Reports, Runs, With
+from zoo.cli.options import (
+    DataDir,
+    Device,
+    ExecutorName,
+    ExecutorOptions,
+    Json,
+    Memory,
+    Quiet,
+    Reports,
+    Runs,
+    With,
+)
 from zoo.cli.parse import bytes_of
 
 
@@ -23,6 +34,8 @@ def reproduce(
     memory: Memory = "1GiB",
     workers: Annotated[int, typer.Option(min=0, help="Runs at a time; as many as cores if 0.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="Torch threads of each run.")] = 1,
+    executor: ExecutorName = "local",
+    executor_option: ExecutorOptions = None,
     data_dir: DataDir = None,
     with_: With = None,
     runs: Runs = Path("runs"),
@@ -35,6 +48,7 @@ def reproduce(
         from zoo.experiments import reproduce as tried
         from zoo.experiments.claims import chosen, load_claims
         from zoo.experiments.display import Display
+        from zoo.experiments.executors.executor import read_options
         from zoo.experiments.plan import Options
         from zoo.report.reproduced import HEADERS, lines, write_reproduced
         from zoo.report.reproduction import judge
@@ -51,6 +65,8 @@ def reproduce(
             data_dir=data_dir,
             files=tuple(with_ or ()),
             memory=bytes_of(memory),
+            executor=executor,
+            executor_options=read_options(executor_option or []),
         )
         for name in [] if page else asked:
             command = f"zoo reproduce {name}" + (f" --rows {rows}" if rows else "")

@@ -15,7 +15,7 @@ from zoo.files import digest_of
 from zoo.report.reproduction import Claim
 
 ROWS = "claims.toml"
-"""The rows of the zoo, beside this module."""
+"""The file of the zoo's rows, next to this module."""
 
 
 class ClaimRow(Claim):

@@ -31,8 +31,8 @@ def compare(suite: Suite, options: Options, display: Display) -> Study:
     """Train and evaluate whatever is not on disk yet, and collect the study.
 
     Raises:
-        ZooError: a name in the suite is unknown (see `zoo.experiments.plan.plan`), the device is not available, or the
-            executor cannot be had.
+        ZooError: a name in the suite is unknown (see `zoo.experiments.plan.plan`), the device or the executor is not
+            available.
         RunError: the suite was cancelled.
     """
     folder = options.folder or options.runs
