@@ -117,6 +117,8 @@ def test_an_objective_gives_the_same_loss_on_another_device(name: str, support: 
     tested = case(name, support)
     if isinstance(tested.pair.extras, HasPlayers):
         pytest.skip("it has losses of its own, which the contract's law runs")
+    if objective == "dreg" and not tested.pair.structure.sampled:
+        pytest.skip("it weighs draws of a guide, and this one draws none")
 
     def loss(device: torch.device | str) -> float:
         pair = tested.fresh(device).train(True)
@@ -129,8 +131,8 @@ def test_an_objective_gives_the_same_loss_on_another_device(name: str, support: 
     x = tested.x(7)
     try:
         expected = loss("cpu")
-    except Exception as error:  # such as an objective that does not take its latents
-        pytest.skip(f"not on the CPU: {error}")
+    except NotImplementedError as error:
+        pytest.skip(f"no KL in closed form: {error}")
     with second_device() as device:
         assert loss(device) == pytest.approx(expected, rel=1e-4)
 
