@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Any
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any, TypeVar
+
+import pytest
 
 from zoo.pairs.build import find
 from zoo.pairs.declarations import SUPPORTS
@@ -13,6 +16,8 @@ from zoo.pairs.registry import families, guides, load_shelves
 SMALL = {"layers": 2, "couplings": 1, "hidden": 16, "narrow": 8, "width": 8, "blocks": 1, "latent": 3, "top": 2}
 SMALL |= {"bottom": 3, "steps": 2, "timesteps": 3, "x": "independent", "sweeps": 4, "moves": 4, "chains": 8}
 """Hyper-parameters that keep a network small, where it has them: the laws are about what it is made of."""
+
+T = TypeVar("T")
 
 
 def members() -> list[tuple[str, str]]:
@@ -38,6 +43,25 @@ def combinations() -> list[tuple[str, str]]:
         for guide in guides
         if family.prior or guide.space == guides[family.guide].space
     ]
+
+
+def in_turn(found: Iterable[T], group: Callable[[T], Hashable]) -> list[Any]:
+    """All that is found as parameters of a test, of which one of each group, by turns, is not slow."""
+    groups = defaultdict[Hashable, list[T]](list)
+    for each in found:
+        groups[group(each)].append(each)
+    turns = [members[turn % len(members)] for turn, members in enumerate(groups.values())]
+    return [
+        pytest.param(*(each if isinstance(each, tuple) else (each,)), marks=() if each in turns else pytest.mark.slow)
+        for members in groups.values()
+        for each in members
+    ]
+
+
+def family_of(member: tuple[str, str]) -> Hashable:
+    """By which `members` take turns: its supports, and its guides."""
+    name, _, guide = member[0].partition("+")
+    return name, bool(guide)
 
 
 def small(name: str) -> dict[str, Any]:

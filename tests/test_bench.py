@@ -171,7 +171,9 @@ def test_a_gpu_that_is_not_there_is_refused_with_a_sentence() -> None:
 
 
 @JIT
-@pytest.mark.parametrize("name", ["vae+iaf", "vae+planar", "realnvp", "pixelcnn"])
+@pytest.mark.parametrize(
+    "name", ["realnvp", *(pytest.param(name, marks=pytest.mark.slow) for name in ("vae+iaf", "vae+planar", "pixelcnn"))]
+)
 def test_pairs_of_the_zoo_run_in_the_engine_and_in_pyro(name: str) -> None:
     """With all of their parameters, those of PyroModules included."""
     event = "4x4:binary" if name == "pixelcnn" else "6:5" if name == "realnvp" else "6:binary"

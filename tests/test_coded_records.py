@@ -10,7 +10,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 from coded import CLASSES, PROGRAMS, SHADES, TABLE, back, data_of, pair_of, same
-from members import small
+from members import in_turn, small
 from test_sequences import BITS
 from torch import Tensor
 
@@ -30,7 +30,7 @@ from zoo.runs.evaluation import Settings, TrainedRun, evaluate
 from zoo.seeding import seeded
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("name", in_turn(PROGRAMS, lambda name: name[:3]))
 def test_every_record_gives_back_any_data(name: str) -> None:
     pair = pair_of(name)
     assert why_not(pair) == ""
@@ -40,7 +40,9 @@ def test_every_record_gives_back_any_data(name: str) -> None:
         assert same(back(pair, encode(pair, x, batch=batch), x), x)
 
 
-@pytest.mark.parametrize("name", [name for name in PROGRAMS if name not in ("scanvi", "marked mixture")])
+@pytest.mark.parametrize(
+    "name", in_turn([name for name in PROGRAMS if name not in ("scanvi", "marked mixture")], lambda name: name[:3])
+)
 def test_records_take_the_bits_that_the_model_says(name: str) -> None:
     """Of data that the model draws: -log2 p, or the negative ELBO, and the bits that bits-back starts from."""
     pair, n = pair_of(name), 600
@@ -92,7 +94,7 @@ def test_every_family_of_records_is_swept() -> None:
 
 
 @pytest.mark.parametrize(("name", "text"), RECORDS)
-@pytest.mark.parametrize("missing", [0.0, 0.6, 1.0])
+@pytest.mark.parametrize("missing", [0.6, *(pytest.param(part, marks=pytest.mark.slow) for part in (0.0, 1.0))])
 def test_every_family_of_records_gives_back_any_data(name: str, text: str, missing: float) -> None:
     event = Event.parse(text)
     pair, x = build(name, event, small(name)), data_of(event, 40, missing)
@@ -286,7 +288,7 @@ def test_a_latent_that_the_guide_marks_takes_the_bits_of_the_guide() -> None:
     assert 32 * len(unpack(encode(pair, x))[1]) == pytest.approx(-float(elbo.sum()) / math.log(2), rel=0.05, abs=100)
 
 
-@pytest.mark.parametrize("name", ["table", "chain", "hmm"])
+@pytest.mark.parametrize("name", ["table", *(pytest.param(name, marks=pytest.mark.slow) for name in ("chain", "hmm"))])
 def test_the_evaluation_codes_records(name: str) -> None:
     pair = pair_of(name)
     x = data_of(pair.event, 300)

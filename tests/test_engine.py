@@ -14,7 +14,7 @@ import pytest
 import torch
 from draws import data
 from forms import functions
-from members import members, small
+from members import family_of, in_turn, members, small
 from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from torch import Tensor, nn
 
@@ -65,7 +65,7 @@ def agree(ours: dict[str, Tensor], theirs: dict[str, Tensor], tolerance: float) 
         assert torch.allclose(ours[name].reshape(grad.shape), grad, rtol=tolerance, atol=tolerance * largest), name
 
 
-@pytest.mark.parametrize(("name", "support"), members())
+@pytest.mark.parametrize(("name", "support"), in_turn(members(), family_of))
 def test_the_recorded_gradient_is_pyros_own(name: str, support: str) -> None:
     """Of families on levels in the precision of training, of all others in double precision."""
     trained = support == "levels" and "+" not in name

@@ -181,7 +181,9 @@ def made_up(draw: Callable[[int], Tensor], event: Event = PLANE) -> Dataset:
         return Dataset("made up", event, draw(300), draw(40), draw(40), "made up")
 
 
-@pytest.mark.parametrize("kind", [AutoNormal, AutoMultivariateNormal], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind", [AutoMultivariateNormal, pytest.param(AutoNormal, marks=pytest.mark.slow)], ids=lambda kind: kind.__name__
+)
 def test_training_finds_the_posterior(kind: Any) -> None:
     """Mean and deviation of 300 data's posterior: their mean, and 1 / sqrt(300)."""
     with seeded(0):
@@ -194,6 +196,7 @@ def test_training_finds_the_posterior(kind: Any) -> None:
     assert torch.allclose(draws.std(0), torch.full((2,), 300**-0.5), rtol=0.35)
 
 
+@pytest.mark.slow
 def test_a_mixture_with_unknown_centres_trains_scores_and_samples() -> None:
     with seeded(0):
         pair = Pair(PLANE, *auto(AutoNormal, clusters))

@@ -15,7 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from members import members, small
+from members import family_of, in_turn, members, small
 from scipy.stats import norm
 from torch import Tensor, nn
 
@@ -137,7 +137,7 @@ def test_components_of_normal_data_reach_their_theoretical_rate() -> None:
 # ---------------------------------------------------------------- latents as a code
 
 
-@pytest.mark.parametrize(("name", "support"), members())
+@pytest.mark.parametrize(("name", "support"), in_turn(members(), family_of))
 def test_every_family_is_a_codec_or_says_why_not(name: str, support: str) -> None:
     event = EXAMPLES[support]
     pair = build(name, event, small(name), seed=1)

@@ -273,7 +273,8 @@ def test_a_published_regression_is_a_pair() -> None:
         batch = event.pack({"x": x, "y": x @ torch.tensor([2.0, -1.0]) + 0.5 * torch.randn(300)})
         pair = Pair(event, regression, AutoNormal(regression))
     ground_laws(pair, batch)
-    fit(pair, Dataset("line", event, batch, batch, batch, ""), {"steps": 300, "lr": 0.03}, device="cpu")
+    recipe = {"steps": 300, "lr": 0.03, "checkpoints": 2}
+    fit(pair, Dataset("line", event, batch, batch, batch, ""), recipe, device="cpu")
     with seeded(0):
         drawn = event.unpack(sample(pair, 300, given={"x": x}))["y"]
     assert drawn is not None

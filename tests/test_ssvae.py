@@ -41,7 +41,7 @@ def data_of(event: Event, n: int = 60, known: int = 20) -> Tensor:
     return batch
 
 
-@pytest.mark.parametrize("text", EVENTS)
+@pytest.mark.parametrize("text", [EVENTS[0], *(pytest.param(text, marks=pytest.mark.slow) for text in EVENTS[1:])])
 def test_the_contract_holds_for_families_of_records(text: str) -> None:
     others = {"diva", "graphvae", "wavenet-sound"}  # which take other records, and are checked in tests of their own
     assert of_records() == sorted({"classwise", "hybrid", "ssvae"} | others)

@@ -6,7 +6,7 @@ torch then knows a device of this name.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.nn.functional import linear
 from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
-from torch.utils._pytree import tree_leaves, tree_map_only
 
 NAME = "pretend"
 COPIES = frozenset({"_to_copy", "copy_"})
@@ -139,10 +138,10 @@ def _lstm_cell(
 def _computed(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
     """Run one operation on the tensors that are held."""
     name = func._schema.name.removeprefix("aten::")
-    given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    given = [*_tensors(args), *_tensors(kwargs)]
     here = any(isinstance(each, PretendTensor) for each in given)
     if here and name not in COPIES:
-        _require_one_device(name, tree_leaves((args[0], args[2:])) if name in INDEXED else given)
+        _require_one_device(name, [*_tensors(args[0]), *_tensors(args[2:])] if name in INDEXED else given)
     own = dict(kwargs)
     if own.get("device") is not None:
         here = torch.device(own["device"]).type == NAME
@@ -152,13 +151,36 @@ def _computed(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
     result = func(*_held(args), **_held(own))
     if not here:
         return result
-    return return_and_correct_aliasing(func, args, kwargs, tree_map_only(Tensor, PretendTensor, result))
+    wrapped = _mapped(Tensor, PretendTensor, result)
+    aliases = any(each.alias_info is not None for each in func._schema.returns)
+    return return_and_correct_aliasing(func, args, kwargs, wrapped) if aliases else wrapped
 
 
-def _require_one_device(name: str, given: Sequence[object]) -> None:
-    if any(isinstance(each, Tensor) and each.dim() and not isinstance(each, PretendTensor) for each in given):
+def _require_one_device(name: str, given: Sequence[Tensor]) -> None:
+    if any(each.dim() and not isinstance(each, PretendTensor) for each in given):
         raise RuntimeError(f"Expected all tensors to be on the same device, but {name} got tensors on {NAME} and cpu")
 
 
 def _held(values: Any) -> Any:
-    return tree_map_only(PretendTensor, lambda each: each.held, values)
+    return _mapped(PretendTensor, lambda each: each.held, values)
+
+
+# torch's pytree does the same for any container, and takes most of the time of small operations
+
+
+def _tensors(values: Any) -> Iterator[Tensor]:
+    if isinstance(values, Tensor):
+        yield values
+    elif isinstance(values, list | tuple | dict):
+        for each in values.values() if isinstance(values, dict) else values:
+            yield from _tensors(each)
+
+
+def _mapped(kind: type[Tensor], change: Callable[[Any], Any], values: Any) -> Any:
+    if isinstance(values, kind):
+        return change(values)
+    if isinstance(values, list | tuple):
+        return type(values)([_mapped(kind, change, each) for each in values])
+    if isinstance(values, dict):
+        return {key: _mapped(kind, change, each) for key, each in values.items()}
+    return values
