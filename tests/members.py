@@ -45,16 +45,21 @@ def combinations() -> list[tuple[str, str]]:
     ]
 
 
-def in_turn(found: Iterable[T], group: Callable[[T], Hashable]) -> list[Any]:
-    """All that is found as parameters of a test, of which one of each group, by turns, is not slow."""
+def turns(found: Iterable[T], group: Callable[[T], Hashable]) -> list[T]:
+    """One of each group: the first of the first group, the second of the second, and so on."""
     groups = defaultdict[Hashable, list[T]](list)
     for each in found:
         groups[group(each)].append(each)
-    turns = [members[turn % len(members)] for turn, members in enumerate(groups.values())]
+    return [members[turn % len(members)] for turn, members in enumerate(groups.values())]
+
+
+def in_turn(found: Iterable[T], group: Callable[[T], Hashable]) -> list[Any]:
+    """All that is found as parameters of a test; those whose turn it is not are slow."""
+    found = list(found)
+    now = turns(found, group)
     return [
-        pytest.param(*(each if isinstance(each, tuple) else (each,)), marks=() if each in turns else pytest.mark.slow)
-        for members in groups.values()
-        for each in members
+        pytest.param(*(each if isinstance(each, tuple) else (each,)), marks=() if each in now else pytest.mark.slow)
+        for each in found
     ]
 
 

@@ -198,6 +198,7 @@ def write_span(path: Path) -> None:
     path.write_text(json.dumps([began, time.time()]))
 
 
+@pytest.mark.process
 def test_each_worker_has_a_gpu_of_its_own(tmp_path: Path) -> None:
     jobs = [Job(str(n), name_gpu, (tmp_path / str(n),)) for n in range(4)]
     assert run_jobs(jobs, 2, quiet, gpus=("3", "5")) == {}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from draws import data, every
-from members import combinations, default, members, small
+from members import combinations, default, family_of, members, small, turns
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -48,8 +48,8 @@ def each_weight(pair: Pair, x: Tensor, particles: int) -> Tensor:
         return log_weights(pair, x.repeat_interleave(particles, 0)).reshape(len(x), particles).T
 
 
-ELSEWHERE = {*MEMBERS, *{name: (name, support) for name, support in combinations()}.values()}
-"""Where a second device is tried: every family on every support, and every combination on one."""
+ELSEWHERE = {*turns(MEMBERS, family_of), *combinations()}
+"""Where a second device is tried: every family on one of its supports, by turns, and every guide."""
 
 
 @pytest.mark.parametrize(("name", "support"), [*MEMBERS, *OTHERS])
