@@ -32,9 +32,11 @@ def find_modules(model: Callable[..., Any], guide: Callable[..., Any]) -> dict[s
     held = set(first.values())
     second = {name: module for name, module in _modules(guide).items() if module not in held}
     found = {**first, **{f"guide.{name}" if name in first else name: module for name, module in second.items()}}
+    parts = {part for module in found.values() for part in module.modules()}
     for name, module in _search((model, guide), nn.Module):
-        if not any(module is part for other in found.values() for part in other.modules()):
+        if module not in parts:
             found[f"guide.{name}" if name in found else name] = module
+            parts.update(module.modules())
     held_parameters = {id(parameter) for parameter in module_parameters(found).values()}
     loose = {n: p for n, p in _search((model, guide), nn.Parameter) if id(p) not in held_parameters}
     if loose:
