@@ -53,6 +53,9 @@ class DDPM(nn.Module):
       u_t = z_t / a_t, whose mean is x';
     - ``"noise"`` (real data): the noise e of u_t, x' = u_t - v_t^(1/2) e.
 
+    z_(t-1) | z_t has the variance of q(z_(t-1) | z_t, x); if it is ``"matched"``, that also counts how uncertain the
+    posterior over levels is of x, which matters where steps are few.
+
     Training and scores use `elbo_terms`, which takes one random step of each datum; the programs have all T.
     `samplers` draw in fewer passes.
 
@@ -68,13 +71,16 @@ class DDPM(nn.Module):
         low: log v_0.
         high: log v_T.
         schedule: ``"linear"``, or ``"learned"``: log v_t is then trained with the network, from the linear one on.
+        variance: of a step of the model, ``"fixed"``, or ``"matched"`` where levels are predicted.
 
     Raises:
-        ZooError: levels predicted of real data, another ``predict``, ``schedule`` or ``net``, or fewer than one step.
+        ZooError: levels predicted of real data, another ``predict``, ``schedule``, ``variance`` or ``net``, or fewer
+            than one step.
 
     Reference:
         Ho et al. 2020, arXiv:2006.11239, sections 2 and 3; the noise in signal-to-noise ratios and the discrete-time
-        bound: Kingma et al. 2021, arXiv:2107.00630, sections 3 and 4.
+        bound: Kingma et al. 2021, arXiv:2107.00630, sections 3 and 4; the matched variance: Bao et al. 2022,
+        arXiv:2201.06503, theorem 1.
     """
 
     v: Tensor
@@ -93,6 +99,7 @@ class DDPM(nn.Module):
         low: float = -7.0,
         high: float = 5.0,
         schedule: str = "linear",
+        variance: str = "fixed",
     ) -> None:
         super().__init__()
         kinds = ("auto", "noise", "levels") if event.levels else ("auto", "noise")
@@ -105,6 +112,10 @@ class DDPM(nn.Module):
             )
         self.event, self.timesteps = event, timesteps
         self.predict = ("levels" if event.levels else "noise") if predict == "auto" else predict
+        variances = ("fixed", "matched") if self.predict == "levels" else ("fixed",)
+        if variance not in variances:
+            raise ZooError(f"ddpm that predicts {self.predict} takes variance={' or '.join(variances)}, got {variance!r}")
+        self.matched = variance == "matched"
         dropout = (0.3 if event.levels else 0.0) if dropout is None else dropout
         self.schedule = NoiseSchedule(low, high) if schedule == "learned" else None
         if self.schedule is None:
@@ -153,8 +164,10 @@ class DDPM(nn.Module):
         data, v = scaled(self.event, x), self.noise(x)
         after, before = v[t], v[t - 1]
         u = data + after.sqrt()[:, None] * torch.randn_like(data)
-        gap = (data - self.denoise(u, after)).square().sum(1)
-        return -0.5 * (1 / before - 1 / after) * gap
+        mean, variance = self.denoise(u, after)
+        gain = (1 / before - 1 / after)[:, None]  # of the signal-to-noise ratio
+        gap, more = gain * (data - mean).square(), gain * variance
+        return -0.5 * (more.log1p() + (gap - more) / (1 + more)).sum(1)
 
     def samplers(self) -> Mapping[str, Callable[[int, int], Tensor]]:
         """Ways to draw ``n`` data in a number of passes that need not be T, as the network is given log v_t.
@@ -179,12 +192,16 @@ class DDPM(nn.Module):
         low, high = self.v[[0, -1]].log()
         return (low + (high - low) * t).exp().to(like)
 
-    def denoise(self, u: Tensor, v: Tensor) -> Tensor:
-        """x' of data ``u``, shape ``(m, D)``, with noise of variance ``v``, shape ``(m,)``."""
+    def denoise(self, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """x' of data ``u``, shape ``(m, D)``, with noise of variance ``v``, shape ``(m,)``, and the variance of x."""
         out = self.net(u / (1 + v).sqrt()[:, None], -v.log())
         if self.predict == "noise":
-            return u - v.sqrt()[:, None] * out[..., 0]
-        return (out + self._evidence(u, v)).softmax(-1) @ self.levels.to(out)
+            return u - v.sqrt()[:, None] * out[..., 0], torch.zeros_like(u)
+        shares, levels = (out + self._evidence(u, v)).softmax(-1), self.levels.to(out)
+        mean = shares @ levels
+        if not self.matched:
+            return mean, torch.zeros_like(mean)
+        return mean, (shares @ levels.square() - mean.square()).clamp(min=0)
 
     def likelihood(self, z_0: Tensor) -> Any:
         """p(x | z_0), event shape ``event.shape``."""

@@ -13,12 +13,13 @@ from torch.distributions import MultivariateNormal, Normal
 
 import zoo
 from zoo import log_weights
+from zoo.codec import paths
 from zoo.codec.container import decode, encode, unpack
 from zoo.codec.grids import Grid, fit_grid
 from zoo.codec.lossless import precisely, push_batch
 from zoo.codec.paths import path_site
 from zoo.codec.rules import code
-from zoo.codec.rules.latents import Binned, Window
+from zoo.codec.rules.latents import NearNormal
 from zoo.codec.stack import Stack
 from zoo.contract.check import ground_laws
 from zoo.contract.values import fits
@@ -49,19 +50,53 @@ def test_a_path_is_coded_point_by_point() -> None:
     assert 32 * len(words) - 6 * points < 1.1 * n * float(nats) / math.log(2)
 
 
-def test_a_point_is_popped_near_its_mean() -> None:
-    fn, grid = Normal(torch.linspace(-30, 30, 500).double(), 0.01), Grid(8)
-    rule = Binned(fn, Window.around(fn, grid))
+@pytest.mark.parametrize("beyond", [False, True])
+def test_normal_numbers_near_their_means_are_coded_at_their_density(beyond: bool) -> None:
+    torch.manual_seed(0)
+    deviation = torch.tensor([0.01, 0.02]).double().repeat(250)
+    fn, grid = Normal(torch.linspace(-30, 30, 500).double(), deviation), Grid(8)
+    rule, stack = NearNormal(fn, grid, beyond=beyond), Stack()
     value = grid.centre(grid.index(fn.sample()))
-    stack = Stack()
+    rule.push(stack, value)
+    binned = fn.cdf(value + grid.width / 2) - fn.cdf(value - grid.width / 2)
+    assert stack.bits == pytest.approx(-float(binned.log2().sum()), rel=0.01)
+    assert torch.equal(rule.pop(stack), value)
+    assert stack.bits == 0
+
+
+def test_a_number_far_from_its_mean_has_a_code_where_it_is_pushed_first_and_is_never_popped_where_not() -> None:
+    fn, grid = Normal(torch.tensor([0.3, -2.0, 5.0]).double(), 0.01), Grid(8)
+    value, stack = grid.centre(grid.index(torch.tensor([7.0, -2.1, -4000.0]).double())), Stack()
+    rule = NearNormal(fn, grid, beyond=True)
     rule.push(stack, value)
     assert torch.equal(rule.pop(stack), value)
-    rule.push(stack, value)
-    ideal = -float(fn.log_prob(value).sum()) / math.log(2) - len(value) * math.log2(grid.width)
-    assert stack.bits == pytest.approx(ideal, rel=0.05)
-    # Of all bins of the grid one in 2^24 is popped at random, wherever it lies; the window has none far away.
-    far = torch.tensor([0.0, float(rule.bins.bins - 1)]).double()[:, None].expand(2, 500)
-    assert ((rule.bins.centre(far) - fn.mean).abs() < 20 * 0.01).all()
+    popped, seeds = NearNormal(fn, grid, beyond=False), Stack(seeded=True)
+    numbers = [popped.pop(seeds) for _ in range(200)]
+    assert max(float((each - fn.mean).abs().max()) for each in numbers) < 12 * 0.01
+    for each in reversed(numbers):
+        popped.push(seeds, each)
+    assert seeds.is_seed()
+
+
+@pytest.mark.parametrize("wrong", [(math.nan, 1.0), (0.0, 0.0), (0.0, math.inf)])
+def test_numbers_that_are_no_normal_distribution_are_refused(wrong: tuple[float, float]) -> None:
+    mean, deviation = torch.tensor(wrong).double()[:, None]
+    with pytest.raises(ZooError, match="mean that is not finite, or a deviation that is not positive"):
+        Stack().push_normal(torch.zeros(1), mean, deviation, 9)
+
+
+@pytest.mark.parametrize("bins", [1.0, 4.0])
+def test_rounding_points_costs_next_to_nothing(bins: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its variance is taken from that of the noise: bins as wide as the noise cost no more than narrow ones."""
+    monkeypatch.setattr(paths, "BINS_PER_DEVIATION", bins)
+    event, n = zoo.Event((4, 4), 5), 300
+    pair = zoo.build("ddpm", event, {"timesteps": 8, "width": 4, "blocks": 1, "variance": "matched"}).train(False)
+    x = torch.randint(5, (n, 4, 4), generator=torch.Generator().manual_seed(0)).double()
+    with precisely(pair):
+        stack = Stack(seeded=True)
+        push_batch(pair, stack, x, Grid(0))
+    nats = -bounds(pair, x.float(), 64).elbo
+    assert stack.bits * math.log(2) / n == pytest.approx(float(nats.mean()), rel=0.03)
 
 
 def test_the_density_of_a_path_is_that_of_brownian_motion() -> None:
@@ -77,6 +112,16 @@ def test_the_density_of_a_path_is_that_of_brownian_motion() -> None:
     assert torch.allclose(drawn.T.cov(), covariance, atol=0.03)
 
 
+def test_a_chain_of_the_moments_of_normal_data_is_their_path() -> None:
+    """x ~ N(0, 1): z_t given z_(t+1) is normal, so that a matched variance leaves no gap in any number of steps."""
+    v = torch.tensor([0.2, 1.0, 5.0], dtype=torch.float64)
+    z = torch.randn(50, 3, 1, dtype=torch.float64)
+    scale = (1 + v).rsqrt()
+    covariance = (1 + torch.minimum(v[:, None], v)) * scale[:, None] * scale
+    chain = DenoisingChain(lambda u, v: (u / (1 + v)[:, None], (v / (1 + v))[:, None].expand_as(u)), 50, 1, v)
+    assert torch.allclose(chain.log_prob(z), MultivariateNormal(0 * v, covariance).log_prob(z[..., 0]))
+
+
 def test_the_bound_of_the_best_denoiser_is_that_in_closed_form(monkeypatch: pytest.MonkeyPatch) -> None:
     """x ~ N(0, I) and x'(u, v) = u / (1 + v), with E |x - x'|^2 = D v / (1 + v); exact in the limit of many steps."""
     torch.manual_seed(0)
@@ -84,7 +129,7 @@ def test_the_bound_of_the_best_denoiser_is_that_in_closed_form(monkeypatch: pyte
     truth = -0.5 * (x.square() + math.log(2 * math.pi)).sum(1).double()
     for timesteps in (20, 500):
         pair = zoo.build("ddpm", zoo.Event(3, "real"), {"timesteps": timesteps, "width": 4, "blocks": 1})
-        monkeypatch.setattr(pair.extras, "denoise", lambda u, v: u / (1 + v)[:, None])
+        monkeypatch.setattr(pair.extras, "denoise", lambda u, v: (u / (1 + v)[:, None], 0 * u))
         found, v = bounds(pair, x, 200), pair.extras.v.double()
         assert torch.allclose(found.elbo, torch.stack(list(found.terms.values())).sum(0), atol=1e-9)
         steps = ((1 / v[:-1] - 1 / v[1:]) * v[1:] / (1 + v[1:])).sum()
@@ -114,6 +159,14 @@ def test_an_elbo_of_its_own_that_is_not_that_of_the_programs_is_refused(
 def test_predictions_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ZooError, match="predict=auto or noise"):
         zoo.build("ddpm", zoo.Event(2, "real"), {"predict": "levels"})
+    with pytest.raises(ZooError, match="that predicts noise takes variance=fixed, got 'matched'"):
+        zoo.build("ddpm", zoo.Event(2, "real"), {"variance": "matched"})
+
+
+def test_the_laws_hold_of_a_matched_variance() -> None:
+    event = zoo.Event((2, 2), 5)
+    pair = zoo.build("ddpm", event, {"timesteps": 4, "width": 4, "blocks": 1, "variance": "matched"})
+    ground_laws(pair, torch.randint(5, (64, 2, 2), generator=torch.Generator().manual_seed(0)).float())
 
 
 def test_terms_by_step_are_those_in_closed_form_and_sum_to_the_total(
@@ -123,7 +176,7 @@ def test_terms_by_step_are_those_in_closed_form_and_sum_to_the_total(
     torch.manual_seed(0)
     x = torch.randn(2000, 3)
     pair = zoo.build("ddpm", zoo.Event(3, "real"), {"timesteps": 6, "width": 4, "blocks": 1})
-    monkeypatch.setattr(pair.extras, "denoise", lambda u, v: u / (1 + v)[:, None])
+    monkeypatch.setattr(pair.extras, "denoise", lambda u, v: (u / (1 + v)[:, None], 0 * u))
     v, terms = pair.extras.v.double(), elbo_steps(pair, x, 4)
     exact = -1.5 * (1 / v[:-1] - 1 / v[1:]) * v[1:] / (1 + v[1:])
     assert torch.allclose(terms.mean(0), exact, rtol=0.05)
@@ -144,7 +197,7 @@ def test_a_path_is_coded_in_about_its_log_density() -> None:
     v, grid = torch.tensor([0.2, 1.0, 5.0], dtype=torch.float64), Grid(8)
     for fn in (
         NoisyPath(torch.randn(200, 2).double(), v),
-        DenoisingChain(lambda u, noise: u / (1 + noise)[:, None], 200, 2, v),
+        DenoisingChain(lambda u, noise: (u / (1 + noise)[:, None], 0 * u), 200, 2, v),
     ):
         stack, path = Stack(seeded=True), code(fn, grid)
         z = path.pop(stack)

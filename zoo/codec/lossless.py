@@ -211,7 +211,7 @@ def push_batch(pair: Pair, stack: Stack, x: Tensor, grid: Grid) -> None:
     for _, part in cut(pair.event, x):
         own, values = sampling(pair_for(pair, part)), (part.double() + 0.0).contiguous()
         if name := path_site(own):
-            push_path(own, stack, values, grid, name)
+            push_path(own, stack, values, name)
             continue
         with poutine.trace() as latents, Pop(stack, grid):
             own.guide(values)
@@ -225,7 +225,7 @@ def pop_batch(pair: Pair, stack: Stack, known: Tensor, grid: Grid) -> Tensor:
     for places, part in reversed(cut(pair.event, x)):
         own = pair_for(pair, part)
         if name := path_site(own):
-            found = pop_path(own, stack, part, grid, name)
+            found = pop_path(own, stack, part, name)
         else:
             with poutine.trace() as drawn, Pop(stack, grid):
                 poutine.uncondition(own.model)(part)
@@ -293,12 +293,17 @@ def passes(pair: Pair, plan: Plan, given: Mapping[str, Tensor]) -> int:
 
 @contextmanager
 def precisely(pair: Pair) -> Iterator[None]:
-    """Inside, ``pair`` is in evaluation mode and computes in float64 on the CPU with one thread; restored on exit."""
+    """Inside, ``pair`` is in evaluation mode and computes in float64 on the CPU with one thread; restored on exit.
+
+    Networks that say ``single = True`` compute in float32: convolutions of float64 take several times as long.
+    """
     device, threads, kind = pair.device, torch.get_num_threads(), torch.get_default_dtype()
     pair.to("cpu")
+    modules = [each for module in pair.modules.values() for each in module.modules()]
+    single = {id(t) for each in modules if getattr(each, "single", False) for t in each.state_dict(keep_vars=True).values()}
     tensors = [t for module in pair.modules.values() for t in (*module.parameters(), *module.buffers())]
     tensors += pair.store["params"].values()
-    before = [(tensor, tensor.data) for tensor in tensors if tensor.is_floating_point()]
+    before = [(tensor, tensor.data) for tensor in tensors if tensor.is_floating_point() and id(tensor) not in single]
     try:
         torch.set_num_threads(1)
         torch.set_default_dtype(torch.float64)

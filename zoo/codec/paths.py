@@ -6,6 +6,7 @@ z_t as soon as z_(t+1) is: the first datum needs the bits of one point, and not 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,14 +17,15 @@ from torch import Tensor
 
 from zoo.codec.grids import Grid
 from zoo.codec.handlers import Pop, Push
-from zoo.codec.rules import Code, code
-from zoo.codec.rules.latents import Binned, Window
+from zoo.codec.rules.latents import NearNormal
 from zoo.codec.stack import Stack
 from zoo.distributions.diffusion import DenoisingChain, NoisyPath
 from zoo.pairs.pair import Pair
 from zoo.pairs.sites import random_sites
 from zoo.seeding import seeded
 
+BINS_PER_DEVIATION = 1
+"""At least, of the noise of a step: the variance that rounding adds is taken from it, so that more bins gain nothing."""
 Path = NoisyPath | DenoisingChain
 
 
@@ -45,34 +47,42 @@ def path_site(pair: Pair) -> str:
     return name if isinstance(one[name]["fn"], DenoisingChain) and all(same) else ""
 
 
-def push_path(pair: Pair, stack: Stack, x: Tensor, grid: Grid, name: str) -> None:
+def push_path(pair: Pair, stack: Stack, x: Tensor, name: str) -> None:
     """Encode a batch by the path at the site ``name``."""
     guide, model = _paths(pair, x, name)
-    z = x.new_zeros(guide.shape())
-    z[:, 0] = _popped(guide, 0, z[:, 0], grid).pop(stack)
-    with Push(stack, grid), poutine.block(hide=[name]):
+    grids, z = _grids(guide.v), x.new_zeros(guide.shape())
+    z[:, 0] = _popped(guide, 0, z[:, 0], grids[0]).pop(stack)
+    with Push(stack, None), poutine.block(hide=[name]):
         _given(pair.model, name, z)(x)
     last = z.shape[1] - 1
     for t in range(1, last + 1):
-        z[:, t] = _popped(guide, t, z[:, t - 1], grid).pop(stack)
-        code(_normal(model, last - t + 1, z[:, t]), grid).push(stack, z[:, t - 1])
-    code(_normal(model, 0, z[:, last]), grid).push(stack, z[:, last])
+        z[:, t] = _popped(guide, t, z[:, t - 1], grids[t]).pop(stack)
+        _pushed(model, last - t + 1, z[:, t], grids[t - 1]).push(stack, z[:, t - 1])
+    _pushed(model, 0, z[:, last], grids[last]).push(stack, z[:, last])
 
 
-def pop_path(pair: Pair, stack: Stack, known: Tensor, grid: Grid, name: str) -> Tensor:
+def pop_path(pair: Pair, stack: Stack, known: Tensor, name: str) -> Tensor:
     """Decode the batch that `push_path` encoded: shape ``(n, *event.shape)``."""
     guide, model = _paths(pair, known, name)
-    z = known.new_zeros(guide.shape())
+    grids, z = _grids(guide.v), known.new_zeros(guide.shape())
     last = z.shape[1] - 1
-    z[:, last] = code(_normal(model, 0, z[:, last]), grid).pop(stack)
+    z[:, last] = _pushed(model, 0, z[:, last], grids[last]).pop(stack)
     for t in range(last, 0, -1):
-        z[:, t - 1] = code(_normal(model, last - t + 1, z[:, t]), grid).pop(stack)
-        _popped(guide, t, z[:, t - 1], grid).push(stack, z[:, t])  # of t > 0 it does not depend on x
-    with poutine.trace() as drawn, Pop(stack, grid), poutine.block(hide=[name]):
+        z[:, t - 1] = _pushed(model, last - t + 1, z[:, t], grids[t - 1]).pop(stack)
+        _popped(guide, t, z[:, t - 1], grids[t]).push(stack, z[:, t])  # of t > 0 it does not depend on x
+    with poutine.trace() as drawn, Pop(stack, None), poutine.block(hide=[name]):
         _given(poutine.uncondition(pair.model), name, z)(known)
     x = pair.layout.assemble(drawn.trace, known)
-    _popped(_paths(pair, x, name)[0], 0, z[:, 0], grid).push(stack, z[:, 0])
+    _popped(_paths(pair, x, name)[0], 0, z[:, 0], grids[0]).push(stack, z[:, 0])
     return x
+
+
+def _grids(v: Tensor) -> list[Grid]:
+    """Of each point: the coarsest grid with `BINS_PER_DEVIATION` bins to the noise of a step to it, either way."""
+    gained = v.diff(prepend=v.new_zeros(1))
+    taken = torch.cat([v[:-1] * (1 - v[:-1] / v[1:]), v[-1:]])
+    deviations = (torch.minimum(gained, taken) / (1 + v)).sqrt()
+    return [Grid(math.ceil(math.log2(BINS_PER_DEVIATION / each))) for each in deviations.tolist()]
 
 
 def _given(program: Callable[[Tensor], Any], name: str, z: Tensor) -> Any:
@@ -87,17 +97,21 @@ def _paths(pair: Pair, x: Tensor, name: str) -> tuple[NoisyPath, DenoisingChain]
     return guide["fn"], _given(pair.model, name, guide["value"]).get_trace(x).nodes[name]["fn"]
 
 
-def _popped(path: NoisyPath, t: int, last: Tensor, grid: Grid) -> Code:
+def _popped(path: NoisyPath, t: int, last: Tensor, grid: Grid) -> NearNormal:
     """The guide's code of z_t, given the ``last`` that was drawn.
 
     It has no bins far from the mean: each would have the least probability of a symbol, and one of so many points would
     be popped there, at a cost of thousands of bits.
     """
-    normal = _normal(path, t, last)
-    return Binned(normal, Window.around(normal, grid))
+    return NearNormal(_normal(path, t, last, grid), grid, beyond=False)
 
 
-def _normal(path: Path, i: int, last: Tensor) -> Normal:
-    """The distribution of point ``i`` in the order of drawing."""
+def _pushed(path: DenoisingChain, i: int, last: Tensor, grid: Grid) -> NearNormal:
+    """The model's code of point ``i`` in the order of drawing."""
+    return NearNormal(_normal(path, i, last, grid), grid, beyond=True)
+
+
+def _normal(path: Path, i: int, last: Tensor, grid: Grid) -> Normal:
+    """The distribution of point ``i`` in the order of drawing, less the variance that rounding adds (Sheppard 1898)."""
     mean, variance = path.point(i, last)
-    return Normal(mean, variance.sqrt().expand_as(mean))
+    return Normal(mean, (variance - grid.width**2 / 12).sqrt().expand_as(mean))

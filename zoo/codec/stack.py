@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import constriction
 import numpy as np
@@ -65,26 +66,30 @@ class Stack:
     def push(self, symbols: Tensor, tables: Tensor) -> None:
         """Push ``symbols``, shape ``(m,)``, each under its row of ``tables`` (see `normalised`), the last one first."""
         kept = self._kept(len(tables))
-        rows, levels = normalised(tables[kept]), tables.shape[1]
-        if not len(rows):
-            return
-        chosen = symbols.detach().cpu()[kept]
-        if bool((chosen != chosen.round()).any()) or int(chosen.min()) < 0 or int(chosen.max()) >= levels:
-            raise ZooError(f"a symbol is a whole number from 0 to {levels - 1}; the data contain something else")
-        self._untouched = min(self._untouched, max(int(self._coder.num_words()) - STATE_WORDS, 0))
-        self._coder.encode_reverse(np.ascontiguousarray(chosen.numpy(), np.int32), _TABLES, rows)
+        self._push(symbols[kept], 0, tables.shape[1] - 1, _TABLES, normalised(tables[kept]))
+
+    def push_normal(self, symbols: Tensor, mean: Tensor, deviation: Tensor, half: int) -> None:
+        """Push whole numbers from ``-half`` to ``half``, shape ``(m,)``, each under its normal distribution, rounded.
+
+        Args:
+            symbols: shape ``(m,)``; the two outermost stand for all numbers beyond them.
+            mean: of each, shape ``(m,)``.
+            deviation: of each, shape ``(m,)``.
+            half: the largest symbol.
+        """
+        kept = self._kept(len(mean))
+        self._push(symbols[kept], -half, half, *rounded_normal(mean[kept], deviation[kept], half))
 
     def pop(self, tables: Tensor) -> Tensor:
         """Pop a symbol for each row of ``tables`` (see `normalised`): shape ``(m,)``, float64."""
         kept, popped = self._kept(len(tables)), torch.zeros(len(tables), dtype=torch.float64)
-        rows = normalised(tables[kept])
-        if not len(rows):
-            return popped
-        while self._seeded and self._coder.num_words() < len(rows) + STATE_WORDS:  # a symbol takes less than a word
-            self._add_seed()
-        symbols = self._coder.decode(_TABLES, rows)
-        self._unread = min(self._unread, max(int(self._coder.num_words()) - STATE_WORDS, 0))
-        popped[kept] = torch.from_numpy(symbols).double()
+        popped[kept] = self._pop(_TABLES, normalised(tables[kept]))
+        return popped
+
+    def pop_normal(self, mean: Tensor, deviation: Tensor, half: int) -> Tensor:
+        """Pop what `push_normal` pushed: shape ``(m,)``, float64."""
+        kept, popped = self._kept(len(mean)), torch.zeros(len(mean), dtype=torch.float64)
+        popped[kept] = self._pop(*rounded_normal(mean[kept], deviation[kept], half))
         return popped
 
     @contextmanager
@@ -112,6 +117,27 @@ class Stack:
         """Whether only seed bits are left: the stack that encoding started with."""
         words = self.words()
         return bool(np.array_equal(words, seed_words(len(words))))
+
+    def _push(self, symbols: Tensor, least: int, most: int, model: Any, *numbers: NDArray[np.float64]) -> None:
+        """Push symbols from ``least`` to ``most``, each under the coder's model with its own ``numbers``."""
+        if not len(numbers[0]):
+            return
+        chosen = symbols.detach().cpu()
+        if bool((chosen != chosen.round()).any()) or int(chosen.min()) < least or int(chosen.max()) > most:
+            raise ZooError(f"a symbol is a whole number from {least} to {most}; the data contain something else")
+        self._untouched = min(self._untouched, max(int(self._coder.num_words()) - STATE_WORDS, 0))
+        self._coder.encode_reverse(np.ascontiguousarray(chosen.numpy(), np.int32), model, *numbers)
+
+    def _pop(self, model: Any, *numbers: NDArray[np.float64]) -> Tensor:
+        """Pop a symbol for each row of ``numbers``."""
+        m = len(numbers[0])
+        if not m:
+            return torch.zeros(0, dtype=torch.float64)
+        while self._seeded and self._coder.num_words() < m + STATE_WORDS:  # a symbol takes less than a word
+            self._add_seed()
+        symbols = self._coder.decode(model, *numbers)
+        self._unread = min(self._unread, max(int(self._coder.num_words()) - STATE_WORDS, 0))
+        return torch.from_numpy(symbols).double()
 
     def _kept(self, m: int) -> Tensor | slice:
         """Which of ``m`` rows are coded."""
@@ -147,6 +173,20 @@ def normalised(tables: Tensor) -> NDArray[np.float64]:
     if not bool((rows >= 0).all()) or not bool(((total > 0) & total.isfinite()).all()):
         raise ZooError("a table of probabilities contains a negative number, a NaN, or a row that sums to zero")
     return np.ascontiguousarray((rows / total).clamp(min=MIN_PROBABILITY).numpy())
+
+
+def rounded_normal(mean: Tensor, deviation: Tensor, half: int) -> tuple[Any, NDArray[np.float64], NDArray[np.float64]]:
+    """The coder's model of whole numbers from ``-half`` to ``half``, no symbol below `MIN_PROBABILITY`, and its numbers.
+
+    Raises:
+        ZooError: a mean is not finite, a deviation not positive and finite, or there are too many symbols.
+    """
+    if not 0 < (2 * half + 1) * MIN_PROBABILITY <= 0.5:
+        raise ZooError(f"a rounded normal number has up to {int(0.5 / MIN_PROBABILITY)} symbols, got {2 * half + 1}")
+    if not bool((mean.isfinite() & deviation.isfinite() & (deviation > 0)).all()):
+        raise ZooError("a normal distribution has a mean that is not finite, or a deviation that is not positive")
+    numbers = (np.ascontiguousarray(each.detach().cpu().double().numpy()) for each in (mean, deviation))
+    return constriction.stream.model.QuantizedGaussian(-half, half), *numbers
 
 
 def _spread(rows: Tensor, m: int) -> Tensor:

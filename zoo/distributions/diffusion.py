@@ -13,8 +13,8 @@ from torch import Tensor
 
 from zoo.errors import ZooError
 
-Denoiser = Callable[[Tensor, Tensor], Tensor]
-"""``denoise(u, v)``: the expected data, ``(m, D)``, of data ``u`` with noise of variance ``v``, shape ``(m,)``."""
+Denoiser = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""``denoise(u, v)``: mean and variance of the data, ``(m, D)``, of data ``u`` with noise of variance ``v``, ``(m,)``."""
 
 
 class NoisyPath(TorchDistribution):
@@ -70,24 +70,26 @@ class NoisyPath(TorchDistribution):
 
 
 class DenoisingChain(TorchDistribution):
-    """The model of a `NoisyPath`: z_T is pure noise, and each z_(t-1) | z_t is that of the path from the expected data.
+    """The model of a `NoisyPath`: z_T is pure noise, and z_(t-1) | z_t has the moments of the path from uncertain data.
 
-        z_T ~ N(0, I)     u_s | u_t ~ N(x' + (v_s / v_t) (u_t - x'), v_s (1 - v_s / v_t)),  s = t - 1, x' = x'(u_t, v_t)
+        z_T ~ N(0, I)     u_s | u_t ~ N(x' + r (u_t - x'), v_s (1 - r) + (1 - r)^2 w),  s = t - 1, r = v_s / v_t
+
+    x' and w are the mean and the variance of the data given u_t. With w = 0 the path is that from x' itself.
 
     Args:
-        denoise: x' (see `Denoiser`).
+        denoise: x' and w (see `Denoiser`).
         n: number of data.
         size: D.
         v: as of a `NoisyPath`.
 
     Example:
         >>> v = torch.tensor([0.1, 1.0, 9.0])
-        >>> model = DenoisingChain(lambda u, v: 0 * u, 3, 2, v)
+        >>> model = DenoisingChain(lambda u, v: (0 * u, 0 * u), 3, 2, v)
         >>> model.sample().shape, model.log_prob(torch.zeros(3, 3, 2)).shape
         (torch.Size([3, 3, 2]), torch.Size([3]))
 
     Reference:
-        Ho et al. 2020, arXiv:2006.11239, eq. 6 and 7.
+        Ho et al. 2020, arXiv:2006.11239, eq. 6 and 7; the variance: Bao et al. 2022, arXiv:2201.06503, theorem 1.
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
@@ -118,8 +120,9 @@ class DenoisingChain(TorchDistribution):
         after, before = (self.v[places].expand(len(z)) for places in (t, t - 1))
         u = z * (1 + after).sqrt()[:, None]
         ratio, scale = (before / after)[:, None], (1 + before)[:, None]
-        expected = self.denoise(u, after)
-        return (expected + ratio * (u - expected)) / scale.sqrt(), before[:, None] * (1 - ratio) / scale
+        expected, variance = self.denoise(u, after)
+        variance = before[:, None] * (1 - ratio) + (1 - ratio).square() * variance
+        return (expected + ratio * (u - expected)) / scale.sqrt(), variance / scale
 
     def point(self, i: int, last: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of the point z_(T-i), given the ``last`` that was drawn, z_(T-i+1): shape ``(n, D)``."""

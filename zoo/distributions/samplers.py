@@ -20,14 +20,16 @@ Sampler = Callable[[Denoiser, Tensor, Tensor], Tensor]
 def ancestral(denoise: Denoiser, u: Tensor, v: Tensor) -> Tensor:
     """Draw each u_s | u_t from the model of T steps: a `DenoisingChain`.
 
-        u_s ~ N(x' + (v_s / v_t) (u_t - x'), v_s (1 - v_s / v_t)),  s = t - 1, x' = x'(u_t, v_t)
+        u_s ~ N(x' + r (u_t - x'), v_s (1 - r) + (1 - r)^2 w),  s = t - 1, r = v_s / v_t, x' and w of u_t
 
     Reference:
         Ho et al. 2020, arXiv:2006.11239, algorithm 2.
     """
     for after, before in pairwise(v.flip(0)):
-        clean, ratio = denoise(u, after.expand(len(u))), before / after
-        u = clean + ratio * (u - clean) + (before * (1 - ratio)).sqrt() * torch.randn_like(u)
+        ratio = before / after
+        clean, variance = denoise(u, after.expand(len(u)))
+        variance = before * (1 - ratio) + (1 - ratio).square() * variance
+        u = clean + ratio * (u - clean) + variance.sqrt() * torch.randn_like(u)
     return u
 
 
@@ -40,7 +42,7 @@ def ddim(denoise: Denoiser, u: Tensor, v: Tensor) -> Tensor:
         Song et al. 2020, arXiv:2010.02502, eq. 12 with sigma = 0.
     """
     for after, before in pairwise(v.flip(0)):
-        clean = denoise(u, after.expand(len(u)))
+        clean, _ = denoise(u, after.expand(len(u)))
         u = clean + (before / after).sqrt() * (u - clean)
     return u
 
@@ -56,7 +58,7 @@ def dpm_solver(denoise: Denoiser, u: Tensor, v: Tensor) -> Tensor:
     """
     last: tuple[Tensor, Tensor] | None = None
     for after, before in pairwise(v.flip(0)):
-        clean, step = denoise(u, after.expand(len(u))), (after / before).log()
+        (clean, _), step = denoise(u, after.expand(len(u))), (after / before).log()
         ahead = clean if last is None else clean + step / (2 * last[1]) * (clean - last[0])
         u = ahead + (before / after).sqrt() * (u - ahead)
         last = clean, step

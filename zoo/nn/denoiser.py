@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -34,6 +36,8 @@ class Denoiser(nn.Module):
         torch.Size([3, 16, 5])
     """
 
+    single: ClassVar[bool] = True  # while coding, too: see `zoo.codec.lossless.precisely`
+
     def __init__(self, event: Event, count: int, width: int, blocks: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.image = event.shape if len(event.shape) == 3 else (1, *event.shape) if len(event.shape) == 2 else ()
@@ -53,8 +57,9 @@ class Denoiser(nn.Module):
 
     def forward(self, z: Tensor, log_snr: Tensor) -> Tensor:
         angles = log_snr[:, None] * torch.arange(1, FREQUENCIES + 1, device=z.device) * 0.25
-        noise = self.embed(torch.cat([angles.sin(), angles.cos()], 1))
-        h = z.reshape(-1, *self.image) if self.image else z
+        kind = self.last.weight.dtype
+        noise = self.embed(torch.cat([angles.sin(), angles.cos()], 1).to(kind))
+        h = z.to(kind).reshape(-1, *self.image) if self.image else z.to(kind)
         h = self.first(torch.cat([h, *(wave(f * h) for f in self.fine for wave in (torch.sin, torch.cos))], 1))
         for block in self.blocks:
             h = block(h, noise)

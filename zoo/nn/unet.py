@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +44,8 @@ class UNet(nn.Module):
         Ronneberger et al. 2015, arXiv:1505.04597; for diffusion Ho et al. 2020, arXiv:2006.11239, appendix B.
     """
 
+    single: ClassVar[bool] = True  # while coding, too: see `zoo.codec.lossless.precisely`
+
     def __init__(self, event: Event, count: int, width: int, blocks: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.image, self.count = image_shape(event), count
@@ -66,8 +69,9 @@ class UNet(nn.Module):
 
     def forward(self, z: Tensor, log_snr: Tensor) -> Tensor:
         angles = log_snr[:, None] * torch.arange(1, FREQUENCIES + 1, device=z.device) * 0.25
-        noise = self.embed(torch.cat([angles.sin(), angles.cos()], 1))
-        h, seen = self.first(z.reshape(-1, *self.image)), list[Tensor]()
+        kind = self.first.weight.dtype
+        noise = self.embed(torch.cat([angles.sin(), angles.cos()], 1).to(kind))
+        h, seen = self.first(z.to(kind).reshape(-1, *self.image)), list[Tensor]()
         for place, blocks in enumerate(self.down):
             h = _through(blocks, self.shrink[place - 1](h) if place else h, noise)
             seen.append(h)

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, distributions
+from torch.distributions import Normal
 
 from zoo.codec.grids import Bins, Grid
 from zoo.codec.rules.registry import Code, codes
@@ -21,7 +22,7 @@ from zoo.errors import ZooError
 BASE = 32
 """A bin's number is coded digit by digit in this base, which keeps tables short."""
 REACH = 8.0
-"""Deviations from the mean within which a normal number is coded by a `Window`: 1e-15 of its mass lies beyond them."""
+"""Deviations from the mean within which a `NearNormal` has bins: 1e-15 of its mass lies beyond them."""
 MIN_CELL_MASS = 1e-30
 """Added to every cell's mass: far in a tail the ``cdf`` is flat in floating point."""
 
@@ -86,38 +87,54 @@ class Binned:
         return (below.diff(dim=0).clamp(min=0) + MIN_CELL_MASS).reshape(cells, -1).T
 
 
-@dataclass(frozen=True)
-class Window:
-    """Some of a grid's bins around each of some numbers; the two outermost take all others.
+class NearNormal:
+    """Normal numbers by bins near their means, each a single symbol: all of them in one call of compiled code.
+
+    A popped value is the centre of a bin up to about `REACH` deviations of the widest of them from its mean. A value
+    that lies farther is pushed as the nearest such bin, and with ``beyond`` also as a symbol of its own (`Binned`).
+
+    Without ``beyond``, numbers are coded in reverse order. The symbol that was pushed last leaves bits that say how
+    likely it was, so that a number popped from them under a similar distribution would be as unlikely; pushed in its
+    turn at the same place, it would pass this on to the next.
 
     Args:
-        grid: the bins.
-        first: the number of the first of them for each number, any shape.
-        bins: how many, a power of two.
+        fn: the normal distributions, of any batch shape.
+        grid: of the values.
+        beyond: true for numbers that are pushed and then popped, false for those that are popped and then pushed back.
     """
 
-    grid: Grid
-    first: Tensor
-    bins: int
+    def __init__(self, fn: Normal, grid: Grid, *, beyond: bool) -> None:
+        self.fn, self.grid, self.beyond = fn, grid, beyond
+        self.middle = grid.index(fn.mean)
+        self.half = math.ceil(REACH * float(fn.stddev.max()) / grid.width) + 1
 
-    @classmethod
-    def around(cls, fn: Any, grid: Grid) -> Window:
-        """Those of a normal's numbers, up to `REACH` deviations from the mean."""
-        half = REACH * float(fn.stddev.max()) / grid.width + 1
-        bins = 2 ** math.ceil(math.log2(2 * half))
-        return cls(grid, grid.index(fn.mean) - bins // 2, bins)
+    def push(self, stack: Stack, value: Tensor) -> None:
+        away = (self.grid.index(value) - self.middle).clamp(-self.half, self.half)
+        if bool((far := self._far(away)).any()):
+            self._tail(far).push(stack, value[far])
+        stack.push_normal(self._in_order(away), *self._units(), self.half)
 
-    def index(self, value: Tensor) -> Tensor:
-        """The number of the bin around ``value``, from 0: float64, same shape."""
-        return (self.grid.index(value) - self.first).clamp(0, self.bins - 1)
+    def pop(self, stack: Stack) -> Tensor:
+        away = self._in_order(stack.pop_normal(*self._units(), self.half)).reshape(self.middle.shape)
+        value = self.grid.centre(self.middle + away)
+        if bool((far := self._far(away)).any()):
+            value[far] = self._tail(far).pop(stack)
+        return value
 
-    def centre(self, index: Tensor) -> Tensor:
-        """The value that stands for a bin."""
-        return self.grid.centre(index + self.first)
+    def _units(self) -> tuple[Tensor, Tensor]:
+        """Means from the middle and deviations, in bins."""
+        mean = (self.fn.mean - self.grid.centre(self.middle)) / self.grid.width
+        return self._in_order(mean), self._in_order(self.fn.stddev / self.grid.width)
 
-    def edge(self, index: Tensor) -> Tensor:
-        """The lower edge of a bin."""
-        return self.grid.edge(index + self.first)
+    def _in_order(self, values: Tensor) -> Tensor:
+        return values.flatten() if self.beyond else values.flatten().flip(0)
+
+    def _far(self, away: Tensor) -> Tensor:
+        """Of which values the symbol says only that they lie far away."""
+        return (away.abs() == self.half) & self.beyond
+
+    def _tail(self, far: Tensor) -> Binned:
+        return Binned(Normal(self.fn.mean[far], self.fn.stddev[far]), self.grid)
 
 
 class CholeskyNormal:
