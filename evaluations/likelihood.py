@@ -14,7 +14,7 @@ from zoo.metrics.bounds import FEWEST_PARTICLES, LARGEST_KHAT, Bounds, bounds, l
 from zoo.metrics.normaliser import LogZ, Normaliser, estimate_normaliser
 from zoo.metrics.two_sample import Share
 from zoo.pairs.build import build
-from zoo.pairs.pair import HasInitialise
+from zoo.pairs.pair import HasElbo, HasInitialise
 from zoo.pairs.records import density, dimensions
 from zoo.pairs.registry import column, evaluation
 from zoo.pairs.structure import listed
@@ -34,6 +34,8 @@ OF_DATA = ("nats", "nats_per_step", "bits_per_dim", "elbo")
 ONLY_DEQUANTISED = "no latents but the dequantised datum: all of the ELBO is reconstruction"
 NO_LATENTS = "no latents of a datum, only shared ones: all of the ELBO is reconstruction"
 NO_WEIGHTS = "the family estimates its ELBO by terms at random, without importance weights: see elbo_..."
+MOST_ESTIMATES = 64
+"""Of an ELBO that a family estimates itself: a mean, which more of them make less noisy, and no tighter."""
 CHAINS, TEMPERATURES = 100, 4
 """Of annealing, for log Z: chains, and temperatures for each particle."""
 SURE = 3.0
@@ -83,7 +85,8 @@ def likelihood(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
       is of: p(x, y) with labels, p(x | c) where c is given.
     - ``elbo``: the negative ELBO in nats, the sum of ``kl``, the mean of log q(z|x) - log p(z), near zero where the
       latents carry no information, and ``reconstruction``, the mean of -log p(x|z). A dequantised datum is part of x.
-      A family that estimates its ELBO itself has the mean of each of its terms instead, ``elbo_prior`` and so on.
+      A family that estimates its ELBO itself has the mean of each of its terms instead, ``elbo_prior`` and so on, of at
+      most 64 estimates for each datum.
     - ``ess``: mean effective sample size of the particles. ``khat_share``: share of data with a Pareto k-hat above 0.7.
     - Of a density that is known up to a constant (`zoo.distributions.Unnormalised`) ``nats`` is an estimate, with the
       error of log Z in it: log Z is annealed from the base, which makes ``nats`` too small in expectation (optimistic).
@@ -125,7 +128,8 @@ def _of_pair(run: TrainedRun, settings: Settings) -> list[Score]:
         shift = shift + log_z.forward.value
     exact, bound = None, None
     if can.latents or can.shared:
-        bound = bounds(pair, x, settings.particles, memory=memory, seed=seed)
+        most = MOST_ESTIMATES if isinstance(pair.extras, HasElbo) else settings.particles
+        bound = bounds(pair, x, min(most, settings.particles), memory=memory, seed=seed)
         bound = replace(bound, elbo=bound.elbo - shift, importance=bound.importance - shift)
     if can.likelihood == "exact" or bound is None:
         exact = log_probs(pair, x, memory=memory, seed=seed) - shift

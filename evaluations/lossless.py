@@ -28,7 +28,7 @@ METRICS = (
     *("best_standard", "best_standard_bits_per_dim"),
 )
 PARTICLES = 64
-"""Draws of the guide that the negative ELBO of a datum is averaged over."""
+"""Draws, or estimates, that the negative ELBO of a datum is averaged over."""
 
 
 @column(
@@ -127,7 +127,7 @@ def _ideal_bits(pair: Pair, x: Tensor, settings: Settings) -> float:
         with precisely(pair):
             nats = log_probs(pair, x.double())
     elif isinstance(pair.extras, HasElbo):
-        terms = elbo_draws(pair, x.to(pair.device), settings.particles, seed=settings.seed)
+        terms = elbo_draws(pair, x.to(pair.device), PARTICLES, seed=settings.seed)
         nats = torch.stack([term.mean(1) for term in terms.values()]).sum(0)
     else:
         nats = particle_weights(pair, x.to(pair.device), PARTICLES, seed=settings.seed).mean(1)

@@ -114,7 +114,9 @@ class DDPM(nn.Module):
         self.predict = ("levels" if event.levels else "noise") if predict == "auto" else predict
         variances = ("fixed", "matched") if self.predict == "levels" else ("fixed",)
         if variance not in variances:
-            raise ZooError(f"ddpm that predicts {self.predict} takes variance={' or '.join(variances)}, got {variance!r}")
+            raise ZooError(
+                f"ddpm that predicts {self.predict} takes variance={' or '.join(variances)}, got {variance!r}"
+            )
         self.matched = variance == "matched"
         dropout = (0.3 if event.levels else 0.0) if dropout is None else dropout
         self.schedule = NoiseSchedule(low, high) if schedule == "learned" else None

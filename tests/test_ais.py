@@ -201,6 +201,7 @@ def test_families_with_continuous_latents_are_enclosed(name: str) -> None:
 def test_a_path_that_is_too_long_is_not_annealed() -> None:
     event, settings = zoo.Event((4, 4), 5), small("ddpm")
     assert why_not(zoo.build("ddpm", event, settings)) == ""
+    assert "a path of 17 steps" in why_not(zoo.build("ddpm", event, settings | {"timesteps": 17}))
     assert "5,616 latent dimensions" in why_not(zoo.build("ddpm", event, settings | {"timesteps": 350}))
 
 

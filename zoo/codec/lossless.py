@@ -300,7 +300,8 @@ def precisely(pair: Pair) -> Iterator[None]:
     device, threads, kind = pair.device, torch.get_num_threads(), torch.get_default_dtype()
     pair.to("cpu")
     modules = [each for module in pair.modules.values() for each in module.modules()]
-    single = {id(t) for each in modules if getattr(each, "single", False) for t in each.state_dict(keep_vars=True).values()}
+    spared = [each.state_dict(keep_vars=True).values() for each in modules if getattr(each, "single", False)]
+    single = {id(tensor) for tensors in spared for tensor in tensors}
     tensors = [t for module in pair.modules.values() for t in (*module.parameters(), *module.buffers())]
     tensors += pair.store["params"].values()
     before = [(tensor, tensor.data) for tensor in tensors if tensor.is_floating_point() and id(tensor) not in single]

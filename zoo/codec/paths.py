@@ -25,7 +25,7 @@ from zoo.pairs.sites import random_sites
 from zoo.seeding import seeded
 
 BINS_PER_DEVIATION = 1
-"""At least, of the noise of a step: the variance that rounding adds is taken from it, so that more bins gain nothing."""
+"""Of a step's noise, or more. The variance that rounding adds is taken from it, so that more bins gain nothing."""
 Path = NoisyPath | DenoisingChain
 
 

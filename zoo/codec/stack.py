@@ -176,7 +176,7 @@ def normalised(tables: Tensor) -> NDArray[np.float64]:
 
 
 def rounded_normal(mean: Tensor, deviation: Tensor, half: int) -> tuple[Any, NDArray[np.float64], NDArray[np.float64]]:
-    """The coder's model of whole numbers from ``-half`` to ``half``, no symbol below `MIN_PROBABILITY`, and its numbers.
+    """The coder's model of whole numbers from ``-half`` to ``half``, none below `MIN_PROBABILITY`, and its arrays.
 
     Raises:
         ZooError: a mean is not finite, a deviation not positive and finite, or there are too many symbols.

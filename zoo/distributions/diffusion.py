@@ -14,7 +14,7 @@ from torch import Tensor
 from zoo.errors import ZooError
 
 Denoiser = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""``denoise(u, v)``: mean and variance of the data, ``(m, D)``, of data ``u`` with noise of variance ``v``, ``(m,)``."""
+"""``denoise(u, v)``: mean and variance, ``(m, D)``, of data that are ``u`` with noise of variance ``v``, ``(m,)``."""
 
 
 class NoisyPath(TorchDistribution):

@@ -29,7 +29,7 @@ from torch.distributions import biject_to
 from zoo.errors import ZooError
 from zoo.metrics.bounds import MEMORY, rows_within
 from zoo.metrics.transport import Transport
-from zoo.pairs.pair import Pair
+from zoo.pairs.pair import HasSteps, Pair
 from zoo.pairs.sites import data_first, per_datum
 from zoo.pairs.traces import capabilities, traced
 from zoo.seeding import seeded
@@ -38,7 +38,9 @@ LEAPFROGS = 2
 FARTHEST = math.pi / 2
 """Most of a step: a quarter period at b = 0. At half a period a chain would come back to where it was, mirrored."""
 MOST_LATENTS = 5000
-"""Latent dimensions of a datum that are annealed: a diffusion of T steps has T + 1 times those of the data."""
+"""Latent dimensions of a datum that are annealed."""
+MOST_STEPS = 16
+"""Steps of a diffusion that is annealed: a gradient takes as many passes for each datum."""
 PILOTS = 2
 """Chains of a pilot run for each datum."""
 WANTED, RATE, WARM = 0.65, 0.5, 8
@@ -79,6 +81,8 @@ def why_not(pair: Pair) -> str:
         return "latents that are summed, shared by all data or auxiliary"
     if (count := sum(torch.Size(shape).numel() for shape in can.latents.values())) > MOST_LATENTS:
         return f"{count:,} latent dimensions of a datum, more than the {MOST_LATENTS:,} that are annealed"
+    if isinstance(pair.extras, HasSteps) and pair.extras.timesteps > MOST_STEPS:
+        return f"a path of {pair.extras.timesteps:,} steps, more than the {MOST_STEPS} that are annealed"
     with pair.evaluating():
         _, guide = traced(pair, pair.event.zeros(2).to(pair.device))
     for name in can.latents:
