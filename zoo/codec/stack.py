@@ -66,7 +66,8 @@ class Stack:
     def push(self, symbols: Tensor, tables: Tensor) -> None:
         """Push ``symbols``, shape ``(m,)``, each under its row of ``tables`` (see `normalised`), the last one first."""
         kept = self._kept(len(tables))
-        self._push(symbols[kept], 0, tables.shape[1] - 1, _TABLES, normalised(tables[kept]))
+        rows = normalised(tables[kept])
+        self._push(symbols[kept], 0, rows.shape[1] - 1, _TABLES, rows)
 
     def push_normal(self, symbols: Tensor, mean: Tensor, deviation: Tensor, half: int) -> None:
         """Push whole numbers from ``-half`` to ``half``, shape ``(m,)``, each under its normal distribution, rounded.
