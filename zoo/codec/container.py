@@ -285,8 +285,8 @@ def _checksum(body: bytes) -> bytes:
 def other_machine(header: Header) -> str:
     """What is wrong where probabilities differ, and how to mend it."""
     return (
-        f"its header was changed, or this machine ({environment()}) computes other probabilities than the one that "
-        f"wrote it ({header.by}); decode it with the same versions on such a machine"
+        f"its header was changed, or this zoo on this machine ({environment()}) computes other probabilities than the "
+        f"one that wrote it ({header.by}); decode it with the same versions on such a machine"
     )
 
 
