@@ -319,7 +319,7 @@ def test_other_events_are_refused(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "hybrid:x=realnvp,shared=True",
+        pytest.param("hybrid:x=realnvp,shared=True", marks=pytest.mark.slow),
         "hybrid:x=independent",
         "classwise:x=independent",
         "classwise:x=dense:layers=1,tie=0.1",

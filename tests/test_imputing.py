@@ -150,7 +150,7 @@ def test_imputation_with_latents_is_that_of_enumeration(name: str) -> None:
     assert torch.allclose(found.mean, wanted, atol=0.115)  # four standard errors
 
 
-@pytest.mark.parametrize("name", ["wavenet", "vae", "pixelvae"])
+@pytest.mark.parametrize("name", ["wavenet", "vae", pytest.param("pixelvae", marks=pytest.mark.slow)])
 def test_the_log_probability_of_masked_entries_is_a_ratio_of_sums(name: str) -> None:
     model, mask = peaked(name), torch.tensor([[0, 0], [1, 1]]).bool().expand(16, 2, 2)
     scores = model.log_prob(EVERY, 500).value.reshape(4, 4)  # the last two entries count first
