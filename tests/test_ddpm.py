@@ -8,6 +8,8 @@ from collections.abc import Callable
 import pytest
 import torch
 from linear import Linear, pair_of, reals
+from members import small
+from progressive import DRAWS, curve
 from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal
 
@@ -25,7 +27,7 @@ from zoo.contract.check import ground_laws
 from zoo.contract.values import fits
 from zoo.distributions.diffusion import DenoisingChain, NoisyPath
 from zoo.errors import ContractError, ZooError
-from zoo.metrics.bounds import bounds, elbo_steps
+from zoo.metrics.bounds import bounds, elbo_draws, elbo_steps
 from zoo.pairs.traces import elbo_terms
 from zoo.report.figures.steps import steps
 from zoo.runs.evaluation import Settings, TrainedRun
@@ -234,3 +236,15 @@ def test_images_of_three_channels_are_trained_scored_and_sampled(support: int | 
     assert float(bounds(pair, x, 8).elbo.mean()) > float(before.mean())
     assert fits(event, zoo.sample(pair, 2))
     assert fits(event, zoo.sample(pair, 2, sampler="dpm-solver", passes=2))
+
+
+def test_a_code_that_stops_earlier_is_shorter_and_the_whole_is_the_elbo() -> None:
+    event = zoo.Event((4, 4), 5)
+    pair, x = zoo.build("ddpm", event, small("ddpm") | {"timesteps": 6}), torch.randint(5, (20, 4, 4)).float()
+    found = list(curve(pair, pair.extras, x))  # type: ignore[arg-type] # it is a ddpm
+    assert [t for t, _, _ in found] == [6, 5, 4, 3, 2, 1, 0]
+    assert [nats for _, nats, _ in found] == sorted(nats for _, nats, _ in found)
+    terms = elbo_draws(pair, x, 1000)
+    whole = -(terms["prior"] + terms["diffusion"]).mean(0)
+    assert found[-1][1] == pytest.approx(float(whole.mean()), abs=5 * float(whole.std()) / DRAWS**0.5)
+    assert found[-1][2] < found[0][2]
