@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
+from typing import Any
 
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
 from coded import CLASSES, PROGRAMS, SHADES, TABLE, back, data_of, pair_of, same
-from members import in_turn, small
+from members import small
 from test_sequences import BITS
 from torch import Tensor
 
@@ -29,8 +30,17 @@ from zoo.pairs.sampling import contexts, sample
 from zoo.runs.evaluation import Settings, TrainedRun, evaluate
 from zoo.seeding import seeded
 
+SLOW = ("hmm_factorial", "hmm_autoregressive")
+"""Programs that take seconds; ``hmm`` is their kind."""
 
-@pytest.mark.parametrize("name", in_turn(PROGRAMS, lambda name: name[:3]))
+
+def swept(*without: str) -> list[Any]:
+    """The programs, with those that are slow marked so."""
+    names = [name for name in PROGRAMS if name not in without]
+    return [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in names]
+
+
+@pytest.mark.parametrize("name", swept())
 def test_every_record_gives_back_any_data(name: str) -> None:
     pair = pair_of(name)
     assert why_not(pair) == ""
@@ -40,9 +50,7 @@ def test_every_record_gives_back_any_data(name: str) -> None:
         assert same(back(pair, encode(pair, x, batch=batch), x), x)
 
 
-@pytest.mark.parametrize(
-    "name", in_turn([name for name in PROGRAMS if name not in ("scanvi", "marked mixture")], lambda name: name[:3])
-)
+@pytest.mark.parametrize("name", swept("scanvi", "marked mixture"))
 def test_records_take_the_bits_that_the_model_says(name: str) -> None:
     """Of data that the model draws: -log2 p, or the negative ELBO, and the bits that bits-back starts from."""
     pair, n = pair_of(name), 600

@@ -39,6 +39,11 @@ def both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Dataset, Data
     return whole, load_data(str(path), seed=3)
 
 
+def path_of(data: Dataset) -> str:
+    assert isinstance(data.train, StreamedRows)
+    return str(data.train.path)
+
+
 def weights(data: Dataset, **options: Any) -> tuple[Progress, dict[str, torch.Tensor]]:
     pair = build("vae", data.event, {"hidden": 8, "latent": 2, "guide.hidden": 8})
     end = fit(pair, data, RECIPE, seed=5, device="cpu", **options)
@@ -100,16 +105,16 @@ def test_what_needs_all_of_it_is_refused(both: tuple[Dataset, Dataset]) -> None:
     with pytest.raises(ZooError, match=r"streamed from .*images.npy, and this takes all of them in memory"):
         streamed.train.std()
     with pytest.raises(ZooError, match="takes no settings and no fields"):
-        load_data(f"{streamed.train.path}:missing=drop")  # type: ignore[attr-defined] # streamed rows
+        load_data(f"{path_of(streamed)}:missing=drop")
     with pytest.raises(ZooError, match=r"expected levels 0 to 16, got 2\d\d"):
-        load_data(str(streamed.train.path), event=Event((4, 5), 17))  # type: ignore[attr-defined] # streamed rows
+        load_data(path_of(streamed), event=Event((4, 5), 17))
 
 
 def test_held_out_data_take_no_more_memory_than_they_may(
     both: tuple[Dataset, Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(streaming, "HELD_OUT_NUMBERS", 80)
-    data = load_data(str(both[1].train.path))  # type: ignore[attr-defined] # streamed rows
+    data = load_data(path_of(both[1]))
     assert [len(part) for part in (data.train, data.validation, data.test)] == [52, 4, 4]
 
 
@@ -202,7 +207,7 @@ def test_a_folder_is_packed_into_a_file_that_trains(tmp_path: Path, monkeypatch:
 
 def test_a_run_on_streamed_data_is_evaluated(both: tuple[Dataset, Dataset], tmp_path: Path) -> None:
     settings = ["--set", "hidden=8", "--set", "guide.hidden=8", "--train", "steps=3", "--device", "cpu"]
-    path = str(both[1].train.path)  # type: ignore[attr-defined] # streamed rows
+    path = path_of(both[1])
     asked = ["evaluate", "vae", "--data", path, "-e", "likelihood", "--runs", str(tmp_path / "runs"), *settings]
     done = CliRunner().invoke(app, asked)
     assert done.exit_code == 0, done.output

@@ -30,7 +30,7 @@ from zoo.errors import ContractError, ZooError
 from zoo.metrics.bounds import bounds, elbo_draws, elbo_steps
 from zoo.pairs.traces import elbo_terms
 from zoo.report.figures.steps import steps
-from zoo.runs.evaluation import Settings, TrainedRun
+from zoo.runs.evaluation import Settings, TrainedRun, evaluate
 from zoo.runs.steps import by_steps
 
 
@@ -241,10 +241,19 @@ def test_images_of_three_channels_are_trained_scored_and_sampled(support: int | 
 def test_a_code_that_stops_earlier_is_shorter_and_the_whole_is_the_elbo() -> None:
     event = zoo.Event((4, 4), 5)
     pair, x = zoo.build("ddpm", event, small("ddpm") | {"timesteps": 6}), torch.randint(5, (20, 4, 4)).float()
-    found = list(curve(pair, pair.extras, x))  # type: ignore[arg-type] # it is a ddpm
+    found = list(curve(pair, x))
     assert [t for t, _, _ in found] == [6, 5, 4, 3, 2, 1, 0]
     assert [nats for _, nats, _ in found] == sorted(nats for _, nats, _ in found)
     terms = elbo_draws(pair, x, 1000)
     whole = -(terms["prior"] + terms["diffusion"]).mean(0)
     assert found[-1][1] == pytest.approx(float(whole.mean()), abs=5 * float(whole.std()) / DRAWS**0.5)
     assert found[-1][2] < found[0][2]
+
+
+def test_an_elbo_of_its_own_is_a_mean_of_at_most_64_estimates() -> None:
+    event = zoo.Event((2, 2), 5)
+    x = torch.randint(5, (30, 2, 2)).float()
+    run = TrainedRun(zoo.build("ddpm", event, small("ddpm")), zoo.Dataset("made up", event, x, x, x, "made up"), 0, [])
+    few, some, many = (evaluate("likelihood", [run], Settings(particles=count))[0] for count in (16, 64, 512))
+    assert few.value != some.value == many.value
+    assert {score.kind for score in (few, some, many)} == {"lower bound"}

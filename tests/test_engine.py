@@ -18,6 +18,7 @@ from members import family_of, in_turn, members, small
 from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from torch import Tensor, nn
 
+from zoo.engine.cost import Mode
 from zoo.engine.engine import compile
 from zoo.engine.objectives import Objective, elbo, importance_weighted, mean_field_elbo
 from zoo.engine.private import COMPILER
@@ -28,6 +29,7 @@ from zoo.pairs.build import build
 from zoo.pairs.pair import HasElbo, HasInitialise, HasPlayers, Pair
 from zoo.pairs.traces import tempered
 
+PLAIN_AND_RECORDED: tuple[Mode, ...] = ("eager", "traced")
 EVENT = {"binary": Event((2, 3), "binary"), "levels": Event((2, 3), 5), "real": Event(3, "real")}
 
 
@@ -210,10 +212,10 @@ class Normed(Small):
 
 def test_buffers_move_as_they_do_without_the_graph() -> None:
     states = []
-    for mode in ("eager", "traced"):
+    for mode in PLAIN_AND_RECORDED:
         torch.manual_seed(0)
         pair = pair_of(Normed())
-        engine = compile(pair, mode=mode)  # type: ignore[arg-type]  # one of the modes
+        engine = compile(pair, mode=mode)
         for _ in range(3):
             engine(X)
         assert engine.reason == ""
@@ -250,9 +252,9 @@ def test_shared_weights_have_the_gradient_of_all_their_uses() -> None:
     pairs = [pair_of(tied), Pair(Event(3, "binary"), Owner(small, "model"), Owner(small, "guide"))]
     for pair in pairs:
         found = []
-        for mode in ("eager", "traced"):
+        for mode in PLAIN_AND_RECORDED:
             torch.manual_seed(1)
-            engine = compile(pair, mode=mode)  # type: ignore[arg-type]  # one of the modes
+            engine = compile(pair, mode=mode)
             engine(X)
             torch.manual_seed(2)
             engine(X)
@@ -325,8 +327,9 @@ def test_what_fails_to_compile_is_recorded_and_says_so(tmp_path: Path, monkeypat
     torch.manual_seed(0)
     pair = pair_of(Small())
     losses = []
-    for mode in ("eager", "compiled"):
-        engine = compile(pair, mode=mode)  # type: ignore[arg-type]  # one of the modes
+    modes: tuple[Mode, ...] = ("eager", "compiled")
+    for mode in modes:
+        engine = compile(pair, mode=mode)
         engine(X)
         torch.manual_seed(6)
         losses.append(float(engine(X)))
