@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shlex
+import subprocess
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -70,6 +71,17 @@ def test_a_starting_file_differs_from_its_example_by_the_name(kind: str) -> None
 def test_the_map_lists_the_rooms_bottom_up() -> None:
     rooms = re.findall(r"^  (\w+)/ ", CONTRIBUTING.partition("zoo/            the core")[2], re.MULTILINE)
     assert tuple(rooms) == ROOMS[1:]
+
+
+def test_the_map_shows_every_folder_that_is_tracked() -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a checkout")
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    shown = set(re.findall(r"^(\w+)/ ", CONTRIBUTING, re.MULTILINE))
+    assert {path.partition("/")[0] for path in tracked if "/" in path} == shown | {".ci"}
+    documents = {"CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "README.md"}
+    settings = {".gitignore", "Makefile", "constraints.txt", "mkdocs.yml", "pyproject.toml", "setup.py"}
+    assert {path for path in tracked if "/" not in path} == documents | settings
 
 
 @pytest.mark.parametrize("kind", kinds())

@@ -296,6 +296,16 @@ def test_a_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> N
         TakeCover()
 
 
+def test_an_episode_leaves_no_file_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("vizdoom")
+    monkeypatch.chdir(tmp_path)
+    game = TakeCover()
+    assert game.reset(3).shape == (64, 64, 3)
+    game.close()
+    assert not list(tmp_path.iterdir())
+    assert not Path(game.scratch.name).exists()
+
+
 def test_vision_is_registered_for_levels() -> None:
     assert families["vae-conv"].supports == ("levels",)
     picture = Event((3, 12, 20), 256)

@@ -53,9 +53,10 @@ def list_(with_: With = None, as_json: Json = False) -> None:
             return
         for shelf, entries in shelves.items():
             typer.echo(f"{shelf}:")
+            width = max((len(entry["name"]) for entry in entries), default=0)
             for entry in entries:
                 group = f"[{entry['group']}] " if entry.get("group") else ""
-                typer.echo(f"  {entry['name']:<14} {group}{entry.get('about', '')}")
+                typer.echo(f"  {entry['name']:<{width}}  {group}{entry.get('about', '')}")
 
 
 @app.command()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,7 @@ class TakeCover:
             raise ZooError(MISSING) from None
         if not 1 <= skill <= 5:
             raise ZooError(f"the difficulty is from 1 to 5, got {skill}")
+        self.scratch = tempfile.TemporaryDirectory()
         self.game: Any = vizdoom.DoomGame()
         self.game.load_config(str(Path(vizdoom.scenarios_path) / "take_cover.cfg"))
         self.game.set_doom_skill(skill)
@@ -78,7 +81,8 @@ class TakeCover:
         self.game.set_sound_enabled(False)
         self.game.set_mode(vizdoom.Mode.PLAYER)
         self.game.set_episode_timeout(LONGEST)
-        self.game.init()
+        with contextlib.chdir(self.scratch.name):  # where the engine leaves a settings file and a folder
+            self.game.init()
         self.actions = len(BUTTONS)
         self.note = note(skill)
 
@@ -107,6 +111,7 @@ class TakeCover:
     def close(self) -> None:
         """End the game's process."""
         self.game.close()
+        self.scratch.cleanup()
 
     def _frame(self) -> Frame:
         screen = Image.fromarray(self.game.get_state().screen_buffer)
