@@ -168,10 +168,20 @@ def parsed(call: str) -> ast.Call:
     return found
 
 
-@pytest.mark.parametrize("module", ["zoo", "zoo.errors", "zoo.event", "zoo.pairs.registry", "zoo.scores", "zoo.cli"])
-def test_torch_is_not_imported_before_it_is_needed(module: str) -> None:
-    heavy = ("torch", "pyro", "sklearn", "matplotlib")
-    code = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
+LIGHT = ("zoo", "zoo.errors", "zoo.event", "zoo.pairs.registry", "zoo.scores", "zoo.cli")
+LATE = ("sympy", "scipy.stats", "scipy.interpolate", "sklearn", "matplotlib")
+"""Each takes from half a second to two to import, and few commands use it."""
+
+
+@pytest.mark.parametrize(
+    ("code", "heavy"),
+    [
+        *((f"import {module}", ("torch", "pyro", *LATE)) for module in LIGHT),
+        ("import zoo.use.model, zoo.training.loop; from zoo.pairs.registry import load_shelves; load_shelves()", LATE),
+    ],
+)
+def test_what_is_slow_to_import_is_not_imported_before_it_is_needed(code: str, heavy: tuple[str, ...]) -> None:
+    code = f"import sys; {code}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

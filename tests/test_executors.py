@@ -19,9 +19,11 @@ from zoo.errors import ZooError
 from zoo.experiments.executors.executor import KINDS, Executor, executor_of, read_options
 from zoo.experiments.executors.submitit import cancel_queued
 from zoo.experiments.processes import GPUS, Job, run_jobs
-from zoo.files import read_tensors
+from zoo.files import read_json, read_tensors
 from zoo.runs.config import DataSpec, RunConfig, configure
+from zoo.runs.evaluation import Settings
 from zoo.runs.run import Run
+from zoo.runs.stored_scores import evaluate_run
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),  # of subprocesses that submitit and Ray leave to the system
@@ -58,14 +60,14 @@ def name_node(path: Path) -> None:
     time.sleep(0.5)
 
 
-def settings() -> RunConfig:
+def settings(seed: int = 0) -> RunConfig:
     spec = DataSpec(name="moons")
     recipe = {"steps": 300, "checkpoints": 30, "average": 0.9, "batch": 20}
-    return configure("ppca", spec, spec.load(), recipe=recipe)
+    return configure("ppca", spec, spec.load(), recipe=recipe, seed=seed)
 
 
-def die_once(runs: Path, by: int) -> None:
-    """Train a run in a process that gets the signal ``by`` at its fifth checkpoint, the first time."""
+def die_once(runs: Path, by: int, seed: int = 0) -> None:
+    """Train and score a run in a process that gets the signal ``by`` at its fifth checkpoint, the first time."""
 
     class Deadly:
         checkpoints = 0
@@ -80,13 +82,27 @@ def die_once(runs: Path, by: int) -> None:
                 os.kill(os.getpid(), by)
 
     torch.set_num_threads(1)
-    config = settings()
-    Run.of(config, runs).train(config, config.data.load(), "cpu", [Deadly()])
+    config = settings(seed)
+    data = config.data.load()
+    run = Run.of(config, runs)
+    run.train(config, data, "cpu", [Deadly()])
+    evaluate_run(run, data, "likelihood", Settings())
 
 
-def result(runs: Path) -> tuple[dict[str, torch.Tensor], list[dict[str, float]]]:
-    run = Run.of(settings(), runs)
-    return read_tensors(run.folder / "weights.safetensors")[0], run.history
+def result(runs: Path, seed: int = 0) -> tuple[dict[str, torch.Tensor], list[dict[str, float]], list[dict[str, Any]]]:
+    run = Run.of(settings(seed), runs)
+    scores = read_json(run.folder / "scores" / "likelihood.json")["scores"]
+    return read_tensors(run.folder / "weights.safetensors")[0], run.history, scores
+
+
+def same(one: Path, other: Path, seed: int = 0) -> bool:
+    """Whether two runs have the same bits, history and scores."""
+    (weights, *rest), (others, *again) = result(one, seed), result(other, seed)
+    return (
+        weights.keys() == others.keys()
+        and all(torch.equal(weights[key], others[key]) for key in weights)
+        and rest == again
+    )
 
 
 def ends_with_the_same_bits(executor: Executor, folder: Path, by: int) -> None:
@@ -95,10 +111,7 @@ def ends_with_the_same_bits(executor: Executor, folder: Path, by: int) -> None:
         (folder / name).mkdir()
         assert executor.run([Job(name, die_once, (folder / name, number))], quiet) == {}
     assert 0 < int((folder / "killed" / "killed").read_text()) < 300
-    (one, history), (other, again) = result(folder / "whole"), result(folder / "killed")
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[key], other[key]) for key in one)
-    assert history == again
+    assert same(folder / "whole", folder / "killed")
 
 
 @pytest.fixture
@@ -173,6 +186,23 @@ def test_a_preempted_or_killed_job_of_submitit_resumes_to_the_same_bits(
 def test_ray_fails_a_job_alone_and_resumes_a_killed_one(ray: Executor, tmp_path: Path) -> None:
     fails_alone(ray, tmp_path)
     ends_with_the_same_bits(ray, tmp_path, signal.SIGKILL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["submitit", "ray"])
+def test_forty_jobs_of_which_half_are_killed_end_as_plain_runs(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    executor, folders = request.getfixturevalue(name), [tmp_path / f"seed{seed}" for seed in range(40)]
+    jobs = []
+    for seed, folder in enumerate(folders):
+        folder.mkdir()
+        jobs.append(Job(folder.name, die_once, (folder, signal.SIGKILL if seed % 2 else 0, seed)))
+    assert executor.run(jobs, quiet) == {}
+    assert [(folder / "killed").exists() for folder in folders] == [False, True] * 20
+    for seed, folder in enumerate(folders):
+        die_once(tmp_path / "plain", 0, seed)
+        assert same(folder, tmp_path / "plain", seed)
 
 
 @pytest.mark.process

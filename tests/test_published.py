@@ -19,10 +19,10 @@ from safetensors import safe_open
 
 import zoo
 from zoo.files import read_json, read_tensors, write_json, write_tensors
-from zoo.metrics.bounds import log_probs
+from zoo.metrics.bounds import log_likelihoods, log_probs
 from zoo.runs.evaluation import Settings
 from zoo.runs.lookup import dataset_of, find_run
-from zoo.runs.published import FILE, FORMAT, INDEX, SHIPPED, ModelRegistry, published_run
+from zoo.runs.published import FILE, FORMAT, INDEX, SHIPPED, ModelRegistry, example_of, published_run
 from zoo.runs.publishing import publish
 from zoo.runs.stored_scores import evaluate_run
 
@@ -130,6 +130,25 @@ def test_the_name_of_a_family_is_looked_up_nowhere(monkeypatch: pytest.MonkeyPat
         published_run("vae-digits")
 
 
+def test_the_beginning_of_a_name_is_enough_for_one_model(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = ModelRegistry(str(registry)).models()[NAME]
+    for names in (["vae-digits-binary-small"], ["vae-digits-binary", "vae-digits-binary-small"]):
+        models = Path(f"of{len(names)}")
+        for name in names:
+            (models / name).mkdir(parents=True)
+            (models / name / FILE).write_bytes((registry / NAME / FILE).read_bytes())
+        write_json(models / INDEX, {"format": FORMAT, "models": dict.fromkeys(names, entry)})
+    monkeypatch.setenv("ZOO_REGISTRY", "of1")
+    assert published_run("vae-digits-binary") is not None
+    assert published_run("vae-digits-bin") is None
+    monkeypatch.setenv("ZOO_REGISTRY", "of2")
+    assert published_run("vae-digits-binary") is not None  # the whole name of one
+    (Path("of2") / INDEX).unlink()
+    write_json(Path("of2") / INDEX, {"format": FORMAT, "models": dict.fromkeys(("vae-some-a", "vae-some-b"), entry)})
+    with pytest.raises(zoo.ZooError, match=r"several models 'vae-some': vae-some-a, vae-some-b"):
+        published_run("vae-some")
+
+
 def test_a_sample_needs_no_data(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(*args: object, **kwargs: object) -> None:
         raise zoo.ZooError("the data are on another machine")
@@ -221,7 +240,10 @@ def test_shipped_models_are_whole_and_small() -> None:
         assert (SHIPPED / name / FILE).stat().st_size < 1_000_000
         run = ModelRegistry(str(SHIPPED)).run(name)
         assert run.config.name == entry["family"]
-        pair = run.pair()  # its weights fit the family as it is now
-        if entry["kind"] == "exact":
+        pair, example = run.pair(), example_of(run)  # its weights fit the family as it is now
+        assert example is not None
+        if entry["kind"] in ("exact", "lower bound"):
+            assert log_likelihoods(pair, example.given_to(pair).test, particles=1)[0].isfinite().all()
+        if entry["kind"] == "exact" and entry["data"] == "digits":  # other data are not at hand everywhere
             nats = -log_probs(pair, dataset_of(run).given_to(pair).test).mean()
             assert float(nats) == pytest.approx(entry["nats"], abs=1e-4)

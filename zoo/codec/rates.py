@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.interpolate import PchipInterpolator
 
 from zoo.event import Event
 
@@ -103,7 +103,7 @@ def least_gain(points: Sequence[Point], reference: Sequence[Point]) -> float | N
 
 def _compared(
     points: Sequence[Point], reference: Sequence[Point], over: str, of: str
-) -> tuple[float, float, PchipInterpolator, PchipInterpolator] | None:
+) -> tuple[float, float, scipy.interpolate.PchipInterpolator, scipy.interpolate.PchipInterpolator] | None:
     """The range of ``over`` that both curves reach, and the curves of ``of`` over it."""
     curves = [frontier(points), frontier(reference)]
     if min(map(len, curves)) < 2:
@@ -111,7 +111,9 @@ def _compared(
     low = max(getattr(curve[0], over) for curve in curves)
     high = min(getattr(curve[-1], over) for curve in curves)
     ours, theirs = (
-        PchipInterpolator([getattr(point, over) for point in curve], [getattr(point, of) for point in curve])
+        scipy.interpolate.PchipInterpolator(
+            [getattr(point, over) for point in curve], [getattr(point, of) for point in curve]
+        )
         for curve in curves
     )
     return (low, high, ours, theirs) if low < high else None

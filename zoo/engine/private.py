@@ -16,10 +16,7 @@ from typing import Any
 import torch
 from pyro.infer.trace_elbo import _compute_log_r as log_ratio_of_sites
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
-from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from torch.nn.utils.stateless import _reparametrize_module as reparametrized
 from torch.utils._python_dispatch import TorchDispatchMode as DispatchMode
 
@@ -57,12 +54,24 @@ def graph_of(program: Callable[..., object]) -> Callable[..., GraphModule]:
 
     Nothing is computed and nothing large is held; control flow that depends on values raises an error.
     """
+    from torch.fx.experimental.proxy_tensor import make_fx  # here, because it takes a second to import
+
     return make_fx(program, tracing_mode="fake", _allow_non_fake_inputs=True)
+
+
+def _fake_mode(**settings: bool) -> Any:
+    """A mode of fake tensors; without an environment of shapes the compiler looks nothing up on disk."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
+    return FakeTensorMode(shape_env=ShapeEnv(), **settings)
 
 
 def build_library(program: Callable[..., object], inputs: Sequence[Tensor], path: Path, threads: int) -> None:
     """Compile ``program``, for inputs of these shapes, layouts and types, to the shared library ``path``."""
-    fake = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True)  # the compiler folds constants
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    fake = _fake_mode(allow_non_fake_inputs=True)  # the compiler folds constants
     likes = tuple(fake.from_tensor(tensor, static_shapes=True) for tensor in inputs)
     options = OPTIONS | LIBRARY_OPTIONS | {"cpp.threads": threads, "aot_inductor.output_path": str(path)}
     torch._inductor.aot_compile(make_fx(program)(*likes), likes, options=options)
@@ -76,7 +85,7 @@ def load_library(path: Path) -> Callable[[list[Tensor]], Sequence[Tensor]]:
 
 def compile_in_process(graph: GraphModule, inputs: Sequence[Tensor]) -> Graph:
     """Compile ``graph`` for this process only; on a GPU it becomes a CUDA graph where the compiler can make one."""
-    fake = FakeTensorMode(shape_env=ShapeEnv())  # without an environment of shapes nothing is looked up on disk
+    fake = _fake_mode()
     likes: list[Any] = [fake.from_tensor(tensor, static_shapes=True) for tensor in inputs]
     options = OPTIONS | {"triton.cudagraphs": inputs[0].device.type == "cuda"}
     made: Graph = torch._inductor.compile(graph, likes, options=options)

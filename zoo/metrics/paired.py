@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import scipy
 from torch import Tensor
 
 LEVEL = 0.95
@@ -55,8 +56,6 @@ def difference(first: Tensor, second: Tensor) -> Difference:
     Reference:
         Welch 1947, Biometrika 34, pp. 28-35.
     """
-    from scipy.stats import t  # here, because it takes a second to import
-
     first, second = first.double(), second.double()
     values = first.mean(0) - second.mean(0)
     mean, n = float(values.mean()), len(values)
@@ -68,6 +67,6 @@ def difference(first: Tensor, second: Tensor) -> Difference:
     parts += seeds if known else []
     variance = sum(part for part, _ in parts)
     freedom = variance**2 / sum(part**2 / free for part, free in parts) if variance else n - 1
-    half = float(t.ppf((1 + LEVEL) / 2, freedom)) * math.sqrt(variance)
+    half = float(scipy.stats.t.ppf((1 + LEVEL) / 2, freedom)) * math.sqrt(variance)
     over_seeds = math.sqrt(sum(part for part, _ in seeds)) if known else None
     return Difference(mean, math.sqrt(parts[0][0]), over_seeds, mean - half, mean + half, n)

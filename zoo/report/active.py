@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from zoo.errors import ZooError
 from zoo.files import write_text
@@ -69,7 +69,7 @@ def t_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Inter
     n, mean = len(values), float(np.mean(values))
     if n < 2:
         return Interval(mean, math.nan, math.nan)
-    half = float(stats.t.ppf((1 + confidence) / 2, n - 1) * np.std(values, ddof=1) / math.sqrt(n))
+    half = float(scipy.stats.t.ppf((1 + confidence) / 2, n - 1) * np.std(values, ddof=1) / math.sqrt(n))
     return Interval(mean, mean - half, mean + half)
 
 

@@ -180,7 +180,8 @@ def published_run(text: str) -> Run | None:
     """The run of a published model, by its name or by the address of its registry and its name.
 
     A name alone that is no family's is looked up in ``$ZOO_REGISTRY``, if that is set, and among the models that the
-    package ships.
+    package ships. Its beginning up to a hyphen is enough where one model alone has it: ``pixelcnn-mnist`` for
+    ``pixelcnn-mnist-dynamic``.
 
     Args:
         text: ``pixelcnn-digits``, ``FOLDER/pixelcnn-digits``, ``https://HOST/FOLDER/pixelcnn-digits`` or
@@ -190,7 +191,7 @@ def published_run(text: str) -> Run | None:
         The run; ``None`` if ``text`` is neither the name nor the place of a published model.
 
     Raises:
-        RunError: its registry or its file is damaged or cannot be read.
+        RunError: its registry or its file is damaged or cannot be read, or several models have this beginning.
     """
     place, _, name = text.rstrip("/").rpartition("/")
     if place and ("://" in place or (Path(text).expanduser() / FILE).is_file()):
@@ -200,8 +201,14 @@ def published_run(text: str) -> Run | None:
     load_shelves()
     if text.partition("+")[0] in families:
         return None
-    registry = next((each for each in registries() if text in each.models()), None)
-    return registry.run(text) if registry else None
+    for registry in registries():
+        models = registry.models()
+        names = [text] if text in models else sorted(name for name in models if name.startswith(f"{text}-"))
+        if len(names) > 1:
+            raise RunError(f"{registry.address} has several models {text!r}: {', '.join(names)}; name one of them")
+        if names:
+            return registry.run(names[0])
+    return None
 
 
 def registries() -> Iterator[ModelRegistry]:

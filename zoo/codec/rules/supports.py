@@ -9,8 +9,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import scipy
 import torch
-from scipy import special, stats
 from torch import Tensor, distributions
 from torch.distributions import constraints
 
@@ -84,7 +84,7 @@ def _by_scipy(function: Callable[..., Any], *parameters: Tensor) -> Callable[[Te
 
 @codes(distributions.Beta)
 def _beta(fn: Any, grid: Grid | None) -> Code:
-    return real_code(fn, _by_scipy(special.betainc, fn.concentration1, fn.concentration0), grid)
+    return real_code(fn, _by_scipy(scipy.special.betainc, fn.concentration1, fn.concentration0), grid)
 
 
 class StickBreaking:
@@ -122,14 +122,14 @@ def _dirichlet(fn: Any, grid: Grid | None) -> Code:
 
 @codes(distributions.StudentT)
 def _student(fn: Any, grid: Grid | None) -> Code:
-    below = _by_scipy(special.stdtr, fn.df)
+    below = _by_scipy(scipy.special.stdtr, fn.df)
     return real_code(fn, lambda value: below((value - fn.loc) / fn.scale), grid)
 
 
 @codes(distributions.VonMises)
 def _von_mises(fn: Any, grid: Grid | None) -> Code:
     turn = _by_scipy(
-        lambda loc, concentration, value: stats.vonmises.cdf(value, concentration, loc), fn.loc, fn.concentration
+        lambda loc, concentration, value: scipy.stats.vonmises.cdf(value, concentration, loc), fn.loc, fn.concentration
     )
     start = turn(torch.tensor(-math.pi))
     return real_code(fn, lambda value: turn(value) - start, grid)
