@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import astuple
 from typing import Any
 
 import pyro
@@ -28,7 +29,7 @@ from zoo.flows.flow import FlowDensity
 from zoo.flows.tilted import Tilted
 from zoo.metrics import ais
 from zoo.metrics.bounds import bounds, log_likelihoods
-from zoo.metrics.normaliser import backward_log_z, forward_log_z
+from zoo.metrics.normaliser import backward_log_z, estimate_normaliser, forward_log_z
 from zoo.pairs.pair import Pair, Player
 from zoo.pairs.registry import families
 from zoo.runs.evaluation import Settings, TrainedRun, evaluate
@@ -254,6 +255,15 @@ def test_a_tilted_normal_has_the_log_z_of_its_closed_form() -> None:
     for work in (forward_log_z, backward_log_z):
         found = work(tilted(3.0), chains=300, temperatures=60, seed=0)
         assert found.value == pytest.approx(-math.log(4.0), abs=4 * found.stderr + 0.02)
+
+
+@pytest.mark.parametrize("event", [zoo.Event(4, "binary"), zoo.Event(4, 5)])
+def test_chains_that_are_far_out_are_weighed(event: zoo.Event) -> None:
+    """There data round to the edge of their range, whose way back to z is no number."""
+    machine = zoo.build("ebm", event, {"width": 4, "chains": 8, "moves": 2})
+    machine.extras.persistent.fill_(18.0)
+    found = estimate_normaliser(machine, chains=20, temperatures=5, seed=0)
+    assert all(math.isfinite(number) for side in (found.forward, found.backward) for number in astuple(side))
 
 
 @pytest.mark.parametrize("step", [0.3, 1.5])

@@ -105,6 +105,10 @@ class Unnormalised(TorchDistribution):
     def log_path(self, value: Tensor, b: float) -> Tensor:
         """log f_b: the log-density of the base, of integral 1, at b = 0, and `log_density` at b = 1."""
 
+    def rise(self, value: Tensor, before: float, after: float) -> Tensor:
+        """log f_after - log f_before: what annealing weighs by. A base that cancels may be left out."""
+        return self.log_path(value, after) - self.log_path(value, before)
+
     @abstractmethod
     def move(self, x: Tensor, b: float) -> Tensor:
         """A reversible transition that keeps f_b, of draws ``(n, *event_shape)``."""

@@ -69,17 +69,21 @@ class Tilted(Unnormalised):
         return self.base.support
 
     def base_sample(self, n: int) -> Tensor:
-        draws: Tensor = self.base.sample(torch.Size([n]))
-        return draws
+        return self._started(self.base.base.rsample(torch.Size([n])))
 
     def log_path(self, value: Tensor, b: float) -> Tensor:
         log_base: Tensor = self.base.log_prob(value)
-        if b == 0:
-            return log_base
+        return log_base - b * self._energy_of(value) if b else log_base
+
+    def rise(self, value: Tensor, before: float, after: float) -> Tensor:
+        # without p_0, which cancels: far out, y rounds to the edge, where p_0(y) is not a number
+        return (before - after) * self._energy_of(value)
+
+    def _energy_of(self, value: Tensor) -> Tensor:
         if self._last and value is self._last[0] and not torch.is_grad_enabled():
-            return log_base - b * self._last[1].energy
+            return self._last[1].energy
         batch = value.shape[: value.dim() - len(self.event_shape)]
-        return log_base - b * self.energy(value.reshape(-1, *self.event_shape)).reshape(batch)
+        return self.energy(value.reshape(-1, *self.event_shape)).reshape(batch)
 
     def move(self, x: Tensor, b: float) -> Tensor:
         if self._last is None or x is not self._last[0]:
@@ -90,10 +94,15 @@ class Tilted(Unnormalised):
 
     def settled(self, n: int) -> Tensor:
         """The chains of training, after ``moves`` more."""
-        x = self._data(self.chains[torch.randint(len(self.chains), (n,), device=self.chains.device)])
+        x = self._started(self.chains[torch.randint(len(self.chains), (n,), device=self.chains.device)])
         for _ in range(self.moves):
             x = self.move(x, 1.0)
         return x
+
+    def _started(self, z: Tensor) -> Tensor:
+        """The data of z, from which `move` goes on without their way back."""
+        self._last = self._data(z), self.at(z)
+        return self._last[0]
 
     def at(self, z: Tensor) -> Chains:
         """Chains at z, ``(n, D)``."""

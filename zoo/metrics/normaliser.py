@@ -87,7 +87,7 @@ def forward_log_z(fn: Unnormalised, *, chains: int, temperatures: int, seed: int
     with torch.no_grad(), seeded(seed):
         weights, x = torch.zeros(chains, dtype=torch.float64), fn.base_sample(chains)
         for before, after in _steps(temperatures):
-            weights += _rise(fn, x, before, after)
+            weights += fn.rise(x, before, after).double().cpu()
             x = fn.move(x, after)
     return _summary(weights, 1)
 
@@ -106,16 +106,12 @@ def backward_log_z(fn: Unnormalised, *, chains: int, temperatures: int, seed: in
         weights, x = torch.zeros(chains, dtype=torch.float64), fn.settled(chains)
         for before, after in reversed(_steps(temperatures)):
             x = fn.move(x, after)
-            weights -= _rise(fn, x, before, after)
+            weights -= fn.rise(x, before, after).double().cpu()
     return _summary(weights, -1)
 
 
 def _steps(temperatures: int) -> list[tuple[float, float]]:
     return [(t / temperatures, (t + 1) / temperatures) for t in range(temperatures)]
-
-
-def _rise(fn: Unnormalised, x: Tensor, before: float, after: float) -> Tensor:
-    return (fn.log_path(x, after) - fn.log_path(x, before)).double().cpu()
 
 
 def _summary(weights: Tensor, sign: int) -> LogZ:
