@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shlex
+import shutil
 import subprocess
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -74,9 +75,11 @@ def test_the_map_lists_the_rooms_bottom_up() -> None:
 
 
 def test_the_map_shows_every_folder_that_is_tracked() -> None:
-    if not (ROOT / ".git").exists():
-        pytest.skip("not a checkout")
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    git = shutil.which("git")
+    listed = git and subprocess.run([git, "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if not listed or listed.returncode:
+        pytest.skip("not a checkout that git reads")
+    tracked = listed.stdout.split()
     shown = set(re.findall(r"^(\w+)/ ", CONTRIBUTING, re.MULTILINE))
     assert {path.partition("/")[0] for path in tracked if "/" in path} == shown | {".ci"}
     documents = {"CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "README.md"}
