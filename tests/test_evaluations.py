@@ -316,6 +316,20 @@ def test_an_error_in_a_model_is_a_failed_row() -> None:
     assert "ArithmeticError: no root found" in scores["nats"].reason
 
 
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_a_number_that_is_not_finite_is_a_failed_row(number: float) -> None:
+    with registry.evaluations.scoped():
+
+        @registry.evaluation("odd")
+        def odd(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
+            return [Score("mean", number), Score("error", 1.0, stderr=number), Score("fine", 2.0, stderr=0.1)]
+
+        mean, error, fine = evaluate("odd", [finished(Normal())])
+    assert (mean.status, mean.reason) == ("failed", f"its value is {number}")
+    assert (error.status, error.reason) == ("failed", f"its standard error is {number}")
+    assert fine == Score("fine", 2.0, stderr=0.1)
+
+
 def test_wrong_use_of_evaluate() -> None:
     run = finished(Normal())
     with pytest.raises(ZooError, match="exactly one run, got 2"):

@@ -27,6 +27,10 @@ def explain() -> None:
     raise ZooError("expected this, got that")
 
 
+def stumble() -> None:
+    raise ValueError("of its own")
+
+
 def sleep(path: Path) -> None:
     part = path.with_suffix(".part")
     part.write_text(str(os.getpid()))
@@ -40,6 +44,7 @@ def test_a_crash_fails_that_job_and_no_other(tmp_path: Path) -> None:
         Job("crash", crash, ()),
         Job("leave", leave, ()),
         Job("explain", explain, ()),
+        Job("stumble", stumble, ()),
         Job("two", write, (tmp_path / "two",)),
     ]
     failures = run_jobs(jobs, 2, lambda running: None)
@@ -47,6 +52,7 @@ def test_a_crash_fails_that_job_and_no_other(tmp_path: Path) -> None:
         "crash": "its process was killed by SIGKILL (out of memory?)",
         "leave": "its process ended with exit code 3",
         "explain": "expected this, got that",
+        "stumble": "ValueError: of its own",
     }
     assert (tmp_path / "one").read_text() == (tmp_path / "two").read_text() == "done"
 

@@ -130,23 +130,30 @@ def test_the_name_of_a_family_is_looked_up_nowhere(monkeypatch: pytest.MonkeyPat
         published_run("vae-digits")
 
 
-def test_the_beginning_of_a_name_is_enough_for_one_model(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = ModelRegistry(str(registry)).models()[NAME]
-    for names in (["vae-digits-binary-small"], ["vae-digits-binary", "vae-digits-binary-small"]):
-        models = Path(f"of{len(names)}")
-        for name in names:
-            (models / name).mkdir(parents=True)
-            (models / name / FILE).write_bytes((registry / NAME / FILE).read_bytes())
-        write_json(models / INDEX, {"format": FORMAT, "models": dict.fromkeys(names, entry)})
-    monkeypatch.setenv("ZOO_REGISTRY", "of1")
-    assert published_run("vae-digits-binary") is not None
-    assert published_run("vae-digits-bin") is None
-    monkeypatch.setenv("ZOO_REGISTRY", "of2")
-    assert published_run("vae-digits-binary") is not None  # the whole name of one
-    (Path("of2") / INDEX).unlink()
-    write_json(Path("of2") / INDEX, {"format": FORMAT, "models": dict.fromkeys(("vae-some-a", "vae-some-b"), entry)})
-    with pytest.raises(zoo.ZooError, match=r"several models 'vae-some': vae-some-a, vae-some-b"):
+def test_the_beginning_of_a_name_is_enough_for_one_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    def model(*names: str) -> str | None:
+        """The name of the model that ``vae-some`` is, where a registry has these."""
+        write_json(Path("other", INDEX), {"format": FORMAT, "models": {name: {} for name in names}})
+        asked: list[str] = []
+        monkeypatch.setattr(ModelRegistry, "run", lambda self, name: asked.append(name))
         published_run("vae-some")
+        return asked[0] if asked else None
+
+    monkeypatch.setenv("ZOO_REGISTRY", "other")
+    assert model("vae-some-data") == "vae-some-data"
+    assert model("vae-some", "vae-some-data") == "vae-some"  # the whole name of one
+    assert model("vae-something") is None  # the beginning ends at a hyphen
+    with pytest.raises(zoo.ZooError, match=r"vae-some-\.\.\.: vae-some-data, vae-some-other"):
+        model("vae-some-data", "vae-some-other")
+
+
+def test_a_whole_name_comes_before_a_beginning_in_any_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    write_json(Path("other", INDEX), {"format": FORMAT, "models": {"ppca-digits-mine": {}}})
+    monkeypatch.setenv("ZOO_REGISTRY", "other")
+    asked: list[str] = []
+    monkeypatch.setattr(ModelRegistry, "run", lambda self, name: asked.append(f"{self.address}: {name}"))
+    published_run("ppca-digits")
+    assert asked == [f"{SHIPPED}: ppca-digits"]
 
 
 def test_a_sample_needs_no_data(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:

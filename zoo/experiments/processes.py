@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -37,6 +38,17 @@ class Job:
     name: str
     call: Callable[..., None]
     args: tuple[Any, ...]
+
+    def failure(self) -> str:
+        """Do it in this process: why it failed, empty if it did not. Only a mistake of the user's has no traceback."""
+        try:
+            self.call(*self.args)
+        except ZooError as error:
+            return str(error)
+        except Exception as error:  # a job may raise anything: it fails with its reason, and no other job
+            traceback.print_exc()
+            return f"{type(error).__name__}: {error}"
+        return ""
 
 
 def run_jobs(
@@ -133,18 +145,16 @@ class _Running:
 
 def _start(context: Context, job: Job, place: int, gpu: str | None) -> _Running:
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(job.call, job.args, sender, gpu), name=job.name)
+    process = context.Process(target=_work, args=(job, sender, gpu), name=job.name)
     process.start()
     sender.close()
     return _Running(process, receiver, place)
 
 
-def _work(call: Callable[..., None], args: tuple[Any, ...], errors: Connection, gpu: str | None) -> None:
+def _work(job: Job, errors: Connection, gpu: str | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops its jobs itself
     if gpu is not None:
         os.environ[GPUS] = gpu  # read when this process first uses CUDA
-    try:
-        call(*args)
-    except ZooError as error:
-        errors.send(str(error))
-        raise SystemExit(1) from None
+    if reason := job.failure():
+        errors.send(reason)
+        raise SystemExit(1)

@@ -165,7 +165,7 @@ def evaluate(name: str, runs: Sequence[TrainedRun], settings: Settings | None = 
         raise ZooError(f"evaluation {name!r} takes {wanted}, got {len(runs)}")
     settings = settings or Settings()
     with seeded(settings.seed):
-        scores = [finite(score) for score in attempt((name,), entry.ask, runs, settings)]
+        scores = [_finite(score) for score in attempt((name,), entry.ask, runs, settings)]
     if any(run.unchecked for run in runs):
         return [replace(score, reason="; ".join(filter(None, (UNCHECKED, score.reason)))) for score in scores]
     return scores
@@ -185,13 +185,8 @@ def attempt(metrics: Sequence[str], ask: Callable[..., list[Score]], *args: Any)
         return [Score.failed(metric, f"{type(error).__name__}: {error}") for metric in metrics]
 
 
-def finite(score: Score) -> Score:
-    """The score, or a failed one if its value or its error is not a finite number.
-
-    Example:
-        >>> finite(Score("nats", float("nan"))).reason
-        'its value is nan'
-    """
+def _finite(score: Score) -> Score:
+    """The score, or a failed one if its value or its standard error is not a finite number."""
     for what, number in (("value", score.value), ("standard error", score.stderr)):
         if number is not None and not math.isfinite(number):
             return Score.failed(score.metric, f"its {what} is {number}")

@@ -201,14 +201,11 @@ def published_run(text: str) -> Run | None:
     load_shelves()
     if text.partition("+")[0] in families:
         return None
-    for registry in registries():
-        models = registry.models()
-        names = [text] if text in models else sorted(name for name in models if name.startswith(f"{text}-"))
-        if len(names) > 1:
-            raise RunError(f"{registry.address} has several models {text!r}: {', '.join(names)}; name one of them")
-        if names:
-            return registry.run(names[0])
-    return None
+    models = {name: registry for registry in reversed([*registries()]) for name in registry.models()}
+    names = [text] if text in models else sorted(name for name in models if name.startswith(f"{text}-"))
+    if len(names) > 1:
+        raise RunError(f"several models are called {text}-...: {', '.join(names)}; name one of them")
+    return models[names[0]].run(names[0]) if names else None
 
 
 def registries() -> Iterator[ModelRegistry]:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zoo.errors import ZooError
 from zoo.experiments.processes import Job, run_jobs
 
 RETRIES = 3
@@ -37,14 +35,8 @@ class Remote:
         if len(self.jobs) > 1:
             return run_jobs(self.jobs, 1, lambda running: None)
         [job] = self.jobs
-        try:
-            job.call(*job.args)
-        except ZooError as error:
-            return {job.name: str(error)}
-        except Exception as error:  # a job may raise anything: it fails with its reason, and no other job
-            traceback.print_exc()
-            return {job.name: f"{type(error).__name__}: {error}"}
-        return {}
+        reason = job.failure()
+        return {job.name: reason} if reason else {}
 
     @property
     def shown(self) -> list[str]:
