@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from zoo import Event, Pair
-from zoo.metrics.bounds import CHUNK, MEMORY, bounds, log_probs, pareto_shapes, particle_weights, rows_within, summarise
+from zoo.metrics.bounds import bounds, log_probs, pareto_shapes, particle_weights, summarise
+from zoo.metrics.memory import CHUNK, MEMORY, rows_within
 from zoo.pairs.traces import log_weights
 from zoo.seeding import seeded
 

@@ -258,7 +258,7 @@ def test_memory_does_not_change_an_answer(monkeypatch: pytest.MonkeyPatch) -> No
     model = zoo.TrainedModel(zoo.build("vae", EVENTS["levels"], small("vae")))
     z = np.random.default_rng(0).normal(size=(50, 3))
     whole = model.decode(z)
-    monkeypatch.setattr("zoo.use.model.MEMORY", 1)
+    monkeypatch.setattr("zoo.metrics.memory.CHUNK", 1)
     assert np.allclose(model.decode(z), whole, atol=1e-5)
 
 

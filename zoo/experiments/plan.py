@@ -10,7 +10,7 @@ from typing import Any
 from zoo.data import Dataset
 from zoo.errors import UnfitError, ZooError
 from zoo.experiments.suite import Suite
-from zoo.metrics.bounds import MEMORY
+from zoo.metrics.memory import MEMORY
 from zoo.pairs.build import read_name
 from zoo.pairs.plugins import load_families
 from zoo.pairs.registry import evaluations, load_shelves

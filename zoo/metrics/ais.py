@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.distributions import biject_to
 
 from zoo.errors import ZooError
-from zoo.metrics.bounds import MEMORY, rows_within
+from zoo.metrics.memory import MEMORY, rows_within
 from zoo.metrics.transport import Transport
 from zoo.pairs.pair import HasSteps, Pair
 from zoo.pairs.sites import data_first, per_datum

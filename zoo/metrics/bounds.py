@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from zoo.engine.private import DispatchMode
 from zoo.engine.scorer import compile_scores
 from zoo.errors import ContractError, ZooError
+from zoo.metrics.memory import MEMORY, in_chunks, rows_within
 from zoo.pairs.pair import HasElbo, HasSteps, Pair
 from zoo.pairs.records import in_parts
 from zoo.pairs.traces import capabilities, elbo_step, elbo_terms, log_prob, weight_parts
 from zoo.scores import Kind
 from zoo.seeding import seeded
 
-MEMORY = 2**30
-"""Bytes that one chunk may take by default."""
-CHUNK = 2**28
-"""Bytes that one chunk takes at most, however many it may: larger ones were up to twice as slow and never faster."""
 LARGEST_KHAT = 0.7
 """Above it the tail of the weights is too heavy for their mean to be trusted (Vehtari et al. 2024, section 3.2)."""
 FEWEST_PARTICLES = 25
@@ -155,8 +150,7 @@ def _particle_parts(pair: Pair, x: Tensor, particles: int, memory: int, seed: in
 def log_probs(pair: Pair, x: Tensor, *, memory: int = MEMORY, seed: int = 0) -> Tensor:
     """The exact log-probabilities of ``x`` in nats, in chunks that fit in ``memory``: shape ``(n,)``, float64, CPU."""
     with pair.evaluating(), seeded(seed):
-        rows = rows_within(memory, x, lambda part: log_prob(pair, part))
-        return torch.cat([log_prob(pair, part).cpu().double() for part in x.split(rows)])
+        return in_chunks(x, lambda part: log_prob(pair, part).cpu().double(), memory)
 
 
 def log_likelihoods(
@@ -263,17 +257,6 @@ def pareto_shapes(weights: Tensor) -> Tensor:
     return torch.tensor([_pareto_shape(row) for row in weights], dtype=torch.float64)
 
 
-def rows_within(memory: int, x: Tensor, work: Callable[[Tensor], Any]) -> int:
-    """The number of rows of ``x`` that a call of ``work`` can take within ``memory`` bytes, which is an upper bound.
-
-    Estimated from everything that calls with 2 and with 6 rows allocate. A fixed number of rows would have to suit the
-    largest family: families need 15 kB to 2 MB for a digit, and chunks of so few rows took 1.4 to 4.6 times as long
-    for the others (docs/speed.md).
-    """
-    few, more = (_allocated(work, x[:1].repeat_interleave(n, 0)) for n in (2, 6))
-    return max(1, 4 * min(memory, CHUNK) // max(more - few, 1))
-
-
 def _pareto_shape(row: Tensor) -> float:
     top = float(row.max())
     if not math.isfinite(top):
@@ -293,23 +276,3 @@ def _chunks(n: int, particles: int, rows: int, most: int) -> Iterator[tuple[slic
     for first in range(0, n, width):
         for drawn in range(0, particles, copies):
             yield slice(first, min(first + width, n)), slice(drawn, min(drawn + copies, particles))
-
-
-def _allocated(work: Callable[[Tensor], Any], x: Tensor) -> int:
-    with _Allocated() as seen:
-        work(x)
-    return seen.total
-
-
-class _Allocated(DispatchMode):
-    """Adds up the bytes of every operation's results: more than is ever held at once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.total = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out: Any = func(*args, **(kwargs or {}))
-        results = out if isinstance(out, (tuple, list)) else (out,)
-        self.total += sum(each.nbytes for each in results if isinstance(each, Tensor))
-        return out

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from zoo.errors import UnfitError
 from zoo.event import Field
-from zoo.metrics.bounds import MEMORY, bounds, log_probs, rows_within
+from zoo.metrics.bounds import bounds, log_probs
+from zoo.metrics.memory import MEMORY, in_chunks
 from zoo.pairs.pair import Pair
 from zoo.pairs.traces import capabilities, log_prob, log_weights
 from zoo.seeding import seeded
@@ -133,7 +134,7 @@ def with_likely_labels(pair: Pair, x: Tensor, particles: int, seed: int = 0) -> 
             return posterior(pair, part, particles, seed).argmax(1)
 
     rows = x[missing]
-    found = torch.cat([likely(part) for part in rows.split(rows_within(MEMORY, rows, likely))])
+    found = in_chunks(rows, likely)
     fields = pair.event.unpack(x)
     held = fields[label.name]
     assert held is not None  # a packed batch has its column

@@ -19,7 +19,7 @@ from zoo.data import Dataset
 from zoo.data.atoms import require_density
 from zoo.errors import ZooError
 from zoo.files import write_tensors
-from zoo.metrics.bounds import MEMORY
+from zoo.metrics.memory import MEMORY
 from zoo.pairs.pair import Pair
 from zoo.pairs.registry import evaluations, load_shelves
 from zoo.runs.laws import UNCHECKED, require_laws

@@ -9,7 +9,7 @@ from pyro import poutine
 from torch import Tensor
 
 from zoo.distributions.autoregressive import Autoregressive
-from zoo.metrics.bounds import MEMORY, rows_within
+from zoo.metrics.memory import in_chunks
 from zoo.pairs.pair import Pair
 from zoo.pairs.sites import data_first, entries_of, unmasked_entries_of
 from zoo.pairs.traces import capabilities
@@ -39,7 +39,7 @@ def entry_log_probs(pair: Pair, x: Tensor) -> tuple[Tensor, Given] | None:
         fn = poutine.trace(pair.model).get_trace(x[:1]).nodes[can.observed[0]]["fn"]
         if not isinstance(fn, Autoregressive) and entries_of(fn).event_shape:
             return None
-        found = torch.cat([work(part) for part in x.split(rows_within(MEMORY, x, work))])
+        found = in_chunks(x, work)
     return found, "earlier" if isinstance(fn, Autoregressive) else ""
 
 

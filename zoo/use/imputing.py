@@ -19,8 +19,9 @@ from torch import Tensor
 
 from zoo.distributions.autoregressive import Autoregressive, draw
 from zoo.errors import ZooError
-from zoo.metrics.bounds import MEMORY, relative_error, rows_within
+from zoo.metrics.bounds import relative_error
 from zoo.metrics.labels import posterior
+from zoo.metrics.memory import MEMORY, rows_within
 from zoo.pairs.pair import Pair
 from zoo.pairs.records import cut, pair_for
 from zoo.pairs.sites import data_first, data_plate, per_datum, random_sites, unmasked_entries_of

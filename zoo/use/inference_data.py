@@ -19,7 +19,8 @@ from torch import Tensor
 
 from zoo.errors import ZooError
 from zoo.files import write_bytes
-from zoo.metrics.bounds import FEWEST_PARTICLES, LARGEST_KHAT, MEMORY, log_probs, rows_within, summarise
+from zoo.metrics.bounds import FEWEST_PARTICLES, LARGEST_KHAT, log_probs, summarise
+from zoo.metrics.memory import MEMORY, rows_within
 from zoo.pairs.pair import Pair
 from zoo.pairs.sampling import sample
 from zoo.pairs.sites import data_first, dequantising_sites, latent_sites, observed_sites, per_datum

@@ -19,8 +19,9 @@ from zoo.data.files import path_and_settings, table_columns
 from zoo.data.units import Units
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.metrics.bounds import MEMORY, bounds, log_probs, rows_within
+from zoo.metrics.bounds import bounds, log_probs
 from zoo.metrics.labels import with_likely_labels
+from zoo.metrics.memory import in_chunks
 from zoo.pairs.pair import Pair
 from zoo.pairs.records import counted, density
 from zoo.pairs.sampling import sample
@@ -434,4 +435,4 @@ class TrainedModel:
     def _chunked(self, x: Tensor, work: Callable[[Tensor], Tensor]) -> Tensor:
         """``work`` on chunks of rows that fit in memory."""
         with self.pair.evaluating():
-            return torch.cat([work(part) for part in x.split(rows_within(MEMORY, x, work))])
+            return in_chunks(x, work)
