@@ -28,7 +28,10 @@ OF_PAIRS = "floor_order1"
 
 
 def bits_by_field(lines: Sequence[Member], width: float) -> str:
-    """Bits a sample against the receptive field (logarithmic), and the pairs of levels; empty without two fields."""
+    """Bits a sample against the receptive field (logarithmic), and the pairs of levels; empty without two fields.
+
+    Of models with one field the curve goes through that of the most bits: a better one has more than its field.
+    """
     found = [line for line in lines if line.pool("sound", "field").value and line.pool("sound", "bits").value]
     if len({line.pool("sound", "field").value for line in found}) < 2:
         return ""
@@ -50,13 +53,14 @@ def bits_by_field(lines: Sequence[Member], width: float) -> str:
     x = Scale(0.9 * min(counts), 1.1 * max(counts), max(46.0, room_for_ticks(y)), right, log=True)
     parts = [grid(x, y, text.count, sorted(set(counts))), label(0, 12, "bits a sample, fewer is better", "quiet")]
     parts.append(label(right, height - 8, fitting("samples before", " that are seen", right), "quiet", "end"))
+    through = {words: list(dict(sorted((at, value) for _, at, value in own)).items()) for words, own in curves.items()}
     for words, own in curves.items():
-        parts.append(polyline([(at, value) for _, at, value in own], x, y, f"{colour(found[0].group)} curve"))
+        parts.append(polyline(through[words], x, y, f"{colour(found[0].group)} curve"))
         for line, at, value in own:
             kind = "" if words == SHOWN["bits"] else "exact"
             parts.append(of_family(line.label, mark(kind, x(at), y(value), colour(line.group))))
     parts += [mark("", x(at), y(value), "ink") for at, value in pairs]
-    ends = [(words, "ink", own[-1][1:]) for words, own in curves.items() if own]
+    ends = [(words, "ink", curve[-1]) for words, curve in through.items() if curve]
     parts += end_labels(ends, x, y, width)
     described = "; ".join(
         f"{words}: {', '.join(f'{at:g} samples {value:.3g} bits' for _, at, value in own)}"
