@@ -102,7 +102,7 @@ class Settings:
 
     Args:
         particles: draws of the guide per datum for a bound.
-        memory: the most bytes that a chunk of data or particles may take; below `zoo.metrics.bounds.CHUNK` a bound's
+        memory: the most bytes that a chunk of data or particles may take; below `zoo.metrics.memory.CHUNK` a bound's
             noise depends on it.
         seed: of every random number that an evaluation draws.
         samples: the most samples, and the most test data, that sample quality and decisions are measured on.
