@@ -87,7 +87,8 @@ def stability(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
         settings: ``seed``, of the data and the uniform noise that the discrepancy is compared with.
 
     Returns:
-        The scores above; all skipped for a family that is fitted in closed form.
+        The scores above; all skipped for a family that is fitted in closed form, and those of curves for runs of one
+        checkpoint.
 
     Reference:
         Gretton et al. 2012, A kernel two-sample test, for MMD.
@@ -96,7 +97,8 @@ def stability(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
     if not trained:
         reason = f"no seed ended: {runs[0].reason or 'no reason given'}"
         return [Score.failed(metric, reason) for metric in METRICS]
-    if max(len(run.history) for run in trained) < 2 and all(run.status == "finished" for run in trained):
+    stepped = any(row["step"] > 0 for run in trained for row in run.history)
+    if not stepped and all(run.status == "finished" for run in trained):
         return [
             Score.skipped(metric, "fitted in closed form: there are no steps to be unstable in") for metric in METRICS
         ]

@@ -254,6 +254,14 @@ def test_closed_forms_have_no_stability() -> None:
     assert {score.status for score in asked("stability", trained([9.0], [0.5])).values()} == {"skipped"}
 
 
+def test_one_checkpoint_shows_that_training_ended_and_no_curve() -> None:
+    run = finished(Normal(), history=[{"step": 800, "train": 9.0, "validation": 9.0, "discrepancy": 0.5, "lr": 1e-3}])
+    scores = asked("stability", run)
+    assert scores["diverged_share"].value == 0.0
+    assert {scores[name].status for name in ("drawdown", "discrepancy_drawdown")} == {"skipped"}
+    assert "at least two checkpoints" in scores["discrepancy_drawdown"].reason
+
+
 def test_an_implicit_model_is_judged_by_its_discrepancy() -> None:
     curve = list(smooth())
     scores = asked("stability", *(trained(curve, curve, module=Implicit(), unchecked=True) for _ in range(2)))
