@@ -17,7 +17,7 @@ from torch import Tensor
 
 from zoo import Event, Pair
 from zoo.metrics.bounds import bounds, log_probs, pareto_shapes, particle_weights, summarise
-from zoo.metrics.memory import CHUNK, MEMORY, rows_within
+from zoo.metrics.memory import CHUNK, MEMORY, PROBED, in_chunks, rows_within
 from zoo.pairs.traces import log_weights
 from zoo.seeding import seeded
 
@@ -143,6 +143,19 @@ def test_exact_values_in_chunks(x: Tensor) -> None:
     expected = dist.Normal(0.0, 1.0).log_prob(x).sum(1).double()
     for memory in (1, 2**28):
         torch.testing.assert_close(log_probs(pair, x, memory=memory), expected)
+
+
+@pytest.mark.parametrize("n", [0, 1, 6, 7, 40])
+def test_few_rows_are_computed_once_and_many_in_chunks(n: int) -> None:
+    sizes: list[int] = []
+
+    def twice(part: Tensor) -> Tensor:
+        sizes.append(len(part))
+        return 2 * part
+
+    x = torch.arange(float(n))
+    assert torch.equal(in_chunks(x, twice, memory=64), 2 * x)  # 16 rows of 4 bytes
+    assert sizes == ([n] if n <= max(PROBED) else [*PROBED, *(len(part) for part in x.split(16))])
 
 
 def test_scores_do_not_depend_on_the_memory(x: Tensor) -> None:
