@@ -17,7 +17,7 @@ from markupsafe import escape
 import zoo.report
 from zoo.report import tables, text
 from zoo.report.study import Study
-from zoo.report.verdicts import columns
+from zoo.report.verdicts import UNMEASURED, columns
 from zoo.report.writing import write_report
 from zoo.scores import COLUMNS, Score, label
 
@@ -182,9 +182,10 @@ def test_the_grid_comes_first_and_shows_the_verdicts(report: tuple[str, Study, P
     stored = list(csv.DictReader(io.StringIO((report[2] / "table1.csv").read_text())))
     grid = cells(source, "grid")
     assert len(grid) == len(stored)
+    shown_of = {name: tables.leading(tables.members(report[1], name))[0] for name in tables.datasets(report[1])}
     for shown, row in zip(grid, stored, strict=True):
         words = [
-            row[column.name] + " ≠" * (row[f"{column.name}_disagrees"] == "yes") for column in columns(optional=False)
+            row[column.name] + " ≠" * (row[f"{column.name}_disagrees"] == "yes") for column in shown_of[row["dataset"]]
         ]
         assert shown == [label(row["family"], row["guide"]), *words]
     for chapter in re.findall(r'<section id="data-\d+">(.*?)</section>', source, re.DOTALL):
@@ -241,6 +242,20 @@ def test_every_verdict_is_in_every_table(report: tuple[str, Study, Path]) -> Non
             assert cells[f"{column.name}_disagrees"] == ("yes" if line.agrees(column) is False else "no")
 
 
+def test_columns_of_which_a_suite_has_no_score_are_left_out_and_named(tmp_path: Path) -> None:
+    made = study()
+    made.scores = [row for row in made.scores if row["evaluation"] in ("likelihood", "stability")]
+    write_report(made, tmp_path)
+    shown, left_out = tables.leading(tables.members(made, "digits"))
+    assert {column.evaluation for column in shown} == {"likelihood", "stability"}
+    assert sorted(shown + left_out, key=lambda column: column.place) == columns(optional=False)
+    page = words(tmp_path)
+    assert f"Not measured by this suite: {', '.join(column.title for column in left_out)}." in page
+    assert all(f"| {column.title} |" not in (tmp_path / "report.md").read_text() for column in left_out)
+    wide = next(csv.DictReader(io.StringIO((tmp_path / "table1.csv").read_text())))
+    assert {wide[column.name] for column in left_out} <= set(UNMEASURED), "the file keeps every column"
+
+
 def test_every_report_prints_the_rules(report: tuple[str, Study, Path]) -> None:
     page, markdown = words(report[2]), (report[2] / "report.md").read_text()
     assert all(column.rule in page and text.markdown(column.rule) in markdown for column in columns())
@@ -282,8 +297,9 @@ def test_latex_is_sound(report: tuple[str, Study, Path], tmp_path: Path) -> None
         if line.endswith(r"\\")
     )
     stored, optional = Study.load(report[2]), columns(optional=True)
-    of = [tables.answered(tables.members(stored, name), optional) for name in tables.datasets(stored)]
-    shapes = [len(each) for more in of for each in (columns(optional=False), more) if each]
+    of = [tables.members(stored, name) for name in tables.datasets(stored)]
+    pairs = [(tables.leading(lines)[0], tables.answered(lines, optional)) for lines in of]
+    shapes = [len(each) for pair in pairs for each in pair if each]
     assert [shape.count("p{") - 1 for shape, _ in grids] == shapes
     assert not re.search(r"[%#]", bare)
     if shutil.which("pdflatex"):

@@ -43,7 +43,6 @@ def render(study: Study, answered: Sequence[Answered] = ()) -> str:
         study=study,
         quick=QUICK if study.quick else "",
         summary=summary(study),
-        columns=columns(optional=False),
         optional=columns(optional=True),
         rules=columns(),
         legend=LEGEND,
@@ -185,6 +184,8 @@ def _chapter(study: Study, dataset: str, place: str) -> dict[str, Any]:
         "places": {line.label: f"{place}-{number}" for number, line in enumerate(lines, 1)},
         "source": tables.source(study, dataset),
         "groups": tables.by_group(lines),
+        "columns": tables.leading(lines)[0],
+        "left_out": tables.leading(lines)[1],
         "notes": tables.repeated(
             words for line in lines for verdict in line.verdicts.values() for words in text.reasons(verdict)
         ),

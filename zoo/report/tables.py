@@ -139,6 +139,17 @@ def answered(lines: Sequence[Member], among: Iterable[Column]) -> list[Column]:
     return [column for column in among if any(line.verdicts[column.name].word not in UNMEASURED for line in lines)]
 
 
+def leading(lines: Sequence[Member]) -> tuple[list[Column], list[Column]]:
+    """The columns of a data set's first table, and those left out because no member has a score for them.
+
+    All are shown if there is no score for any.
+    """
+    main = columns(optional=False)
+    asked = [each for each in main if any(line.pool(each.evaluation, each.metric).state != "missing" for line in lines)]
+    shown = asked or main
+    return shown, [column for column in main if column not in shown]
+
+
 def tone(column: Column, verdict: Verdict) -> str:
     """How the verdict grid colours a cell.
 
