@@ -1,12 +1,12 @@
 # make compare: set up, train every family on real digits, measure, write reports/table1/index.html
-# make test:    set up, lint, check types, test, build the documentation
-# make processes: newcomers' walks, and other tests that start processes of their own
+# make test:    set up, lint, check types, and the tests that take less than about a second each
+# make thorough: all else that CI runs: longer tests, newcomers' walks, the page in a browser, the documentation
 # make docs:    build the documentation into site/; a broken link fails
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: compare quick test lint types docs browser processes clean
+.PHONY: compare quick test thorough lint types docs browser clean
 
 compare: $(READY)
 	$(BIN)/zoo compare
@@ -14,11 +14,12 @@ compare: $(READY)
 quick: $(READY)
 	$(BIN)/zoo compare --quick
 
-test: lint types docs browser processes
+test: lint types
 	$(BIN)/pytest -n auto --dist worksteal
 
-processes: $(READY)
+thorough: docs browser
 	$(BIN)/pytest -n auto -m process
+	$(BIN)/pytest -n auto --dist worksteal -m 'thorough and not slow and not process'
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -79,6 +79,7 @@ def test_k_centre_never_asks_twice_for_data_that_coincide() -> None:
     assert sorted(Way.of("k-centre").choose(query(torch.zeros(4, 2), torch.zeros(1, 2), 4)).tolist()) == [0, 1, 2, 3]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("density", ["ppca", "vae"])
 def test_low_p_asks_for_outliers_first(density: str) -> None:
     pool = normal(200)
@@ -92,6 +93,7 @@ def test_low_p_refuses_a_family_without_a_likelihood() -> None:
         Way.of("low-p:density=gan").choose(query(normal(20), normal(5), 3))
 
 
+@pytest.mark.thorough
 def test_vaal_asks_where_there_are_no_labels() -> None:
     """Labelled data are on the left; the pool has as many there, and as many on the right."""
     left, right = torch.tensor([-3.0, 0.0]), torch.tensor([3.0, 0.0])

@@ -88,6 +88,7 @@ def test_no_label_is_read_before_it_is_asked_for(way: str, tmp_path: Path) -> No
     assert pool.oracle.asked.nonzero()[:, 0].tolist() == sorted(known.tolist())
 
 
+@pytest.mark.thorough
 def test_other_labels_that_were_asked_for_change_the_classifier(tmp_path: Path) -> None:
     """So the law above can fail."""
     true = labelled(data(), data().train)[1]

@@ -164,6 +164,7 @@ def test_chains_do_not_depend_on_each_other() -> None:
     assert all(map(torch.equal, sizes, annealer.sizes))
 
 
+@pytest.mark.thorough
 def test_dequantised_data_are_bounded_by_quadrature() -> None:
     """log P(x) of two integers is the integral of a flow's density over a square."""
     torch.manual_seed(0)
@@ -198,6 +199,7 @@ def test_families_with_continuous_latents_are_enclosed(name: str) -> None:
     assert float(gap.mean()) > -3 * float(gap.std()) / math.sqrt(12)
 
 
+@pytest.mark.thorough
 def test_a_path_that_is_too_long_is_not_annealed() -> None:
     event, settings = zoo.Event((4, 4), 5), small("ddpm")
     assert why_not(zoo.build("ddpm", event, settings)) == ""

@@ -126,6 +126,7 @@ def labelled() -> TrainedRun:
     return TrainedRun(pair, data, 0, [])
 
 
+@pytest.mark.thorough
 def test_the_posterior_of_a_label_is_the_guides_where_it_draws_it(labelled: TrainedRun) -> None:
     pair, x = labelled.pair, labelled.data.test[:30]
     by_guide, expected = posterior(pair, x, 4), guided(pair, x)
@@ -150,6 +151,7 @@ def test_the_posterior_of_a_label_is_that_of_the_joint_and_has_a_gradient(name: 
         assert torch.allclose(found.detach().double(), log_joint(pair, x, 4).log_softmax(1), atol=1e-3)
 
 
+@pytest.mark.thorough
 def test_own_and_plain_classifiers_fall_and_their_data_are_scored(labelled: TrainedRun, tmp_path: Path) -> None:
     run = replace(labelled, shared=tmp_path)
     scores = asked("attack", run, settings=SETTINGS)
@@ -167,6 +169,7 @@ def test_own_and_plain_classifiers_fall_and_their_data_are_scored(labelled: Trai
     assert (tmp_path / "classifier.safetensors").stat().st_mtime_ns == written, "it is trained once"
 
 
+@pytest.mark.thorough
 def test_a_family_without_labels_is_shown_what_fools_the_plain_classifier() -> None:
     data = load_data("digits")
     run = TrainedRun(build("uniform", data.event), data, 0, [])
@@ -195,6 +198,7 @@ def test_likelihoods_are_exact_or_bounds(pair: str, kind: str) -> None:
         log_likelihoods(finished(Implicit(), unchecked=True).pair, torch.zeros(3, 2))
 
 
+@pytest.mark.thorough
 def test_the_levels_of_a_continuous_point_are_never_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every datum that a likelihood is asked for is a datum of the event."""
     seen: list[Tensor] = []

@@ -102,6 +102,7 @@ def test_row_lstm_sees_a_triangle_above_the_pixel() -> None:
     assert torch.equal(seen[i, j], torch.where(above > 0, triangle, (columns >= j - blocks - reach) & (columns < j)))
 
 
+@pytest.mark.thorough
 @settings(max_examples=20, deadline=None)
 @given(
     make=st.sampled_from(EVERY),

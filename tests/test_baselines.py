@@ -25,6 +25,7 @@ def draw(event: Event, n: int) -> torch.Tensor:
     return torch.randint(event.levels, (n, *event.shape), generator=generator).float()
 
 
+@pytest.mark.thorough
 def test_sizes_of_digits_are_those_of_the_libraries() -> None:
     sizes = standard_codes(DIGITS.event, DIGITS.test)
     raw = DIGITS.test.numpy().astype(np.uint8).tobytes()
@@ -50,6 +51,7 @@ def test_every_event_has_its_codes() -> None:
         assert min(sizes.values()) > 0
 
 
+@pytest.mark.thorough
 def test_binary_data_may_be_packed_in_bits() -> None:
     x = draw(Event(64, "binary"), 500)
     sizes = standard_codes(Event(64, "binary"), x)

@@ -170,6 +170,7 @@ def test_a_gpu_that_is_not_there_is_refused_with_a_sentence() -> None:
     assert "device 'cuda' is not available here; use auto, cpu, cuda or mps" in found.output
 
 
+@pytest.mark.thorough
 @JIT
 @pytest.mark.parametrize(
     "name", ["realnvp", *(pytest.param(name, marks=pytest.mark.slow) for name in ("vae+iaf", "vae+planar", "pixelcnn"))]
@@ -288,6 +289,7 @@ def test_the_csv_is_tidy_and_the_table_square(tmp_path: Path) -> None:
     assert [note.partition(":")[0] for note in notes] == ["a, eager", "b, eager"]
 
 
+@pytest.mark.thorough
 def test_the_command_prints_and_writes(field: Callable[..., None], tmp_path: Path) -> None:
     field(eager=TRAINING["eager"])
     words = ["bench", "--quick", "--threads", "1", "--reports", str(tmp_path), "--quiet"]

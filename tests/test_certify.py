@@ -18,6 +18,7 @@ BUDGET: dict[str, int] = {"data": 40, "particles": 16, "chains": 4, "temperature
 SMALL = {"data": 20, "particles": 8, "chains": 1, "temperatures": 1}
 
 
+@pytest.mark.thorough
 def test_every_evaluator_holds_on_every_closed_form() -> None:
     rows = list(certify(**BUDGET))
     assert [row for row in rows if not row.holds] == []
@@ -51,6 +52,7 @@ def test_a_bound_is_wrong_on_one_side_only(side: int, found: float, holds: bool)
     assert Certified("made", "up", truth=-1.0, found=found, stderr=0.1, side=side).holds == holds
 
 
+@pytest.mark.thorough
 def test_the_command_prints_a_row_for_each() -> None:
     rows = json.loads(zoo("certify", "--quick", "--json").stdout)
     assert len(rows) == 26

@@ -207,6 +207,7 @@ class PositiveData(Good):
         return dist.LogNormal(self.decoder(z), 1.0).to_event(1)
 
 
+@pytest.mark.thorough
 def test_a_model_of_positive_reals_is_checked_on_its_draws() -> None:
     assert broken(findings_of(PositiveData)) == []
 
@@ -243,6 +244,7 @@ def test_wrong_names_are_not_findings() -> None:
         check("uniform", REAL)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["mine", "my-own_vae2", "event"])
 def test_the_starting_file_passes_as_it_is(tmp_path: Path, name: str) -> None:
     path = tmp_path / f"{name}.py"
@@ -251,6 +253,7 @@ def test_the_starting_file_passes_as_it_is(tmp_path: Path, name: str) -> None:
     assert [finding for finding in check(name) if not finding.ok] == []
 
 
+@pytest.mark.thorough
 def test_laws_are_checked_on_the_data_that_are_given(tmp_path: Path) -> None:
     """A program of positive numbers: on its own draws all is well, on data with another it is refused at every door."""
     (tmp_path / "waiting.py").write_text(

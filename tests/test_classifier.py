@@ -62,6 +62,7 @@ def test_training_leaves_the_global_random_numbers_alone() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
+@pytest.mark.thorough
 def test_few_images_are_learnt_by_heart() -> None:
     x, y = images(12)
     assert torch.equal(fit_classifier(IMAGE, 3, x, y).log_probs(x).argmax(1), y)

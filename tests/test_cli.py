@@ -119,6 +119,7 @@ def test_new_hides_no_name_that_its_file_uses(kind: str, name: str) -> None:
     assert "there already" in zoo("new", kind, name, code=2).stderr
 
 
+@pytest.mark.thorough
 def test_with_is_given_before_or_after_the_command() -> None:
     zoo("new", "mine")
     for words in (["--with", "mine.py", "list"], ["list", "--with", "mine.py"]):
@@ -141,6 +142,7 @@ def test_check_of_a_broken_pair_exits_with_1() -> None:
     assert "FAIL" in zoo("check", "broken.py", code=1).stdout
 
 
+@pytest.mark.thorough
 def test_train_evaluate_and_sample_one_family() -> None:
     first = json.loads(zoo("train", "vae", *SMALL, "--json").stdout)
     again = json.loads(zoo("train", "vae+normal", *SMALL, "--json").stdout)

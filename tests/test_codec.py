@@ -230,6 +230,7 @@ def test_data_of_another_event_are_refused() -> None:
             encode(pair, x)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("name", "steps", "excess"),
     [
@@ -288,6 +289,7 @@ def test_the_documented_code_is_a_codec() -> None:
     assert torch.equal(code(dist.Bernoulli(probs)).pop(stack), value)
 
 
+@pytest.mark.thorough
 def test_the_documented_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     np.save("images.npy", DIGITS.test[:9].numpy())

@@ -47,6 +47,7 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndar
     return arrays
 
 
+@pytest.mark.thorough
 def test_a_record_comes_back_byte_for_byte(record: dict[str, np.ndarray[Any, Any]]) -> None:
     words = ("compress", "mine.py", "data.npz", "-o", "out.zoo", "--data", "data.npz", "--field", "y=label")
     zoo(*words, "--field", "c=given", "--train", "steps=3", "--quiet")
@@ -64,6 +65,7 @@ def test_a_record_comes_back_byte_for_byte(record: dict[str, np.ndarray[Any, Any
     assert not Path("x.npz").exists()
 
 
+@pytest.mark.thorough
 def test_the_documented_commands_run(record: dict[str, np.ndarray[Any, Any]]) -> None:
     Path("mine.py").rename("my.py")
     section = (Path(__file__).parent.parent / "docs" / "compression.md").read_text().split("\n## ")[1]

@@ -127,6 +127,7 @@ def test_a_pair_whose_label_is_summed_where_it_is_missing_is_coded() -> None:
     assert same(back(pair, encode(pair, x), x), x)
 
 
+@pytest.mark.thorough
 def test_a_few_data_without_a_label_among_many_come_back() -> None:
     event = Event.parse("x=3x5:binary,y=:2@label")
     pair = build("ssvae", event, small("ssvae"))
@@ -239,6 +240,7 @@ def test_padding_takes_no_bits() -> None:
     assert torch.equal(back(pair, encode(pair, x), x), x)
 
 
+@pytest.mark.thorough
 def test_the_first_sequence_that_is_coded_is_the_shortest() -> None:
     pair, x = pair_of("chain"), data_of(BITS, 40)
     n = x[:, -1]
@@ -265,6 +267,7 @@ def test_the_signs_of_zeros_come_back(name: str) -> None:
 # ---------------------------------------------------------------- the evaluation
 
 
+@pytest.mark.thorough
 def test_a_record_is_compared_with_standard_codes_of_its_fields() -> None:
     event = Event.parse("x=8x8:17,y=:10@label,c=3:real@given")
     with seeded(0):
@@ -296,6 +299,7 @@ def test_a_latent_that_the_guide_marks_takes_the_bits_of_the_guide() -> None:
     assert 32 * len(unpack(encode(pair, x))[1]) == pytest.approx(-float(elbo.sum()) / math.log(2), rel=0.05, abs=100)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["table", *(pytest.param(name, marks=pytest.mark.slow) for name in ("chain", "hmm"))])
 def test_the_evaluation_codes_records(name: str) -> None:
     pair = pair_of(name)

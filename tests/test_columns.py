@@ -26,6 +26,7 @@ def table(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.thorough
 def test_the_example_file_adds_its_column_to_every_format(tmp_path: Path) -> None:
     write_report(study(), tmp_path / "before")
     load_families([EXAMPLE])
@@ -49,6 +50,7 @@ def test_the_example_file_adds_its_column_to_every_format(tmp_path: Path) -> Non
     assert sum(map(float, shares)) == pytest.approx(1.0, abs=0.01)
 
 
+@pytest.mark.thorough
 def test_a_report_is_redrawn_with_a_column_of_ones_own(tmp_path: Path) -> None:
     study(seeds=1).save(tmp_path / "table1")
     done = CliRunner().invoke(app, ["report", "table1", "--reports", str(tmp_path), "--with", str(EXAMPLE)])

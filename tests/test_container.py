@@ -104,6 +104,7 @@ def answer(pair: Pair, file: bytes, x: torch.Tensor) -> str:
     return reason
 
 
+@pytest.mark.thorough
 @settings(max_examples=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rng=st.randoms(use_true_random=False))
 def test_damaged_files_are_refused_in_one_sentence(
@@ -114,6 +115,7 @@ def test_damaged_files_are_refused_in_one_sentence(
     assert answer(pair, damaged, x)
 
 
+@pytest.mark.thorough
 def test_damage_under_a_valid_checksum_never_gives_wrong_data(pair: Pair, file: bytes, x: torch.Tensor) -> None:
     """Behind the checksum: the header, the weights, the probe, the seed bits and the data's own checksum."""
     rng, body = random.Random(1), file[:-CHECKSUM]

@@ -74,6 +74,7 @@ def test_a_family_without_a_bound_says_why(family: str) -> None:
         converging(trained(family), Settings())
 
 
+@pytest.mark.thorough
 def test_the_command_keeps_numbers_and_drawings_in_the_run(tmp_path: Path) -> None:
     options = ("--data", "moons", "--train", "steps=5", "--runs", tmp_path, "--particles", 64, "--quiet")
     zoo("evaluate", "ppca:latent=1", *options, "-e", "likelihood", "--figure")

@@ -109,6 +109,7 @@ def test_dynamic_batches_are_drawn_again() -> None:
     assert first.mean(0) == pytest.approx(torch.tensor([0, 1, 0.5]), abs=0.05)
 
 
+@pytest.mark.thorough
 def test_importing_the_package_is_light() -> None:
     heavy = "sklearn", "pooch", "pandas", "PIL"
     code = f"import sys, zoo.data; print({set(heavy)} & set(sys.modules))"

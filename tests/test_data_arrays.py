@@ -56,6 +56,7 @@ def test_event_is_inferred(array: np.ndarray, event: Event, suffix: str, tmp_pat
     assert "shuffled with seed 0 and split 0.8/0.1/0.1: 16 train, 2 validation, 2 test" in data.source
 
 
+@pytest.mark.thorough
 @given(st.integers(100, 200), st.integers(0, 2**32), st.tuples(*[st.integers(1, 9)] * 3))
 def test_split_is_a_partition(
     tmp_path_factory: pytest.TempPathFactory, n: int, seed: int, parts: tuple[int, int, int]

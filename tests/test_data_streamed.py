@@ -69,6 +69,7 @@ def test_training_on_it_gives_the_same_bits(both: tuple[Dataset, Dataset]) -> No
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
 
 
+@pytest.mark.thorough
 def test_a_stopped_run_goes_on_with_the_same_batches(both: tuple[Dataset, Dataset], tmp_path: Path) -> None:
     """To the same bits as one that was not stopped."""
 

@@ -31,6 +31,7 @@ def written(data: Dataset) -> list[str]:
     ]
 
 
+@pytest.mark.thorough
 @given(LINES)
 def test_lines_are_read_as_written(tmp_path_factory: pytest.TempPathFactory, lines: list[str]) -> None:
     data = load_data(str(text_file(tmp_path_factory.mktemp("text"), "\n".join(lines))))

@@ -256,6 +256,7 @@ def test_a_run_keeps_the_columns_of_its_table(tmp_path: Path) -> None:
     assert RunConfig(**json.loads(config.model_dump_json())) == config
 
 
+@pytest.mark.thorough
 def test_a_table_through_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trained on some columns of a file with missing values and times, scored, sampled, and compressed on a grid."""
     monkeypatch.chdir(tmp_path)

@@ -34,6 +34,7 @@ from zoo.runs.evaluation import Settings, TrainedRun, evaluate
 from zoo.runs.steps import by_steps
 
 
+@pytest.mark.thorough
 def test_a_path_is_coded_point_by_point() -> None:
     """The first datum takes the seed bits of a point, and data about those of the ELBO."""
     event, steps, n = zoo.Event((2, 2), 5), 12, 20
@@ -124,6 +125,7 @@ def test_a_chain_of_the_moments_of_normal_data_is_their_path() -> None:
     assert torch.allclose(chain.log_prob(z), MultivariateNormal(0 * v, covariance).log_prob(z[..., 0]))
 
 
+@pytest.mark.thorough
 def test_the_bound_of_the_best_denoiser_is_that_in_closed_form(monkeypatch: pytest.MonkeyPatch) -> None:
     """x ~ N(0, I) and x'(u, v) = u / (1 + v), with E |x - x'|^2 = D v / (1 + v); exact in the limit of many steps."""
     torch.manual_seed(0)

@@ -79,6 +79,7 @@ def test_a_weight_is_a_number_of_copies() -> None:
         assert one.item() == pytest.approx(other.item(), abs=1e-9)
 
 
+@pytest.mark.thorough
 def test_the_area_is_the_mean_risk_over_all_coverages() -> None:
     generator = torch.Generator().manual_seed(1)
     confidence, errors = torch.rand(40, generator=generator), torch.randint(2, (40,), generator=generator)
@@ -128,6 +129,7 @@ def test_the_true_posterior_is_calibrated() -> None:
     assert {found[f"{metric}_rotated"].status for metric in ("ece", "nll", "brier")} == {"skipped"}
 
 
+@pytest.mark.thorough
 def test_overconfidence_is_found() -> None:
     found = scores("calibration", Pair(PLANE, Doubtless().model, none), of_two_classes())
     assert found["ece_excess"].stderr is not None
@@ -160,6 +162,7 @@ def labelled_images(n: int = 60) -> Tensor:
         return IMAGES.pack({"x": torch.randint(5, (n, 4, 4)), "y": torch.randint(3, (n,))})
 
 
+@pytest.mark.thorough
 def test_a_constant_p_of_x_saves_nothing() -> None:
     found = scores("selective", build("hybrid", IMAGES, {"x": "uniform"}), labelled_images())
     gains = {name: score for name, score in found.items() if name.endswith("_gain")}
@@ -178,6 +181,7 @@ class FarAndSure(torch.nn.Module):
             pyro.sample("y", dist.Categorical(logits=torch.stack([value.sum(1), -value.sum(1)], -1)), obs=y)
 
 
+@pytest.mark.thorough
 def test_far_from_the_data_the_classifier_is_sure_and_the_joint_is_not() -> None:
     """The mixture of what is normal, answered rightly, and of entries far away: noise of a wide batch."""
     with seeded(0):
@@ -199,6 +203,7 @@ def test_far_from_the_data_the_classifier_is_sure_and_the_joint_is_not() -> None
     assert found["aurc_joint_inverted"].status == found["aurc_joint_rotated"].status == "skipped"
 
 
+@pytest.mark.thorough
 def test_another_data_set_is_mixed_in_and_any_answer_to_it_is_an_error() -> None:
     """Fewer data, far away, of which the classifier is sure: the joint withholds them, and no right answer."""
     with seeded(0):
@@ -216,6 +221,7 @@ def test_another_data_set_is_mixed_in_and_any_answer_to_it_is_an_error() -> None
     assert found["error_90_joint_nothing"].status == "failed"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["selective", "calibration"])
 def test_every_family_with_a_label_is_measured_and_others_say_why_not(name: str) -> None:
     x = labelled_images(20)

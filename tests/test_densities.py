@@ -182,6 +182,7 @@ def twisted(size: int, *transforms: Any) -> Any:
     return dist.TransformedDistribution(dist.Normal(torch.zeros(size), 1.0).to_event(1), list(transforms))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("size", [2, 16, 64])
 def test_a_transform_of_ones_own_counts_its_volume(size: int) -> None:
     x = torch.randn(20, size)

@@ -40,6 +40,7 @@ def test_standard_errors_are_those_of_repetitions() -> None:
         assert mean == pytest.approx(spread, rel=0.15), measure.__name__
 
 
+@pytest.mark.thorough
 def test_standard_errors_of_pairs_are_those_of_repetitions() -> None:
     """Novel scores made of the known ones vary with them, so the errors are smaller than those of other data."""
 

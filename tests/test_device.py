@@ -145,6 +145,7 @@ NOT_THERE = {"passes"}
 """Counted by the addresses of tensors, which those of this device do not have; a GPU's have."""
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ASKED)
 def test_an_evaluation_measures_a_run_that_was_trained_on_another_device(name: str) -> None:
     event = EVENTS["levels"]

@@ -30,6 +30,7 @@ def made(event: Event, **hyper: Any) -> Any:
     return build("diva", event, {**small("diva"), **SMALL, **hyper}, seed=1)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("text", EVENTS)
 def test_the_contract_holds(text: str) -> None:
     event = Event.parse(text)
@@ -84,6 +85,7 @@ def test_other_events_are_refused(text: str) -> None:
         build("diva", Event.parse(text))
 
 
+@pytest.mark.thorough
 def test_it_learns_labels_and_leaves_the_prior_of_an_unknown_domain() -> None:
     data = load_data("rotated-digits:leave=0,images=200")
     pair = made(data.event, hidden=32, latent=8, channels=4)

@@ -77,6 +77,7 @@ def test_a_chain_expands_to_a_plate() -> None:
     torch.testing.assert_close(wide.log_prob(z)[2], fn.log_prob(z[2]))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("text", EVENTS)
 def test_the_contract_holds_for_families_of_sequences(text: str) -> None:
     event = Event.parse(text)
@@ -112,6 +113,7 @@ def test_the_guide_reads_each_sequence_from_its_end(text: str) -> None:
             torch.testing.assert_close(whole[i, t], alone[0, -1], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_the_bound_of_a_sequence_does_not_depend_on_the_longest_that_it_may_be() -> None:
     short, long = (Event.parse(f"x={T}x3:binary~n,n=:{T + 1}@given") for T in (3, 6))
     pairs = [build("dmm", event, small("dmm")) for event in (short, long)]

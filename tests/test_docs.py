@@ -27,6 +27,7 @@ def built() -> dict[str, str]:
     return pages()
 
 
+@pytest.mark.thorough
 def test_every_family_has_a_page(built: dict[str, str]) -> None:
     for family in families:
         assert built[f"families/{family.name}.md"].startswith(f"# {family.name}\n")
@@ -122,6 +123,7 @@ def test_the_citation_is_of_this_version() -> None:
     assert re.search(r"^authors:\n  - name: ", citation, re.MULTILINE)
 
 
+@pytest.mark.thorough
 def test_documented_arguments_are_in_the_signature() -> None:
     sources = [path for folder in ("zoo", "models", "guides", "evaluations") for path in (ROOT / folder).rglob("*.py")]
     strange = [

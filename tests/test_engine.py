@@ -67,6 +67,7 @@ def agree(ours: dict[str, Tensor], theirs: dict[str, Tensor], tolerance: float) 
         assert torch.allclose(ours[name].reshape(grad.shape), grad, rtol=tolerance, atol=tolerance * largest), name
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "support"), in_turn(members(), family_of))
 def test_the_recorded_gradient_is_pyros_own(name: str, support: str) -> None:
     """Of families on levels in the precision of training, of all others in double precision."""
@@ -152,6 +153,7 @@ def test_objectives_are_pyros(made: Any, ours: Objective, theirs: Any, mode: Any
     agree(gradients(pair), expected, 1e-5)
 
 
+@pytest.mark.thorough
 def test_the_importance_weighted_bound_tightens_with_particles() -> None:
     torch.manual_seed(0)
     pair = pair_of(Small())
@@ -177,6 +179,7 @@ def test_plain_functions_with_pyro_params_are_recorded() -> None:
     assert list(pyro.get_param_store().keys()) == []
 
 
+@pytest.mark.thorough
 def test_a_ragged_batch_another_mode_and_frozen_parameters_are_recorded_again() -> None:
     torch.manual_seed(0)
     pair = pair_of(Small())
@@ -210,6 +213,7 @@ class Normed(Small):
             pyro.sample("z", dist.Normal(loc, scale.exp()).to_event(1))
 
 
+@pytest.mark.thorough
 def test_buffers_move_as_they_do_without_the_graph() -> None:
     states = []
     for mode in PLAIN_AND_RECORDED:
@@ -225,6 +229,7 @@ def test_buffers_move_as_they_do_without_the_graph() -> None:
     assert int(states[1]["Normed.norm.num_batches_tracked"]) == 3
 
 
+@pytest.mark.thorough
 def test_shared_weights_have_the_gradient_of_all_their_uses() -> None:
     """Two names of one parameter in a module, and a module that both programs' owners hold."""
 
@@ -297,6 +302,7 @@ def test_what_a_graph_cannot_hold_falls_back_and_says_why(made: Any) -> None:
     assert all(bool((grad != 0).any()) for grad in gradients(pair).values())
 
 
+@pytest.mark.thorough
 def test_the_reason_is_that_of_the_last_batch() -> None:
     class Odd(Small):
         def guide(self, x: Tensor) -> Any:
@@ -337,6 +343,7 @@ def test_what_fails_to_compile_is_recorded_and_says_so(tmp_path: Path, monkeypat
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
+@pytest.mark.thorough
 def test_svi_alone_learns_and_an_unknown_engine_is_refused() -> None:
     torch.manual_seed(0)
     made = Small()

@@ -161,6 +161,7 @@ def test_loss_and_gradients_are_those_of_trace_enum_elbo(model: Program, guide: 
         assert mine is None or torch.allclose(mine, pyros, atol=1e-5)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("model", "guide"), CASES)
 def test_the_step_is_recorded(model: Program, guide: Program) -> None:
     pair, x = Pair(PLANE, model, guide), torch.randn(6, 2)
@@ -232,6 +233,7 @@ def test_particles_are_averaged_and_warm_up_weighs_the_sampled_latents() -> None
     assert torch.allclose(tempered, -(reconstruction + 0.25 * latents).mean(), atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_training_a_mixture_finds_its_weights() -> None:
     def model(x: Tensor) -> None:
         weights = pyro.param("weights", torch.full((2,), 0.5), constraint=dist.constraints.simplex)

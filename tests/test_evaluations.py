@@ -279,6 +279,7 @@ def test_quality_of_too_few_data_is_skipped() -> None:
     assert scores["seconds_1"].status == "ok"
 
 
+@pytest.mark.thorough
 def test_quality_of_the_truth_and_of_something_else() -> None:
     truth, far = (asked("sampling", finished(Normal(loc))) for loc in (0.0, 30.0))
     assert abs(value(truth["mmd2"])) < 4 * (truth["mmd2"].stderr or 0.0)

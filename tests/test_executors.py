@@ -165,6 +165,7 @@ def fails_alone(executor: Executor, folder: Path) -> None:
     assert executor.run([], quiet) == {}
 
 
+@pytest.mark.thorough
 def test_a_failure_is_that_jobs_own(debug: Executor, tmp_path: Path) -> None:
     fails_alone(debug, tmp_path)
 

@@ -58,6 +58,7 @@ def test_every_figure_of_the_page_is_a_file() -> None:
     assert len(titles) == len(own) + 1, "real points stand on the page twice, with samples and with densities"
 
 
+@pytest.mark.thorough
 def test_names_are_of_the_data_set_the_figure_and_the_family() -> None:
     names = set(named_figures(everything()))
     assert {"digits-ranking", "digits-elbo-gaps", "digits-elbo-parts", "digits-rate-distortion"} <= names
@@ -105,6 +106,7 @@ def test_every_class_that_figures_use_has_its_style() -> None:
     assert {f".{word}" for word in used - {"ink", "number", "dots"}} <= styled
 
 
+@pytest.mark.thorough
 @WITH_CAIRO
 def test_png_and_pdf_show_what_the_svg_holds() -> None:
     found = figure_files(everything(), ["png", "pdf"])
@@ -118,6 +120,7 @@ def test_png_and_pdf_show_what_the_svg_holds() -> None:
             assert 0.001 < (grey < 200).mean() < 0.8, f"{name} is blank"
 
 
+@pytest.mark.thorough
 @WITH_CAIRO
 def test_pixels_of_a_sheet_stay_sharp() -> None:
     content = figure_files(measured(), ["png"])["digits-samples-real-data.png"]
@@ -126,6 +129,7 @@ def test_pixels_of_a_sheet_stay_sharp() -> None:
     assert len(levels) <= 17, "interpolated pixels would have levels in between"
 
 
+@pytest.mark.thorough
 def test_figures_are_written_where_the_report_is(tmp_path: Path) -> None:
     study(seeds=1).save(tmp_path / "table1")
     zoo("report", "table1", "--reports", tmp_path, "--figures", "svg")

@@ -105,6 +105,7 @@ def test_densities_share_a_scale_and_keep_their_places() -> None:
     assert ink(broken.html).max() == 0
 
 
+@pytest.mark.thorough
 def test_latents_are_shown_with_their_prior(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     made = study(seeds=1)

@@ -21,6 +21,7 @@ def test_tensors_read_back(tmp_path: Path) -> None:
     assert all(torch.equal(tensors[name], TENSORS[name]) for name in TENSORS)
 
 
+@pytest.mark.thorough
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.integers(0, 10**6), bits=st.integers(1, 255), cut=st.booleans())
 def test_a_torn_or_changed_file_is_noticed_and_named(tmp_path: Path, place: int, bits: int, cut: bool) -> None:

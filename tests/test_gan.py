@@ -51,6 +51,7 @@ def test_it_is_implicit() -> None:
     assert not can.lossless
 
 
+@pytest.mark.thorough
 def test_training_lowers_the_discrepancy() -> None:
     digits = load_data("digits")
     pair = make(digits.event, hidden=64)

@@ -89,6 +89,7 @@ def test_losses_of_batches_average_to_that_of_all_data() -> None:
         assert torch.allclose(parts.mean(), loss(DATA, beta), atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_the_bound_is_of_the_posterior_predictive() -> None:
     pair, x = Pair(PLANE, gaussian, posterior), DATA[:4]
     found = bounds(pair, x, 800)
@@ -106,6 +107,7 @@ def test_each_particle_has_a_draw_of_its_own() -> None:
     assert found.khat.isfinite().all()
 
 
+@pytest.mark.thorough
 def test_samples_are_independent_draws_of_the_predictive() -> None:
     """With one draw of mu for all of them, their mean would be off by its deviation."""
     pair = Pair(PLANE, gaussian, lambda x: posterior(x, 2.0))
@@ -181,6 +183,7 @@ def made_up(draw: Callable[[int], Tensor], event: Event = PLANE) -> Dataset:
         return Dataset("made up", event, draw(300), draw(40), draw(40), "made up")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "kind", [AutoMultivariateNormal, pytest.param(AutoNormal, marks=pytest.mark.slow)], ids=lambda kind: kind.__name__
 )
@@ -227,6 +230,7 @@ def test_weights_are_saved_and_loaded() -> None:
         assert torch.equal(log_weights(other, DATA), ours)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", [AutoNormal, AutoIAFNormal], ids=lambda kind: kind.__name__)
 def test_the_step_is_recorded(kind: Any) -> None:
     with seeded(0):
@@ -260,6 +264,7 @@ class Factors(nn.Module):
             pyro.sample("z", dist.Normal(mean, scale.exp()).to_event(1))
 
 
+@pytest.mark.thorough
 def test_shared_and_local_latents_together() -> None:
     """Given w, x ~ N(0, I + w'w); the predictive is its mean over the guide's draws of w."""
     factors = Factors()

@@ -133,6 +133,7 @@ def test_the_canonical_order_gives_one_array_for_each_graph(graphs: tuple[Tensor
     assert len(rows) == 143
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("sums", [False, True])
 @pytest.mark.parametrize("text", ["atoms=4:3,bonds=6:3", "bonds=3:2,atoms=3:2"])
 def test_the_contract_holds_for_graphs(text: str, sums: bool) -> None:

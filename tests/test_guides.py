@@ -286,6 +286,7 @@ def fitted_divergence(name: str, **hyper: Any) -> float:
         return -float(log_excess(pair, 20_000, 3, NOISE, x).mean())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("name", "hyper"),
     [
@@ -298,6 +299,7 @@ def test_guides_with_a_full_covariance_fit_a_gaussian_posterior(name: str, hyper
     assert abs(fitted_divergence(name, **hyper)) < 1e-3
 
 
+@pytest.mark.thorough
 def test_the_mean_field_gap_is_the_known_one() -> None:
     """The best diagonal normal has the diagonal of the precision P: KL = (sum_i log P_ii - log det P) / 2."""
     precision = torch.eye(3) + LOADING.T @ LOADING / NOISE**2

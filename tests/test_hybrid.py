@@ -87,6 +87,7 @@ def test_nats_are_those_of_x_plus_those_of_the_label(name: str, support: str) ->
     assert set(drawn[:, -1].tolist()) <= {0.0, 1.0, 2.0}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("name", "hyper"),
     [
@@ -102,6 +103,7 @@ def test_the_contract_holds(name: str, hyper: dict[str, Any]) -> None:
     assert [finding for finding in check(name, Event.parse(SMALL), hyper) if not finding.ok] == []
 
 
+@pytest.mark.thorough
 def test_a_log_prob_of_its_own_is_kept_and_checked() -> None:
     event = Event.parse("x=4:real,y=:3@label")
     findings = check("hybrid", event, {"x": "ppca:latent=2"})
@@ -316,6 +318,7 @@ def test_other_events_are_refused(name: str) -> None:
             build(name, Event.parse(text))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "name",
     [

@@ -243,6 +243,7 @@ def test_families_without_conditionals_are_skipped_with_the_reason(name: str) ->
     assert reason in found["half_nats"].reason
 
 
+@pytest.mark.thorough
 def test_missing_entries_and_labels_of_a_record_follow_their_joint_distribution() -> None:
     """p(y) prod_d p(x_d | y): by enumeration of x_m and y. The guide of a missing label is wrong on purpose."""
     event = zoo.Event.parse("x=3:binary,y=:2@label")

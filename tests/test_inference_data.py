@@ -144,6 +144,7 @@ def test_what_has_no_such_draws_is_refused(name: str, data: str, reason: str) ->
         to_arviz(model(name, zoo.load_data(data)))
 
 
+@pytest.mark.thorough
 def test_the_command_writes_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And the page's example runs as written, on what the command wrote."""
     monkeypatch.chdir(tmp_path)

@@ -106,6 +106,7 @@ def test_it_can_be_built_for_an_oblong_shape(name: str, support: str) -> None:
         assert sample(pair, 4).shape == (4, 3, 5)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", WITH_ELBO)
 def test_training_improves_the_elbo(name: str, coins: Dataset) -> None:
     def score(steps: int) -> float:

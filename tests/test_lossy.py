@@ -222,6 +222,7 @@ def ppca() -> LossyCodec:
     return LossyCodec(fitted_ppca(8))
 
 
+@pytest.mark.thorough
 def test_ppca_reconstructs_the_closed_form_mean(ppca: LossyCodec) -> None:
     """E max(0, min(16, floor y)) = sum_k P(y >= k) over k = 1 ... 16, y normal about the projection."""
     module: Any = ppca.pair.extras
@@ -241,6 +242,7 @@ def test_halving_the_grid_takes_a_bit_per_latent(ppca: LossyCodec) -> None:
     assert np.diff(sizes) == pytest.approx([1, 1], abs=0.03)
 
 
+@pytest.mark.thorough
 def test_the_search_improves_the_rate(ppca: LossyCodec) -> None:
     x = DIGITS.test[:200]
     found = ppca.infer(x)
@@ -310,6 +312,7 @@ def scores_of(pair: Pair, data: Dataset = FEW, **rest: Any) -> dict[str, Score]:
     return {score.metric: score for score in evaluate("lossy", [TrainedRun(pair, data, 0, [], **rest)], Settings())}
 
 
+@pytest.mark.thorough
 def test_ppca_beats_jpeg_at_every_rate() -> None:
     scores = scores_of(fitted_ppca(24))
     assert scores["verdict"].value == 1
@@ -329,6 +332,7 @@ def test_what_cannot_be_coded_is_skipped_or_failed(ppca: LossyCodec) -> None:
     assert {score.status for score in failed.values()} == {"failed"}
 
 
+@pytest.mark.thorough
 def test_a_model_that_learned_nothing_does_not_pass() -> None:
     scores = scores_of(build("vae+normal", DIGITS.event, {"latent": 2, "hidden": 16, "guide.hidden": 16}))
     assert scores["verdict"].value == 0
@@ -346,6 +350,7 @@ def test_data_that_are_no_images_are_compared_with_components() -> None:
     assert "PCA" in scores["verdict"].reason
 
 
+@pytest.mark.thorough
 def test_lossy_codes_are_cached_for_their_data_only(ppca: LossyCodec, tmp_path: Path) -> None:
     x, path = FEW.test[:20], tmp_path / "codes.safetensors"
     first, others = compress_at_widths(ppca, x, path=path), compress_at_widths(ppca, x.flip(1))
@@ -368,6 +373,7 @@ def test_references_are_cached_whole(tmp_path: Path) -> None:
     assert nothing["jpeg"] == []
 
 
+@pytest.mark.thorough
 def test_a_run_caches_its_reconstructions(tmp_path: Path) -> None:
     for name, recipe, shapes in (
         ("ppca", {"steps": 2}, {f"{grid:g}": (CODED, 8, 8) for grid in GRIDS}),

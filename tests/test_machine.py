@@ -95,6 +95,7 @@ def test_a_measured_calibration_charges_for_recording_and_credits_compiling() ->
     assert 0 < found.compiling < float("inf") or not has_compiler()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["vae", "ssvae"])
 def test_auto_takes_one_plain_step_and_then_what_it_decided(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

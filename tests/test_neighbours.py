@@ -78,6 +78,7 @@ def measured(seeds: int = 1) -> Study:
     return made
 
 
+@pytest.mark.thorough
 def test_the_ratio_stands_in_the_report_and_on_the_page(tmp_path: Path) -> None:
     made = measured()
     assert dict(table(made, tables.members(made, "digits")).lines) == {

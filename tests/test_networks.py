@@ -73,6 +73,7 @@ def test_a_gradient_step_and_a_draw_of_small_images_in_colours(name: str) -> Non
 NAMED = [name for name in members() if ":net=" in name]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", in_turn(NAMED, lambda name: name.partition(":")[0]))
 def test_the_contract_holds_on_images_in_few_colours(name: str) -> None:
     """Of every network; the first of each family is swept on grey images too (tests/test_laws.py)."""
@@ -88,6 +89,7 @@ def test_a_wrong_name_is_refused_with_the_list(family: str) -> None:
         build(family, COLOURS, {"net": "rnn"})
 
 
+@pytest.mark.thorough
 def test_small_grey_images_keep_the_first_network() -> None:
     """So that the measured table and saved weights stay."""
     for name in sorted({name.partition(":")[0] for name in NAMED}):

@@ -55,6 +55,7 @@ def linear(monkeypatch: pytest.MonkeyPatch) -> tuple[Pair, Dataset]:
     return pair, Dataset("lines", Event(4, "real"), x[:400], x[400:500], x[500:], "drawn")
 
 
+@pytest.mark.thorough
 def test_the_density_of_a_linear_decoder_is_the_normal_one(linear: tuple[Pair, Dataset]) -> None:
     pair, data = linear
     before = {name: tensor.clone() for name, tensor in pair.state().items()}

@@ -113,6 +113,7 @@ def test_complexity_is_the_length_of_the_stored_file() -> None:
         assert size == len(file.getvalue())
 
 
+@pytest.mark.thorough
 def test_a_model_that_knows_nothing_is_corrected_by_the_complexity_alone() -> None:
     data = load_data("digits")
     run = TrainedRun(build("uniform", data.event), data, 0, [])
@@ -158,6 +159,7 @@ def test_what_does_not_apply_is_skipped_with_a_reason() -> None:
     assert set(stopped) == set(asked("novelty", finished(Normal())))
 
 
+@pytest.mark.thorough
 def test_the_background_model_is_trained_once_for_each_rate(tmp_path: Path) -> None:
     data = load_data("digits")
     config = configure("ppca", DataSpec(name="digits"), data, seed=0, recipe={"steps": 30})

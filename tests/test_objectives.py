@@ -77,6 +77,7 @@ def test_one_particle_is_the_elbo(flow: bool) -> None:
     assert all(torch.allclose(found[0][name], found[1][name], atol=1e-6) for name in found[0])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("flow", [False, True])
 def test_the_doubly_reparameterised_gradient_has_the_same_mean(flow: bool) -> None:
     """Each row is a draw: the same datum many times, of which the gradient is the mean."""
@@ -120,6 +121,7 @@ def data(n: int = 40) -> Dataset:
     return zoo.standardised(Dataset("made up", PLANE, x, x[:10], x[:10], "made up"))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_killed_and_resumed_it_ends_with_the_same_bits(objective: str) -> None:
     recipe = {"steps": 20, "batch": 8, "checkpoints": 4, "objective": objective, "particles": 3}

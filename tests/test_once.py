@@ -46,6 +46,7 @@ def sizes(rows: Sequence[dict[str, Any]]) -> dict[int, int]:
     return {row["seed"]: row["n"] for row in rows if row["metric"] == "auroc_log_p_shuffled"}
 
 
+@pytest.mark.thorough
 def test_once_is_of_the_first_seed_and_what_is_stored_is_shown(
     compare: Callable[[], list[dict[str, Any]]], tmp_path: Path
 ) -> None:

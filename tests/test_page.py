@@ -150,6 +150,7 @@ def ask(page: Path, tmp_path: Path, question: str, width: int = 1200, script: bo
     return json.loads(html.unescape(title[1]))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("width", "script"), [(1280, True), (390, True), (390, False), (360, True)])
 def test_nothing_sticks_out_or_is_cut_at_any_width(page: Path, tmp_path: Path, width: int, script: bool) -> None:
     found = ask(page, tmp_path, LAYOUT, width, script)
@@ -164,6 +165,7 @@ def test_nothing_sticks_out_or_is_cut_at_any_width(page: Path, tmp_path: Path, w
     assert found["covered"] == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("event", ["8x8:17", "2:real"])
 def test_a_picture_is_enlarged_without_the_script(tmp_path: Path, event: str) -> None:
     write_report(study(seeds=1, event=event), tmp_path)
@@ -173,6 +175,7 @@ def test_a_picture_is_enlarged_without_the_script(tmp_path: Path, event: str) ->
     assert found["before"] == found["again"] < 0.6 * found["after"]
 
 
+@pytest.mark.thorough
 def test_a_header_sorts_by_value_and_back(page: Path, tmp_path: Path) -> None:
     (first, drawn), *clicks = ask(page, tmp_path, SORT.replace("COLUMN", "2"))
     assert (first, *(state for state, _ in clicks)) == ("none", "ascending", "descending", "none")
@@ -185,6 +188,7 @@ def test_a_header_sorts_by_value_and_back(page: Path, tmp_path: Path) -> None:
     assert again == drawn
 
 
+@pytest.mark.thorough
 def test_groups_and_columns_are_hidden_and_shown(page: Path, tmp_path: Path) -> None:
     all_shown, hidden, again, columns, fewer, before, after, scroll, width = ask(page, tmp_path, HIDE)
     assert all_shown == again
@@ -197,6 +201,7 @@ def test_groups_and_columns_are_hidden_and_shown(page: Path, tmp_path: Path) -> 
     assert width > 80
 
 
+@pytest.mark.thorough
 def test_a_family_is_highlighted_everywhere(page: Path, tmp_path: Path) -> None:
     found = ask(page, tmp_path, HIGHLIGHT)
     assert found["focused"] == [True, True, True]
@@ -205,6 +210,7 @@ def test_a_family_is_highlighted_everywhere(page: Path, tmp_path: Path) -> None:
     assert (found["open"], found["closed"]) == (1, 0), "Escape closes an enlarged picture"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dark", [False, True])
 def test_light_and_dark_are_what_they_say(page: Path, tmp_path: Path, dark: bool) -> None:
     shot = tmp_path / "shot.png"

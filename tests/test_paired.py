@@ -93,6 +93,7 @@ def rows_of(folder: Path, name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.thorough
 def test_every_pair_agrees_with_the_scores(compared: Path) -> None:
     nats: dict[str, list[dict[str, str]]] = {}
     for row in rows_of(compared, "scores.csv"):
@@ -132,6 +133,7 @@ def test_the_kept_nats_are_those_of_the_score(compared: Path) -> None:
         assert float(kept.values.std() / math.sqrt(len(kept.values))) == pytest.approx(score.stderr)
 
 
+@pytest.mark.thorough
 def test_nats_of_other_data_settings_or_scores_are_refused(compared: Path) -> None:
     settings, data = Settings(particles=PARTICLES), load_data("digits")
     [run, *_] = find_runs(compared / "runs", "ppca")
@@ -216,6 +218,7 @@ def test_the_tables_are_against_the_best_and_of_every_two(tmp_path: Path) -> Non
         assert [float(row["difference"]) for row in csv.DictReader(file)] == [row[2] for row in ROWS]
 
 
+@pytest.mark.thorough
 def test_a_study_from_before_has_no_pairs_and_still_loads(tmp_path: Path) -> None:
     old = json.loads(study(seeds=1).json())
     del old["paired"]

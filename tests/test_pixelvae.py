@@ -99,6 +99,7 @@ def test_only_images_fit() -> None:
             build("pixelvae", Event(shape, 3), SMALL)
 
 
+@pytest.mark.thorough
 def test_passes_over_the_part_that_a_pixel_depends_on_draw_the_same() -> None:
     """As whole passes do, on an image that is much larger than the part."""
     made, n = pixelvae(Event((2, 9, 11), 3), reach=1, blocks=1), 3

@@ -183,6 +183,7 @@ def test_parameters_are_drawn_with_the_seed_of_each_pair(tmp_path: Path) -> None
     assert not torch.equal(one[name], other[name])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("event", [Event((28, 28), "binary"), Event(784, "binary")])
 def test_pyros_own_example_works_as_published(tmp_path: Path, event: Event) -> None:
     assert load_families([write(tmp_path, "vae_example.py", PYRO_VAE)]) == ["vae_example"]

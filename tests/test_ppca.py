@@ -55,6 +55,7 @@ def test_the_closed_forms_guide_is_the_exact_posterior(dequantised: Tensor) -> N
     torch.testing.assert_close(log_weights(pair, y), log_prob(pair, y), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.thorough
 def test_training_reaches_the_closed_form(dequantised: Tensor) -> None:
     data = Dataset("dequantised", REAL, dequantised, dequantised, dequantised, "digits with fixed noise")
     pair = build("ppca", REAL, {"latent": 8})

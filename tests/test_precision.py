@@ -46,6 +46,7 @@ def data() -> Dataset:
     return Dataset(whole.name, whole.event, whole.train[:60], whole.validation[:20], whole.test[:20], whole.source)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["vae", "pixelcnn", "realnvp"])
 def test_bf16_never_enters_what_is_reported(name: str, data: Dataset) -> None:
     pair = build(name, data.event, {}, 0)

@@ -38,6 +38,7 @@ def sleep(path: Path) -> None:
     time.sleep(60)
 
 
+@pytest.mark.thorough
 def test_a_crash_fails_that_job_and_no_other(tmp_path: Path) -> None:
     jobs = [
         Job("one", write, (tmp_path / "one",)),

@@ -74,6 +74,7 @@ class LikeHub(Quiet):
         super().end_headers()
 
 
+@pytest.mark.thorough
 def test_scores_are_those_of_the_weights_that_were_written(registry: Path) -> None:
     run = published_run(f"{registry}/{NAME}")
     assert run is not None
@@ -101,6 +102,7 @@ def test_a_model_loads_from_a_server(registry: Path) -> None:
     assert torch.equal(model.sample(2, seed=0), zoo.load(f"{registry}/{NAME}").sample(2, seed=0))
 
 
+@pytest.mark.thorough
 def test_a_model_loads_from_a_repository(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("huggingface_hub")
     with served(LikeHub, registry) as address:
@@ -110,6 +112,7 @@ def test_a_model_loads_from_a_repository(registry: Path, monkeypatch: pytest.Mon
             zoo.load("hf://someone/models/nothing")
 
 
+@pytest.mark.thorough
 def test_every_command_takes_a_model_by_its_name(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZOO_REGISTRY", str(registry))
     np.save("some.npy", zoo.load_data("digits").test[:5].numpy().astype("uint8"))
@@ -241,6 +244,7 @@ def test_what_nobody_could_check_is_not_published(registry: Path, tmp_path: Path
     assert not (tmp_path / "models").exists()
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not (SHIPPED / INDEX).exists(), reason="no model is shipped")
 def test_shipped_models_are_whole_and_small() -> None:
     for name, entry in ModelRegistry(str(SHIPPED)).models().items():

@@ -24,6 +24,7 @@ PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 COMMANDS = [line.partition("#")[0] for line in README.splitlines() if line.startswith(".venv/bin/zoo ")]
 
 
+@pytest.mark.thorough
 def test_the_declaration_keeps_the_contract_and_its_commands_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -43,6 +44,7 @@ def test_the_declaration_keeps_the_contract_and_its_commands_run(
     assert said.getvalue() == f"lower bound {sizes}\n"
 
 
+@pytest.mark.thorough
 def test_the_python_example_prints_what_it_should(capsys: pytest.CaptureFixture[str]) -> None:
     exec(compile(PYTHON[1], "README.md", "exec"), {})
     assert capsys.readouterr().out == "finished torch.Size([5, 8, 8])\n"
@@ -87,6 +89,7 @@ def test_the_map_shows_every_folder_that_is_tracked() -> None:
     assert {path for path in tracked if "/" not in path} == documents | settings
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", kinds())
 def test_what_zoo_new_writes_does_what_it_says_next(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

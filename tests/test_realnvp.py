@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 import torch
 
 from zoo.data import load_data
@@ -38,6 +39,7 @@ def test_exact_on_real_data_and_a_bound_on_integers() -> None:
     assert (able.likelihood, set(able.latents), able.lossless) == ("bound", {"y"}, False)
 
 
+@pytest.mark.thorough
 def test_it_learns_the_moons() -> None:
     moons = load_data("moons")
     floor, flow = (

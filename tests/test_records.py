@@ -151,6 +151,7 @@ def test_the_order_of_data_without_a_label_is_that_of_any_data() -> None:
     assert torch.equal(Batches(data, 8, seed=5)(0), x[torch.randperm(40, generator=generator)[:8]])
 
 
+@pytest.mark.thorough
 def test_a_label_that_the_guide_leaves_out_is_summed() -> None:
     """With no guide, p(x) is exact where the label is missing, as p(x, y) is where it is known."""
     with seeded(0):
@@ -213,6 +214,7 @@ def test_ground_laws_take_mixed_data() -> None:
     ground_laws(mixture(), some())
 
 
+@pytest.mark.thorough
 def test_training_on_records_learns_both_kinds_of_data() -> None:
     with seeded(0):
         mu, y = torch.tensor([[3.0, 0.0], [-3.0, 0.0], [0.0, 4.0]]), torch.randint(3, (400,))
@@ -266,6 +268,7 @@ def regression(x: Tensor, y: Tensor | None = None) -> None:
         pyro.sample("obs", dist.Normal(x @ weight, 0.5), obs=y)
 
 
+@pytest.mark.thorough
 def test_a_published_regression_is_a_pair() -> None:
     event = Event.parse("x=2:real@given,y=:real")
     with seeded(0):

@@ -105,6 +105,7 @@ def words(folder: Path) -> str:
     return " ".join(" ".join(Page((folder / "index.html").read_text()).text).split())
 
 
+@pytest.mark.thorough
 def test_json_is_strict(report: tuple[str, Study, Path]) -> None:
     def refuse(name: str) -> None:
         raise AssertionError(name)
@@ -112,6 +113,7 @@ def test_json_is_strict(report: tuple[str, Study, Path]) -> None:
     json.loads((report[2] / "scores.json").read_text(), parse_constant=refuse)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("report", ["failed", "coded", "coded points"], indirect=True)
 def test_redrawing_gives_the_same_files(report: tuple[str, Study, Path], tmp_path: Path) -> None:
     """Every figure of images and of points, and numbers that are missing."""
@@ -322,6 +324,7 @@ def test_only_a_quick_report_is_not_to_be_quoted(report: tuple[str, Study, Path]
         assert ("to be quoted" in (folder / file).read_text()) == (name == "quick")
 
 
+@pytest.mark.thorough
 def test_failures_are_listed_with_their_reasons(tmp_path: Path) -> None:
     write_report(failed(), tmp_path)
     page = words(tmp_path)
@@ -336,6 +339,7 @@ def test_failures_are_listed_with_their_reasons(tmp_path: Path) -> None:
     assert 'class="diverged"' in (tmp_path / "index.html").read_text()
 
 
+@pytest.mark.thorough
 def test_disagreements_are_counted_and_listed(tmp_path: Path) -> None:
     made = study()
     write_report(made, tmp_path)
@@ -348,6 +352,7 @@ def test_disagreements_are_counted_and_listed(tmp_path: Path) -> None:
     assert "≠ *approximate*" in (tmp_path / "report.md").read_text()
 
 
+@pytest.mark.thorough
 def test_groups_that_the_literature_does_not_have_are_named(tmp_path: Path) -> None:
     sentence = "has no row for the groups Energy-based, Diffusion"
     added = [MadeUp("steps", group="diffusion"), MadeUp("energy", group="energy", kind="estimate", nats=90.0)]
@@ -357,6 +362,7 @@ def test_groups_that_the_literature_does_not_have_are_named(tmp_path: Path) -> N
         assert {name: sentence in text for name, text in texts.items()} == dict.fromkeys(texts, found)
 
 
+@pytest.mark.thorough
 def test_the_share_of_heavy_tails_stands_next_to_a_bound(tmp_path: Path) -> None:
     made = study(seeds=2)
     for member in FAMILIES[1:3]:

@@ -84,6 +84,7 @@ def test_a_missing_or_torn_study_is_a_clear_error(tmp_path: Path, content: str |
         Study.load(tmp_path)
 
 
+@pytest.mark.thorough
 def test_a_failed_drawing_leaves_the_old_report(tmp_path: Path) -> None:
     write_report(study(seeds=1), tmp_path)
     old = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
@@ -194,6 +195,7 @@ def test_bytes_of_models_and_standard_codes_are_sorted_together() -> None:
     assert "gan" not in labels
 
 
+@pytest.mark.thorough
 def test_strips_show_reconstructions_from_coarse_to_fine(tmp_path: Path) -> None:
     write_report(study(coded=True), tmp_path)
     page = (tmp_path / "index.html").read_text()

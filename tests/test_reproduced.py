@@ -201,6 +201,7 @@ def test_a_number_outlives_a_machine_without_the_data(tmp_path: Path) -> None:
     assert read_record(record_path(tmp_path, "made-up")).status == "ok"
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # submitit's log files
 def test_the_command_runs_what_is_missing_and_resumes_by_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

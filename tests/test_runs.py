@@ -80,6 +80,7 @@ def test_two_processes_do_not_train_one_run(tmp_path: Path) -> None:
     assert run.status == {"status": "new"}
 
 
+@pytest.mark.thorough
 def test_a_comparison_waits_for_a_run_that_another_process_trains(tmp_path: Path) -> None:
     made = config()
     run = Run.of(made, tmp_path)
@@ -150,6 +151,7 @@ def train(runs: Path, lifetime: int) -> None:
     Run.of(made, runs).train(made, made.data.load(), "cpu")
 
 
+@pytest.mark.thorough
 def test_killed_at_any_write_it_resumes_to_the_same_bits(tmp_path: Path) -> None:
     def run_in_process(runs: Path, lifetime: int) -> dict[str, str]:
         return run_jobs([Job("run", train, (runs, lifetime))], 1, lambda running: None)
@@ -203,6 +205,7 @@ def test_a_seed_is_one_that_numpy_takes() -> None:
             config(seed)
 
 
+@pytest.mark.thorough
 def test_the_order_of_settings_makes_no_other_run(finished: Run, tmp_path: Path) -> None:
     """New runs have them by name; a run that was written in another order is found, resumed and loaded as it is."""
     runs, settings = finished.folder.parents[2], {"guide.hidden": 16, "hidden": 16, "latent": 2}

@@ -71,6 +71,7 @@ def test_what_a_pair_cannot_sample_by_is_refused() -> None:
         zoo.sample(zoo.build("ppca", zoo.Event(2, "real"), {"latent": 1}), 3, passes=5)
 
 
+@pytest.mark.thorough
 def test_a_sampler_that_takes_more_passes_than_asked_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zoo.evaluations.samplers.PASSES", (2,))
     monkeypatch.setattr("zoo.evaluations.samplers.MOST", 3)

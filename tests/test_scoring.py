@@ -63,6 +63,7 @@ def test_p_values_are_ranks_and_uniform_if_rows_are_exchangeable() -> None:
     assert torch.equal(ties, torch.ones(3, dtype=torch.float64))
 
 
+@pytest.mark.thorough
 def test_false_alarms_are_as_many_as_stated(model: zoo.TrainedModel) -> None:
     found = zoo.score(model, rows(4000, 5), rate=0.1)
     p = np.sort(found["p_value"])
@@ -116,6 +117,7 @@ def test_a_rate_that_the_validation_rows_do_not_allow_is_refused(model: zoo.Trai
         zoo.score(model, rows(5, 0), rate=0.001)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["ppca", "vae"])
 def test_planted_anomalies_come_first(name: str, folder: Path) -> None:
     if name == "vae":
@@ -233,6 +235,7 @@ def test_records_of_a_table_are_scored(tmp_path: Path) -> None:
     assert found.attrs["of"] == "p(x, y)"
 
 
+@pytest.mark.thorough
 def test_commands_take_a_runs_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     [run] = Path("runs/sensors.csv/ppca").iterdir()
@@ -262,6 +265,7 @@ def test_commands_take_a_runs_folder(folder: Path, monkeypatch: pytest.MonkeyPat
         assert reason in result.output, result.output
 
 
+@pytest.mark.thorough
 def test_the_page_on_use_runs_as_written(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (Path(__file__).parent.parent / "docs/use.md").read_text()
     monkeypatch.chdir(tmp_path)

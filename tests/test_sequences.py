@@ -137,6 +137,7 @@ def lengths(x: Tensor) -> list[int]:
     return [int(n) for n in x[:, -1]]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("kind", "event"), [(Chain, BITS), (MaskedBits, BITS), (Early, BITS), (Hidden, BITS), (Walk, WALK)]
 )

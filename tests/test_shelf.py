@@ -101,6 +101,7 @@ def test_real_latents_are_left_to_the_guide_itself() -> None:
     assert Pair(PLANE, model, guide).structure.plain
 
 
+@pytest.mark.thorough
 def test_every_family_of_the_registry_is_plain() -> None:
     """Its latents are of each datum and sampled by its guide, as before there were others."""
     for family in families:
@@ -167,6 +168,7 @@ def test_a_file_takes_a_guide_from_the_shelf(tmp_path: Path) -> None:
         log_weights(build("student", PLANE), torch.zeros(3, 2))
 
 
+@pytest.mark.thorough
 def test_training_with_a_shared_latent_improves_the_bound() -> None:
     class Model(nn.Module):
         def model(self, x: Tensor) -> None:

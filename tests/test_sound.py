@@ -63,6 +63,7 @@ def parts_of(pair: Pair, n: int) -> tuple[Tensor, Tensor, Tensor | None]:
     return x, past, None if speaker is None else speaker.long()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("text", [ALONE, SPOKEN])
 def test_the_contract_holds(text: str) -> None:
     assert [finding for finding in check("wavenet-sound", Event.parse(text), SMALL) if not finding.ok] == []
@@ -303,6 +304,7 @@ def test_reports_show_sounds_as_spectrograms() -> None:
 # -------------------------------------------------------------------------------------------------------- by commands
 
 
+@pytest.mark.thorough
 def test_train_sample_compress_and_decompress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     package = PACKAGES["en"]

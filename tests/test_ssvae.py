@@ -41,6 +41,7 @@ def data_of(event: Event, n: int = 60, known: int = 20) -> Tensor:
     return batch
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("text", [EVENTS[0], *(pytest.param(text, marks=pytest.mark.slow) for text in EVENTS[1:])])
 def test_the_contract_holds_for_families_of_records(text: str) -> None:
     others = {"diva", "graphvae", "wavenet-sound"}  # which take other records, and are checked in tests of their own
@@ -87,6 +88,7 @@ def test_m2_refuses_other_events(text: str) -> None:
         build("ssvae", Event.parse(text))
 
 
+@pytest.mark.thorough
 def test_m2_learns_from_data_without_labels() -> None:
     event = Event.parse("x=8:binary,y=:2@label")
     with seeded(0):

@@ -21,6 +21,7 @@ def of_files(suite: Suite) -> bool:
     return any("data_dir" in inspect.signature(datasets[data.partition(":")[0]].make).parameters for data in suite.data)
 
 
+@pytest.mark.thorough
 def test_every_suite_of_the_zoo_reads_and_can_be_planned() -> None:
     for name in suite_names():
         suite = load_suite(name).quickened()
@@ -113,6 +114,7 @@ def test_settings_of_a_selector_are_hyper_parameters() -> None:
     assert any(7 in parameter.shape for parameter in build(name, Event(4, "binary")).parameters())
 
 
+@pytest.mark.thorough
 def test_everything_is_the_runs_of_all_suites_once() -> None:
     whole = [entry.name for entry in plan(load_suite("everything").quickened(), Options())]
     suites = [load_suite(name).quickened() for name in suite_names() if name != "everything"]

@@ -69,6 +69,7 @@ def numbers(study: Study) -> list[tuple[int, str, float]]:
     return [(row["seed"], row["metric"], row["value"]) for row in study.scores if row["evaluation"] == "likelihood"]
 
 
+@pytest.mark.thorough
 def test_states_follow_the_files(options: Options, runs: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
     module.write_plan(folder_of(options), SUITE, options, plan(SUITE, options))
     assert words(options) == [("waiting", "not started")] * 2
@@ -85,6 +86,7 @@ def test_states_follow_the_files(options: Options, runs: list[Run], monkeypatch:
     assert words(options) == [("finished", "")] * 2
 
 
+@pytest.mark.thorough
 def test_a_locked_run_is_waited_for(options: Options, runs: list[Run]) -> None:
     runs[0].folder.mkdir(parents=True)
     lock = filelock.FileLock(runs[0].folder / ".lock", thread_local=False)
@@ -97,6 +99,7 @@ def test_a_locked_run_is_waited_for(options: Options, runs: list[Run]) -> None:
     assert [row for row in study.scores if row["status"] == "failed"] == []
 
 
+@pytest.mark.thorough
 def test_a_report_is_written_of_what_is_there(options: Options, runs: list[Run]) -> None:
     whole = compare(SUITE, options, Display(True))
     assert numbers(gather(folder_of(options))) == numbers(whole)
@@ -109,6 +112,7 @@ def test_a_report_is_written_of_what_is_there(options: Options, runs: list[Run])
     assert missing == {(name, "skipped", "running: starts") for name in SUITE.evaluations}
 
 
+@pytest.mark.thorough
 def test_a_cancelled_suite_stops_and_goes_on_when_it_is_run_again(options: Options, runs: list[Run]) -> None:
     folder = folder_of(options)
     entries = plan(SUITE, options)
@@ -132,6 +136,7 @@ def test_a_cancelled_suite_stops_and_goes_on_when_it_is_run_again(options: Optio
     assert words(options) == [("finished", "")] * 2
 
 
+@pytest.mark.thorough
 def test_the_commands_know_a_suite_by_name_and_by_folder(options: Options, tmp_path: Path) -> None:
     compare(SUITE, options, Display(True))
     folder = folder_of(options)

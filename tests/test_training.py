@@ -112,6 +112,7 @@ class Deadly(Dataset):
         return super().batch(indices, generator)
 
 
+@pytest.mark.thorough
 def test_an_empty_guide_means_maximum_likelihood(coins: Dataset) -> None:
     made = Coins()
     bare = Pair(coins.event, made.model)  # without its players it is trained by the ELBO
@@ -127,6 +128,7 @@ RECIPE = {"steps": 60, "batch": 16, "lr": 0.02, "schedule": "onecycle", "average
 RECIPE |= {"optimiser": "adamw", "checkpoints": 6}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("engine", ["eager", "traced"])
 def test_killed_at_random_steps_it_resumes_to_the_same_bits(coins: Dataset, engine: str) -> None:
     recipe = RECIPE | {"engine": engine}

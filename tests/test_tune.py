@@ -108,6 +108,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> list[Trial]:
     return found
 
 
+@pytest.mark.thorough
 def test_the_test_split_changes_no_trial(whole: list[Trial], tmp_path: Path) -> None:
     unreadable = Dataset(**splits(test=COINS.test * math.nan))
     assert facts(study(tmp_path, data=unreadable)) == facts(whole)
@@ -124,12 +125,14 @@ def test_trials_differ_and_depend_on_the_seed(whole: list[Trial], tmp_path: Path
     assert len({each.settings["train.lr"] for each in [*whole, *others]}) == TRIALS + 2
 
 
+@pytest.mark.thorough
 def test_more_trials_go_on_from_those_on_disk(whole: list[Trial], tmp_path: Path) -> None:
     before = {each.run: (each.run.folder / "weights.safetensors").stat().st_mtime_ns for each in study(tmp_path, 4)}
     assert facts(study(tmp_path)) == facts(whole)
     assert {run: (run.folder / "weights.safetensors").stat().st_mtime_ns for run in before} == before
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("lifetime", [10, 200])
 def test_an_interrupted_study_ends_with_the_same_trials(lifetime: int, whole: list[Trial], tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
@@ -295,6 +298,7 @@ def rows(seed, *, shift: float = 0.0):
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "words",
     [
@@ -327,6 +331,7 @@ def test_the_command_it_prints_is_that_of_the_best_run(
     assert len(list(Path(best["folder"]).parent.iterdir())) == len({each["folder"] for each in said["trials"]})
 
 
+@pytest.mark.thorough
 def test_trials_are_lines_and_the_last_line_is_the_command(tmp_path: Path) -> None:
     words = ["tune", "ppca", "--data", "digits-binary", "--train", "steps=2", "--trials", 2, "--runs", tmp_path]
     lines = zoo(*words).stdout.splitlines()

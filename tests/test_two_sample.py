@@ -41,12 +41,14 @@ def test_invented_mode_costs_precision_only() -> None:
     assert recall.value > 0.85
 
 
+@pytest.mark.thorough
 def test_samples_far_from_data() -> None:
     samples, data = clusters([20]), clusters([0])
     assert c2st(samples, data).value > 0.99
     assert [share.value for share in precision_recall(samples, data)] == [0, 0]
 
 
+@pytest.mark.thorough
 def test_the_classifier_sees_more_than_means() -> None:
     signs = torch.randint(0, 2, (400, 1)) * 2.0 - 1
     data = (signs * torch.ones(400, 2)).double() + 0.1 * torch.randn(400, 2).double()
@@ -54,6 +56,7 @@ def test_the_classifier_sees_more_than_means() -> None:
     assert c2st(independent, data).value > 0.7
 
 
+@pytest.mark.thorough
 def test_unequal_numbers_do_not_raise_the_accuracy() -> None:
     accuracy = c2st(clusters([0], 500), clusters([0], 50))
     assert abs(accuracy.value - 0.5) < 0.12

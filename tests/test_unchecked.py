@@ -68,6 +68,7 @@ def run(*words: object, code: int = 0) -> str:
     return result.output
 
 
+@pytest.mark.thorough
 def test_commands_refuse_or_say_that_nothing_was_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("leak.py").write_text(LEAK)

@@ -60,6 +60,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, Dataset]:
     return of_array(folder, "plain", table()), of_array(folder, "scaled", OFFSETS + SCALES * table())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", in_turn(REAL, lambda name: families[name].group))
 def test_units_change_a_likelihood_by_their_log_scale_only(name: str, both: tuple[Dataset, Dataset]) -> None:
     """After training, for every family, its floors and its history; columns are 5e5 deviations off zero and less."""

@@ -150,6 +150,7 @@ def test_a_flow_gives_its_data_back(folder: Path) -> None:
         assert np.allclose(in_use(pair).reconstruct(x), x, atol=1e-4)
 
 
+@pytest.mark.thorough
 def test_answers_come_in_the_form_of_the_question() -> None:
     model = zoo.TrainedModel(zoo.build("vae", EVENTS["levels"], small("vae")))
     x = numbers("levels", 6)
@@ -166,6 +167,7 @@ def test_answers_come_in_the_form_of_the_question() -> None:
     assert np.allclose(ends[-1], model.reconstruct(x[3:]), atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_units_change_a_likelihood_by_their_log_scale_only(folder: Path) -> None:
     x, scale, shift = numbers("real"), np.array([1e-6, 1e4, 30.0]), np.array([1.0, -3e5, 1.7e9])
     np.save(folder / "scaled.npy", x * scale + shift)
@@ -244,6 +246,7 @@ def test_records_are_given_and_returned_by_field() -> None:
         model.log_prob(x)
 
 
+@pytest.mark.thorough
 def test_the_error_of_a_bound_is_its_spread_over_seeds() -> None:
     pair = zoo.build("ppca", EVENTS["levels"], {"latent": 3})
     x = numbers("levels", 40)
@@ -301,6 +304,7 @@ def test_a_run_without_an_end_or_whose_data_changed_is_no_model(folder: Path) ->
 RECORDS = ("ssvae", "diva", "hybrid:x=vae", "hybrid:x=realnvp", "dmm")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", RECORDS)
 def test_records_are_reconstructed_interpolated_and_imputed(name: str) -> None:
     known = families[name.split(":")[0]]

@@ -127,6 +127,7 @@ def test_a_risk_curve_has_the_area_and_the_risk_of_its_scores() -> None:
 # -------------------------------------------------------------------------------------------------------- what is kept
 
 
+@pytest.mark.thorough
 def test_kept_curves_agree_with_the_scores(measured: tuple[dict[str, dict[str, Score]], Kept, Dataset]) -> None:
     scores, kept, _ = measured
     assert set(kept) == {"novelty", "selective", "attack-plain", "attack-own"}
@@ -189,6 +190,7 @@ def test_other_data_have_no_decision(name: str, event: str) -> None:
 # ---------------------------------------------------------------------------------------------------------- the page
 
 
+@pytest.mark.thorough
 def test_every_number_of_a_legend_is_that_of_the_scores(study: Study, folder: Path) -> None:
     text = [words.strip() for words in Page((folder / "use.html").read_text()).text]
     scores = {(row["evaluation"], row["metric"]): row for row in study.scores if row["dataset"] == "made"}
@@ -243,6 +245,7 @@ def test_pages_refer_to_each_other_and_every_link_resolves(folder: Path) -> None
     assert "index.html" in pages["use.html"].addresses
 
 
+@pytest.mark.thorough
 def test_without_anything_in_use_there_is_no_page_and_no_link(study: Study, tmp_path: Path) -> None:
     write_report(study, tmp_path)
     assert (tmp_path / "use.html").exists()
@@ -271,6 +274,7 @@ def test_a_damaged_file_of_active_learning_is_named(content: str, study: Study, 
         write_report(study, tmp_path)
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here to look at the page with")
 @pytest.mark.parametrize(("width", "script"), [(1280, True), (390, False)])
 def test_nothing_sticks_out_of_the_second_page(folder: Path, tmp_path: Path, width: int, script: bool) -> None:

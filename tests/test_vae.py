@@ -48,6 +48,7 @@ def test_its_likelihood_is_a_bound_with_one_latent(vae: Pair) -> None:
     assert can.lossless == (vae.event.levels is not None)
 
 
+@pytest.mark.thorough
 def test_the_contract_holds_for_a_likelihood_that_is_not_the_default() -> None:
     assert [each for each in check("vae", Event.parse("2x3:5"), {"likelihood": "logistic"}) if not each.ok] == []
 
@@ -72,6 +73,7 @@ def test_a_likelihood_of_another_support_is_refused() -> None:
         build("vae", Event(4, "binary"), {"likelihood": "logistic"})
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("guide", in_turn([entry.name for entry in guides], lambda name: guides[name].space))
 def test_training_improves_the_bound_and_is_reproducible(guide: str) -> None:
     digits = load_data("digits")

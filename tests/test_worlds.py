@@ -253,6 +253,7 @@ class Stopped(Exception):  # noqa: N818 (a kill)
     pass
 
 
+@pytest.mark.thorough
 def test_a_stopped_experiment_gives_the_numbers_of_one_that_was_not(tmp_path: Path) -> None:
     def experiment(name: str, lines: int = 10**6) -> Experiment:
         left = [lines]
