@@ -219,6 +219,7 @@ def test_what_cannot_be_annealed_is_said(name: str, reason: str) -> None:
         Annealer(pair, pair.event.zeros(2))
 
 
+@pytest.mark.thorough
 def test_chunks_are_put_together_in_order() -> None:
     """Where the guide is the posterior, each bound is the datum's own evidence, however data are cut."""
     [form] = [each for each in closed_forms() if each.name == "linear Gaussian, 2 latents, guide right"]

@@ -36,6 +36,7 @@ def test_sizes_of_digits_are_those_of_the_libraries() -> None:
     assert sizes["webp_tiled"] < sizes["webp"]
 
 
+@pytest.mark.thorough
 def test_every_event_has_its_codes() -> None:
     images = [
         Event((4, 6), 17),

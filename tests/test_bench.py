@@ -111,6 +111,7 @@ def test_numpyros_loss_is_the_same_in_expectation() -> None:
     assert theirs == pytest.approx(float(draws.mean()), abs=6 * float(draws.std()) / math.sqrt(particles / 2))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", EVERY)
 def test_every_contender_learns_the_same(name: str) -> None:
     """Within 150 steps, per datum, from the same start: as hand-written torch does, but for the noise."""

@@ -31,6 +31,7 @@ def test_every_evaluator_holds_on_every_closed_form() -> None:
             assert high.found - low.found < 2
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "shift"), [("bounds", 3.0), ("log_probs", -0.01)])
 def test_an_evaluator_that_is_off_is_found(name: str, shift: float, monkeypatch: pytest.MonkeyPatch) -> None:
     def off(*args: Any) -> Any:

@@ -227,6 +227,7 @@ def test_every_form_of_a_pair_passes(form: Callable[[], Any]) -> None:
 # --- by name, and the starting file -----------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_without_an_event_every_support_is_checked() -> None:
     findings = check("independent", seed=1)
     laws = len(GROUND) + len(LAWS)
@@ -284,6 +285,7 @@ def test_laws_are_checked_on_the_data_that_are_given(tmp_path: Path) -> None:
     assert broken(check("independent", data=unlabelled)) == []
 
 
+@pytest.mark.thorough
 def test_the_starting_file_learns_digits(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(starting_file("mine"))

@@ -124,6 +124,7 @@ def test_an_error_inside_leaves_the_stack_alone() -> None:
 # ---------------------------------------------------------------- whole pairs
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "support"), in_turn(MEMBERS, family_of))
 def test_every_family_gives_back_any_data(name: str, support: str) -> None:
     """Random shapes, single data and ragged batches, all-zero and extreme data; the pair stays as it was."""

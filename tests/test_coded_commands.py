@@ -97,6 +97,7 @@ def test_a_wrong_record_is_one_sentence(
     assert said.count("\n") == 1
 
 
+@pytest.mark.thorough
 def test_labels_that_are_left_out_stay_out(record: dict[str, np.ndarray[Any, Any]]) -> None:
     np.savez("few.npz", x=record["x"], c=record["c"])
     words = ("--data", "data.npz", "--field", "y=label", "--field", "c=given", "--train", "steps=3", "--quiet")

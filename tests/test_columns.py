@@ -87,6 +87,7 @@ def test_columns_stand_by_place_then_by_name() -> None:
     assert names == wanted.split()
 
 
+@pytest.mark.thorough
 def test_an_optional_column_is_apart_and_says_how_to_measure(tmp_path: Path) -> None:
     column("mine", **PLAIN, optional=True)(good)
     column("unasked", **PLAIN | {"title": "Unasked", "evaluation": "toy_kl"}, optional=True)(good)

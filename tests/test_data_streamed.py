@@ -64,6 +64,7 @@ def test_a_streamed_file_is_split_as_one_in_memory(both: tuple[Dataset, Dataset]
     assert torch.equal(flat.train[1], whole.train[1].flatten())
 
 
+@pytest.mark.thorough
 def test_training_on_it_gives_the_same_bits(both: tuple[Dataset, Dataset]) -> None:
     (_, ours), (_, theirs) = (weights(data) for data in both)
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
@@ -206,6 +207,7 @@ def test_a_folder_is_packed_into_a_file_that_trains(tmp_path: Path, monkeypatch:
     assert "all are of one size" in " ".join(mixed.output.split())
 
 
+@pytest.mark.thorough
 def test_a_run_on_streamed_data_is_evaluated(both: tuple[Dataset, Dataset], tmp_path: Path) -> None:
     settings = ["--set", "hidden=8", "--set", "guide.hidden=8", "--train", "steps=3", "--device", "cpu"]
     path = path_of(both[1])

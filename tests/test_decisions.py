@@ -137,6 +137,7 @@ def test_overconfidence_is_found() -> None:
     assert "15 bins" in found["ece"].reason
 
 
+@pytest.mark.thorough
 def test_labels_drawn_by_the_probabilities_have_the_error_of_chance() -> None:
     """Its mean and deviation over many draws are those that are stated."""
     generator = torch.Generator().manual_seed(0)

@@ -31,6 +31,7 @@ def test_two_normals(shift: float) -> None:
     assert found.n == alarms.n == 7000
 
 
+@pytest.mark.thorough
 def test_standard_errors_are_those_of_repetitions() -> None:
     draws = [(normals(120, seed=2 * k), normals(80, 1.0, seed=2 * k + 1)) for k in range(300)]
     for measure in (auroc, false_alarms):

@@ -165,6 +165,7 @@ def test_the_importance_weighted_bound_tightens_with_particles() -> None:
     assert losses[1] < losses[0]
 
 
+@pytest.mark.thorough
 def test_plain_functions_with_pyro_params_are_recorded() -> None:
     event = Event(3, "real")
     pair, x = Pair(event, *functions()), data(event, 12).float()
@@ -315,6 +316,7 @@ def test_the_reason_is_that_of_the_last_batch() -> None:
         assert bool(engine.reason) == plain
 
 
+@pytest.mark.thorough
 def test_without_a_compiler_it_is_recorded_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     torch.manual_seed(0)
@@ -324,6 +326,7 @@ def test_without_a_compiler_it_is_recorded_and_says_so(monkeypatch: pytest.Monke
     assert "no C++ compiler" in engine.reason
 
 
+@pytest.mark.thorough
 def test_what_fails_to_compile_is_recorded_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "g++").touch(0o700)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)

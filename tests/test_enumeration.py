@@ -86,6 +86,7 @@ def test_a_hidden_markov_model_gives_the_forward_algorithm() -> None:
     assert torch.allclose(log_weights(pair, x), forward_algorithm(x), atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_the_evaluation_says_how_the_value_is_exact() -> None:
     for pair, x, summed in (
         (Pair(PLANE, mixture), torch.randn(20, 2), "k"),

@@ -47,6 +47,7 @@ def everything() -> Study:
     return Study.parse(made.json(), "made up")
 
 
+@pytest.mark.thorough
 def test_every_figure_of_the_page_is_a_file() -> None:
     made = everything()
     page, drawn = render(made), named_figures(made)

@@ -138,6 +138,7 @@ def test_autoregressive_imputation_is_that_of_enumeration(name: str, missing: li
     assert abs(wanted - 0.5)[mask].max() > 0.3  # the entries depend on each other
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["vae", pytest.param("pixelvae", marks=pytest.mark.slow)])
 def test_imputation_with_latents_is_that_of_enumeration(name: str) -> None:
     model, mask = peaked(name), torch.tensor([[1, 0], [1, 0]]).bool().expand(4, 2, 2)

@@ -39,6 +39,7 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainedModel, Any]:
     return made, arviz.from_netcdf(path)
 
 
+@pytest.mark.thorough
 def test_the_groups_have_named_dimensions(read: tuple[TrainedModel, Any]) -> None:
     made, found = read
     sizes = {group: {name: dict(v.sizes) for name, v in found[group].items()} for group in found.groups()}

@@ -166,6 +166,7 @@ def test_git_starts_as_the_independent_floor() -> None:
     torch.testing.assert_close(ours, floor, rtol=0, atol=1e-3)
 
 
+@pytest.mark.thorough
 def test_couplings_learn_a_dependence() -> None:
     """Two entries that are always equal: a coupling makes one of them constant."""
     x = torch.tensor([0.0] * 60 + [1.0] * 25 + [2.0] * 15).unsqueeze(1).expand(-1, 2)

@@ -45,6 +45,7 @@ def curve(*pairs: tuple[int, float], n: int = 10) -> list[Point]:
 # ---------------------------------------------------------------- integers under rounded normals
 
 
+@pytest.mark.thorough
 @settings(max_examples=60)
 @given(st.integers(0, 40), st.integers(1, 6), st.floats(0.0, 300.0), st.integers(0, 2**32 - 1))
 def test_packed_symbols_come_back(n: int, d: int, spread: float, seed: int) -> None:
@@ -74,6 +75,7 @@ def test_bytes_that_were_not_packed_are_refused() -> None:
 # ---------------------------------------------------------------- curves
 
 
+@pytest.mark.thorough
 @given(st.floats(-3, 3), st.floats(0.3, 3.0))
 def test_lines_compare_as_in_closed_form(shift: float, slope: float) -> None:
     """If ln bytes = psnr / slope, a gain of ``shift`` dB is exp(-shift / slope) times the bytes at any PSNR."""
@@ -339,6 +341,7 @@ def test_a_model_that_learned_nothing_does_not_pass() -> None:
     assert scores["verdict"].reason
 
 
+@pytest.mark.thorough
 def test_data_that_are_no_images_are_compared_with_components() -> None:
     with seeded(0):
         x = torch.randn(300, 2) @ torch.tensor([[3.0, 1.0, 2.0, 0.0, 1.0], [0.0, 1.0, -1.0, 2.0, 2.0]])

@@ -20,6 +20,7 @@ def simulate(shift: float, m: int, n: int, times: int) -> tuple[Tensor, Tensor]:
     return torch.tensor([draw.value for draw in draws]), torch.tensor([draw.stderr for draw in draws])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("m", "n"), [(150, 150), (60, 200)])
 def test_equal_distributions(m: int, n: int) -> None:
     values, errors = simulate(0.0, m, n, 150)

@@ -207,6 +207,7 @@ def mirror(tmp_path: Path) -> Iterator[str]:
         thread.join()
 
 
+@pytest.mark.thorough
 def test_mnist_is_fetched_once_and_verified(mirror: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(pooch, "retrieve", retrieve)

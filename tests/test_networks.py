@@ -212,6 +212,7 @@ def test_the_sweeps_are_not_empty() -> None:
     assert {"levels"} <= set(SUPPORTS)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "name", ["pixelcnn:net=deep", "pixelrnn", "pixelvae:net=conv", "idf:net=conv", "vae:net=resnet"]
 )

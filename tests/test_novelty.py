@@ -134,6 +134,7 @@ def lengths(event: Event, x: Tensor) -> Tensor:
     return torch.tensor(datum_bytes("png", event, images)).double()
 
 
+@pytest.mark.thorough
 def test_of_records_the_label_is_left_out() -> None:
     data = load_data("digits:labels=all")
     run = TrainedRun(build("ssvae", data.event), data, 0, [])
@@ -142,6 +143,7 @@ def test_of_records_the_label_is_left_out() -> None:
     assert scores["auroc_log_p_noise"].reason == "log p(x) by a lower bound"
 
 
+@pytest.mark.thorough
 def test_what_does_not_apply_is_skipped_with_a_reason() -> None:
     settings = replace(SETTINGS, samples=30, against=("digits-binary", "nothing"))
     data = load_data("digits")

@@ -196,6 +196,7 @@ KINDS = {"exact": "worse", "at least": "worse", "at most": "bound is worse", "of
 KINDS |= {"estimate": "estimate is worse"}
 
 
+@pytest.mark.thorough
 def test_the_tables_are_against_the_best_and_of_every_two(tmp_path: Path) -> None:
     made = study(seeds=1)
     made.paired = list(pairs(*ROWS))

@@ -114,6 +114,7 @@ def test_shapes_gradients_and_repetition(name: str) -> None:
         assert idle == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", NAMES)
 def test_the_contract_holds_on_the_vae(name: str) -> None:
     findings = check(f"vae:prior={name},latent=3,hidden=16,guide.hidden=16", EVENT)
@@ -257,6 +258,7 @@ def test_hyper_parameters_reach_the_prior() -> None:
     assert made.prior.loc.shape == (3, 2)
 
 
+@pytest.mark.thorough
 def test_runs_and_plans_keep_variants_apart(coins: Dataset, tmp_path: Path) -> None:
     names = ["vae:latent=2", "vae:prior=mixture,latent=2", "vae"]
     recipe = {"steps": 2, "checkpoints": 1}

@@ -96,6 +96,7 @@ def test_weights_are_rounded_only_where_that_changes_no_score(registry: Path) ->
         assert torch.equal(published.pair.state()[name], expected)
 
 
+@pytest.mark.thorough
 def test_a_model_loads_from_a_server(registry: Path) -> None:
     with served(Quiet, registry) as address:
         model = zoo.load(f"{address}/{NAME}")
@@ -230,6 +231,7 @@ def test_an_implicit_model_has_no_nats(registry: Path, tmp_path: Path) -> None:
     assert zoo.load("models/gan-digits").sample(2).shape == (2, 8, 8)
 
 
+@pytest.mark.thorough
 def test_what_nobody_could_check_is_not_published(registry: Path, tmp_path: Path) -> None:
     run = find_run(registry.parent / "runs/digits/vae+normal")
     with pytest.raises(zoo.ZooError, match="letters, digits"):

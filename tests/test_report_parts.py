@@ -129,6 +129,7 @@ def test_any_scores_can_be_drawn(values: list[tuple[Any, float | None, float | N
         assert "nan" not in figure
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -52,6 +52,7 @@ def run(finished: Run, tmp_path: Path) -> Run:
     return Run(folder)
 
 
+@pytest.mark.thorough
 def test_a_finished_run_holds_settings_provenance_weights_and_history(finished: Run) -> None:
     names = {path.name for path in finished.folder.glob("[!.]*")}
     assert names == {"config.json", "weights.safetensors", "history.csv", "status.json", "laws.json"}

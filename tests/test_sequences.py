@@ -171,6 +171,7 @@ def test_the_bound_of_a_masked_chain_tends_to_the_evidence_of_its_steps() -> Non
     assert bounds(pair, x, particles=20_000).importance.tolist() == pytest.approx(expected, abs=0.1)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", [Chain, MaskedBits, Early, Hidden])
 def test_what_lies_beyond_the_length_changes_no_score(kind: Callable[[], Any]) -> None:
     """Each sequence is scored as by a program of its length."""

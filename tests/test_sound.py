@@ -227,6 +227,7 @@ def test_data_without_a_past_are_no_parts_of_a_sequence() -> None:
 # ------------------------------------------------------------------------------------------------- what is measured
 
 
+@pytest.mark.thorough
 def test_bits_and_floors_in_closed_form(monkeypatch: pytest.MonkeyPatch) -> None:
     """Train data alternate between two levels, so that the level before tells the next."""
     event = Event.parse("x=300:256,past=30:256@given")

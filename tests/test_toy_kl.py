@@ -53,6 +53,7 @@ def test_unknown_truths_and_implicit_models_are_skipped() -> None:
     assert {kl("digits").status, kl("rings", "gan").status, kl("rings", "ebm").status} == {"skipped"}
 
 
+@pytest.mark.thorough
 def test_a_bound_on_the_likelihood_bounds_the_divergence_from_above() -> None:
     data, at = load_data("moons"), Settings(particles=8)
     pair = build("ppca", data.event, {"latent": 1})
@@ -62,6 +63,7 @@ def test_a_bound_on_the_likelihood_bounds_the_divergence_from_above() -> None:
     assert bound.value > exact.value - 4 * math.hypot(exact.stderr, bound.stderr)
 
 
+@pytest.mark.thorough
 def test_the_density_of_the_moons_is_that_of_their_draws() -> None:
     """It integrates to one, and its mean log over draws is minus its entropy by the same grid."""
     axes = torch.linspace(-1.8, 2.8, 231).double(), torch.linspace(-1.3, 1.8, 156).double()

@@ -145,6 +145,7 @@ def test_killed_at_random_steps_it_resumes_to_the_same_bits(coins: Dataset, engi
     assert all(torch.equal(again.state()[name], tensor) for name, tensor in whole.state().items())
 
 
+@pytest.mark.thorough
 def test_another_seed_is_another_run(coins: Dataset) -> None:
     one, other = pair(Latent, coins.event), pair(Latent, coins.event)
     for each, seed in ((one, 0), (other, 1)):
@@ -204,6 +205,7 @@ def test_scores_of_checkpoints_take_a_small_share_of_training(n: int, steps: int
     assert drawn == DISCREPANCY_SAMPLES if n <= SMALL else drawn <= max(DRAWS_SHARE * passes, FEWEST_SAMPLES)
 
 
+@pytest.mark.thorough
 def test_a_family_is_trained_by_its_recipe_and_says_so(coins: Dataset) -> None:
     """As `zoo train` does it; a pair of no family has the common defaults."""
     made = {name: build("vae", coins.event, {"hidden": 4, "latent": 1}) for name in ("some", "all")}

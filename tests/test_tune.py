@@ -140,6 +140,7 @@ def test_an_interrupted_study_ends_with_the_same_trials(lifetime: int, whole: li
     assert facts(study(tmp_path)) == facts(whole)
 
 
+@pytest.mark.thorough
 def test_a_pruned_run_can_be_finished_and_its_trial_stays(whole: list[Trial], tmp_path: Path) -> None:
     shutil.copytree(whole[0].run.folder.parents[2], tmp_path, dirs_exist_ok=True)
     for each in (each for each in whole if each.status == "pruned"):
@@ -186,6 +187,7 @@ def test_a_trial_that_fails_or_diverges_is_a_row_and_never_the_best(tmp_path: Pa
         assert (each.status == "finished") == (each.settings == found[0].settings)
 
 
+@pytest.mark.thorough
 def test_scores_with_and_without_a_likelihood_are_not_compared(tmp_path: Path) -> None:
     @family("either", supports=("binary",), recipe={"steps": 2})
     def either(event: Event, *, implicit: bool = False) -> Any:
@@ -342,6 +344,7 @@ def test_trials_are_lines_and_the_last_line_is_the_command(tmp_path: Path) -> No
     assert zoo(*words, "--quiet").stdout.splitlines() == lines[4:]
 
 
+@pytest.mark.thorough
 def test_no_finished_trial_is_a_failure(tmp_path: Path) -> None:
     words = ["--over", "train.lr=1e30,1e31", "--train", "steps=40", "--runs", tmp_path, "--trials", 2]
     result = zoo("tune", "ppca", "--data", "digits-binary", *words, code=1)

@@ -22,6 +22,7 @@ def same_seed() -> object:
         yield
 
 
+@pytest.mark.thorough
 def test_as_good_as_data() -> None:
     samples, data = clusters([0, 5]), clusters([0, 5])
     accuracy = c2st(samples, data)

@@ -99,6 +99,7 @@ def test_a_comparison_has_a_failed_row_with_the_law(tmp_path: Path, monkeypatch:
         assert "were skipped (--unchecked)" in (Path("reports/unchecked") / file).read_text()
 
 
+@pytest.mark.thorough
 def test_a_finished_run_is_checked_once_for_a_text_of_the_zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     calls = []

@@ -295,6 +295,7 @@ def own_program(x: torch.Tensor) -> None:
         pyro.sample("x", dist.Normal(torch.full((2,), 5.0), 3.0).to_event(1), obs=x)
 
 
+@pytest.mark.thorough
 def test_no_door_gives_rounded_data_a_bare_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs for one event, in a file or in memory: noise that is named, or a refusal."""
     monkeypatch.chdir(tmp_path)

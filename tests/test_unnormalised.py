@@ -153,6 +153,7 @@ def test_a_claimed_normaliser_is_checked(off: float) -> None:
         ground_laws(pair, torch.randn(20, 2))
 
 
+@pytest.mark.thorough
 def test_its_nats_are_an_estimate_with_both_sides() -> None:
     data = plane()
     run = TrainedRun(bell(), data, seed=0, history=[])
@@ -178,6 +179,7 @@ class Stuck(Bell):
         return torch.full((n, 2), self.place)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("place", [0.0, 3.0])
 def test_chains_that_disagree_are_not_hidden(place: float) -> None:
     made = type("Made", (Stuck,), {"place": place})

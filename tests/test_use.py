@@ -74,6 +74,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "support"), in_turn(SWEPT, family_of))
 def test_a_loaded_model_answers_as_its_run_or_refuses(name: str, support: str, folder: Path) -> None:
     recipe = {"steps": 0} if name in ("independent", "uniform") else {}
@@ -230,6 +231,7 @@ def test_data_of_another_kind_are_refused() -> None:
             model.log_prob(x)
 
 
+@pytest.mark.thorough
 def test_records_are_given_and_returned_by_field() -> None:
     event = zoo.Event.parse("x=4x4:5,y=:3@label")
     model = zoo.TrainedModel(zoo.build("ssvae", event, {"hidden": 8, "latent": 2}))

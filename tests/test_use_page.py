@@ -161,6 +161,7 @@ def test_kept_images_are_the_first_and_within_reach(
             assert of[f"p_y_{case}"].flatten().tolist() == pytest.approx(joint.softmax(1).flatten().tolist(), abs=1e-4)
 
 
+@pytest.mark.thorough
 def test_a_decision_is_that_of_the_pair_and_its_cross_far_from_data() -> None:
     data = load_data("blobs")
     seen = in_the_plane()

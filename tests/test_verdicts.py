@@ -207,6 +207,7 @@ scores = st.builds(
 )
 
 
+@pytest.mark.thorough
 @given(st.lists(st.tuples(st.sampled_from([column.evaluation for column in columns()]), scores), max_size=9))
 def test_no_scores_leave_a_cell_blank(drawn: list[tuple[str, Score]]) -> None:
     found = [row for k, (name, score) in enumerate(drawn) for row in rows(name, score, seed=k)]
