@@ -171,7 +171,7 @@ def _log_probs(model_trace: Any, name: str, n: int) -> Tensor:
         logs = fn.logits.log_softmax(-1)
     else:
         raise UnfitError(
-            f"graphs are matched where atoms and bonds are independent given the latents; {name} are of a "
+            f"graphs are matched where atoms and bonds are independent given the latents; {name} are of "
             f"{type(fn).__name__}"
         )
     return logs.expand(n, *logs.shape[1:]).cpu().double()
