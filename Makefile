@@ -1,6 +1,6 @@
 # make compare: set up, train every family on real digits, measure, write reports/table1/index.html
-# make test:    set up, lint, check types, and the tests that take less than about a second each
-# make thorough: all else that CI runs: longer tests, newcomers' walks, the page in a browser, the documentation
+# make test:    set up, lint, and the tests that take less than about a second each
+# make thorough: all else that CI runs: types, longer tests, newcomers' walks, the page in a browser, the documentation
 # make docs:    build the documentation into site/; a broken link fails
 PYTHON ?= python3
 BIN := .venv/bin
@@ -14,10 +14,10 @@ compare: $(READY)
 quick: $(READY)
 	$(BIN)/zoo compare --quick
 
-test: lint types
+test: lint
 	$(BIN)/pytest -n auto --dist worksteal
 
-thorough: docs browser
+thorough: types docs browser
 	$(BIN)/pytest -n auto -m process
 	$(BIN)/pytest -n auto --dist worksteal -m 'thorough and not slow and not process'
 

@@ -42,6 +42,8 @@ SURE = 3.0
 """Standard errors by which backward chains may be below forward ones before their starts count as not exact."""
 APART = 1.0
 """Nats between forward and backward chains from which on the value says how far they are apart."""
+UNKNOWN = 10.0
+"""Standard errors of the nats by which backward chains may be above forward ones before log Z counts as not known."""
 CONSERVATIVE = "at least log Z in expectation if the draws that its chains start from are exact: conservative"
 FLOORS = {"floor_uniform": "uniform", "floor_independent": "independent"}
 """Metric -> the family that every other should beat."""
@@ -90,7 +92,8 @@ def likelihood(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
     - ``ess``: mean effective sample size of the particles. ``khat_share``: share of data with a Pareto k-hat above 0.7.
     - Of a density that is known up to a constant (`zoo.distributions.Unnormalised`) ``nats`` is an estimate, with the
       error of log Z in it: log Z is annealed from the base, which makes ``nats`` too small in expectation (optimistic).
-      ``nats_conservative`` takes log Z from chains that lead back from the model's own draws. ``log_z_forward`` and
+      ``nats_conservative`` takes log Z from chains that lead back from the model's own draws. Where it is greater by
+      more than `UNKNOWN` standard errors, ``nats`` has failed: log Z is not known. ``log_z_forward`` and
       ``log_z_backward`` are both; where log Z is computed exactly, they are compared with ``log_z``.
     - ``bound_gap``, for a pair with an analytic log_prob and latents: the exact value minus the bound, not below zero
       by more than noise.
@@ -139,7 +142,6 @@ def _of_pair(run: TrainedRun, settings: Settings) -> list[Score]:
     else:
         assert bound is not None
         values = -bound.importance
-    keep_nats(run, settings, values, density(run.pair, x))
     steps, bits = run.data.event.steps(x), math.log(2) * dimensions(run.pair, x).cpu().double()
     of = [density(run.pair, x)] if run.data.event.fields else []
     of += [run.data.units.remark] if run.data.units and run.data.dequantised else []
@@ -157,6 +159,11 @@ def _of_pair(run: TrainedRun, settings: Settings) -> list[Score]:
         of_z = f"log Z by {CHAINS} chains of {temperatures} temperatures, optimistic: see nats_conservative"
         apart = f"chains back from the model's draws differ by {gap:+.2g} nats" if abs(gap) > APART else ""
         remark = "; ".join(filter(None, [remark, of_z, apart]))
+        if gap > UNKNOWN * (found[0].stderr or 0.0):
+            why = f"log Z is not known: {apart}; take more temperatures by more particles, or see nats_conservative"
+            found = [Score.failed(each.metric, why) if each.metric in OF_DATA else each for each in found]
+    if found[0].status == "ok":
+        keep_nats(run, settings, values, density(run.pair, x))
     found = [replace(each, reason=remark) if each.metric in OF_DATA and each.status == "ok" else each for each in found]
     return [*found, *(_of_log_z(log_z, values if unknown else None) if log_z else [])]
 

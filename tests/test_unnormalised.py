@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import astuple
+from pathlib import Path
 from typing import Any
 
 import pyro
@@ -33,6 +34,7 @@ from zoo.metrics.normaliser import backward_log_z, estimate_normaliser, forward_
 from zoo.pairs.pair import Pair, Player
 from zoo.pairs.registry import families
 from zoo.runs.evaluation import Settings, TrainedRun, evaluate
+from zoo.runs.nats import own_nats
 from zoo.training import validation
 from zoo.training.callbacks import Progress
 from zoo.training.loop import fit
@@ -189,6 +191,23 @@ def test_chains_that_disagree_are_not_hidden(place: float) -> None:
     gap = back - (scores["log_z_forward"].value or 0.0)
     assert f"differ by {gap:+.2g} nats" in scores["nats"].reason
     assert (scores["nats_conservative"].status == "failed") == (gap < 0)
+    assert scores["nats"].status == "ok", "few data: their standard error is greater than the gap"
+
+
+def test_nats_are_refused_where_log_z_is_not_known(tmp_path: Path) -> None:
+    class Lost(Stuck):
+        """Its forward chains stay where the density is least, those back where it is greatest."""
+
+        def base_sample(self, n: int) -> Tensor:
+            return torch.full((n, 2), 5.0)
+
+    run = TrainedRun(bell(made=Lost), plane(), seed=0, history=[], folder=tmp_path)
+    scores = {score.metric: score for score in evaluate("likelihood", [run], Settings())}
+    for metric in ("nats", "bits_per_dim"):
+        assert scores[metric].status == "failed"
+        assert "log Z is not known" in scores[metric].reason
+    assert scores["nats_conservative"].status == "ok"
+    assert own_nats(run, Settings()) is None
 
 
 def machine(visible: int = 5, hidden: int = 4, levels: int = 2) -> BoltzmannMachine:
