@@ -93,8 +93,8 @@ def likelihood(runs: Sequence[TrainedRun], settings: Settings) -> list[Score]:
     - Of a density that is known up to a constant (`zoo.distributions.Unnormalised`) ``nats`` is an estimate, with the
       error of log Z in it: log Z is annealed from the base, which makes ``nats`` too small in expectation (optimistic).
       ``nats_conservative`` takes log Z from chains that lead back from the model's own draws. Where it is greater by
-      more than `UNKNOWN` standard errors, ``nats`` has failed: log Z is not known. ``log_z_forward`` and
-      ``log_z_backward`` are both; where log Z is computed exactly, they are compared with ``log_z``.
+      more than `APART` nats and `UNKNOWN` standard errors, ``nats`` has failed: log Z is not known. ``log_z_forward``
+      and ``log_z_backward`` are both; where log Z is computed exactly, they are compared with ``log_z``.
     - ``bound_gap``, for a pair with an analytic log_prob and latents: the exact value minus the bound, not below zero
       by more than noise.
     - ``floor_uniform``, ``floor_independent``: the nats of those families on the same data.
@@ -154,18 +154,29 @@ def _of_pair(run: TrainedRun, settings: Settings) -> list[Score]:
         _gap(exact, bound),
     ]
     if log_z and unknown:
-        found = [_of_estimate(each, log_z.forward, values) for each in found]
-        gap = log_z.backward.value - log_z.forward.value
         of_z = f"log Z by {CHAINS} chains of {temperatures} temperatures, optimistic: see nats_conservative"
-        apart = f"chains back from the model's draws differ by {gap:+.2g} nats" if abs(gap) > APART else ""
-        remark = "; ".join(filter(None, [remark, of_z, apart]))
-        if gap > UNKNOWN * (found[0].stderr or 0.0):
-            why = f"log Z is not known: {apart}; take more temperatures by more particles, or see nats_conservative"
-            found = [Score.failed(each.metric, why) if each.metric in OF_DATA else each for each in found]
+        remark = "; ".join(filter(None, [remark, of_z, _apart(log_z)]))
+        found = _estimated(found, log_z, values)
     if found[0].status == "ok":
         keep_nats(run, settings, values, density(run.pair, x))
     found = [replace(each, reason=remark) if each.metric in OF_DATA and each.status == "ok" else each for each in found]
     return [*found, *(_of_log_z(log_z, values if unknown else None) if log_z else [])]
+
+
+def _apart(log_z: Normaliser) -> str:
+    """How far the estimates of log Z are apart, if that is worth a word."""
+    gap = log_z.backward.value - log_z.forward.value
+    return f"chains back from the model's draws differ by {gap:+.2g} nats" if abs(gap) > APART else ""
+
+
+def _estimated(scores: Sequence[Score], log_z: Normaliser, nats: Tensor) -> list[Score]:
+    """The scores with the error of log Z in those of data; these have failed where log Z is not known."""
+    found = [_of_estimate(each, log_z.forward, nats) for each in scores]
+    gap, apart = log_z.backward.value - log_z.forward.value, _apart(log_z)
+    if not apart or gap <= UNKNOWN * (found[0].stderr or 0.0):
+        return found
+    why = f"log Z is not known: {apart}; take more temperatures by more particles, or see nats_conservative"
+    return [Score.failed(each.metric, why) if each.metric in OF_DATA else each for each in found]
 
 
 def _of_estimate(score: Score, log_z: LogZ, nats: Tensor) -> Score:

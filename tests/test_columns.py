@@ -45,7 +45,7 @@ def test_the_example_file_adds_its_column_to_every_format(tmp_path: Path) -> Non
         assert "right in at most 75% of cases" in source
     source = (tmp_path / "after" / "table1.tex").read_text()
     shares = re.findall(r"([\d.]+)\\linewidth", source.partition("toprule")[0])
-    shown, _ = tables.leading(tables.members(study(), "digits"))
+    shown = tables.leading(tables.members(study(), "digits"))
     assert "my-column" in [each.name for each in shown]
     assert len(shares) == 2 * (1 + len(shown)), "a width and a gap for each column, and for the families"
     assert sum(map(float, shares)) == pytest.approx(1.0, abs=0.01)

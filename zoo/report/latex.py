@@ -32,7 +32,7 @@ def render(study: Study) -> str:
     found = list[str]()
     for dataset in tables.datasets(study):
         lines = tables.members(study, dataset)
-        choices = tables.leading(lines)[0], tables.answered(lines, columns(optional=True))
+        choices = tables.leading(lines), tables.answered(lines, columns(optional=True))
         found += [_table(study, dataset, lines, chosen) for chosen in choices if chosen]
     return HEAD + "\n\n".join(found) + "\n"
 

@@ -40,8 +40,8 @@ def _dataset(study: Study, dataset: str) -> list[str]:
     if sentence := tables.source(study, dataset):
         parts.append(markdown(sentence))
     words = f"In italics the literature's verdicts; ≠ marks where a measured one differs. {LEGEND}"
-    words = " ".join(filter(None, [words, markdown(tables.unmentioned(lines))]))
-    parts += [words, _verdicts(lines, tables.leading(lines)[0])]
+    words = " ".join(filter(None, [words, markdown(tables.unmentioned(lines)), markdown(tables.left_out(lines))]))
+    parts += [words, _verdicts(lines, tables.leading(lines))]
     if more := tables.answered(lines, columns(optional=True)):
         parts += ["### More columns", _verdicts(lines, more)]
     likelihood, *others = numbers(lines).values()

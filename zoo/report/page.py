@@ -184,8 +184,8 @@ def _chapter(study: Study, dataset: str, place: str) -> dict[str, Any]:
         "places": {line.label: f"{place}-{number}" for number, line in enumerate(lines, 1)},
         "source": tables.source(study, dataset),
         "groups": tables.by_group(lines),
-        "columns": tables.leading(lines)[0],
-        "left_out": tables.leading(lines)[1],
+        "columns": tables.leading(lines),
+        "left_out": tables.left_out(lines),
         "notes": tables.repeated(
             words for line in lines for verdict in line.verdicts.values() for words in text.reasons(verdict)
         ),

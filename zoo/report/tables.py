@@ -139,15 +139,18 @@ def answered(lines: Sequence[Member], among: Iterable[Column]) -> list[Column]:
     return [column for column in among if any(line.verdicts[column.name].word not in UNMEASURED for line in lines)]
 
 
-def leading(lines: Sequence[Member]) -> tuple[list[Column], list[Column]]:
-    """The columns of a data set's first table, and those left out because no member has a score for them.
-
-    All are shown if there is no score for any.
-    """
+def leading(lines: Sequence[Member]) -> list[Column]:
+    """The columns of a data set's first table: those for which a member has a score, or all if none has any."""
     main = columns(optional=False)
     asked = [each for each in main if any(line.pool(each.evaluation, each.metric).state != "missing" for line in lines)]
-    shown = asked or main
-    return shown, [column for column in main if column not in shown]
+    return asked or main
+
+
+def left_out(lines: Sequence[Member]) -> str:
+    """The sentence on columns that are not `leading`; empty if all are."""
+    shown = leading(lines)
+    titles = [column.title for column in columns(optional=False) if column not in shown]
+    return f"Not measured by this suite: {', '.join(titles)}." if titles else ""
 
 
 def tone(column: Column, verdict: Verdict) -> str:
