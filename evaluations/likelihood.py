@@ -166,7 +166,7 @@ def _of_pair(run: TrainedRun, settings: Settings) -> list[Score]:
 def _apart(log_z: Normaliser) -> str:
     """How far the estimates of log Z are apart, if that is worth a word."""
     gap = log_z.backward.value - log_z.forward.value
-    return f"chains back from the model's draws differ by {gap:+.2g} nats" if abs(gap) > APART else ""
+    return f"chains back from the model's draws differ by {gap:+.1f} nats" if abs(gap) > APART else ""
 
 
 def _estimated(scores: Sequence[Score], log_z: Normaliser, nats: Tensor) -> list[Score]:
