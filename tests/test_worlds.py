@@ -20,6 +20,7 @@ from zoo.pairs.build import build
 from zoo.pairs.registry import families
 from zoo.pairs.sampling import sample
 from zoo.pairs.traces import log_prob
+from zoo.runs.lookup import dataset_of, find_run
 from zoo.seeding import seeded
 from zoo.training.callbacks import Progress
 from zoo.worlds.controller import choose, evolve
@@ -281,6 +282,8 @@ def test_a_stopped_experiment_gives_the_numbers_of_one_that_was_not(tmp_path: Pa
     second = write_page(resumed, outcome, {"seed": 0})
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
     assert "in the dream" in first[0].read_text()
+    for run, data in ((whole.vision_run, whole.frames), (whole.memory_run, whole.sequences)):
+        assert dataset_of(find_run(run.folder)).fingerprint == data.fingerprint  # for every other command
 
 
 def test_plans_are_read_with_their_quick_part() -> None:

@@ -15,14 +15,14 @@ from typing import Any
 
 from zoo.data.atoms import standardised
 from zoo.data.dataset import Dataset
-from zoo.data.files import SUFFIXES, load_file, path_and_settings
+from zoo.data.files import SUFFIXES, load_file, path_and_settings, save_data
 from zoo.errors import ZooError
 from zoo.event import Event
 from zoo.pairs.build import parse_settings
 from zoo.pairs.declarations import Source
 from zoo.pairs.registry import datasets, load_shelves
 
-__all__ = ["Dataset", "load_data", "load_file", "standardised"]
+__all__ = ["Dataset", "load_data", "load_file", "save_data", "standardised"]
 
 
 def load_data(

@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.data import Dataset
+from zoo.data import Dataset, load_data, save_data
 from zoo.errors import ZooError
 from zoo.files import cached_tensors, digest_of, folder_name, read_json, write_json
 from zoo.pairs.pair import Pair
+from zoo.runs.config import DataSpec
 from zoo.runs.run import Run
 from zoo.seeding import seeded
 from zoo.training.callbacks import Callback
@@ -179,7 +180,7 @@ class Experiment:
     @cached_property
     def frames(self) -> Dataset:
         """What the vision is trained on."""
-        return frames_of("frames", self.episodes(), self.plan.episodes, self.plan.frames)
+        return self._kept("frames", lambda: frames_of(self.episodes(), self.plan.episodes, self.plan.frames))
 
     @cached_property
     def vision_run(self) -> Run:
@@ -194,7 +195,7 @@ class Experiment:
     @cached_property
     def latents(self) -> list[Seen]:
         """The episodes as latents."""
-        note = {"vision": self.vision_run.config.digest, "draws": self.plan.draws, "episodes": self.plan.episodes}
+        note = {"vision": self.vision_run.config.identity, "draws": self.plan.draws, "episodes": self.plan.episodes}
 
         def made() -> dict[str, Tensor]:
             self.watch("latents of all frames")
@@ -215,12 +216,13 @@ class Experiment:
     @cached_property
     def sequences(self) -> Dataset:
         """What the memory is trained on."""
-        return sequences_of("latents", self.latents, self.plan.window, self.actions)
+        return self._kept("latents", lambda: sequences_of(self.latents, self.plan.window, self.actions))
 
     @cached_property
     def blind_sequences(self) -> Dataset:
         """The same without actions."""
-        return sequences_of("latents-without-actions", self.latents, self.plan.window, self.actions, False)
+        blind = "latents-without-actions"
+        return self._kept(blind, lambda: sequences_of(self.latents, self.plan.window, self.actions, False))
 
     @cached_property
     def memory_run(self) -> Run:
@@ -279,7 +281,7 @@ class Experiment:
             )
             return {"weights": weights}
 
-        note = {"temperature": temperature, "memory": self.memory_run.config.digest, "search": search.model_dump()}
+        note = {"temperature": temperature, "memory": self.memory_run.config.identity, "search": search.model_dump()}
         return cached_tensors(self.home / f"controller-{temperature}.safetensors", note, found)["weights"]
 
     def dreamt(self, weights: Tensor, temperature: float, purpose: str) -> Tensor:
@@ -333,12 +335,26 @@ class Experiment:
     @cached_property
     def home(self) -> Path:
         """The folder of what depends on this memory and this plan."""
-        settings = self.plan.model_dump(include={"seed", "controller"}) | {"memory": self.memory_run.config.digest}
+        settings = self.plan.model_dump(include={"seed", "controller"}) | {"memory": self.memory_run.config.identity}
         return self.folder / f"controllers-{digest_of(settings | self.note)[:8]}"
+
+    @cached_property
+    def data(self) -> Path:
+        """The folder of the data sets that the models are trained on."""
+        settings = self.plan.model_dump(include={"seed", "episodes", "frames", "vision", "draws", "window"})
+        return self.folder / f"data-{digest_of(settings | self.note)[:8]}"
+
+    def _kept(self, name: str, make: Callable[[], Dataset]) -> Dataset:
+        """A data set as it is in its file, which is written if it is not there."""
+        path = self.data / f"{name}.safetensors"
+        if not path.exists():
+            save_data(make(), path)
+        return load_data(str(path))
 
     def _trained(self, role: str, wanted: FamilySpec, data: Dataset) -> Run:
         self.watch(f"{role}: {wanted.name} on {data.source}")
-        return trained(wanted.name, data, wanted.recipe, self.plan.seed, self.folder / "runs", self.callback)
+        spec = DataSpec(name=str(self.data / f"{data.name}.safetensors"))
+        return trained(wanted.name, spec, data, wanted.recipe, self.plan.seed, self.folder / "runs", self.callback)
 
 
 def mixed(seed: int, purpose: str) -> int:

@@ -48,11 +48,10 @@ def split(count: int) -> Splits:
     )
 
 
-def frames_of(name: str, chunks: Iterable[Sequence[Episode]], count: int, frames: int) -> Dataset:
+def frames_of(chunks: Iterable[Sequence[Episode]], count: int, frames: int) -> Dataset:
     """Frames of episodes as images ``(channels, height, width)`` of 256 levels.
 
     Args:
-        name: of the data.
         chunks: all episodes, chunk by chunk.
         count: how many there are.
         frames: most train frames; an eighth of that for validation and test. They are spread evenly over each split.
@@ -71,7 +70,7 @@ def frames_of(name: str, chunks: Iterable[Sequence[Episode]], count: int, frames
         f"levels: {', '.join(str(len(part)) for part in parts)} of the {', '.join(map(str, total))} in train, "
         "validation and test, which are split by episode."
     )
-    return Dataset(name, Event(tuple(parts[0].shape[1:]), 256), parts[0], parts[1], parts[2], source)
+    return Dataset("frames", Event(tuple(parts[0].shape[1:]), 256), parts[0], parts[1], parts[2], source)
 
 
 def _spread(episodes: Sequence[Tensor], most: int) -> Tensor:
@@ -107,13 +106,12 @@ def seen(vision: Pair, number: int, episode: Episode, draws: int) -> Seen:
     return Seen(torch.stack(z), episode.actions, episode.died)
 
 
-def sequences_of(name: str, episodes: Sequence[Seen], window: int, actions: int, with_actions: bool = True) -> Dataset:
+def sequences_of(episodes: Sequence[Seen], window: int, actions: int, with_actions: bool = True) -> Dataset:
     """Episodes as sequences ``z``, ``done``, ``a`` of at most ``window`` decisions, and their length ``n``.
 
     Longer ones are cut. Train data have every draw of the latents, the others the first one only.
 
     Args:
-        name: of the data.
         episodes: all, in the order of their numbers.
         window: most decisions of a sequence.
         actions: how many there are.
@@ -146,17 +144,24 @@ def sequences_of(name: str, episodes: Sequence[Seen], window: int, actions: int,
         f"Latents of {len(episodes)} episodes in sequences of at most {window} decisions: "
         f"{', '.join(str(len(part)) for part in parts)} train, validation and test, split by episode."
     )
-    return Dataset(name, event, parts[0], parts[1], parts[2], source)
+    return Dataset("latents", event, parts[0], parts[1], parts[2], source)
 
 
 def trained(
-    name: str, data: Dataset, recipe: dict[str, Any], seed: int, runs: Path, callback: Callable[[int], Callback]
+    name: str,
+    spec: DataSpec,
+    data: Dataset,
+    recipe: dict[str, Any],
+    seed: int,
+    runs: Path,
+    callback: Callable[[int], Callback],
 ) -> Run:
     """The run of the family called ``name`` on ``data``, trained if it is not: it resumes.
 
     Args:
         name: with its settings.
-        data: as they are; their name stands in the run's configuration.
+        spec: where every command finds the data again.
+        data: what is there.
         recipe: training settings that differ from the family's.
         seed: of the run.
         runs: folder of the runs.
@@ -165,7 +170,7 @@ def trained(
     Raises:
         RunError: training diverged.
     """
-    config = configure(name, DataSpec(name=data.name), data, seed=seed, recipe=recipe)
+    config = configure(name, spec, data, seed=seed, recipe=recipe)
     run = Run.of(config, runs)
     if not run.done:
         run.train(config, data, "cpu", [callback(config.recipe.steps)])

@@ -18,6 +18,8 @@ from zoo.data.files.fields import packed, scaled_to_levels, whole
 from zoo.data.files.missing import filled, require_fillable
 from zoo.data.files.quantised import quantised
 from zoo.data.files.read import read
+from zoo.data.files.saved import SUFFIX as SAVED
+from zoo.data.files.saved import load_saved
 from zoo.data.files.splits import divided
 from zoo.data.files.streaming import is_large, streamed
 from zoo.data.files.tables import by_column
@@ -60,6 +62,7 @@ def load_file(
       ``window=256``, ``past=1023`` for records with the samples before, ``encoding=mulaw`` or ``linear``, ``channel=``.
     - ``.txt``: lines, which are sequences of characters, or windows (see `zoo.data.files.texts.read_text`). Settings:
       ``cut=100``, ``window=256``.
+    - ``.safetensors``: a whole data set, with its event and its split (see `zoo.data.files.saved.save_data`).
 
     Words in an array or a column, and names of classes, are levels: each is its place among the sorted words. Data with
     the fields ``x`` and the label ``y`` take the settings ``labels`` and ``unlabelled`` of `zoo.data.labels`;
@@ -82,6 +85,10 @@ def load_file(
             field that is not there, or of which there are fewer or more data than of the others.
     """
     roles, settings = roles or {}, dict(settings or {})
+    if path.suffix.lower() == SAVED and path.is_file():
+        if settings or split:
+            raise ZooError(f"{path} is a data set with its own split and takes neither settings nor a split")
+        return load_saved(path, event, roles, names or {})
     if is_large(path):
         return streamed(path, settings=settings, split=split, seed=seed, event=event, roles=roles)
     labels, unlabelled = settings.pop("labels", "all"), settings.pop("unlabelled", True)

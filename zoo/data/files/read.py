@@ -11,6 +11,7 @@ from zoo.data.files.arrays import read_numpy
 from zoo.data.files.contents import Contents
 from zoo.data.files.images import SUFFIXES as IMAGES
 from zoo.data.files.images import read_images
+from zoo.data.files.saved import SUFFIX as SAVED
 from zoo.data.files.sounds import SUFFIX as SOUND
 from zoo.data.files.sounds import read_sound
 from zoo.data.files.tables import read_csv, read_parquet
@@ -26,7 +27,7 @@ READERS: Mapping[str, Callable[..., Contents]] = {
     ".txt": read_text,
     SOUND: read_sound,
 }
-SUFFIXES = tuple(READERS)
+SUFFIXES = (*READERS, SAVED)
 
 
 def path_and_settings(spec: str) -> tuple[Path, dict[str, Any]]:
