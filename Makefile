@@ -29,7 +29,7 @@ types: $(READY)
 	$(BIN)/mypy zoo models guides evaluations
 
 docs: $(READY)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+	OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 	@echo "open site/index.html; for search: python3 -m http.server --directory site"
 
 # Tests open the report in a real browser. CI installs one; on other machines nothing is installed.
