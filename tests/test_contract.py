@@ -128,7 +128,112 @@ class UnnormalisedLogProb(Linear):
         return normal(x.new_zeros(2), math.sqrt(2)).log_prob(x) + math.log(2 * math.pi)
 
 
+class LateMean(Linear):
+    """Data are mixed once training has moved a gate that starts at zero."""
+
+    def likelihood(self, z: Tensor, x: Tensor) -> Any:
+        return normal(z + self.late.bias * z.mean(0))
+
+
+class ByPlace(Linear):
+    """A parameter of each place in a batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = nn.Parameter(torch.zeros(1000, 2))
+
+    def likelihood(self, z: Tensor, x: Tensor) -> Any:
+        return normal(z + self.rows[: len(z)])
+
+
+class BySize(Linear):
+    def likelihood(self, z: Tensor, x: Tensor) -> Any:
+        return normal(z + 0.01 * len(z))
+
+
+class Bonus(Linear):
+    """A factor by another name."""
+
+    def likelihood(self, z: Tensor, x: Tensor) -> Any:
+        pyro.sample("sure", dist.Delta(z[:, 0], log_density=5.0))
+        return normal(z)
+
+    def posterior(self, x: Tensor) -> Any:
+        pyro.sample("sure", dist.Delta(x[:, 0]))
+        return super().posterior(x)
+
+
+class BonusOfTheGuide(Bonus):
+    def likelihood(self, z: Tensor, x: Tensor) -> Any:
+        pyro.sample("sure", dist.Delta(z[:, 0]))
+        return normal(z)
+
+    def posterior(self, x: Tensor) -> Any:
+        pyro.sample("sure", dist.Delta(x[:, 0], log_density=-5.0))
+        return Linear.posterior(self, x)
+
+
+class LateVolume(Linear):
+    """The wrong sign of a volume that is zero at the start."""
+
+    def guide(self, x: Tensor) -> None:
+        with pyro.plate("data", len(x)):
+            u = pyro.sample("u", self.posterior(x), infer={"is_auxiliary": True})
+            a = self.late.bias
+            pyro.sample("z", dist.Delta(u * a.exp(), log_density=a.sum().expand(len(x)), event_dim=1))
+
+
+class Own(dist.TorchDistribution):  # type: ignore[misc] # Pyro is not typed
+    """A normal whose log_prob counts another scale."""
+
+    support, arg_constraints = dist.constraints.real, {}
+
+    def __init__(self, scale: Tensor, counted: Tensor) -> None:
+        self.scale, self.counted = torch.broadcast_tensors(scale, counted)
+        super().__init__(self.scale.shape, validate_args=False)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Own:
+        return Own(self.scale.expand(batch_shape), self.counted.expand(batch_shape))
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        return self.scale * torch.randn(*sample_shape, *self.batch_shape)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        return -0.5 * (value / self.scale).square() - self.counted.log() - math.log(2 * math.pi) / 2
+
+
+class ForgottenScale(Linear):
+    """It is one at the start."""
+
+    def likelihood(self, z: Tensor, x: Tensor) -> Any:
+        scale = (3 * self.late.bias).exp()
+        return Own(scale.expand(z.shape), torch.ones(())).to_event(1)
+
+
+class ScaleOfTheFirst(Linear):
+    """That of the first entry is counted for all."""
+
+    def likelihood(self, z: Tensor, x: Tensor) -> Any:
+        scale = torch.tensor([1.0, 0.1]).expand(z.shape)
+        return Own(scale, scale[:, :1]).to_event(1)
+
+
+class PartOfAMixture(Linear):
+    def likelihood(self, z: Tensor, x: Tensor) -> Any:
+        ones = torch.ones_like(z)
+        return dist.MaskedMixture(ones.bool(), dist.Normal(ones, 1.0), Own(ones, 0.1 * ones)).to_event(1)
+
+
 WRONG = [
+    (LateMean, r"for x\[0\] changed from .* when the other data changed"),
+    (ByPlace, r"for x\[\d\] changed from .* when it was alone"),
+    (BySize, r"for x\[\d\] changed from .* when it was alone"),
+    (Bonus, "the Delta of 'sure' in the model is the change of variables of no auxiliary site"),
+    (BonusOfTheGuide, "the Delta of 'sure' in the guide is the change of variables of no auxiliary site"),
+    (LateVolume, "the Delta of 'z' should have the log_density"),
+    (ForgottenScale, "the probabilities of the Own at 'x' add up to"),
+    (ScaleOfTheFirst, "the probabilities of the Own at 'x' add up to"),
+    (PartOfAMixture, "the probabilities of the MaskedMixture at 'x' add up to"),
     (LateLeak, "the prior of 'z' depends on x"),
     (LeakByAttribute, "the distribution of 'x' depends on x"),
     (TeacherForced, "the distribution of 'x' depends on x"),

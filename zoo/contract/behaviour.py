@@ -14,17 +14,22 @@ from torch import Tensor
 
 from zoo.contract.case import STEPS, Case
 from zoo.contract.findings import BrokenError, NotApplicableError
+from zoo.contract.ground import NOISE, noisy
 from zoo.contract.values import extent, fits, other_data
 from zoo.errors import RunError
 from zoo.files import read_tensors, write_tensors
 from zoo.pairs.pair import HasElbo, HasSteps, Pair
 from zoo.pairs.sampling import contexts, sample, samplers
-from zoo.pairs.sites import data_first, latent_sites, per_datum, random_sites
+from zoo.pairs.sites import data_first, data_plate, latent_sites, per_datum, random_sites
 from zoo.pairs.traces import capabilities, elbo_step, elbo_terms, log_prob, log_weights, traced
 from zoo.seeding import seeded
 
 TOLERANCE = 1e-4
 """Relative and absolute, between equal values that were computed in different batches."""
+ROUNDING, LITTLE = 1e-3, 0.02
+"""The same between batches of different sizes, whose products are rounded otherwise, and noise that keeps it small."""
+COPIES = 4
+"""Of a batch twice, in a longer one."""
 LEAST_DRAWS = 8
 """Estimates of each step of each datum."""
 SURE = 4.5
@@ -91,31 +96,78 @@ def samples_fit(case: Case) -> None:
 
 
 def independent(case: Case) -> None:
+    pair = case.pair
+    for noise in (0.0, NOISE):
+        with pair.evaluating(), noisy(pair, noise):
+            _compare_with_other_data(case)
+    for noise in (0.0, LITTLE):
+        with pair.evaluating(), noisy(pair, noise):
+            _compare_with_other_batches(pair, case.x(case.sizes[0]))
+
+
+def _compare_with_other_data(case: Case) -> None:
+    """What is computed for a datum, when the other data are others."""
     pair, n = case.pair, case.sizes[0]
-    x = case.x(n)
-    with pair.evaluating():
-        implicit = capabilities(pair, x).likelihood == "none"
-        draws = _latents(pair, x, implicit)
-        before = _for_each(pair, x, draws)
-        for place in (0, n - 1):  # what all data share may come from the first or from the last
-            mixed = case.x(n, 1)
-            mixed[place] = x[place]
-            others = _latents(pair, mixed, implicit)
-            for name, site in others.items():
-                if name in pair.structure.outside:
-                    site["value"].copy_(draws[name]["value"])
-                else:
-                    data_first(name, site, n)[place] = data_first(name, draws[name], n)[place]
-            after = _for_each(pair, mixed, others)
-            for word in before | after:
-                ours, theirs = (  # only the batch of the longer sequences may have a site, masked for this datum
-                    values[word][place] if word in values else x.new_zeros(()) for values in (before, after)
-                )
-                if not _close(ours, theirs, tolerance=TOLERANCE):
-                    raise BrokenError(
-                        f"{word} for x[{place}] changed from {extent(ours)} to {extent(theirs)} when the other data "
-                        "changed"
-                    )
+    x, mixed = case.x(n), case.x(n, 1)
+    implicit = capabilities(pair, x).likelihood == "none"
+    draws = _latents(pair, x, implicit)
+    before = _for_each(pair, x, draws)
+    for place in (0, n - 1):  # what all data share may come from the first or from the last
+        batch = mixed.clone()
+        batch[place] = x[place]
+        others = _latents(pair, batch, implicit)
+        for name, site in others.items():
+            if name in pair.structure.outside:
+                site["value"].copy_(draws[name]["value"])
+            else:
+                data_first(name, site, n)[place] = data_first(name, draws[name], n)[place]
+        after = _for_each(pair, batch, others)
+        _require_the_same(before, [place], after, [place], "the other data changed", TOLERANCE)
+
+
+def _compare_with_other_batches(pair: Pair, x: Tensor) -> None:
+    """What is computed for each datum, in a batch of one, and in a longer one in another order."""
+    n = len(x)
+    implicit = capabilities(pair, x).likelihood == "none"
+    draws = _latents(pair, x, implicit)
+    before = _for_each(pair, x, draws)
+    for order in ([n - 1], [*range(n), *reversed(range(n))] * COPIES):
+        rows = torch.tensor(order, device=x.device)
+        others = {
+            name: site if name in pair.structure.outside else site | {"value": _taken(name, site, n, rows)}
+            for name, site in draws.items()
+        }
+        after, last = _for_each(pair, x[rows], others), len(order) - 1
+        places = sorted({0, last // 2, last})
+        when = f"it was one of {len(order)} in another order" if last else "it was alone"
+        _require_the_same(before, [order[place] for place in places], after, places, when, ROUNDING)
+
+
+def _taken(name: str, site: Any, n: int, rows: Tensor) -> Tensor:
+    """A latent's values for some data."""
+    values, dim = data_first(name, site, n), data_plate(name, site, n).dim - len(site["fn"].event_shape)
+    return values[rows].movedim(0, dim)
+
+
+def _require_the_same(
+    before: Mapping[str, Tensor],
+    ours: list[int],
+    after: Mapping[str, Tensor],
+    theirs: list[int],
+    when: str,
+    tolerance: float,
+) -> None:
+    """Refuse values that differ between the places of two batches where the same data are."""
+    for word in before | after:
+        for mine, other in zip(ours, theirs, strict=True):
+            # Only the batch of the longer sequences may have a site, masked for this datum.
+            known = next(values[word] for values in (before, after) if word in values)
+            first, second = (
+                values[word][place] if word in values else known.new_zeros(())
+                for values, place in ((before, mine), (after, other))
+            )
+            if not _close(first, second, tolerance):
+                raise BrokenError(f"{word} for x[{mine}] changed from {extent(first)} to {extent(second)} when {when}")
 
 
 def _latents(pair: Pair, x: Tensor, implicit: bool) -> dict[str, Any]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-import pyro.distributions as dist
 import torch
 from torch import Tensor
 
 from zoo.contract.case import Case
 from zoo.contract.findings import BrokenError, NotApplicableError
+from zoo.contract.ground import NOISE, noisy
 from zoo.contract.normalisation import DRAWS as DRAWS_OF_VECTORS
 from zoo.contract.normalisation import evidence
 from zoo.contract.volumes import MOST_ENTRIES, changes, counts_volume
@@ -21,7 +21,8 @@ from zoo.pairs.sites import is_discrete, random_sites
 from zoo.pairs.traces import traced
 
 LIBRARIES = ("torch", "pyro", "zoo")
-POINTS, DRAWS = 4001, 4000
+POINTS, DRAWS, PLACES = 4001, 4000, 5
+"""Points of the grid of an integral, draws, and distributions of a batch that are looked at."""
 OFF_ONE = 0.02
 """By which the numerical integral of a density may differ from 1."""
 DOUBT = 2.5
@@ -31,43 +32,59 @@ FARTHEST = 2.5
 
 
 def densities_are_of_their_draws(case: Case) -> None:
-    doubts = list[str]()
     with case.pair.evaluating():
-        sites = [each for trace in traced(case.pair, case.x(case.sizes[0])) for each in random_sites(trace)]
-        for name, site in sites:
-            for change in changes(site["fn"]):
-                counts_volume(name, change)
-            for fn in _of_the_user(site["fn"]):
-                what = f"{type(fn).__name__} at {name!r}"
-                if isinstance(fn, Unnormalised) and not fn.normalised:
-                    doubts.append(f"the {what} is unnormalised: its log-probabilities are known up to a constant")
-                elif not fn.event_shape:
-                    _compare(what, fn)
-                elif fn.event_shape.numel() <= MOST_ENTRIES:
-                    doubts += _compare_vectors(what, fn)
-                else:
-                    doubts.append(f"the {what} has {fn.event_shape.numel()} dimensions, more than {MOST_ENTRIES}")
+        with noisy(case.pair, NOISE):
+            _doubts(case)
+        doubts = _doubts(case)
     if doubts:
         raise NotApplicableError(f"not verified: {'; '.join(doubts)}")
 
 
+def _doubts(case: Case) -> list[str]:
+    """What remains in doubt of the distributions and changes of variables that no library answers for."""
+    doubts = list[str]()
+    sites = [each for trace in traced(case.pair, case.x(case.sizes[0])) for each in random_sites(trace)]
+    for name, site in sites:
+        for change in changes(site["fn"]):
+            counts_volume(name, change)
+        for fn in _of_the_user(site["fn"]):
+            what = f"{type(fn).__name__} at {name!r}"
+            if isinstance(fn, Unnormalised) and not fn.normalised:
+                doubts.append(f"the {what} is unnormalised: its log-probabilities are known up to a constant")
+            elif not fn.event_shape:
+                _compare(what, fn)
+            elif math.prod(fn.event_shape) <= MOST_ENTRIES:
+                doubts += _compare_vectors(what, fn)
+            else:
+                doubts.append(f"the {what} has {math.prod(fn.event_shape)} dimensions, more than {MOST_ENTRIES}")
+    return doubts
+
+
 def _of_the_user(fn: Any) -> Iterator[Any]:
-    """The distributions that no library answers for: a user's own, and mixtures of them."""
+    """The distributions that no library answers for: a user's own, and what a library makes of several such."""
     if type(fn).__module__.partition(".")[0] not in LIBRARIES:
         yield fn
-    elif isinstance(fn, dist.MixtureSameFamily):
-        if any(_of_the_user(fn.component_distribution)) or any(_of_the_user(fn.mixture_distribution)):
-            yield fn
-    else:
-        for wrapped in ("base_dist", "dist"):  # the latter by pyro.contrib.zuko.ZukoToPyro
-            if hasattr(fn, wrapped):
-                yield from _of_the_user(getattr(fn, wrapped))
+        return
+    for wrapped in ("base_dist", "dist"):  # the latter by pyro.contrib.zuko.ZukoToPyro
+        if hasattr(fn, wrapped):
+            yield from _of_the_user(getattr(fn, wrapped))
+            return
+    parts = (part for part in vars(fn).values() if isinstance(part, torch.distributions.Distribution))
+    if any(any(True for _ in _of_the_user(part)) for part in parts):
+        yield fn  # a mixture
 
 
 def _compare_vectors(what: str, fn: Any) -> Iterator[str]:
-    """What remains in doubt of the first of a batch of distributions of vectors."""
-    first: tuple[slice | int, ...] = (slice(None), *(0 for _ in fn.batch_shape))
-    draws = fn.sample(torch.Size([DRAWS_OF_VECTORS]))[first].float()
+    """What remains in doubt of the first and of the last of a batch of distributions of vectors."""
+    whole = fn.sample(torch.Size([DRAWS_OF_VECTORS]))
+    for place in dict.fromkeys((0, math.prod(fn.batch_shape) - 1)):
+        yield from _compare_vectors_at(what, fn, whole, place)
+
+
+def _compare_vectors_at(what: str, fn: Any, whole: Tensor, place: int) -> Iterator[str]:
+    """The same of one distribution of the batch, of which ``whole`` has draws."""
+    one: tuple[slice | int, ...] = (slice(None), *_index(place, fn.batch_shape))
+    draws = whole[one].float()
 
     def claimed(x: Tensor) -> Tensor:
         values = x.reshape(-1, *(1 for _ in fn.batch_shape), *fn.event_shape)
@@ -77,7 +94,7 @@ def _compare_vectors(what: str, fn: Any) -> Iterator[str]:
             inside = fn.support.check(values)
         known = inside.reshape(*inside.shape, *(1 for _ in fn.event_shape))
         logs: Tensor = fn.log_prob(values.where(known, draws[0]))
-        return logs[first].where(inside[first], -math.inf)
+        return logs[one].where(inside[one], -math.inf)
 
     found = evidence(claimed, draws.flatten(1), is_discrete(fn))
     if found is None:
@@ -94,12 +111,19 @@ def _compare_vectors(what: str, fn: Any) -> Iterator[str]:
 
 
 def _compare(what: str, fn: Any) -> None:
-    """The draws of the first of a batch of distributions of numbers, and its integral on a grid."""
-    first = (slice(None), *(0 for _ in fn.batch_shape))
-    draws = fn.sample(torch.Size([DRAWS]))[first].contiguous()
-    points, weights = _grid(fn, draws)
-    batch = points.reshape(-1, *(1 for _ in fn.batch_shape)).expand(len(points), *fn.batch_shape)
-    mass = (fn.log_prob(batch)[first].exp() * weights).nan_to_num(0.0)
+    """The draws of some of a batch of distributions of numbers, and their integrals on a grid."""
+    whole = fn.sample(torch.Size([DRAWS]))
+    places = torch.linspace(0, math.prod(fn.batch_shape) - 1, PLACES).round().long().unique().tolist()
+    for place in places:
+        one = (slice(None), *_index(place, fn.batch_shape))
+        draws = whole[one].contiguous()
+        points, weights = _grid(fn, draws)
+        batch = points.reshape(-1, *(1 for _ in fn.batch_shape)).expand(len(points), *fn.batch_shape)
+        _compare_on_grid(what, draws, points, (fn.log_prob(batch)[one].exp() * weights).nan_to_num(0.0))
+
+
+def _compare_on_grid(what: str, draws: Tensor, points: Tensor, mass: Tensor) -> None:
+    """Draws of a distribution with the probabilities that it gives to the points of a grid."""
     total = float(mass.sum())
     if abs(total - 1) > OFF_ONE:
         raise BrokenError(f"the probabilities of the {what} add up to {total:.3g}, not to 1")
@@ -110,6 +134,11 @@ def _compare(what: str, fn: Any) -> None:
         raise BrokenError(
             f"the {what} draws other values than its log_prob expects: their distribution functions differ by {gap:.2f}"
         )
+
+
+def _index(place: int, shape: Sequence[int]) -> tuple[int, ...]:
+    """The index of a place in a flattened batch."""
+    return tuple(int(each) for each in torch.unravel_index(torch.tensor(place), torch.Size(shape))) if shape else ()
 
 
 def _grid(fn: Any, draws: Tensor) -> tuple[Tensor, Tensor]:

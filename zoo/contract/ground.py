@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from pyro import poutine
+from pyro.distributions import Delta
 from torch import Tensor
 from torch.distributions import biject_to
 
@@ -17,10 +18,10 @@ from zoo.contract.case import Case, players_of
 from zoo.contract.findings import BrokenError
 from zoo.contract.lines import Changes, line_of
 from zoo.contract.normalisation import DRAWS, SURE, evidence
-from zoo.contract.values import complete, other_data
+from zoo.contract.values import complete, extent, other_data
 from zoo.contract.volumes import MOST_ENTRIES
 from zoo.pairs.pair import HasElbo, HasLogProb, HasPlayers, Pair
-from zoo.pairs.sites import data_first, is_discrete, is_point, latent_sites, per_datum, random_sites
+from zoo.pairs.sites import data_first, is_discrete, is_point, latent_sites, layers, per_datum, random_sites
 from zoo.pairs.traces import capabilities, elbo_terms, log_prob, log_weights, traced
 
 ROUNDING = 1e-5
@@ -154,12 +155,30 @@ def counts_its_jacobian(case: Case) -> None:
     """That a latent given as a Delta of auxiliary sites has the log-density of that change of variables.
 
     log_density = -log |det dw/du| - log |det dv/dw|, of auxiliary u, latents v, and their unconstrained values w.
+    Any other Delta has none.
     """
     pair, x = case.pair, case.x(case.sizes[0])
-    if not pair.structure.auxiliary:
-        return
-    with pair.evaluating():
-        model_trace, guide_trace = traced(pair, x)
+    for noise in (0.0, NOISE):
+        with pair.evaluating(), noisy(pair, noise):
+            model_trace, guide_trace = traced(pair, x)
+            _require_no_log_density("model", model_trace)
+            if pair.structure.auxiliary:
+                _compare_jacobians(pair, x, model_trace, guide_trace)
+            else:
+                _require_no_log_density("guide", guide_trace)
+
+
+def _require_no_log_density(word: str, trace: Any) -> None:
+    for name, site in random_sites(trace):
+        for point in (layer for layer in layers(site["fn"]) if isinstance(layer, Delta)):
+            if (torch.as_tensor(point.log_density) != 0).any():
+                raise BrokenError(
+                    f"the Delta of {name!r} in the {word} is the change of variables of no auxiliary site, and has a "
+                    f"log_density of {extent(torch.as_tensor(point.log_density))}, which counts as a probability"
+                )
+
+
+def _compare_jacobians(pair: Pair, x: Tensor, model_trace: Any, guide_trace: Any) -> None:
     deltas = {
         name: site for name, site in random_sites(guide_trace) if is_point(site["fn"]) and not is_discrete(site["fn"])
     }
@@ -172,7 +191,7 @@ def counts_its_jacobian(case: Case) -> None:
         found = given(pair.guide, x, dict(zip(drawn, values, strict=True)))
         return torch.cat([maps[name].inv(found.nodes[name]["value"]).flatten() for name in deltas])
 
-    with pair.evaluating(), torch.enable_grad():
+    with torch.enable_grad():
         columns = torch.autograd.functional.jacobian(unconstrained, tuple(drawn.values()))
     volume = torch.cat([part.reshape(len(part), -1) for part in columns], 1).double().slogdet().logabsdet
     free = {name: maps[name].inv(site["value"]) for name, site in deltas.items()}
@@ -207,20 +226,25 @@ def agrees_with_log_prob(case: Case) -> None:
     pair = case.pair
     if not isinstance(pair.extras, HasLogProb) or pair.structure.shared:
         return
-    x, at = case.x(case.sizes[0]), line_of(pair.extras.log_prob)
-    with pair.evaluating():
-        exact = log_prob(pair, x)
-        if not capabilities(pair, x).latents:
-            program = log_weights(pair, x)
-            if not torch.allclose(exact.double(), program.double(), rtol=1e-3, atol=1e-3):
-                raise BrokenError(
-                    f"log_prob(x) should be the log-probability under the model; for x[0] it is {float(exact[0]):g} "
-                    f"and the model's {float(program[0]):g}{at}"
-                )
-            return
-        weights = log_weights(pair, x.repeat_interleave(PARTICLES, 0)).reshape(len(x), PARTICLES)
-        too_much = 0.0 if pair.structure.enumerated else _optimism(pair)
-        misjudged = _misjudged(pair)
+    for noise in (0.0, NOISE):
+        with pair.evaluating(), noisy(pair, noise):
+            _compare_with_programs(pair, case.x(case.sizes[0]), line_of(pair.extras.log_prob))
+
+
+def _compare_with_programs(pair: Pair, x: Tensor, at: str) -> None:
+    """An analytic log-probability, with what traces of the programs and draws of the model say of it."""
+    exact = log_prob(pair, x)
+    if not capabilities(pair, x).latents:
+        program = log_weights(pair, x)
+        if not torch.allclose(exact.double(), program.double(), rtol=1e-3, atol=1e-3):
+            raise BrokenError(
+                f"log_prob(x) should be the log-probability under the model; for x[0] it is {float(exact[0]):g} "
+                f"and the model's {float(program[0]):g}{at}"
+            )
+        return
+    weights = log_weights(pair, x.repeat_interleave(PARTICLES, 0)).reshape(len(x), PARTICLES)
+    too_much = 0.0 if pair.structure.enumerated else _optimism(pair)
+    misjudged = _misjudged(pair)
     exact, weights = exact.cpu().double(), weights.cpu().double()
     bound = weights.logsumexp(1) - torch.tensor(PARTICLES).log()
     error = (weights - bound[:, None]).exp().std(1) / PARTICLES**0.5

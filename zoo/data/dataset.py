@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 STANDARDISED = "real entries are standardised by the train data, and scores are in the data's own units"
 
+CHUNK = 2**18
+"""Entries that are compared at a time: more of them leave the cache."""
 INITIAL_NUMBERS = 2**24
 """Entries of streamed data that parameters are set from before training."""
 
@@ -46,8 +49,8 @@ class Dataset:
         rate: samples of sound in a second, where levels are those of `zoo.data.files.sounds.mulaw`; 0 for other data.
 
     Raises:
-        ZooError: a split of another dtype or shape; a record with a value that is missing though it is no label, or
-            with a level that its field does not have.
+        ZooError: a split of another dtype or shape; a value that is missing though it is no label, or that is no level
+            of its field.
 
     Example:
         >>> import zoo
@@ -80,10 +83,10 @@ class Dataset:
                     f"data set {self.name!r}: {word} should be float32 of shape (n, {sizes}), got {split.dtype} of "
                     f"shape {tuple(split.shape)}; convert or reshape it"
                 )
-            for each in self.event.fields:
-                self._check(word, each, split)
-            if is_streamed(split):
+            if is_streamed(split):  # bytes, which its reader checks
                 continue
+            for each in self.event.parts:
+                self._check(word, each, split)
             if not torch.equal(self.event.without_padding(split).nan_to_num(), split.nan_to_num()):
                 raise ZooError(
                     f"data set {self.name!r}: {word} should be zero beyond the lengths of its sequences, as event.pack "
@@ -94,17 +97,26 @@ class Dataset:
 
     def _check(self, word: str, field: Field, split: Tensor) -> None:
         """Refuse a field of a split that lacks values, or has some that are not of its support."""
-        values = self.event.unpack(split)[field.name]
+        values = self.event.unpack(split)[field.name] if self.event.fields else split
         assert values is not None  # a split has all columns
         flat = values.reshape(len(split), -1)
         known = flat[~flat.isnan().all(1)] if field.role == "label" else flat
-        if not known.isfinite().all():
+        if not known.numel():
+            return
+        low, high = (float(each) for each in known.aminmax())
+        if not (math.isfinite(low) and math.isfinite(high)):
             hint = "a label is known or missing as a whole" if field.role == "label" else "only a label may be missing"
             raise ZooError(f"data set {self.name!r}: {word} has values of {field} that are not finite; {hint}")
-        if field.levels and not ((known == known.round()) & (known >= 0) & (known < field.levels)).all():
+        intensities = self.binarise and word == "train"
+        if intensities and not 0 <= low <= high <= 1:
+            raise ZooError(f"data set {self.name!r}: {word} should have intensities in [0, 1], got {low:g} to {high:g}")
+        if not field.levels or intensities:
+            return
+        whole = all(torch.equal(part, part.round()) for part in known.flatten().split(CHUNK))
+        if not (whole and 0 <= low <= high < field.levels):
             raise ZooError(
                 f"data set {self.name!r}: {word} should have levels 0 to {field.levels - 1} of {field}, got values "
-                f"from {known.min():g} to {known.max():g}"
+                f"from {low:g} to {high:g}{'' if whole else ', not all of them whole'}"
             )
 
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> Tensor:
