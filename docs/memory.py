@@ -19,7 +19,7 @@ from zoo.pairs.registry import families, load_shelves
 
 EVENT = zoo.Event((3, 32, 32), 256)
 TRAIN, HELD_OUT = 640, 512
-"""Of more than 500 validation data a checkpoint scores 200 and draws 50 samples, so that it costs less than the steps."""
+"""Of more than 500 validation data a checkpoint scores 200 and draws 50 samples: less work than the steps."""
 TEXT = ("rnnlm", "sentence-vae", "sentence-vae-freebits")
 """Families of levels that are words."""
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from zoo.errors import ZooError
-from zoo.metrics.bounds import FEWEST_PARTICLES, LARGEST_KHAT, Bounds, bounds, log_probs
+from zoo.metrics.bounds import FEWEST_PARTICLES, LARGEST_KHAT, Bounds, bounds, log_probs, most_particles
 from zoo.metrics.normaliser import LogZ, Normaliser, estimate_normaliser
 from zoo.metrics.two_sample import Share
 from zoo.pairs.build import build
-from zoo.pairs.pair import HasElbo, HasInitialise
+from zoo.pairs.pair import HasInitialise
 from zoo.pairs.records import density, dimensions
 from zoo.pairs.registry import column, evaluation
 from zoo.pairs.structure import listed
@@ -34,8 +34,6 @@ OF_DATA = ("nats", "nats_per_step", "bits_per_dim", "elbo")
 ONLY_DEQUANTISED = "no latents but the dequantised datum: all of the ELBO is reconstruction"
 NO_LATENTS = "no latents of a datum, only shared ones: all of the ELBO is reconstruction"
 NO_WEIGHTS = "the family estimates its ELBO by terms at random, without importance weights: see elbo_..."
-MOST_ESTIMATES = 64
-"""Of an ELBO that a family estimates itself: a mean, which more of them make less noisy, and no tighter."""
 CHAINS, TEMPERATURES = 100, 4
 """Of annealing, for log Z: chains, and temperatures for each particle."""
 SURE = 3.0
@@ -131,8 +129,7 @@ def _of_pair(run: TrainedRun, settings: Settings) -> list[Score]:
         shift = shift + log_z.forward.value
     exact, bound = None, None
     if can.latents or can.shared:
-        most = MOST_ESTIMATES if isinstance(pair.extras, HasElbo) else settings.particles
-        bound = bounds(pair, x, min(most, settings.particles), memory=memory, seed=seed)
+        bound = bounds(pair, x, most_particles(pair, settings.particles), memory=memory, seed=seed)
         bound = replace(bound, elbo=bound.elbo - shift, importance=bound.importance - shift)
     if can.likelihood == "exact" or bound is None:
         exact = log_probs(pair, x, memory=memory, seed=seed) - shift

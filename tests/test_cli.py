@@ -169,6 +169,9 @@ def test_a_diverged_run_is_a_result_and_exits_with_1() -> None:
     assert "Traceback" not in result.output
     [status] = Path("runs").rglob("status.json")
     assert json.loads(status.read_text())["status"] == "diverged"
+    said = zoo("sample", "vae", *words, "--train", "lr=1e30", "--out", "x.npy", code=1).stderr
+    assert "is no trained model (diverged: loss became" in said
+    assert not Path("x.npy").exists()
 
 
 @pytest.mark.process

@@ -114,3 +114,27 @@ def test_importing_the_package_is_light() -> None:
     heavy = "sklearn", "pooch", "pandas", "PIL"
     code = f"import sys, zoo.data; print({set(heavy)} & set(sys.modules))"
     assert run([executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+@pytest.mark.parametrize(
+    ("event", "value", "words"),
+    [
+        ("3:5", 5.0, r"train should have levels 0 to 4 of x=3:5, got values from 0 to 5"),
+        ("3:5", 0.5, r"from 0 to 0.5, not all of them whole"),
+        ("3:binary", 2.0, "levels 0 to 1"),
+        ("3:real", math.inf, "not finite"),
+    ],
+)
+def test_a_data_set_has_values_of_its_event(event: str, value: float, words: str) -> None:
+    rows = torch.zeros(2000, 3)
+    rows[1999, 2] = value
+    with pytest.raises(ZooError, match=words):
+        Dataset("odd", Event.parse(event), rows, rows[:5], rows[:5], "Made up.")
+
+
+def test_intensities_that_are_drawn_lie_between_0_and_1() -> None:
+    rows = torch.zeros(5, 3)
+    with pytest.raises(ZooError, match=r"validation should have levels 0 to 1"):
+        Dataset("odd", Event(3, "binary"), rows + 0.5, rows + 0.5, rows, "Made up.", binarise=True)
+    with pytest.raises(ZooError, match=r"intensities in \[0, 1\], got 1.5 to 1.5"):
+        Dataset("odd", Event(3, "binary"), rows + 1.5, rows, rows, "Made up.", binarise=True)

@@ -118,6 +118,39 @@ def test_words_without_a_place_are_refused(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("mark", ["None", "NA", "nan", "null"])
+def test_a_mark_of_what_is_missing_may_be_a_word_among_words(mark: str, tmp_path: Path) -> None:
+    """Among numbers it is missing."""
+    roles, table = {"species": "label", "site": "given"}, TABLE.astype({"height": object})
+    table.loc[::4, "species"] = mark
+    with pytest.raises(ZooError, match=f"column 'species' holds '{mark}' in 10 rows, which may be a word or a missing"):
+        load_data(csv(tmp_path, table), roles=roles)
+    table = TABLE.astype({"height": object})
+    table.loc[3, "height"] = mark
+    with pytest.raises(ZooError, match="missing=drop"):
+        load_data(csv(tmp_path, table), roles=roles)
+    assert len(everything(load_data(csv(tmp_path, table) + ":missing=drop", roles=roles))) == 39
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a;b\n46.212;-1,71\n107.710;-0,98\n", "'46.212', which may be a date or a number with points of thousands"),
+        ("a,b\n", "has a header and no row"),
+        ("a,b\n1,2,3\n4,5,6\n", "the header does not name every column"),
+    ],
+)
+def test_tables_that_are_no_numbers_are_refused(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(ZooError, match=words):
+        load_data(str(tmp_path / "t.csv"))
+
+
+def test_rows_may_end_in_a_separator_that_the_header_lacks(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,b\n" + "".join(f"{i + 0.5},{i * i + 0.25},\n" for i in range(30)))
+    assert list(load_data(str(tmp_path / "t.csv")).columns) == ["a", "b"]
+
+
 def test_a_parquet_table_is_read_as_pandas_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With pandas' reader replaced, as pyarrow need not be installed."""
     roles = {"species": "label", "site": "given"}

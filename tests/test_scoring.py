@@ -110,6 +110,10 @@ def test_a_row_that_lacks_a_value_has_no_score(model: zoo.TrainedModel) -> None:
     assert alike.index.tolist() == [7] * 20
     with pytest.raises(ZooError, match="every row lacks a value"):
         zoo.score(model, new.iloc[[3]])
+    alone = scoring.Scorer(model, None, 16).score(scoring.read(model, new.iloc[[3]]))  # of a file that grows
+    assert list(alone.columns) == list(found.columns)
+    assert alone["kind"].tolist() == ["not scored: lacks a value"]
+    assert alone.drop(columns=["kind", "flag"]).isna().all(axis=None)
 
 
 def test_a_rate_that_the_validation_rows_do_not_allow_is_refused(model: zoo.TrainedModel) -> None:

@@ -159,6 +159,24 @@ def test_values_on_a_grid_are_scored_by_a_bound_that_says_so(tmp_path: Path) -> 
     assert np.allclose(data.restore(data.test) * 10, (data.restore(data.test) * 10).round(), atol=1e-6)
 
 
+def test_a_row_on_a_grid_is_scored_over_its_noise(tmp_path: Path) -> None:
+    """Alike rows get alike scores, which differ by their stated errors; the mean of their exponentials is P(x)."""
+    values = np.random.default_rng(0).integers(0, 3, (300, 2)).astype(np.float64)
+    pd.DataFrame(values + 0.5, columns=["a", "b"]).to_csv(tmp_path / "t.csv", index=False)
+    data = load_data(str(tmp_path / "t.csv"))
+    pair = build("independent", data.event)
+    pair.extras.initialise(data.train)
+    found = zoo.TrainedModel(pair, data).log_prob(np.full((400, 2), 1.5))
+    assert found.kind == "lower bound"
+    assert (found.stderr > 0).all()
+    spread = np.std(found.value)
+    assert 0.7 < spread / np.mean(found.stderr) < 1.4
+    with seeded(0):
+        z = data.standardise(torch.full((4000, 2), 1.5))
+    one = float((zoo.log_prob(pair, z).double() - data.log_scale(pair, z)).exp().mean().log())
+    assert np.log(np.exp(found.value).mean()) == pytest.approx(one, abs=4 * spread / 20)
+
+
 def test_a_grid_holds_for_data_that_are_held_out(tmp_path: Path) -> None:
     """Of eight numbers that train, all may be even by chance."""
     np.savez(tmp_path / "halves.npz", train=2.0 * np.arange(8)[:, None] + 0.5, validation=[[1.5], [6.5]], test=[[7.5]])

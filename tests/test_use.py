@@ -229,6 +229,13 @@ def test_data_of_another_kind_are_refused() -> None:
     ]:
         with pytest.raises(ZooError, match=reason):
             model.log_prob(x)
+    for wrong, reason in (({"seed": -1}, "from 0 to 4294967295, got -1"), ({"particles": 0}, "one particle or more")):
+        with pytest.raises(ZooError, match=reason):
+            levels.log_prob(np.zeros((2, 4, 4)), **wrong)
+    coded = in_use(zoo.build("ppca", EVENTS["levels"], {"latent": 3}))
+    for z in (np.zeros((0, 3)), np.full((2, 3), np.nan)):
+        with pytest.raises(ZooError, match="one vector or more of finite numbers"):
+            coded.decode(z)
 
 
 @pytest.mark.thorough

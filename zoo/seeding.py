@@ -10,12 +10,22 @@ import numpy as np
 import pyro
 import torch
 
+from zoo.errors import ZooError
+
+SEEDS = 2**32
+"""Seeds are below this: numpy takes no greater ones."""
+
 
 def reseed(seed: int, device: torch.device) -> None:
-    """Seed torch (on the CPU and on ``device``), numpy and Python with ``seed``, 0 to 2**32 - 1.
+    """Seed torch (on the CPU and on ``device``), numpy and Python with ``seed``.
 
     Cheap enough for every step: `torch.manual_seed` visits every kind of device, which takes milliseconds.
+
+    Raises:
+        ZooError: a seed below 0, or of 2**32 or more.
     """
+    if not 0 <= seed < SEEDS:
+        raise ZooError(f"a seed is a whole number from 0 to {SEEDS - 1}, got {seed}")
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 (the stream that a family's program may draw from)
     torch.default_generator.manual_seed(seed)

@@ -47,6 +47,7 @@ def compress(
             prepared = Prepared.of(name, options)
             prepared.train("auto", quiet)
             run = prepared.run
+        run.require_finished()
         if is_table(values):
             arrays, note = read_table(values, run.config)
         if is_recording(values):

@@ -104,7 +104,7 @@ def evaluate(
 
         prepared = Prepared.of(name, options)
         run, config, dataset = prepared.run, prepared.config, prepared.dataset
-        asked = [evaluations[each] for each in evaluation or []] or list(evaluations)
+        asked = [evaluations[each] for each in dict.fromkeys(evaluation or [])] or list(evaluations)
         settings = Settings(
             particles=particles,
             memory=bytes_of(memory),
@@ -169,6 +169,7 @@ def sample(
         if seconds and out.suffix != ".wav":
             raise ZooError(f"seconds are of sound, which is written to a .wav; got {out.name!r}")
         prepared.train(device, options.quiet)
+        prepared.run.require_finished()
         pair = prepared.run.pair().to(pick_device(device))
         data = prepared.dataset.given_to(pair)
         with seeded(prepared.config.seed):

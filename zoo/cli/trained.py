@@ -74,7 +74,9 @@ def score(
         trained = load(model, runs=runs, device=device, data_dir=data_dir)
         scorer = scoring.Scorer(trained, rate, particles)
         if not follow:
-            found = scorer.score(scoring.read(trained, source))
+            rows = scoring.read(trained, source)
+            scoring.require_complete(trained, rows)
+            found = scorer.score(rows)
             _write(found, out, first=True)
             if out and not quiet:
                 typer.echo(_summary(found, out))

@@ -158,7 +158,7 @@ def _require_the_same(
     tolerance: float,
 ) -> None:
     """Refuse values that differ between the places of two batches where the same data are."""
-    for word in before | after:
+    for word in {**before, **after}:
         for mine, other in zip(ours, theirs, strict=True):
             # Only the batch of the longer sequences may have a site, masked for this datum.
             known = next(values[word] for values in (before, after) if word in values)

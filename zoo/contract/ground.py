@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -16,13 +15,11 @@ from torch.distributions import biject_to
 
 from zoo.contract.case import Case, players_of
 from zoo.contract.findings import BrokenError
-from zoo.contract.lines import Changes, line_of
-from zoo.contract.normalisation import DRAWS, SURE, evidence
+from zoo.contract.lines import Changes
 from zoo.contract.values import complete, extent, other_data
-from zoo.contract.volumes import MOST_ENTRIES
-from zoo.pairs.pair import HasElbo, HasLogProb, HasPlayers, Pair
-from zoo.pairs.sites import data_first, is_discrete, is_point, latent_sites, layers, per_datum, random_sites
-from zoo.pairs.traces import capabilities, elbo_terms, log_prob, log_weights, traced
+from zoo.pairs.pair import HasPlayers, Pair
+from zoo.pairs.sites import data_first, is_discrete, is_point, latent_sites, layers, random_sites
+from zoo.pairs.traces import capabilities, traced
 
 ROUNDING = 1e-5
 """Relative and absolute, between equal log-probabilities that were computed twice."""
@@ -32,14 +29,8 @@ MOST_DRAWS = 64
 """Draws of the latents of one datum."""
 FLAT = 1e-4
 """Singular values of draws below this share of the largest count as zero."""
-PARTICLES = 200
-"""Draws of the guide per datum for the bound that an analytic log-probability is compared with."""
 MOST_CHANGED = 500
 """Auxiliary numbers beyond which the determinant of their change of variables is not computed."""
-FEW, TRACES, ESTIMATES = 2, 16, 40
-"""Data, traces of each that a pair's own estimates of the ELBO are compared with, and estimates for each of these."""
-ERRORS = 4.0
-"""Standard errors by which a bound may exceed what it bounds."""
 
 Program = Callable[[Tensor], Any]
 Values = Mapping[str, Tensor]
@@ -63,7 +54,7 @@ def same_twice(case: Case) -> None:
     with pair.evaluating():
         model_trace, guide_trace = traced(pair, x)
         for word, program, trace in (("model", pair.model, model_trace), ("guide", pair.guide, guide_trace)):
-            values = _values(trace)
+            values = values_of(trace)
             first, second = (given(program, x, values) for _ in range(2))
             for name in values:
                 if not _same_distribution(name, first, second, values):
@@ -99,7 +90,7 @@ def _compare_on(pair: Pair, x: Tensor, other: Tensor) -> None:
     """The model's distributions given the values of all sites, on two batches."""
     can = capabilities(pair, x)
     model_trace, _ = traced(pair, x)
-    values, latents = _values(model_trace), latent_sites(model_trace)
+    values, latents = values_of(model_trace), latent_sites(model_trace)
     ours, theirs = _after_guide(pair, x, values), _after_guide(pair, other, values)
     for name in values:
         if _same_distribution(name, ours, theirs, values):
@@ -222,95 +213,7 @@ def trains_what_it_uses(case: Case) -> None:
         raise BrokenError(f"the programs use trainable tensors that would be neither trained nor saved: {named}")
 
 
-def agrees_with_log_prob(case: Case) -> None:
-    pair = case.pair
-    if not isinstance(pair.extras, HasLogProb) or pair.structure.shared:
-        return
-    for noise in (0.0, NOISE):
-        with pair.evaluating(), noisy(pair, noise):
-            _compare_with_programs(pair, case.x(case.sizes[0]), line_of(pair.extras.log_prob))
-
-
-def _compare_with_programs(pair: Pair, x: Tensor, at: str) -> None:
-    """An analytic log-probability, with what traces of the programs and draws of the model say of it."""
-    exact = log_prob(pair, x)
-    if not capabilities(pair, x).latents:
-        program = log_weights(pair, x)
-        if not torch.allclose(exact.double(), program.double(), rtol=1e-3, atol=1e-3):
-            raise BrokenError(
-                f"log_prob(x) should be the log-probability under the model; for x[0] it is {float(exact[0]):g} "
-                f"and the model's {float(program[0]):g}{at}"
-            )
-        return
-    weights = log_weights(pair, x.repeat_interleave(PARTICLES, 0)).reshape(len(x), PARTICLES)
-    too_much = 0.0 if pair.structure.enumerated else _optimism(pair)
-    misjudged = _misjudged(pair)
-    exact, weights = exact.cpu().double(), weights.cpu().double()
-    bound = weights.logsumexp(1) - torch.tensor(PARTICLES).log()
-    error = (weights - bound[:, None]).exp().std(1) / PARTICLES**0.5
-    excess = (bound - exact).sum()
-    if excess > ERRORS * error.square().sum().sqrt() + 1e-3 * len(x):
-        raise BrokenError(
-            f"log_prob(x) should be no less than a lower bound of it; over {len(x)} data it is "
-            f"{float(exact.sum()):g} and the bound {float(bound.sum()):g}{at}"
-        )
-    if too_much > math.log(SURE):
-        raise BrokenError(
-            f"log_prob(x) should be a normalised density; over {PARTICLES} draws of the model it is greater by "
-            f"{too_much:g} nats than latents and guide allow{at}"
-        )
-    if misjudged:
-        raise BrokenError(
-            f"log_prob(x) should be the log-probability under the model; by its integral and by draws of the model it "
-            f"is {misjudged}{at}"
-        )
-
-
-def estimates_its_elbo(case: Case) -> None:
-    pair = case.pair
-    if not isinstance(pair.extras, HasElbo):
-        return
-    x = case.x(FEW)
-    with pair.evaluating():
-        traces = torch.stack([log_weights(pair, x) for _ in range(TRACES)]).cpu().double().mean(1)
-        own = [sum(elbo_terms(pair, x.repeat(ESTIMATES, *(1 for _ in x.shape[1:]))).values()) for _ in range(TRACES)]
-    estimates = torch.stack([torch.as_tensor(each).mean() for each in own]).cpu().double()
-    error = (traces.var() / TRACES + estimates.var() / TRACES).sqrt() + 1e-3 * (1 + traces.mean().abs())
-    if (traces.mean() - estimates.mean()).abs() > ERRORS * error:
-        raise BrokenError(
-            f"elbo_terms(x) should add up to the ELBO of the programs; over {len(x)} data it is on average "
-            f"{float(estimates.mean()):g}, and that of traces {float(traces.mean()):g}{line_of(pair.extras.elbo_terms)}"
-        )
-
-
-def _misjudged(pair: Pair) -> str:
-    """How log_prob is off by its integral and by draws of the model, which hold of few real dimensions."""
-    if pair.event.support != "real" or pair.event.size > MOST_ENTRIES:
-        return ""
-    blank = pair.event.zeros(DRAWS).to(pair.device)
-    drawn = pair.layout.assemble(poutine.trace(poutine.uncondition(pair.model)).get_trace(blank), blank).flatten(1)
-    found = evidence(lambda x: log_prob(pair, x.reshape(-1, *pair.event.shape)), drawn, discrete=False)
-    wrong = zip(found or (), ("small", "great"), strict=False)
-    return next((f"too {word} by {each.off:.2g} nats or more" for each, word in wrong if each.wrong), "")
-
-
-def _optimism(pair: Pair) -> float:
-    """By how much log_prob exceeds the weights of the latents that draws of the model came from, summed over draws.
-
-        E exp(log p(x) - log p(x, z) + log q(z | x)) = 1,  (x, z) ~ p
-
-    so that by Markov's inequality the sum exceeds log c with a probability of at most 1 / c.
-    """
-    blank = pair.event.zeros(PARTICLES).to(pair.device)
-    drawn = poutine.trace(poutine.uncondition(pair.model)).get_trace(blank)
-    x = pair.layout.assemble(drawn, blank)
-    latents = {name: site["value"] for name, site in random_sites(drawn) if not site["infer"].get("was_observed")}
-    joint = per_datum(given(pair.model, x, _values(drawn)), len(x))
-    guide = per_datum(given(pair.guide, x, latents), len(x))
-    return float((log_prob(pair, x) - joint + guide).cpu().double().sum())
-
-
-def _values(trace: Any) -> dict[str, Tensor]:
+def values_of(trace: Any) -> dict[str, Tensor]:
     return {name: site["value"] for name, site in random_sites(trace)}
 
 

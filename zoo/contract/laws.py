@@ -1,5 +1,6 @@
 """The laws in the order in which they are checked: each with its text, its check and how to mend what breaks it."""
 
+from zoo.contract.agreement import agrees_with_log_prob, estimates_its_elbo
 from zoo.contract.behaviour import (
     finite,
     gradients_reach,
@@ -13,9 +14,7 @@ from zoo.contract.densities import densities_are_of_their_draws
 from zoo.contract.device import runs_elsewhere
 from zoo.contract.findings import Law
 from zoo.contract.ground import (
-    agrees_with_log_prob,
     counts_its_jacobian,
-    estimates_its_elbo,
     leaves_x_alone,
     nothing_leaks,
     observes_x,

@@ -25,6 +25,8 @@ FEWEST_PARTICLES = 25
 """With fewer, the tail is too short to fit."""
 CONSTANT = 1e-3
 """Log-weights within this many nats of each other (float32 rounds sums of hundreds so) have no tail to fit."""
+MOST_ESTIMATES = 64
+"""Of an ELBO that a family estimates itself: a mean, which more of them make less noisy, and no tighter."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,11 @@ class Bounds:
     particles: int
     stderr: Tensor
     terms: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def most_particles(pair: Pair, particles: int) -> int:
+    """How many of so many particles serve a bound of ``pair``: `MOST_ESTIMATES` at most, if it estimates its ELBO."""
+    return min(MOST_ESTIMATES, particles) if isinstance(pair.extras, HasElbo) else particles
 
 
 def bounds(pair: Pair, x: Tensor, particles: int = 512, *, memory: int = MEMORY, seed: int = 0) -> Bounds:

@@ -244,14 +244,14 @@ def _stability(lines: Sequence[Member]) -> Table:
     return table(
         "Training in numbers",
         "Fall-back: the worst loss from the best so far, as a share of the total improvement. Spread: standard "
-        "deviation over seeds of the final value.",
+        "deviation over seeds of the final value: nats, and MMD² for a family without a likelihood.",
         "stability",
         [line for line in lines if line.pool("stability", "diverged_share").state != "skipped"],
         ("diverged", "diverged_share", percent),
         ("discrepancy fall-back", "discrepancy_drawdown", percent),
         ("discrepancy spread", "discrepancy_spread", _value(text.number)),
         ("validation fall-back", "drawdown", percent),
-        ("validation spread, nats", "validation_spread", _value(text.number)),
+        ("validation spread", "validation_spread", _value(text.number)),
     )
 
 

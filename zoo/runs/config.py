@@ -17,10 +17,8 @@ from zoo.event import Event
 from zoo.pairs.build import fitting_event, read_name
 from zoo.pairs.registry import families, guides, priors
 from zoo.scores import label
+from zoo.seeding import SEEDS
 from zoo.training.recipe import Recipe
-
-SEEDS = 2**32
-"""Seeds are below this: numpy takes no greater ones."""
 
 
 class DataSpec(BaseModel):

@@ -109,6 +109,17 @@ class Run:
         except (ValueError, KeyError, OSError) as error:
             raise RunError(f"{path} is damaged ({str(error).strip()}); delete its folder to start over") from error
 
+    def require_finished(self) -> None:
+        """Refuse a run whose weights are of no use.
+
+        Raises:
+            RunError: it diverged, or was not trained to its end.
+        """
+        status = self.status
+        if status["status"] != "finished":
+            reason = status.get("reason") or "train it to its end by zoo train"
+            raise RunError(f"{self.folder} is no trained model ({status['status']}: {reason})")
+
     @property
     def done(self) -> bool:
         """Whether nothing is left to train."""

@@ -88,6 +88,9 @@ def read_scores(run: Run, name: str, settings: Settings) -> list[Score] | None:
         return None
     try:
         content = read_json(path)
+    except RunError as error:  # whose advice is for the folder of a run
+        raise RunError(f"{str(error).partition(';')[0]}; delete this file to measure again") from error
+    try:
         scores = [Score(**row) for row in content["scores"]]
         return scores if content["settings"] == _settings(run, settings) else None
     except (TypeError, KeyError) as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from zoo.devices import pick_device
-from zoo.errors import RunError
 from zoo.runs.laws import laws_noted, require_laws
 from zoo.runs.lookup import dataset_of, find_run
 from zoo.runs.published import example_of
@@ -37,10 +36,7 @@ def load(
         zoo.errors.RunError: there is no run 'runs/nothing-here/vae'; train one by zoo train, or see zoo runs
     """
     run = find_run(model, Path(runs))
-    status = run.status
-    if status["status"] != "finished":
-        reason = status.get("reason") or "train it to its end by zoo train"
-        raise RunError(f"{run.folder} is no trained model ({status['status']}: {reason})")
+    run.require_finished()
     pair = run.pair()
     if not (run.config.unchecked or laws_noted(run.folder)):
         data = example_of(run) or dataset_of(run, data_dir).given_to(pair)  # a published model needs no data to load

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import cached_property
@@ -19,7 +20,7 @@ from zoo.data.files import path_and_settings, table_columns
 from zoo.data.units import Units
 from zoo.errors import ZooError
 from zoo.event import Event
-from zoo.metrics.bounds import bounds, log_probs
+from zoo.metrics.bounds import bounds, log_probs, most_particles
 from zoo.metrics.labels import with_likely_labels
 from zoo.metrics.memory import in_chunks
 from zoo.pairs.pair import Pair
@@ -30,13 +31,15 @@ from zoo.runs.laws import UNCHECKED
 from zoo.runs.lookup import dataset_of
 from zoo.runs.run import Run
 from zoo.scores import Kind
-from zoo.seeding import seeded
+from zoo.seeding import SEEDS, seeded
 from zoo.use import arrays
 from zoo.use.answers import Encoding, Imputed, LogProb
 from zoo.use.batches import Array, Batch, Form, form_of, read_batch, read_mask, read_missing
 from zoo.use.imputing import impute, missing_log_prob
 from zoo.use.latents import Latents
 
+NOISES = 16
+"""Draws of the noise of values on grids, over which their log-probabilities are averaged."""
 DRAWS = 64
 """Draws of the guide for each datum by default."""
 
@@ -152,6 +155,8 @@ class TrainedModel:
         Raises:
             ZooError: an implicit model, or data that do not fit.
         """
+        if particles < 1:
+            raise ZooError(f"a bound takes one particle or more, got {particles}")
         batch, form = self._in(x)
         if mask is not None:
             masked = read_mask(self.event, mask, batch)
@@ -169,7 +174,10 @@ class TrainedModel:
         return self._in(x)[0]
 
     def packed_log_prob(self, x: Tensor, particles: int = 512, seed: int = 0) -> tuple[Tensor, Tensor, Kind]:
-        """`log_prob` of data as the pair takes them: value and error in their own units, shape ``(n,)``, and kind."""
+        """`log_prob` of data as the pair takes them: value and error in their own units, shape ``(n,)``, and kind.
+
+        Values on grids are averaged over `NOISES` draws of their noise.
+        """
         likelihood = capabilities(self.pair, x).likelihood
         if likelihood == "none":
             raise ZooError(f"{self.pair.label} is an implicit model: it observes nothing, so it has no log-probability")
@@ -178,12 +186,26 @@ class TrainedModel:
                 f"{self.pair.label} has log-probabilities up to a constant only, which `zoo evaluate -e likelihood` "
                 "estimates; differences between data are those of zoo.log_weights(pair.relative, x)"
             )
+        if not (self.units and self.units.dequantised):
+            return self._log_prob_of(x, particles, seed)
+        noise, grid = torch.Generator().manual_seed(seed), self.units.restore(x)
+        values = torch.stack(
+            [
+                self._log_prob_of(self._with_noise(grid, noise), max(1, particles // NOISES), (seed + place) % SEEDS)[0]
+                for place in range(NOISES)
+            ]
+        )
+        value = values.logsumexp(0) - math.log(NOISES)
+        stderr = (values - value).exp().std(0) / math.sqrt(NOISES)
+        return value, stderr.nan_to_num(0.0), "lower bound"
+
+    def _log_prob_of(self, x: Tensor, particles: int, seed: int) -> tuple[Tensor, Tensor, Kind]:
+        """`packed_log_prob` of data with the noise that they have."""
         outside = outside_support(self.pair, x)
-        if likelihood == "exact":
+        if capabilities(self.pair, x).likelihood == "exact":
             value = (log_probs(self.pair, x, seed=seed) - self._log_scales(x)).masked_fill(outside, -torch.inf)
-            kind: Kind = "lower bound" if self.units and self.units.dequantised else "exact"
-            return value, torch.zeros_like(value), kind
-        found = bounds(self.pair, x, particles, seed=seed)
+            return value, torch.zeros_like(value), "exact"
+        found = bounds(self.pair, x, most_particles(self.pair, particles), seed=seed)
         value = (found.importance - self._log_scales(x)).masked_fill(outside, -torch.inf)
         return value, found.stderr.masked_fill(outside, 0.0), "lower bound"
 
@@ -382,9 +404,14 @@ class TrainedModel:
     def standardised(self, x: Tensor) -> Tensor:
         """Packed data in their own units as the pair takes them: float32, on its device."""
         if self.units is not None:
-            noise = torch.Generator().manual_seed(0)
-            x = self.event.without_padding(self.units.standardise(x, noise))
+            return self._with_noise(x, torch.Generator().manual_seed(0))
         return x.to(self.pair.device, torch.float32)
+
+    def _with_noise(self, x: Tensor, noise: torch.Generator) -> Tensor:
+        """The same of data that have units, whose values on grids get noise."""
+        assert self.units is not None
+        z = self.event.without_padding(self.units.standardise(x, noise))
+        return z.to(self.pair.device, torch.float32)
 
     def _given(self, name: str, value: Tensor) -> Tensor:
         """A field as the pair takes it; one that there is not is left for `zoo.sample` to refuse."""
@@ -410,6 +437,12 @@ class TrainedModel:
         values = dict(z) if isinstance(z, Mapping) else {"": z}
         form = form_of(next(iter(values.values()), None), self.event.shape)
         tensors = {name: torch.as_tensor(value).to(self.pair.device, torch.float32) for name, value in values.items()}
+        for name, tensor in tensors.items():
+            if not (tensor.numel() and tensor.isfinite().all()):
+                raise ZooError(
+                    f"latents {name + ' ' if name else ''}are one vector or more of finite numbers, got shape "
+                    f"{tuple(tensor.shape)}{'' if tensor.isfinite().all() else ', not all of it finite'}"
+                )
         return self._latents.join(tensors if isinstance(z, Mapping) else tensors[""]), form
 
     def _encode(self, x: Tensor, draws: int, seed: int) -> Tensor:

@@ -82,7 +82,9 @@ def score(
         arXiv:1906.02994 (typicality).
     """
     trained = model if isinstance(model, TrainedModel) else load(model, runs=runs)
-    return Scorer(trained, rate, particles).score(read(trained, data))
+    rows = read(trained, data)
+    require_complete(trained, rows)
+    return Scorer(trained, rate, particles).score(rows)
 
 
 @dataclass(frozen=True)
@@ -122,12 +124,13 @@ class Scorer:
     def score(self, rows: NewData) -> pd.DataFrame:
         """See the function `score`."""
         known = ~incomplete(self.model.event, rows.x)
-        if not known.any():
-            raise ZooError("every row lacks a value; fill them in by TrainedModel.impute, and score these")
         if known.all():
             return self._complete(rows)
         places = pd.RangeIndex(len(rows.x))  # the rows' own index may name several alike
-        frame = self._complete(NewData(rows.x[known], places[known.numpy()], rows.columns))
+        if known.any():
+            frame = self._complete(NewData(rows.x[known], places[known.numpy()], rows.columns))
+        else:  # their columns are those of any scores
+            frame = self._complete(NewData(self.model.data.validation[:1], places[:1], rows.columns)).iloc[:0]
         every = frame.reindex(places).set_axis(rows.index)
         every["kind"], every["flag"] = every["kind"].fillna("not scored: lacks a value"), every["flag"].eq(True)
         every.attrs = frame.attrs
@@ -159,6 +162,16 @@ class Scorer:
             frame = frame.join(pd.DataFrame((found[0] - scales).numpy(), frame.index, names))
         frame.attrs = {"rate": self.rate, "validation": len(self.reference), "of": density(self.model.pair, rows.x)}
         return frame
+
+
+def require_complete(model: TrainedModel, rows: NewData) -> None:
+    """Refuse rows of which none can be scored.
+
+    Raises:
+        ZooError: each lacks a value.
+    """
+    if incomplete(model.event, rows.x).all():
+        raise ZooError("every row lacks a value; fill them in by TrainedModel.impute, and score these")
 
 
 def novelty(reference: Tensor, values: Tensor) -> Tensor:

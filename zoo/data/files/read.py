@@ -72,8 +72,10 @@ def _reader(path: Path) -> Callable[..., Contents]:
         raise ZooError(f"there is no file or folder {path}; check the path")
     if path.suffix.lower() in IMAGES:
         raise ZooError(f"{path} is one image, which is one datum; name a folder of images")
+    if path.suffix.lower() == SAVED:
+        raise ZooError(f"{path} is a whole data set, and this takes rows; name a file of rows, or evaluate a run of it")
     if path.suffix.lower() not in READERS:
         raise ZooError(
-            f"{path} is of an unknown kind: expected {', '.join(SUFFIXES)} or a folder of images or recordings"
+            f"{path} is of an unknown kind: expected {', '.join(READERS)} or a folder of images or recordings"
         )
     return READERS[path.suffix.lower()]

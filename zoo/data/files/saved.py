@@ -21,7 +21,7 @@ KIND = "zoo data set"
 BYTES = 256
 
 
-def save_data(data: Dataset, path: Path) -> None:
+def save_data(data: Dataset, path: Path | str) -> None:
     """Write a data set as safetensors, with a checksum; `zoo.load_data` of the path gives it again.
 
     Real entries are written as they are: standardise them before (`zoo.standardised`) if that is wanted.
@@ -42,6 +42,7 @@ def save_data(data: Dataset, path: Path) -> None:
         >>> again.name, again.fingerprint == moons.fingerprint
         ('half-moons', True)
     """
+    path = Path(path)
     if path.suffix != SUFFIX:
         raise ZooError(f"a data set is written to a file that ends in {SUFFIX}, got {path}")
     if is_streamed(data.train):

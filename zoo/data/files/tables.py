@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ TIME = re.compile(
 
 LIKE_NUMBER = re.compile(r"[-+]?[$€£]\s*[\d.,]+|[-+]?[\d.,]+\s*[%$€£]|[-+]?\d{1,3}(,\d{3})+(\.\d+)?")
 """Numbers as people print them, which would become levels."""
+MISSING = ("NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None")
+"""Marks of a missing value that may be words as well."""
 
 
 def read_csv(
@@ -57,17 +59,26 @@ def read_parquet(path: Path, *, columns: str | int = "", time: str | int = "") -
 def frame_of_csv(path: Path, *, header: str = "auto", decimal: str = "auto") -> tuple[pd.DataFrame, str]:
     """A file as a data frame of named columns, and what was decided in reading it."""
     import pandas as pd
+    from pandas.api.types import is_numeric_dtype
 
     dialect = sniff(path, header, decimal)
+    # The header is read by itself: pandas silently takes the first cells of longer lines for an index.
+    plain: dict[str, Any] = {"header": None, "skiprows": dialect.skipped, "sep": dialect.separator}
     try:
-        # The header is read by itself: pandas silently takes the first cells of longer lines for an index.
-        frame = pd.read_csv(path, header=None, skiprows=dialect.skipped, sep=dialect.separator, decimal=dialect.decimal)
+        frame = pd.read_csv(path, decimal=dialect.decimal, **plain)
+        # Among words pandas' marks of what is missing, such as None, may be words.
+        if words := [column for column in frame if not is_numeric_dtype(frame[column].dtype)]:
+            frame[words] = pd.read_csv(path, usecols=words, dtype=str, keep_default_na=False, na_values=[""], **plain)
+    except pd.errors.EmptyDataError:
+        raise ZooError(f"{path} has a header and no row") from None
     except (OSError, ValueError) as error:
         raise ZooError(f"cannot read {path} as values separated by commas: {str(error).strip()}") from error
     names, note = list(dialect.names), dialect.note
     if len(names) == frame.shape[1] > 1 and (not names[0] or names[0].startswith("Unnamed:")):
         frame, names = frame.iloc[:, 1:], names[1:]
         note = "; ".join(filter(None, (note, "the first column has no name and is left out as an index")))
+    if dialect.names and frame.shape[1] == len(names) + 1 > 2 and frame.iloc[:, -1].isna().all():
+        frame = frame.iloc[:, :-1]  # lines but the header end in a separator
     while len(names) == frame.shape[1] > 1 and not names[-1] and frame.iloc[:, -1].isna().all():
         frame, names = frame.iloc[:, :-1], names[:-1]  # lines that end in a separator
     if dialect.names and not (all(names) and len(names) == frame.shape[1]):
@@ -135,6 +146,7 @@ def _holds_times(column: pd.Series) -> bool:
     from pandas.api.types import is_datetime64_any_dtype
 
     known = column.dropna()
+    known = known[~known.isin(MISSING)]
     return is_datetime64_any_dtype(column.dtype) or (
         len(known) > 0 and all(isinstance(each, str) and TIME.fullmatch(each.strip()) is not None for each in known)
     )
@@ -171,9 +183,19 @@ def _column(path: Path, column: pd.Series) -> Array:
     if not all(isinstance(each, str) for each in known):
         kinds = sorted({type(each).__name__ for each in known})
         raise ZooError(f"{path}: column {column.name!r} holds {' and '.join(kinds)}; write it as numbers or words")
+    if marks := [each for each in known if each.strip() in MISSING]:
+        raise ZooError(
+            f"{path}: column {column.name!r} holds {marks[0]!r} in {len(marks)} rows, which may be a word or a missing "
+            "value; write another word, or leave the cell empty"
+        )
     if any(map(is_number, known)):
         number = next(each for each in known if is_number(each))
-        word = next(each for each in known if not is_number(each))
+        word = next((each for each in known if not is_number(each)), "")
+        if not word:
+            raise ZooError(
+                f"{path}: column {column.name!r} holds {known.iloc[0]!r}, which may be a date or a number with points "
+                "of thousands; write plain numbers with one decimal mark in the whole file, or leave the column out"
+            )
         raise ZooError(
             f"{path}: column {column.name!r} is not numeric: it holds {word!r} as well as {number!r}; drop it, or "
             "write it as numbers or as words"
