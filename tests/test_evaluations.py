@@ -70,7 +70,7 @@ class Analytic(Latent):
         self.mistake = mistake
 
     def log_prob(self, x: Tensor) -> Tensor:
-        value: Tensor = dist.Normal(0.0, 1.0).log_prob(x) + self.mistake
+        value: Tensor = dist.Normal(self.loc, 1.0).log_prob(x) + self.mistake
         return value.sum(1)
 
 
