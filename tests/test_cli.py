@@ -252,3 +252,23 @@ def test_suites_that_are_included_keep_their_data(
     zoo("compare", "decisions", *words, code=2)
     [suite] = planned
     assert sorted([suite.data, *(each.data for each in suite.also)]) == data
+
+
+def test_programs_of_ones_own_are_checked_with_the_trained_weights() -> None:
+    """This one reads x once training has moved its gate beyond 1, far beyond the noise of the laws."""
+    Path("late.py").write_text(
+        "import pyro, pyro.distributions as dist, torch, zoo\n"
+        "event = zoo.Event(2, 'real')\n"
+        "gate = torch.nn.ParameterList([torch.zeros(2)])\n"
+        "def model(x):\n"
+        "    pyro.module('gate', gate)\n"
+        "    seen = (gate[0] - 1).clamp(min=0) * (x.mean(0) - gate[0])\n"
+        "    with pyro.plate('data', len(x)):\n"
+        "        return pyro.sample('x', dist.Normal(gate[0] + seen, 1.0).to_event(1), obs=x)\n"
+    )
+    rows = np.random.default_rng(0).normal(5, 1, (200, 2))
+    np.save("far.npy", rows)
+    words = ["late.py", "--data", "far.npy", "--train", "steps=100", "--train", "lr=0.1", "--device", "cpu"]
+    zoo("train", *words, "--quiet")
+    said = zoo("evaluate", *words, "-e", "likelihood", code=2).stderr
+    assert "depends on x" in said or "other data changed" in said

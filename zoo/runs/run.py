@@ -244,7 +244,7 @@ class Run:
             self._fail(reason)
             raise RunError(f"{config.name} failed: {reason} (see {self.folder}/error.log)") from error
         write_tensors(self.folder / "weights.safetensors", pair.state(), config.digest)
-        if not config.unchecked:
+        if not (config.unchecked or config.files):  # a person's own programs are checked with the trained weights too
             note_laws(self.folder)
         writer.write_status(progress)
         (self.folder / "resume.safetensors").unlink(missing_ok=True)
