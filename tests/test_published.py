@@ -236,6 +236,9 @@ def test_what_nobody_could_check_is_not_published(registry: Path, tmp_path: Path
     run = find_run(registry.parent / "runs/digits/vae+normal")
     with pytest.raises(zoo.ZooError, match="letters, digits"):
         publish(run, tmp_path / "models", "../escaped")
+    with pytest.raises(zoo.ZooError, match=r"vae-digits holds another run; publish this one by another --name"):
+        publish(find_run(registry.parent / "runs/digits/gan"), registry, NAME)
+    publish(run, registry, NAME, particles=4)  # again
     command("train", "vae", "--train", "steps=1", "--quiet", "--unchecked", "--set", "hidden=8")
     with pytest.raises(zoo.ZooError, match="it is unchecked"):
         publish(find_run("runs/digits/vae+normal"), tmp_path / "models")

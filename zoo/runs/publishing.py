@@ -14,7 +14,7 @@ from torch import Tensor
 
 from zoo.data import Dataset
 from zoo.errors import ZooError
-from zoo.files import folder_name, read_json, write_json, write_tensors, write_text
+from zoo.files import folder_name, read_json, read_tensors, write_json, write_tensors, write_text
 from zoo.metrics.bounds import log_likelihoods
 from zoo.pairs.registry import families
 from zoo.pairs.traces import capabilities
@@ -49,7 +49,8 @@ def publish(run: Run, registry: Path, name: str = "", particles: int = 512, data
         The folder of the model.
 
     Raises:
-        ZooError: the run is not finished, unchecked, or of a family in a file; or the name is not plain.
+        ZooError: the run is not finished, unchecked, or of a family in a file; or the name is not plain, or is that of
+            another run.
         RunError: its files or the registry's are damaged.
     """
     config, status = run.config, run.status
@@ -70,6 +71,8 @@ def publish(run: Run, registry: Path, name: str = "", particles: int = 512, data
         "history": (run.folder / "history.csv").read_text(),
         "scores": {},
     }
+    if (folder / FILE).exists() and read_tensors(folder / FILE)[1]["config"] != note["config"]:
+        raise ZooError(f"{folder} holds another run; publish this one by another --name, or delete that folder")
     weights, change = _weights(run, data)
     example = data.given_to(run.pair()).validation[:EXAMPLES]
     small = torch.equal(example, example.to(torch.uint8).float())
