@@ -38,8 +38,9 @@ class Residual(nn.Module):
 
 
 def norm(width: int) -> nn.GroupNorm:
-    """A group norm over at most eight groups of channels."""
-    return nn.GroupNorm(math.gcd(8, width), width)
+    """A group norm over at most eight groups of two channels or more: one number by itself would become zero."""
+    groups = math.gcd(8, width)
+    return nn.GroupNorm(groups if groups < width else max(1, width // 2), width)
 
 
 class ImageEncoder(nn.Module):
