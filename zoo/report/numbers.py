@@ -264,7 +264,7 @@ def _sampling(lines: Sequence[Member]) -> Table:
         lines,
         ("1 sample", "seconds_1", _value(text.duration)),
         ("100 samples", "seconds_100", _value(text.duration)),
-        ("a second", "seconds_100", _value(lambda seconds: text.count(100 / seconds))),  # as the column before
+        ("a second", "samples_per_second", _value(text.count)),
         ("passes", "passes", _value(text.count)),
         ("÷ plain VAE", "relative_time", _value(text.times)),
         ("MMD²", "mmd2", estimate),
