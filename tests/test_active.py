@@ -62,6 +62,7 @@ def places(folder: Path) -> list[list[int]]:
     return [read_json(path)["places"] for path in sorted(folder.rglob("round*.json"))]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("way", WAYS)
 def test_no_label_is_read_before_it_is_asked_for(way: str, tmp_path: Path) -> None:
     """Other labels of data that were not asked for until round r change no number until then, nor what is asked next.

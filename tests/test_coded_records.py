@@ -40,6 +40,7 @@ def swept(*without: str) -> list[Any]:
     return [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in names]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", swept())
 def test_every_record_gives_back_any_data(name: str) -> None:
     pair = pair_of(name)
@@ -50,6 +51,7 @@ def test_every_record_gives_back_any_data(name: str) -> None:
         assert same(back(pair, encode(pair, x, batch=batch), x), x)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", swept("scanvi", "marked mixture"))
 def test_records_take_the_bits_that_the_model_says(name: str) -> None:
     """Of data that the model draws: -log2 p, or the negative ELBO, and the bits that bits-back starts from."""

@@ -190,6 +190,7 @@ def test_the_limits_of_the_tie_are_shared_and_separate_parameters(x: str) -> Non
     assert abs(loss(far) - loss(shared)) > 1e-4, "the classifier sees the features of its own set"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("x", ["independent", "pixelcnn:width=8,blocks=1", "uniform"])
 def test_a_class_that_is_missing_is_summed(x: str) -> None:
     event = Event.parse(SMALL)

@@ -123,6 +123,7 @@ def test_resampled_imputation_of_a_gaussian_model_is_the_exact_one(
     assert np.allclose(found.draws.std(0), spread, rtol=0.1, atol=1e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["wavenet", "pixelcnn"])
 @pytest.mark.parametrize(
     ("missing", "kind"), [([[0, 0], [1, 1]], "exact"), ([[1, 0], [1, 0]], "importance-resampled")], ids=["last", "any"]
@@ -151,6 +152,7 @@ def test_imputation_with_latents_is_that_of_enumeration(name: str) -> None:
     assert torch.allclose(found.mean, wanted, atol=0.115)  # four standard errors
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["wavenet", "vae", pytest.param("pixelvae", marks=pytest.mark.slow)])
 def test_the_log_probability_of_masked_entries_is_a_ratio_of_sums(name: str) -> None:
     model, mask = peaked(name), torch.tensor([[0, 0], [1, 1]]).bool().expand(16, 2, 2)
@@ -162,6 +164,7 @@ def test_the_log_probability_of_masked_entries_is_a_ratio_of_sums(name: str) -> 
     assert (abs(found.value - wanted) < 4 * found.stderr + 0.03).all()
 
 
+@pytest.mark.thorough
 def test_the_log_probability_of_masked_entries_of_a_gaussian_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = in_use(linear()), torch.randn(3, 5)
     mask = torch.tensor([[0, 1, 0, 1, 0], [1, 0, 0, 0, 0], [1, 1, 1, 1, 1]]).bool()

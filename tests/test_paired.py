@@ -114,6 +114,7 @@ def test_every_pair_agrees_with_the_scores(compared: Path) -> None:
         assert 0 < float(row["stderr_data"]) < both
 
 
+@pytest.mark.thorough
 def test_a_comparison_writes_its_figures_and_nearest_data(compared: Path) -> None:
     made = Study.load(compared / "reports/own")
     near = made.pictures["digits"]["neighbours"]
@@ -124,6 +125,7 @@ def test_a_comparison_writes_its_figures_and_nearest_data(compared: Path) -> Non
     assert "digits-ranking" in written
 
 
+@pytest.mark.thorough
 def test_the_kept_nats_are_those_of_the_score(compared: Path) -> None:
     settings, data = Settings(particles=PARTICLES), load_data("digits")
     for run in find_runs(compared / "runs"):
