@@ -16,16 +16,25 @@ SEEDS = 2**32
 """Seeds are below this: numpy takes no greater ones."""
 
 
+def require_seed(seed: int) -> None:
+    """Refuse a seed that some generator does not take.
+
+    Raises:
+        ZooError: it is below 0, or 2**32 or more.
+    """
+    if not 0 <= seed < SEEDS:
+        raise ZooError(f"a seed is a whole number from 0 to {SEEDS - 1}, got {seed}")
+
+
 def reseed(seed: int, device: torch.device) -> None:
     """Seed torch (on the CPU and on ``device``), numpy and Python with ``seed``.
 
     Cheap enough for every step: `torch.manual_seed` visits every kind of device, which takes milliseconds.
 
     Raises:
-        ZooError: a seed below 0, or of 2**32 or more.
+        ZooError: see `require_seed`.
     """
-    if not 0 <= seed < SEEDS:
-        raise ZooError(f"a seed is a whole number from 0 to {SEEDS - 1}, got {seed}")
+    require_seed(seed)
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 (the stream that a family's program may draw from)
     torch.default_generator.manual_seed(seed)

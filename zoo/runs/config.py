@@ -17,7 +17,7 @@ from zoo.event import Event
 from zoo.pairs.build import fitting_event, read_name
 from zoo.pairs.registry import families, guides, priors
 from zoo.scores import label
-from zoo.seeding import SEEDS
+from zoo.seeding import require_seed
 from zoo.training.recipe import Recipe
 
 
@@ -146,8 +146,7 @@ def configure(
     Raises:
         ZooError: unknown names or settings, a seed out of range, or data that the family does not take.
     """
-    if not 0 <= seed < SEEDS:
-        raise ZooError(f"a seed is a whole number from 0 to {SEEDS - 1}, got {seed}")
+    require_seed(seed)
     parsed = read_name(name)
     event = fitting_event(parsed.family, dataset.event)
     dataset.reshaped(event)

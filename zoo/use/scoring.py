@@ -23,10 +23,11 @@ from zoo.data.files import read_rows
 from zoo.data.units import incomplete
 from zoo.errors import ZooError
 from zoo.files import cached_tensors
+from zoo.metrics.bounds import most_particles
 from zoo.pairs.records import density
 from zoo.use.columns import entry_log_probs
 from zoo.use.load import load
-from zoo.use.model import TrainedModel
+from zoo.use.model import NOISES, TrainedModel
 
 RATE = 0.01
 """False-alarm rate by default; where there are too few validation rows for it, the least that they allow."""
@@ -253,5 +254,6 @@ def _reference(model: TrainedModel, particles: int) -> Tensor:
 
     if model.run is None:
         return make()["log_prob"]
-    note = f"{model.run.config.digest} particles={particles}"
+    drawn = f" noises={NOISES}" if model.units and model.units.dequantised else ""
+    note = f"{model.run.config.digest} particles={most_particles(model.pair, particles)}{drawn}"
     return cached_tensors(model.run.folder / "validation.safetensors", note, make)["log_prob"]

@@ -77,8 +77,9 @@ def load_saved(path: Path, event: Event | None, roles: Mapping[str, str], names:
     """
     try:
         tensors, note = read_tensors(path)
-    except (RunError, KeyError) as error:
-        raise ZooError(f"cannot read {path} as a data set: {str(error).partition(';')[0]}; write it again") from error
+    except RunError as error:
+        why = str(error).partition(";")[0]
+        raise ZooError(f"cannot read it as a data set of zoo.data.save_data: {why}; write it again") from error
     if not isinstance(note, dict) or note.get("kind") != KIND:
         raise ZooError(f"{path} holds tensors but no data set: expected a file that zoo.data.save_data has written")
     train, validation, test = (tensors[word].float() for word in SPLITS)
